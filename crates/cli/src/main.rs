@@ -1,0 +1,2 @@
+//! The `kusabi` command.
+fn main() {}

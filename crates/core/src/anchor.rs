@@ -1,0 +1,1 @@
+//! What a device keeps: its floor and the set it trusts (spec/proof.md).

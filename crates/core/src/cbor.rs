@@ -1,0 +1,1 @@
+//! Strict, canonical CBOR on top of minicbor (spec/README.md).

@@ -1,0 +1,1 @@
+//! Checkpoints: a header and the quorum's signature (spec/proof.md).

@@ -1,0 +1,1 @@
+//! The block header (spec/proof.md).

@@ -1,0 +1,1 @@
+//! Identifiers: kusabi-ID, handle, chain, organisation, height (spec/identity.md).

@@ -1,0 +1,1 @@
+//! Private operations behind one small synchronous trait (spec/identity.md).

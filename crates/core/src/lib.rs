@@ -1,0 +1,41 @@
+//! The core of kusabi: identifiers, keys, records, proofs and anchors.
+//!
+//! Bytes in, values out: no I/O, no clock, no randomness of its own, no `unsafe`; the device side needs no allocator.
+//! The formats are fixed in `spec/`; each module names the page it implements.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod anchor;
+pub mod cbor;
+pub mod checkpoint;
+pub mod crypto;
+#[cfg(feature = "alloc")]
+pub mod evidence;
+pub mod genesis;
+pub mod handover;
+pub mod header;
+pub mod id;
+pub mod keystore;
+pub mod proof;
+pub mod quorum;
+pub mod row;
+pub mod set;
+pub mod statement;
+pub mod suite;
+#[cfg(feature = "alloc")]
+pub mod tx;
+pub mod wire;

@@ -1,0 +1,2 @@
+//! Proofs of presence and of absence (spec/proof.md).
+pub mod path;

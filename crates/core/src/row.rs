@@ -1,0 +1,1 @@
+//! The rows of the ledger's state, the key record among them (spec/ledger.md).

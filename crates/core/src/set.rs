@@ -1,0 +1,1 @@
+//! The validator set of an epoch (spec/proof.md).

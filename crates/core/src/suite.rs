@@ -1,0 +1,1 @@
+//! Suites, purposes and public keys (spec/identity.md).
