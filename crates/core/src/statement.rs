@@ -1,1 +1,78 @@
-//! What a signature covers (spec/identity.md).
+//! What a signature covers (spec/identity.md, "Signatures").
+//!
+//! The chain, the signer, its purpose and the kind are in every signature, so that none is good for another ledger,
+//! another key with the same bytes, another role or another kind of message.
+
+use core::fmt;
+
+use crate::crypto;
+use crate::id::{ChainId, Handle, write_hex};
+use crate::suite::Purpose;
+use crate::wire::{self, Sink};
+
+/// Kind of what is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StatementKind {
+    /// A transaction with this action code; payload: the CBOR of the action.
+    Transaction(u8),
+    /// A handover; payload: see spec/proof.md.
+    Handover,
+    /// A recovery; payload: see spec/proof.md.
+    Recovery,
+    /// A file, in the COSE form only (spec/evidence.md).
+    Evidence,
+}
+
+impl StatementKind {
+    /// The number that is signed.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Transaction(action) => u16::from_be_bytes([0x01, action]),
+            Self::Handover => 0x0200,
+            Self::Recovery => 0x0201,
+            Self::Evidence => 0x0300,
+        }
+    }
+}
+
+/// The 118 bytes that are signed:
+/// `"kusabi.statement.v1" ‖ chain 32 ‖ signer's handle 32 ‖ purpose u8 ‖ kind u16 ‖ H(payload) 32`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Statement([u8; Self::LEN]);
+
+impl Statement {
+    /// Length in bytes.
+    pub const LEN: usize = 19 + 32 + 32 + 1 + 2 + 32;
+
+    /// The statement over a payload, given in parts.
+    #[must_use]
+    pub fn new(
+        chain: &ChainId,
+        signer: &Handle,
+        purpose: Purpose,
+        kind: StatementKind,
+        payload: &[&[u8]],
+    ) -> Self {
+        Self(wire::fixed(|w| {
+            w.put(b"kusabi.statement.v1");
+            w.put(chain.as_ref());
+            w.put(signer.as_ref());
+            w.u8(purpose.into());
+            w.u16(kind.code());
+            w.put(&crypto::sha256(payload));
+        }))
+    }
+
+    /// The bytes that are signed.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(&self.0, f)
+    }
+}
