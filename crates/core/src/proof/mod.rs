@@ -1,2 +1,2 @@
-//! Proofs of presence and of absence (spec/proof.md).
+//! Proof of presence and of absence (spec/proof.md).
 pub mod path;
