@@ -1,1 +1,23 @@
-//! (being written)
+//! Requests, answers and problem types of kusabi's HTTP APIs, and the [`Ledger`] trait.
+//!
+//! - [`ledger`]: the trait and what goes in and out of it; the node implements it over the engine, [`client`] over HTTP.
+//! - [`problem`]: every error of every API (RFC 9457).
+//! - [`block`], [`hex`], [`media`]: how things look on their way.
+//!
+//! Nothing here is verified except by `verify`: a ledger node is a courier.
+#![forbid(unsafe_code)]
+
+pub mod block;
+#[cfg(feature = "client")]
+pub mod client;
+pub mod hex;
+pub mod ledger;
+pub mod media;
+pub mod problem;
+
+pub use block::Block;
+#[cfg(feature = "client")]
+pub use client::HttpLedger;
+pub use hex::{Hex, Hex32};
+pub use ledger::{Answer, EventStream, Ledger};
+pub use problem::{Kind, Problem};

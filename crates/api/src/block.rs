@@ -1,0 +1,119 @@
+//! A block on its way to a reader: header, transactions and, where there is one, the checkpoint that certifies it.
+//!
+//! ```text
+//! version u8 = 1 ‖ length u16 ‖ header ‖ length u16 (0: none) ‖ checkpoint ‖ for each transaction: length u32 ‖ bytes
+//! ```
+//! What follows the checkpoint is what the header's body hash covers (spec/proof.md). Big-endian, to the last byte.
+
+use crate::problem::{Kind, Problem};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// Longest encoded block that a client reads, in bytes.
+pub const MAX_BLOCK: usize = 32 << 20;
+
+/// A block. Not verified: the reader hashes header and body and checks the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The header (spec/proof.md).
+    pub header: Bytes,
+    /// A checkpoint whose first header is this one. `None` when no certificate is within eight blocks.
+    pub checkpoint: Option<Bytes>,
+    /// The transactions, in order.
+    pub transactions: Vec<Bytes>,
+}
+
+impl Block {
+    /// The bytes of the block. Header and checkpoint are below 64 KiB, as every one that the formats allow is.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let checkpoint = self.checkpoint.as_deref().unwrap_or_default();
+        let body: usize = self.transactions.iter().map(|tx| 4 + tx.len()).sum();
+        let mut out = BytesMut::with_capacity(5 + self.header.len() + checkpoint.len() + body);
+        out.put_u8(1);
+        for part in [&self.header[..], checkpoint] {
+            debug_assert!(part.len() <= usize::from(u16::MAX));
+            out.put_u16(part.len() as u16);
+            out.put_slice(part);
+        }
+        for transaction in &self.transactions {
+            out.put_u32(transaction.len() as u32);
+            out.put_slice(transaction);
+        }
+        out.freeze()
+    }
+
+    /// Reads the bytes of a block; shares them, copies nothing.
+    pub fn decode(mut bytes: Bytes) -> Result<Self, Problem> {
+        if bytes.try_get_u8() != Ok(1) {
+            return Err(malformed("its version is not 1"));
+        }
+        let header = part(&mut bytes, |b| b.try_get_u16().ok().map(usize::from))?;
+        let checkpoint = part(&mut bytes, |b| b.try_get_u16().ok().map(usize::from))?;
+        let mut transactions = Vec::new();
+        while bytes.has_remaining() {
+            transactions.push(part(&mut bytes, |b| {
+                b.try_get_u32().ok().and_then(|n| usize::try_from(n).ok())
+            })?);
+        }
+        Ok(Self {
+            header,
+            checkpoint: (!checkpoint.is_empty()).then_some(checkpoint),
+            transactions,
+        })
+    }
+}
+
+fn part(
+    bytes: &mut Bytes,
+    length: impl FnOnce(&mut Bytes) -> Option<usize>,
+) -> Result<Bytes, Problem> {
+    let length = length(bytes).ok_or_else(|| malformed("it ends inside a length"))?;
+    if length > bytes.len() {
+        return Err(malformed("it ends before its last part does"));
+    }
+    Ok(bytes.split_to(length))
+}
+
+fn malformed(why: &'static str) -> Problem {
+    Problem::new(Kind::BadAnswer, format!("the block cannot be read: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Block {
+        Block {
+            header: Bytes::from_static(&[1; 228]),
+            checkpoint: Some(Bytes::from_static(&[2; 400])),
+            transactions: vec![
+                Bytes::from_static(b"one"),
+                Bytes::new(),
+                Bytes::from_static(b"three"),
+            ],
+        }
+    }
+
+    #[test]
+    fn round_trip() {
+        for block in [
+            sample(),
+            Block {
+                checkpoint: None,
+                transactions: Vec::new(),
+                ..sample()
+            },
+        ] {
+            assert_eq!(Block::decode(block.encode()).unwrap(), block);
+        }
+    }
+
+    #[test]
+    fn every_cut_is_refused_or_ends_between_transactions() {
+        let bytes = sample().encode();
+        let whole = |n: usize| Block::decode(bytes.slice(..n)).is_ok();
+        let good: Vec<_> = (0..=bytes.len()).filter(|&n| whole(n)).collect();
+        let start = 5 + 228 + 400;
+        assert_eq!(good, [start, start + 7, start + 11, start + 20]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading the event stream (server-sent events, WHATWG HTML section 9.2): a bounded parser and the stream on top of it.
+
+use crate::{
+    ledger::{BlockEvents, EventStream},
+    problem::{Kind, Problem},
+};
+use core::time::Duration;
+use futures_util::stream;
+use reqwest::Response;
+
+/// Longest message, in bytes: a full block of registrations, one handle each, in hex.
+const MAX_MESSAGE: usize = 32 << 20;
+
+/// The stream of an answer whose status was good.
+pub(super) fn stream(response: Response, silence: Duration, after: u64) -> EventStream {
+    let reader = Reader {
+        response,
+        silence,
+        height: after,
+        parser: Parser::default(),
+        ended: false,
+    };
+    Box::pin(stream::unfold(reader, |mut reader| async move {
+        let item = reader.next().await?;
+        Some((item, reader))
+    }))
+}
+
+struct Reader {
+    response: Response,
+    silence: Duration,
+    /// Height of the last block handed out.
+    height: u64,
+    parser: Parser,
+    ended: bool,
+}
+
+impl Reader {
+    /// The next block's events; the first problem is the last item.
+    async fn next(&mut self) -> Option<Result<BlockEvents, Problem>> {
+        if self.ended {
+            return None;
+        }
+        let item = self.read().await.transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+
+    async fn read(&mut self) -> Result<Option<BlockEvents>, Problem> {
+        loop {
+            while let Some(message) = self.parser.next() {
+                match message.event.as_str() {
+                    "block" => return self.block(&message.data).map(Some),
+                    "problem" => {
+                        let status = Kind::Internal.status();
+                        return Err(Problem::from_answer(status, message.data.as_bytes()));
+                    }
+                    "end" => return Ok(None),
+                    // A later node may say more; what is not known is passed over.
+                    _ => {}
+                }
+            }
+            let chunk = tokio::time::timeout(self.silence, self.response.chunk())
+                .await
+                .map_err(|_| Problem::new(Kind::Unreachable, "the event stream fell silent"))?
+                .map_err(super::unreachable)?
+                .ok_or_else(|| Problem::new(Kind::Unreachable, "the event stream broke off"))?;
+            self.parser.push(&chunk)?;
+        }
+    }
+
+    fn block(&mut self, data: &str) -> Result<BlockEvents, Problem> {
+        let block: BlockEvents = super::read_json(data.as_bytes())?;
+        // Each height once, none left out: a gap would be a lost event.
+        if block.height != self.height + 1 {
+            return Err(Problem::new(
+                Kind::BadAnswer,
+                format!(
+                    "the event stream jumped from height {} to {}",
+                    self.height, block.height
+                ),
+            ));
+        }
+        self.height = block.height;
+        Ok(block)
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    event: String,
+    data: String,
+}
+
+#[derive(Default)]
+struct Parser {
+    buffer: Vec<u8>,
+    /// How many bytes of the buffer were searched for the end of a message.
+    searched: usize,
+}
+
+impl Parser {
+    fn push(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+        if self.buffer.len() + chunk.len() > MAX_MESSAGE {
+            return Err(Problem::new(
+                Kind::BadAnswer,
+                "a message of the event stream is too long",
+            ));
+        }
+        self.buffer.extend_from_slice(chunk);
+        Ok(())
+    }
+
+    /// The next whole message with data; comments (heartbeats) are passed over.
+    fn next(&mut self) -> Option<Message> {
+        loop {
+            let from = self.searched.saturating_sub(1);
+            let Some(end) = self.buffer[from..].windows(2).position(|w| w == b"\n\n") else {
+                self.searched = self.buffer.len();
+                return None;
+            };
+            let end = from + end + 2;
+            let message = parse(&String::from_utf8_lossy(&self.buffer[..end]));
+            self.buffer.drain(..end);
+            self.searched = 0;
+            if !message.data.is_empty() {
+                return Some(message);
+            }
+        }
+    }
+}
+
+fn parse(text: &str) -> Message {
+    let mut message = Message::default();
+    for line in text.lines() {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut message.event),
+            "data" => {
+                if !message.data.is_empty() {
+                    message.data.push('\n');
+                }
+                message.data.push_str(value);
+            }
+            _ => {}
+        }
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_whole_however_the_bytes_are_cut() {
+        let text = b": heartbeat\n\nid: 4\nevent: block\ndata: {\"a\":1}\n\nevent: end\ndata: x\ndata:y\n\n";
+        for cut in 1..text.len() {
+            let mut parser = Parser::default();
+            let mut found = Vec::new();
+            for chunk in text.chunks(cut) {
+                parser.push(chunk).unwrap();
+                while let Some(message) = parser.next() {
+                    found.push((message.event, message.data));
+                }
+            }
+            let expected = [("block", "{\"a\":1}"), ("end", "x\ny")];
+            assert_eq!(
+                found,
+                expected.map(|(a, b)| (a.to_owned(), b.to_owned())),
+                "cut {cut}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_message_without_end_is_refused() {
+        let mut parser = Parser::default();
+        let chunk = vec![b'x'; 1 << 20];
+        let refused = (0..40).find_map(|_| parser.push(&chunk).err());
+        assert_eq!(refused.map(|p| p.kind), Some(Kind::BadAnswer));
+    }
+}

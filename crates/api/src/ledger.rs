@@ -1,0 +1,221 @@
+//! The [`Ledger`] trait: where those who need a ledger meet one, in the same process or over HTTP.
+//!
+//! Bytes in, bytes out: transactions, proofs, checkpoints and headers are the formats of `spec/`, opaque here. **Nothing that comes
+//! out of this trait is verified**; [`VerifyingLedger`](crate::verify::VerifyingLedger) is the place where bytes become facts.
+
+use crate::{
+    block::Block,
+    hex::{Hex, Hex32, base64},
+    problem::Problem,
+};
+use bytes::Bytes;
+use core::{future::Future, pin::Pin, time::Duration};
+use futures_core::Stream;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+/// Longest transaction, in bytes (spec/ledger.md).
+pub const MAX_TRANSACTION: usize = 1 << 20;
+
+/// Longest proof or checkpoint, in bytes: nine headers of 260, sixteen signatures of 64, sixty-four digests of 32 and two rows fit.
+pub const MAX_PROOF: usize = 8 * 1024;
+
+/// Longest genesis document, in bytes (spec/ledger.md).
+pub const MAX_GENESIS: usize = 16 * 1024;
+
+/// Most steps of the epoch walk in one answer.
+pub const MAX_WALK_STEPS: usize = 64;
+
+/// Longest handover or recovery, in bytes: a set of 3,547, sixteen votes, eighty officers and the fixed fields fit.
+pub const MAX_WALK_STEP: usize = 12 * 1024;
+
+/// Longest time that one submission waits for finality.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The future that every method returns; boxed, so that a `dyn Ledger` can be handed round.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send + 'a>>;
+
+/// Blocks' events in order of height, from one height on. A last item that is a [`Problem`] says why the stream ends; without one the
+/// ledger is stopping. Whoever wants to go on subscribes again after the last height that it has.
+pub type EventStream = Pin<Box<dyn Stream<Item = Result<BlockEvents, Problem>> + Send>>;
+
+/// A ledger, near or far.
+pub trait Ledger: Send + Sync {
+    /// Offers a transaction and waits at most `wait` (bounded by [`MAX_WAIT`]) until it is final and durable.
+    ///
+    /// Offering the same bytes again is safe: a transaction takes effect once, and while the node remembers it the answer is the same.
+    fn submit(&self, transaction: Bytes, wait: Duration) -> Answer<'_, Submitted>;
+
+    /// What became of a transaction. `Unknown` when the node never saw it or does not remember it.
+    fn transaction(&self, id: Hex32) -> Answer<'_, Transaction>;
+
+    /// The proof (spec/proof.md) of presence or of absence of the row under a state key.
+    fn lookup(&self, state_key: Hex32) -> Answer<'_, Bytes>;
+
+    /// The newest checkpoint (spec/proof.md).
+    fn checkpoint(&self) -> Answer<'_, Bytes>;
+
+    /// A block by height, from 1 on. `Unknown` above the newest.
+    fn block(&self, height: u64) -> Answer<'_, Block>;
+
+    /// The genesis document (spec/ledger.md).
+    fn genesis(&self) -> Answer<'_, Bytes>;
+
+    /// The handovers and recoveries that lead from `epoch` to the newest epoch, in order; at most [`MAX_WALK_STEPS`] at a time.
+    fn walk(&self, epoch: u64) -> Answer<'_, Vec<Step>>;
+
+    /// The events of all blocks above height `after`: first those that are stored, then as they come.
+    fn events(&self, after: u64) -> Answer<'_, EventStream>;
+
+    /// How the node is doing. A courtesy of the node, not a proof of anything.
+    fn status(&self) -> Answer<'_, Status>;
+}
+
+/// The answer to a submission.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Submitted {
+    /// Final and durable.
+    Final(Receipt),
+    /// Accepted, not final within the wait; ask for the transaction by its ID.
+    Pending {
+        /// The transaction ID.
+        id: Hex32,
+    },
+}
+
+/// Where a final transaction stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The transaction ID.
+    pub id: Hex32,
+    /// Height of its block.
+    pub height: u64,
+    /// Its place in the block, from 0.
+    pub index: u32,
+    /// Proof of the first row that it wrote, at its height or later; verified by whoever asked. `None` when the ledger has moved on
+    /// since (the receipt is asked for again later): look the row up.
+    #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Bytes>,
+}
+
+mod optional {
+    use super::{Bytes, base64};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Deserialize)]
+    struct Inner(#[serde(with = "base64")] Bytes);
+
+    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
+    pub(super) fn serialize<S: Serializer>(
+        bytes: &Option<Bytes>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => base64::serialize(bytes, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Bytes>, D::Error> {
+        Ok(Option::<Inner>::deserialize(deserializer)?.map(|inner| inner.0))
+    }
+}
+
+/// What became of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Transaction {
+    /// It waits in the pool or stands in a block that is not final yet.
+    Pending {
+        /// The transaction ID.
+        id: Hex32,
+    },
+    /// Final and durable.
+    Final(Receipt),
+    /// It left the pool without effect: the state moved on while it waited.
+    Refused {
+        /// The transaction ID.
+        id: Hex32,
+        /// The ledger's code of the broken rule.
+        code: u16,
+        /// The ledger's sentence.
+        detail: Cow<'static, str>,
+    },
+}
+
+/// One step of the epoch walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// How the epoch ended.
+    pub kind: StepKind,
+    /// The handover or the recovery (spec/proof.md).
+    #[serde(with = "base64")]
+    pub bytes: Bytes,
+}
+
+/// What kind of step an epoch ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepKind {
+    /// The old set and its officers name the next set.
+    Handover,
+    /// The recovery set of the genesis document names it.
+    Recovery,
+}
+
+/// What happened in one block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockEvents {
+    /// Height of the block; also the place from which to go on.
+    pub height: u64,
+    /// Time of the header, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// How many transactions the block has.
+    pub transactions: u32,
+    /// What they did, in order. Empty for a heartbeat.
+    pub events: Vec<Event>,
+}
+
+/// What one transaction did to rows of one organisation in one way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Place of the transaction in the block, from 0.
+    pub index: u32,
+    /// What was done: `registered`, `activated`, `superseded`, `revoked`, … as the ledger names it.
+    pub what: Cow<'static, str>,
+    /// Whose rows. `None` where they are the ledger's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<Hex<16>>,
+    /// The names of the rows: handles of keys, digests of releases and anchors.
+    pub names: Vec<Hex32>,
+}
+
+/// How a node is doing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the ledger, from its genesis document.
+    pub name: String,
+    /// The chain ID.
+    pub chain: Hex32,
+    /// Height of the newest final and durable block.
+    pub height: u64,
+    /// Its time, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The epoch.
+    pub epoch: u64,
+    /// How many validators the epoch has.
+    pub validators: u8,
+    /// The heartbeat, in milliseconds: with no traffic there is one block in this time.
+    pub heartbeat_ms: u64,
+    /// Transactions that wait.
+    pub waiting: u64,
+    /// Most transactions that may wait.
+    pub waiting_max: u64,
+    /// Whether the node serves: it has caught up and is not stopping.
+    pub ready: bool,
+    /// Version of the software.
+    pub version: Cow<'static, str>,
+}
