@@ -1,0 +1,378 @@
+//! The record: a key under a handle, and for which heights it is valid.
+
+use super::{Kind, RowBytes, RowError};
+use crate::id::{Binding, Digest, Handle, Height, OrgId};
+use crate::suite::{PublicKeys, Purpose, Suite};
+use crate::wire::{Reader, Sink, fixed};
+
+/// Whether a key may be used. It moves forward only: from active to ended, and from spent or superseded to revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// In force.
+    Active = 1,
+    /// A factory key whose device key is active.
+    Spent = 2,
+    /// Replaced by another key of the same holder.
+    Superseded = 3,
+    /// Taken out of force.
+    Revoked = 4,
+}
+
+impl Status {
+    /// The status of this number.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::Active,
+            2 => Self::Spent,
+            3 => Self::Superseded,
+            4 => Self::Revoked,
+            _ => return None,
+        })
+    }
+}
+
+/// Why a key was revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[repr(u8)]
+pub enum Reason {
+    /// None given.
+    #[default]
+    None = 0,
+    /// Its private half may be known to others.
+    Compromised = 1,
+    /// The device is lost.
+    Lost = 2,
+    /// Out of service.
+    Retired = 3,
+    /// Taken back by the officers.
+    Withdrawn = 4,
+}
+
+impl Reason {
+    /// The reason of this number.
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::None,
+            1 => Self::Compromised,
+            2 => Self::Lost,
+            3 => Self::Retired,
+            4 => Self::Withdrawn,
+            _ => return None,
+        })
+    }
+}
+
+/// What a record says about one height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Validity {
+    /// The key was in force.
+    Valid,
+    /// It was not registered yet.
+    NotYet {
+        /// Height from which it counts.
+        registered: Height,
+    },
+    /// It had ended.
+    Ended {
+        /// First height at which it did not count any more.
+        at: Height,
+        /// How it ended.
+        status: Status,
+    },
+    /// It stood as active, but was found later to have been in other hands by then.
+    Compromised {
+        /// First height at which it does not count.
+        since: Height,
+    },
+}
+
+impl Validity {
+    /// Whether the key was in force.
+    pub const fn is_valid(self) -> bool {
+        matches!(self, Self::Valid)
+    }
+}
+
+/// A key under a handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    purpose: Purpose,
+    keys: PublicKeys,
+    owner: OrgId,
+    status: Status,
+    reason: Reason,
+    version: u32,
+    registered: Height,
+    ended: Height,
+    compromised: Height,
+    predecessor: Handle,
+    binding: Binding,
+    metadata: Digest,
+}
+
+impl Record {
+    /// An active record, registered at `height` (above 0). A zero `metadata` is none.
+    pub const fn register(
+        purpose: Purpose,
+        keys: PublicKeys,
+        owner: OrgId,
+        height: Height,
+        binding: Binding,
+        metadata: Digest,
+    ) -> Self {
+        Self {
+            purpose,
+            keys,
+            owner,
+            status: Status::Active,
+            reason: Reason::None,
+            version: 1,
+            registered: height,
+            ended: Height::ZERO,
+            compromised: Height::ZERO,
+            predecessor: Handle::ZERO,
+            binding,
+            metadata,
+        }
+    }
+
+    /// The same record with the key that it follows on.
+    #[must_use]
+    pub const fn after(self, predecessor: Handle) -> Self {
+        Self {
+            predecessor,
+            ..self
+        }
+    }
+
+    /// The factory key, spent at `height`; `None` unless it is an active factory key.
+    #[must_use]
+    pub fn spend(self, height: Height) -> Option<Self> {
+        if self.purpose != Purpose::Pre {
+            return None;
+        }
+        self.end(Status::Spent, height)
+    }
+
+    /// The key, superseded at `height`; `None` unless it is active and no factory key.
+    #[must_use]
+    pub fn supersede(self, height: Height) -> Option<Self> {
+        if self.purpose == Purpose::Pre {
+            return None;
+        }
+        self.end(Status::Superseded, height)
+    }
+
+    /// The key, revoked at `height`. A key that was spent or superseded can be revoked too, but only to say since when it
+    /// was compromised: it keeps the height at which it ended. `None` when neither is possible.
+    #[must_use]
+    pub fn revoke(
+        self,
+        height: Height,
+        reason: Reason,
+        compromised: Option<Height>,
+    ) -> Option<Self> {
+        if compromised.is_some_and(|since| since == Height::ZERO || since > height) {
+            return None;
+        }
+        let ended = match self.status {
+            Status::Active => self.end(Status::Revoked, height)?,
+            Status::Spent | Status::Superseded if compromised.is_some() => Self {
+                status: Status::Revoked,
+                version: self.version.checked_add(1)?,
+                ..self
+            },
+            _ => return None,
+        };
+        Some(Self {
+            reason,
+            compromised: compromised.unwrap_or(Height::ZERO),
+            ..ended
+        })
+    }
+
+    fn end(self, status: Status, height: Height) -> Option<Self> {
+        if self.status != Status::Active || height < self.registered {
+            return None;
+        }
+        Some(Self {
+            status,
+            version: self.version.checked_add(1)?,
+            ended: height,
+            ..self
+        })
+    }
+
+    /// What the record says about `height`. Only as good as what proves the record: a later one may say more.
+    pub fn valid_at(&self, height: Height) -> Validity {
+        if height < self.registered {
+            return Validity::NotYet {
+                registered: self.registered,
+            };
+        }
+        if let Some(since) = self.compromised_since()
+            && height >= since
+        {
+            return Validity::Compromised { since };
+        }
+        if self.status != Status::Active && height >= self.ended {
+            return Validity::Ended {
+                at: self.ended,
+                status: self.status,
+            };
+        }
+        Validity::Valid
+    }
+
+    /// What the key is for.
+    pub const fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// The public keys.
+    pub const fn keys(&self) -> &PublicKeys {
+        &self.keys
+    }
+
+    /// The organisation that it belongs to.
+    pub const fn owner(&self) -> OrgId {
+        self.owner
+    }
+
+    /// Its status.
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// Whether it is in force.
+    pub fn is_active(&self) -> bool {
+        self.status == Status::Active
+    }
+
+    /// Why it was revoked.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Grows with each change; transactions that change the record name it.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Height at which it was registered.
+    pub const fn registered(&self) -> Height {
+        self.registered
+    }
+
+    /// Height from which it does not count any more.
+    pub fn ended(&self) -> Option<Height> {
+        (self.status != Status::Active).then_some(self.ended)
+    }
+
+    /// Height from which it was in other hands, as far as is known.
+    pub fn compromised_since(&self) -> Option<Height> {
+        (self.compromised != Height::ZERO).then_some(self.compromised)
+    }
+
+    /// The key that it follows on.
+    pub fn predecessor(&self) -> Option<Handle> {
+        (!self.predecessor.is_zero()).then_some(self.predecessor)
+    }
+
+    /// What ties it to its kusabi-ID.
+    pub const fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// Commitment to private metadata.
+    pub fn metadata(&self) -> Option<Digest> {
+        (!self.metadata.is_zero()).then_some(self.metadata)
+    }
+
+    /// Decodes a row.
+    ///
+    /// # Errors
+    /// [`RowError`]
+    pub fn decode(bytes: &RowBytes) -> Result<Self, RowError> {
+        let mut r = Reader::new(bytes);
+        super::begin(&mut r, Kind::Record)?;
+        let purpose = Purpose::try_from(r.u8()?).map_err(|_| RowError::Value)?;
+        let suite = Suite::try_from(r.u8()?).map_err(|_| RowError::Value)?;
+        let status = Status::from_u8(r.u8()?).ok_or(RowError::Value)?;
+        let reason = Reason::from_u8(r.u8()?).ok_or(RowError::Value)?;
+        let version = r.u32()?;
+        let registered = super::height(&mut r)?;
+        let ended = super::height(&mut r)?;
+        let compromised = super::height(&mut r)?;
+        let owner = OrgId::new(r.array()?);
+        let keys: [u8; PublicKeys::LEN] = r.array()?;
+        let predecessor = Handle::new(r.array()?);
+        let binding = Binding::new(r.array()?);
+        let metadata = Digest::new(r.array()?);
+        super::end(r)?;
+        let keys = PublicKeys::decode(suite, &keys).map_err(|_| RowError::Key)?;
+        if !purpose.has_record() {
+            return Err(RowError::Value);
+        }
+        let record = Self {
+            purpose,
+            keys,
+            owner,
+            status,
+            reason,
+            version,
+            registered,
+            ended,
+            compromised,
+            predecessor,
+            binding,
+            metadata,
+        };
+        if record.agrees() {
+            Ok(record)
+        } else {
+            Err(RowError::Contradiction)
+        }
+    }
+
+    fn agrees(&self) -> bool {
+        let never_ended = self.ended == Height::ZERO;
+        let status = match self.status {
+            Status::Active => never_ended && self.version == 1,
+            Status::Spent => self.purpose == Purpose::Pre && self.version == 2,
+            Status::Superseded => self.purpose != Purpose::Pre && self.version == 2,
+            Status::Revoked => {
+                self.version == 2 || (self.version == 3 && self.compromised != Height::ZERO)
+            }
+        };
+        status
+            && self.registered != Height::ZERO
+            && (never_ended == (self.status == Status::Active))
+            && (never_ended || self.ended >= self.registered)
+            && (self.status == Status::Revoked
+                || (self.reason == Reason::None && self.compromised == Height::ZERO))
+    }
+
+    /// The row's bytes.
+    pub fn encode(&self) -> RowBytes {
+        fixed(|w| {
+            super::start(w, Kind::Record);
+            w.u8(self.purpose.into());
+            w.u8(self.keys.suite().into());
+            w.u8(self.status as u8);
+            w.u8(self.reason as u8);
+            w.u32(self.version);
+            w.u48(self.registered.get());
+            w.u48(self.ended.get());
+            w.u48(self.compromised.get());
+            w.put(self.owner.as_bytes());
+            w.put(self.keys.as_bytes());
+            w.put(self.predecessor.as_bytes());
+            w.put(self.binding.as_bytes());
+            w.put(self.metadata.as_bytes());
+            w.zeros(2);
+        })
+    }
+}

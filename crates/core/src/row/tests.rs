@@ -1,0 +1,303 @@
+//! Rows: strict in, canonical out, and statuses that move forward only.
+
+use super::*;
+use crate::id::{Binding, Digest, Epoch, OrgName, RecoveryHash, SetHash};
+use crate::suite::{PublicKeys, Purpose, Suite};
+use proptest::prelude::*;
+
+/// Seed 0…: an Ed25519 key, and the X25519 base point, which is not of small order.
+fn keys() -> PublicKeys {
+    let signing = ed25519_zebra::SigningKey::from([7; 32]);
+    let ed25519: [u8; 32] = ed25519_zebra::VerificationKeyBytes::from(&signing).into();
+    let mut x25519 = [0; 32];
+    x25519[0] = 9;
+    PublicKeys::curve25519(&ed25519, &x25519).unwrap()
+}
+
+fn height(value: u64) -> Height {
+    Height::new(value).unwrap()
+}
+
+fn record(purpose: Purpose) -> Record {
+    let owner = OrgName::new("cameras").unwrap().id();
+    Record::register(
+        purpose,
+        keys(),
+        owner,
+        height(10),
+        Binding::new([3; 16]),
+        Digest::new([4; 32]),
+    )
+}
+
+fn samples() -> [Row; 13] {
+    let name = OrgName::new("cameras").unwrap();
+    let digest = Digest::new([5; 32]);
+    let act = record(Purpose::Act).after(Handle::new([6; 32]));
+    let release = Release::published(name.id(), digest, height(3), u64::MAX);
+    [
+        Row::Record(act),
+        Row::Record(record(Purpose::Pre).spend(height(11)).unwrap()),
+        Row::Record(act.supersede(height(12)).unwrap()),
+        Row::Record(act.revoke(height(12), Reason::Lost, None).unwrap()),
+        Row::Record(
+            act.revoke(height(12), Reason::Compromised, Some(height(11)))
+                .unwrap(),
+        ),
+        Row::Organisation(Organisation {
+            version: 1,
+            name,
+            officers_k: 1,
+            officers_n: 2,
+            active: 3,
+            rows: 4,
+            quota: 1 << 40,
+            window: 0,
+            window_cap: 16,
+            revoked_in_window: 2,
+        }),
+        Row::ArtPolicy(ArtPolicy {
+            version: 1,
+            org: name.id(),
+            k: 2,
+            n: 1,
+        }),
+        Row::Release(release),
+        Row::Release(release.withdraw(height(9)).unwrap()),
+        Row::Anchor(AnchorRow {
+            topic: Topic::AuditLog,
+            height: height(7),
+            org: name.id(),
+            signer: Handle::new([8; 32]),
+            digest,
+        }),
+        Row::BlobPart(BlobPart::new(&[1; 160]).unwrap()),
+        Row::BlobPart(BlobPart::new(&[1]).unwrap()),
+        Row::Ledger(LedgerRow {
+            version: 1,
+            epoch: Epoch::new(2),
+            set_hash: SetHash::new([1; 32]),
+            recovery_hash: RecoveryHash::new([2; 32]),
+            skipped: Height::MAX,
+        }),
+    ]
+}
+
+#[test]
+fn every_row_reads_back() {
+    for row in samples() {
+        assert_eq!(Row::decode(&row.encode()), Ok(row));
+    }
+}
+
+#[test]
+fn a_changed_byte_is_refused_or_means_something_else() {
+    for row in samples() {
+        let bytes = row.encode();
+        for index in 0..ROW_BYTES {
+            for bit in 0..8 {
+                let mut changed = bytes;
+                changed[index] ^= 1 << bit;
+                if let Ok(other) = Row::decode(&changed) {
+                    assert_ne!(other, row);
+                    assert_eq!(other.encode(), changed, "canonical: {row:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_each_kind_of_fault() {
+    let good = record(Purpose::Act).encode();
+    let with = |index: usize, value: u8| {
+        let mut bytes = good;
+        bytes[index] = value;
+        Record::decode(&bytes)
+    };
+    assert_eq!(with(0, 2), Err(RowError::Kind));
+    assert_eq!(with(1, 2), Err(RowError::Version));
+    assert_eq!(with(191, 1), Err(RowError::Reserved));
+    assert_eq!(with(2, 0), Err(RowError::Value), "purpose 0");
+    assert_eq!(
+        with(2, 64),
+        Err(RowError::Value),
+        "a vote key has no record"
+    );
+    assert_eq!(with(3, 3), Err(RowError::Value), "suite 3 is reserved");
+    assert_eq!(with(4, 5), Err(RowError::Value), "status 5");
+    assert_eq!(with(5, 5), Err(RowError::Value), "reason 5");
+    assert_eq!(with(108, 1), Err(RowError::Key), "padding of the keys");
+    assert_eq!(
+        with(5, 1),
+        Err(RowError::Contradiction),
+        "active with a reason"
+    );
+    assert_eq!(
+        with(21, 11),
+        Err(RowError::Contradiction),
+        "active and ended"
+    );
+    assert_eq!(
+        with(27, 11),
+        Err(RowError::Contradiction),
+        "active and compromised"
+    );
+    assert_eq!(
+        with(4, 4),
+        Err(RowError::Contradiction),
+        "revoked and not ended"
+    );
+    assert_eq!(with(15, 0), Err(RowError::Contradiction), "registered at 0");
+    assert_eq!(
+        with(9, 2),
+        Err(RowError::Contradiction),
+        "active at version 2"
+    );
+    assert_eq!(
+        Row::decode(&[9; ROW_BYTES]),
+        Err(RowError::Kind),
+        "no such kind"
+    );
+}
+
+#[test]
+fn validity_follows_the_heights() {
+    let active = record(Purpose::App);
+    assert_eq!(
+        active.valid_at(height(9)),
+        Validity::NotYet {
+            registered: height(10)
+        }
+    );
+    assert!(active.valid_at(height(10)).is_valid());
+    assert!(active.valid_at(Height::MAX).is_valid());
+
+    let ended = active.supersede(height(20)).unwrap();
+    assert!(ended.valid_at(height(19)).is_valid());
+    assert_eq!(
+        ended.valid_at(height(20)),
+        Validity::Ended {
+            at: height(20),
+            status: Status::Superseded
+        }
+    );
+
+    let revoked = active
+        .revoke(height(30), Reason::Compromised, Some(height(15)))
+        .unwrap();
+    assert!(revoked.valid_at(height(14)).is_valid());
+    for at in [15, 29, 30, 31] {
+        assert_eq!(
+            revoked.valid_at(height(at)),
+            Validity::Compromised { since: height(15) }
+        );
+    }
+}
+
+#[test]
+fn a_status_moves_forward_only() {
+    let active = record(Purpose::Act);
+    let at = height(20);
+    assert_eq!(active.spend(at), None, "only a factory key is spent");
+    assert_eq!(record(Purpose::Pre).supersede(at), None);
+    assert_eq!(
+        active.supersede(height(9)),
+        None,
+        "before it was registered"
+    );
+    assert_eq!(
+        active.revoke(at, Reason::None, Some(height(21))),
+        None,
+        "from the future"
+    );
+    assert_eq!(active.revoke(at, Reason::None, Some(Height::ZERO)), None);
+
+    let superseded = active.supersede(at).unwrap();
+    assert_eq!(superseded.supersede(at), None);
+    assert_eq!(
+        superseded.revoke(at, Reason::Lost, None),
+        None,
+        "says nothing new"
+    );
+    let dated = superseded
+        .revoke(height(25), Reason::Compromised, Some(height(12)))
+        .unwrap();
+    assert_eq!(
+        dated.ended(),
+        Some(at),
+        "it keeps the height at which it ended"
+    );
+    assert_eq!(Record::decode(&dated.encode()), Ok(dated));
+    assert_eq!(
+        dated.revoke(height(26), Reason::Compromised, Some(height(11))),
+        None
+    );
+
+    let revoked = active.revoke(at, Reason::None, None).unwrap();
+    assert_eq!(revoked.revoke(at, Reason::None, Some(height(12))), None);
+    assert_eq!(revoked.supersede(at), None);
+
+    let release = Release::published(active.owner(), Digest::new([1; 32]), at, 0);
+    assert_eq!(release.withdraw(at).unwrap().withdraw(at), None);
+}
+
+#[test]
+fn a_window_takes_its_cap_from_its_beginning() {
+    let Row::Organisation(org) = samples()[5] else {
+        unreachable!("the sixth sample is the organisation")
+    };
+    assert_eq!(org.at(height(999)), org);
+    let next = Organisation {
+        active: 5_000,
+        ..org
+    }
+    .at(height(1_000));
+    assert_eq!(
+        (next.window, next.window_cap, next.revoked_in_window),
+        (1, 50, 0)
+    );
+    assert_eq!(Organisation::cap_of(1_699), 16);
+    assert_eq!(Organisation::cap_of(1_700), 17);
+    assert_eq!(Organisation::cap_of(u64::MAX), u32::MAX);
+}
+
+#[test]
+fn state_keys_differ_by_kind_and_name() {
+    let org = OrgName::new("cameras").unwrap().id();
+    let digest = Digest::new([1; 32]);
+    let keys = [
+        StateKey::record(&Handle::new([1; 32])),
+        StateKey::anchor(&digest),
+        StateKey::organisation(&org),
+        StateKey::art_policy(&org),
+        StateKey::release(&org, &digest),
+        StateKey::blob_part(&digest, 0),
+        StateKey::blob_part(&digest, 1),
+        StateKey::ledger(),
+    ];
+    let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+    assert_eq!(distinct.len(), keys.len());
+}
+
+#[test]
+fn a_foreign_key_stands_by_its_digest() {
+    let mut bytes = [0; 66];
+    bytes[..3].copy_from_slice(&[1, 1, 38]);
+    bytes[3..35].copy_from_slice(&[9; 32]);
+    assert!(PublicKeys::decode(Suite::Foreign, &bytes).is_ok());
+    bytes[35] = 1;
+    assert!(PublicKeys::decode(Suite::Foreign, &bytes).is_err());
+}
+
+proptest! {
+    #[test]
+    fn decoding_never_panics(mut bytes in proptest::array::uniform32(any::<[u8; 6]>()), kind in 0_u8..9) {
+        bytes[0][0] = kind;
+        bytes[0][1] = 1;
+        let flat: [u8; ROW_BYTES] = bytes.as_flattened().try_into().unwrap();
+        if let Ok(row) = Row::decode(&flat) {
+            prop_assert_eq!(row.encode(), flat);
+        }
+    }
+}
