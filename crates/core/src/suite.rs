@@ -6,7 +6,7 @@
 use core::fmt;
 
 use crate::crypto::{self, SignatureError};
-use crate::id::{Handle, write_hex};
+use crate::id::{Binding, ChainId, Handle, KusabiId, OrgId, write_hex};
 use crate::statement::Statement;
 use crate::wire::{self, Sink};
 
@@ -689,6 +689,41 @@ impl PublicKeys {
         self.foreign_key().is_some_and(|(_, length, digest)| {
             usize::from(length) == spki.len() && crypto::sha256(&[spki]) == digest
         })
+    }
+}
+
+/// What a [`Binding`] ties keys to, besides the kusabi-ID.
+#[derive(Debug, Clone, Copy)]
+pub struct BindingContext<'a> {
+    /// The chain; [`ChainId::ZERO`] for the records that the genesis document writes (registered height 1).
+    pub chain: &'a ChainId,
+    /// The organisation that owns the record.
+    pub owner: &'a OrgId,
+    /// The record's purpose.
+    pub purpose: Purpose,
+}
+
+impl PublicKeys {
+    /// Binds these keys to an ID (spec/identity.md, "Binding").
+    #[must_use]
+    pub fn bind(&self, id: &KusabiId, context: &BindingContext<'_>) -> Binding {
+        let mac = crypto::hmac_sha256(
+            id.expose(),
+            &[
+                b"kusabi.binding.v1",
+                context.chain.as_ref(),
+                context.owner.as_ref(),
+                &[context.purpose.into(), self.suite.into()],
+                &self.bytes,
+            ],
+        );
+        Binding::new(crypto::first_16(&mac))
+    }
+
+    /// Whether `binding` was made for these keys by someone who knew the ID. Takes the same time for all bindings.
+    #[must_use]
+    pub fn is_bound(&self, id: &KusabiId, context: &BindingContext<'_>, binding: &Binding) -> bool {
+        crypto::constant_time_eq(self.bind(id, context).as_ref(), binding.as_ref())
     }
 }
 
