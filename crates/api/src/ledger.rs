@@ -5,12 +5,13 @@
 
 use crate::{
     block::Block,
-    hex::{Hex, Hex32, base64},
+    hex::{Hex, Hex32, base64, text},
     problem::Problem,
 };
 use bytes::Bytes;
 use core::{future::Future, pin::Pin, time::Duration};
 use futures_core::Stream;
+use kusabi_core::id::{ChainId, Epoch, Height, StateKey, TxId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -47,25 +48,25 @@ pub trait Ledger: Send + Sync {
     fn submit(&self, transaction: Bytes, wait: Duration) -> Answer<'_, Submitted>;
 
     /// What became of a transaction. `Unknown` when the node never saw it or does not remember it.
-    fn transaction(&self, id: Hex32) -> Answer<'_, Transaction>;
+    fn transaction(&self, id: TxId) -> Answer<'_, Transaction>;
 
     /// The proof (spec/proof.md) of presence or of absence of the row under a state key.
-    fn lookup(&self, state_key: Hex32) -> Answer<'_, Bytes>;
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes>;
 
     /// The newest checkpoint (spec/proof.md).
     fn checkpoint(&self) -> Answer<'_, Bytes>;
 
     /// A block by height, from 1 on. `Unknown` above the newest.
-    fn block(&self, height: u64) -> Answer<'_, Block>;
+    fn block(&self, height: Height) -> Answer<'_, Block>;
 
     /// The genesis document (spec/ledger.md).
     fn genesis(&self) -> Answer<'_, Bytes>;
 
     /// The handovers and recoveries that lead from `epoch` to the newest epoch, in order; at most [`MAX_WALK_STEPS`] at a time.
-    fn walk(&self, epoch: u64) -> Answer<'_, Vec<Step>>;
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>>;
 
     /// The events of all blocks above height `after`: first those that are stored, then as they come.
-    fn events(&self, after: u64) -> Answer<'_, EventStream>;
+    fn events(&self, after: Height) -> Answer<'_, EventStream>;
 
     /// How the node is doing. A courtesy of the node, not a proof of anything.
     fn status(&self) -> Answer<'_, Status>;
@@ -80,7 +81,8 @@ pub enum Submitted {
     /// Accepted, not final within the wait; ask for the transaction by its ID.
     Pending {
         /// The transaction ID.
-        id: Hex32,
+        #[serde(with = "text")]
+        id: TxId,
     },
 }
 
@@ -88,7 +90,8 @@ pub enum Submitted {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The transaction ID.
-    pub id: Hex32,
+    #[serde(with = "text")]
+    pub id: TxId,
     /// Height of its block.
     pub height: u64,
     /// Its place in the block, from 0.
@@ -131,14 +134,16 @@ pub enum Transaction {
     /// It waits in the pool or stands in a block that is not final yet.
     Pending {
         /// The transaction ID.
-        id: Hex32,
+        #[serde(with = "text")]
+        id: TxId,
     },
     /// Final and durable.
     Final(Receipt),
     /// It left the pool without effect: the state moved on while it waited.
     Refused {
         /// The transaction ID.
-        id: Hex32,
+        #[serde(with = "text")]
+        id: TxId,
         /// The ledger's code of the broken rule.
         code: u16,
         /// The ledger's sentence.
@@ -199,7 +204,8 @@ pub struct Status {
     /// Name of the ledger, from its genesis document.
     pub name: String,
     /// The chain ID.
-    pub chain: Hex32,
+    #[serde(with = "text")]
+    pub chain: ChainId,
     /// Height of the newest final and durable block.
     pub height: u64,
     /// Its time, in milliseconds since 1970.

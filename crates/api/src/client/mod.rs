@@ -8,7 +8,6 @@ mod events;
 
 use crate::{
     block::{Block, MAX_BLOCK},
-    hex::Hex32,
     ledger::{
         Answer, EventStream, Ledger, MAX_GENESIS, MAX_PROOF, MAX_TRANSACTION, MAX_WAIT,
         MAX_WALK_STEP, MAX_WALK_STEPS, Status, Step, Submitted, Transaction,
@@ -18,6 +17,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use core::time::Duration;
+use kusabi_core::id::{Epoch, Height, StateKey, TxId};
 use reqwest::{
     Method, RequestBuilder, Response, Url,
     header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER},
@@ -267,16 +267,16 @@ impl Ledger for HttpLedger {
         })
     }
 
-    fn transaction(&self, id: Hex32) -> Answer<'_, Transaction> {
+    fn transaction(&self, id: TxId) -> Answer<'_, Transaction> {
         Box::pin(async move {
             self.get_json(&format!("v1/transactions/{id}"), 4 * MAX_PROOF)
                 .await
         })
     }
 
-    fn lookup(&self, state_key: Hex32) -> Answer<'_, Bytes> {
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
         Box::pin(async move {
-            self.get(&format!("v1/state/{state_key}"), media::PROOF, MAX_PROOF)
+            self.get(&format!("v1/state/{key}"), media::PROOF, MAX_PROOF)
                 .await
         })
     }
@@ -288,7 +288,7 @@ impl Ledger for HttpLedger {
         })
     }
 
-    fn block(&self, height: u64) -> Answer<'_, Block> {
+    fn block(&self, height: Height) -> Answer<'_, Block> {
         Box::pin(async move {
             Block::decode(
                 self.get(&format!("v1/blocks/{height}"), media::BLOCK, MAX_BLOCK)
@@ -301,7 +301,7 @@ impl Ledger for HttpLedger {
         Box::pin(async move { self.get("v1/genesis", media::CBOR, MAX_GENESIS).await })
     }
 
-    fn walk(&self, epoch: u64) -> Answer<'_, Vec<Step>> {
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
         Box::pin(async move {
             let steps: Vec<Step> = self
                 .get_json(
@@ -321,7 +321,7 @@ impl Ledger for HttpLedger {
         })
     }
 
-    fn events(&self, after: u64) -> Answer<'_, EventStream> {
+    fn events(&self, after: Height) -> Answer<'_, EventStream> {
         Box::pin(async move {
             let request = self
                 .request(Method::GET, "v1/events", media::EVENTS)?
@@ -338,7 +338,7 @@ impl Ledger for HttpLedger {
                     Ok(_) => Problem::new(Kind::BadAnswer, "an error without a status"),
                 });
             }
-            Ok(events::stream(response, self.limits.silence, after))
+            Ok(events::stream(response, self.limits.silence, after.get()))
         })
     }
 
