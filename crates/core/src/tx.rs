@@ -1,1 +1,0 @@
-//! Transactions on the wire (spec/ledger.md).

@@ -1,0 +1,490 @@
+//! What transactions ask for.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::{
+    ART_K_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX, GENESIS_SIGNATURES_MAX,
+    RECOVERY_BYTES_MAX, SIGNATURES_MAX, TARGETS_MAX, TxError,
+};
+use crate::id::{Binding, Digest, Handle, Height, OrgId};
+use crate::row::{Reason, Topic};
+use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite};
+
+/// Number of an action; a signature covers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum ActionCode {
+    /// [`Action::Genesis`]
+    Genesis = 0,
+    /// [`Action::Register`]
+    Register = 1,
+    /// [`Action::Activate`]
+    Activate = 2,
+    /// [`Action::Supersede`]
+    Supersede = 3,
+    /// [`Action::Revoke`]
+    Revoke = 4,
+    /// [`Action::Grant`]
+    Grant = 5,
+    /// [`Action::Withdraw`]
+    Withdraw = 6,
+    /// [`Action::ArtPolicy`]
+    ArtPolicy = 7,
+    /// [`Action::Publish`]
+    Publish = 8,
+    /// [`Action::WithdrawRelease`]
+    WithdrawRelease = 9,
+    /// [`Action::Anchor`]
+    Anchor = 10,
+    /// [`Action::Recovery`]
+    Recovery = 11,
+}
+
+impl ActionCode {
+    /// The spec's word for the action.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Genesis => "genesis",
+            Self::Register => "register",
+            Self::Activate => "activate",
+            Self::Supersede => "supersede",
+            Self::Revoke => "revoke",
+            Self::Grant => "grant",
+            Self::Withdraw => "withdraw",
+            Self::ArtPolicy => "art policy",
+            Self::Publish => "publish",
+            Self::WithdrawRelease => "withdraw release",
+            Self::Anchor => "anchor",
+            Self::Recovery => "recovery",
+        }
+    }
+}
+
+/// A record as its author last saw it: a transaction that names an outdated version is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Named {
+    /// The record's handle.
+    pub handle: Handle,
+    /// Its row version.
+    pub version: u32,
+}
+
+/// A key to be put on the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    handle: Handle,
+    purpose: Purpose,
+    keys: PublicKeys,
+    /// Empty unless the suite is foreign.
+    spki: Box<[u8]>,
+    binding: Binding,
+    metadata: Digest,
+}
+
+impl Entry {
+    /// An entry with keys of suite 1 or 2.
+    ///
+    /// # Errors
+    /// [`TxError::Suite`] for foreign keys, which [`Entry::foreign`] takes; [`TxError::Zero`] for zero metadata or handle.
+    pub fn new(
+        handle: Handle,
+        purpose: Purpose,
+        keys: PublicKeys,
+        binding: Binding,
+        metadata: Option<Digest>,
+    ) -> Result<Self, TxError> {
+        if keys.suite() == Suite::Foreign {
+            return Err(TxError::Suite);
+        }
+        Self::checked(handle, purpose, keys, Box::default(), binding, metadata)
+    }
+
+    /// An entry with a foreign key, given as SubjectPublicKeyInfo (DER). The binding covers [`PublicKeys::foreign`].
+    ///
+    /// # Errors
+    /// [`TxError::Key`], [`TxError::Zero`]
+    pub fn foreign(
+        handle: Handle,
+        purpose: Purpose,
+        algorithm: ForeignAlgorithm,
+        spki: &[u8],
+        binding: Binding,
+        metadata: Option<Digest>,
+    ) -> Result<Self, TxError> {
+        let keys = PublicKeys::foreign(algorithm, spki).map_err(|_| TxError::Key)?;
+        Self::checked(handle, purpose, keys, spki.into(), binding, metadata)
+    }
+
+    fn checked(
+        handle: Handle,
+        purpose: Purpose,
+        keys: PublicKeys,
+        spki: Box<[u8]>,
+        binding: Binding,
+        metadata: Option<Digest>,
+    ) -> Result<Self, TxError> {
+        if !purpose.has_record() {
+            return Err(TxError::Purpose);
+        }
+        let metadata = match metadata {
+            Some(metadata) if metadata.is_zero() => return Err(TxError::Zero),
+            Some(metadata) => metadata,
+            None => Digest::ZERO,
+        };
+        if handle.is_zero() {
+            return Err(TxError::Zero);
+        }
+        Ok(Self {
+            handle,
+            purpose,
+            keys,
+            spki,
+            binding,
+            metadata,
+        })
+    }
+
+    /// The handle under which the key will stand.
+    pub const fn handle(&self) -> Handle {
+        self.handle
+    }
+
+    /// What the key will be for.
+    pub const fn purpose(&self) -> Purpose {
+        self.purpose
+    }
+
+    /// The public keys.
+    pub const fn keys(&self) -> &PublicKeys {
+        &self.keys
+    }
+
+    /// The whole of a foreign key; empty for other suites.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// What ties it to its kusabi-ID.
+    pub const fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// Commitment to private metadata.
+    pub fn metadata(&self) -> Option<Digest> {
+        (!self.metadata.is_zero()).then_some(self.metadata)
+    }
+}
+
+/// What a transaction asks for (spec/ledger.md, table of actions).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Founds the ledger; only at height 1, signed by every officer that it makes.
+    Genesis {
+        /// The genesis document.
+        document: Vec<u8>,
+        /// One officer entry per officer key of the document's validator set, in its order.
+        entries: Vec<Entry>,
+    },
+    /// Puts keys on the ledger, all or none.
+    Register {
+        /// Whose keys they are.
+        org: OrgId,
+        /// 1 to 4,096, ascending by handle.
+        entries: Vec<Entry>,
+    },
+    /// Spends a factory key for a device key.
+    Activate {
+        /// Whose keys they are.
+        org: OrgId,
+        /// The factory key.
+        pre: Named,
+        /// The device key.
+        act: Box<Entry>,
+    },
+    /// Replaces a key of the same purpose.
+    Supersede {
+        /// Whose keys they are.
+        org: OrgId,
+        /// The key that ends.
+        old: Named,
+        /// The key that follows.
+        new: Box<Entry>,
+    },
+    /// Takes keys out of force.
+    Revoke {
+        /// Whose keys they are.
+        org: OrgId,
+        /// 1 to 1,024, ascending by handle.
+        targets: Vec<Named>,
+        /// Why.
+        reason: Reason,
+        /// Height from which the keys were in other hands.
+        compromised_since: Option<Height>,
+    },
+    /// Gives a role.
+    Grant {
+        /// The organisation.
+        org: OrgId,
+        /// Its row version.
+        org_version: u32,
+        /// Key with purpose writer, revoker, ps or officer.
+        entry: Box<Entry>,
+    },
+    /// Takes a role back.
+    Withdraw {
+        /// The organisation.
+        org: OrgId,
+        /// The key.
+        target: Named,
+    },
+    /// Sets who signs releases.
+    ArtPolicy {
+        /// The organisation.
+        org: OrgId,
+        /// Row version of the policy; 0 when there is none yet.
+        policy_version: u32,
+        /// How many release keys will sign.
+        k: u8,
+        /// New release keys, ascending by handle.
+        added: Vec<Entry>,
+        /// Release keys that end, ascending by handle.
+        removed: Vec<Named>,
+    },
+    /// Publishes a release.
+    Publish {
+        /// The organisation.
+        org: OrgId,
+        /// Row version of its policy.
+        policy_version: u32,
+        /// Digest of the manifest.
+        digest: Digest,
+        /// Devices whose counter is above this refuse it.
+        minimum_counter: u64,
+    },
+    /// Withdraws a release.
+    WithdrawRelease {
+        /// The organisation.
+        org: OrgId,
+        /// Digest of the manifest.
+        digest: Digest,
+        /// Row version of the release.
+        version: u32,
+    },
+    /// Puts a digest on the ledger.
+    Anchor {
+        /// The organisation.
+        org: OrgId,
+        /// What the digest is of.
+        topic: Topic,
+        /// The digest.
+        digest: Digest,
+    },
+    /// Moves the ledger to a validator set that its recovery set certified.
+    Recovery {
+        /// The recovery (spec/proof.md).
+        recovery: Vec<u8>,
+    },
+}
+
+impl Action {
+    /// Its number.
+    pub const fn code(&self) -> ActionCode {
+        match self {
+            Self::Genesis { .. } => ActionCode::Genesis,
+            Self::Register { .. } => ActionCode::Register,
+            Self::Activate { .. } => ActionCode::Activate,
+            Self::Supersede { .. } => ActionCode::Supersede,
+            Self::Revoke { .. } => ActionCode::Revoke,
+            Self::Grant { .. } => ActionCode::Grant,
+            Self::Withdraw { .. } => ActionCode::Withdraw,
+            Self::ArtPolicy { .. } => ActionCode::ArtPolicy,
+            Self::Publish { .. } => ActionCode::Publish,
+            Self::WithdrawRelease { .. } => ActionCode::WithdrawRelease,
+            Self::Anchor { .. } => ActionCode::Anchor,
+            Self::Recovery { .. } => ActionCode::Recovery,
+        }
+    }
+
+    /// The organisation that it is about; genesis and recovery are about all.
+    pub const fn org(&self) -> Option<OrgId> {
+        match self {
+            Self::Genesis { .. } | Self::Recovery { .. } => None,
+            Self::Register { org, .. }
+            | Self::Activate { org, .. }
+            | Self::Supersede { org, .. }
+            | Self::Revoke { org, .. }
+            | Self::Grant { org, .. }
+            | Self::Withdraw { org, .. }
+            | Self::ArtPolicy { org, .. }
+            | Self::Publish { org, .. }
+            | Self::WithdrawRelease { org, .. }
+            | Self::Anchor { org, .. } => Some(*org),
+        }
+    }
+
+    /// The keys that it puts on the ledger.
+    pub fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Genesis { entries, .. }
+            | Self::Register { entries, .. }
+            | Self::ArtPolicy { added: entries, .. } => entries,
+            Self::Activate { act: entry, .. }
+            | Self::Supersede { new: entry, .. }
+            | Self::Grant { entry, .. } => core::slice::from_ref(entry),
+            _ => &[],
+        }
+    }
+
+    /// The records that it ends.
+    pub fn named(&self) -> &[Named] {
+        match self {
+            Self::Revoke { targets: named, .. } | Self::ArtPolicy { removed: named, .. } => named,
+            Self::Activate { pre: named, .. }
+            | Self::Supersede { old: named, .. }
+            | Self::Withdraw { target: named, .. } => core::slice::from_ref(named),
+            _ => &[],
+        }
+    }
+
+    /// The entry with this handle.
+    pub fn entry(&self, handle: &Handle) -> Option<&Entry> {
+        let entries = self.entries();
+        if let Self::Genesis { .. } = self {
+            return entries.iter().find(|entry| entry.handle == *handle);
+        }
+        let index = entries
+            .binary_search_by(|entry| entry.handle.cmp(handle))
+            .ok()?;
+        entries.get(index)
+    }
+
+    /// How many signatures it may carry.
+    pub(super) const fn signatures_max(&self) -> usize {
+        match self {
+            Self::Genesis { .. } => GENESIS_SIGNATURES_MAX,
+            Self::Recovery { .. } => 0,
+            _ => SIGNATURES_MAX,
+        }
+    }
+
+    /// Puts lists whose order has no meaning into the order that the format asks for.
+    pub(super) fn sort(&mut self) {
+        match self {
+            Self::Register { entries, .. } => entries.sort_by_key(Entry::handle),
+            Self::Revoke { targets, .. } => targets.sort_unstable(),
+            Self::ArtPolicy { added, removed, .. } => {
+                added.sort_by_key(Entry::handle);
+                removed.sort_unstable();
+            }
+            _ => {}
+        }
+    }
+
+    /// Every rule that needs no state.
+    pub(super) fn check(&self) -> Result<(), TxError> {
+        let (entries, named) = (self.entries(), self.named());
+        // spec: the entries of genesis follow the document's order; all other lists ascend, so that each has one form and
+        // nothing stands in it twice.
+        if self.code() != ActionCode::Genesis {
+            ascending(entries.iter().map(Entry::handle))?;
+        }
+        ascending(named.iter().map(|named| named.handle))?;
+        if named
+            .iter()
+            .any(|named| named.version == 0 || named.handle.is_zero())
+        {
+            return Err(TxError::Zero);
+        }
+        for entry in entries {
+            self.check_entry(entry)?;
+        }
+        match self {
+            Self::Genesis { document, entries } => {
+                within(document.len(), 1, GENESIS_BYTES_MAX)?;
+                within(entries.len(), 1, GENESIS_SIGNATURES_MAX)
+            }
+            Self::Register { entries, .. } => within(entries.len(), 1, ENTRIES_MAX),
+            Self::Revoke {
+                targets,
+                compromised_since,
+                reason,
+                ..
+            } => {
+                // spec: "withdrawn by officers" is what a withdrawal writes.
+                if *compromised_since == Some(Height::ZERO) || *reason == Reason::Withdrawn {
+                    return Err(TxError::Value);
+                }
+                within(targets.len(), 1, TARGETS_MAX)
+            }
+            Self::ArtPolicy {
+                k, added, removed, ..
+            } => {
+                if !(1..=ART_K_MAX).contains(k) {
+                    return Err(TxError::Value);
+                }
+                within(added.len(), 0, ART_KEYS_MAX)?;
+                within(removed.len(), 0, ART_KEYS_MAX)
+            }
+            Self::Publish {
+                digest,
+                policy_version: version,
+                ..
+            }
+            | Self::WithdrawRelease {
+                digest, version, ..
+            } if digest.is_zero() || *version == 0 => Err(TxError::Zero),
+            Self::Anchor { digest, .. } if digest.is_zero() => Err(TxError::Zero),
+            Self::Recovery { recovery } => within(recovery.len(), 1, RECOVERY_BYTES_MAX),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_entry(&self, entry: &Entry) -> Result<(), TxError> {
+        let fits = match self {
+            Self::Genesis { .. } => entry.purpose == Purpose::Officer,
+            Self::Register { .. } => {
+                matches!(entry.purpose, Purpose::Pre | Purpose::Act | Purpose::App)
+            }
+            Self::Activate { .. } => entry.purpose == Purpose::Act,
+            Self::Supersede { .. } => entry.purpose != Purpose::Pre,
+            Self::Grant { .. } => is_granted(entry.purpose),
+            Self::ArtPolicy { .. } => entry.purpose == Purpose::Art,
+            _ => false,
+        };
+        if !fits {
+            return Err(TxError::Purpose);
+        }
+        // spec: a foreign key signs no transaction, therefore it can neither activate nor follow on another key, and has no
+        // role that acts by signing.
+        let foreign_fits = matches!(self, Self::Register { .. }) && entry.purpose != Purpose::Pre;
+        if entry.keys.suite() == Suite::Foreign && !foreign_fits {
+            return Err(TxError::Suite);
+        }
+        Ok(())
+    }
+}
+
+/// Whether officers give and take keys of this purpose.
+pub(super) const fn is_granted(purpose: Purpose) -> bool {
+    matches!(
+        purpose,
+        Purpose::Writer | Purpose::Revoker | Purpose::Ps | Purpose::Officer
+    )
+}
+
+pub(super) fn ascending(handles: impl Iterator<Item = Handle>) -> Result<(), TxError> {
+    if handles.is_sorted_by(|a, b| a < b) {
+        Ok(())
+    } else {
+        Err(TxError::Order)
+    }
+}
+
+fn within(count: usize, min: usize, max: usize) -> Result<(), TxError> {
+    if (min..=max).contains(&count) {
+        Ok(())
+    } else {
+        Err(TxError::Count)
+    }
+}
