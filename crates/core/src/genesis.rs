@@ -1,1 +1,330 @@
-//! The genesis document (spec/ledger.md).
+//! The genesis document (spec/ledger.md, "Genesis document").
+//!
+//! Its hash is the chain: who knows the hash can check the document, whoever brings it, and then knows the first validator
+//! set and the recovery set. Everything is read in place.
+
+use core::fmt;
+
+use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
+use crate::id::{ChainId, Epoch, OrgName};
+use crate::set::{
+    EPOCH_SET_LEN_MAX, EpochSet, ORGANISATIONS_MAX, RECOVERY_SET_LEN_MAX, RecoverySet, SetError,
+};
+use crate::wire::Sink;
+
+/// The most bytes of a genesis document.
+pub const GENESIS_LEN_MAX: usize = 16 * 1024;
+/// The most bytes of a ledger's name.
+pub const NAME_LEN_MAX: usize = 64;
+
+const VERSION: u64 = 1;
+const HEARTBEAT_MS_MIN: u64 = 1_000;
+const HEARTBEAT_MS_MAX: u64 = 3_600_000;
+
+/// Why bytes are not a genesis document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GenesisError {
+    /// The CBOR is malformed or not canonical.
+    Cbor(CborError),
+    /// More than [`GENESIS_LEN_MAX`] bytes.
+    Length,
+    /// A version other than 1.
+    Version,
+    /// The heartbeat is outside 1 s to 1 h.
+    Heartbeat,
+    /// The epoch set is malformed, or a key of it is not valid.
+    EpochSet(SetError),
+    /// The first epoch is not 0.
+    Epoch,
+    /// The recovery set is malformed, or a key of it is not valid.
+    RecoverySet(SetError),
+    /// An organisation's name is not one.
+    OrganisationName,
+    /// The organisations are not those of the epoch set, in its order.
+    Organisations,
+    /// The document's hash is another chain than the one expected.
+    OtherChain,
+}
+
+impl fmt::Display for GenesisError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cbor(error) => write!(f, "the genesis document is malformed: {error}"),
+            Self::Length => f.write_str("a genesis document has at most 16 KiB"),
+            Self::Version => f.write_str("the genesis document is of another version"),
+            Self::Heartbeat => f.write_str("the genesis document's heartbeat is not 1 s to 1 h"),
+            Self::EpochSet(error) => write!(
+                f,
+                "the genesis document's validator set is refused: {error}"
+            ),
+            Self::Epoch => f.write_str("the genesis document's validator set is not of epoch 0"),
+            Self::RecoverySet(error) => {
+                write!(f, "the genesis document's recovery set is refused: {error}")
+            }
+            Self::OrganisationName => {
+                f.write_str("a name in the genesis document is not an organisation's name")
+            }
+            Self::Organisations => f.write_str(
+                "the genesis document's organisations are not those of its validator set",
+            ),
+            Self::OtherChain => f.write_str("the genesis document belongs to another chain"),
+        }
+    }
+}
+
+impl core::error::Error for GenesisError {}
+
+impl From<CborError> for GenesisError {
+    fn from(error: CborError) -> Self {
+        Self::Cbor(error)
+    }
+}
+
+/// An organisation of the genesis document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Founder<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many rows it may have.
+    pub quota: u64,
+}
+
+/// A decoded and checked genesis document, borrowed from its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Genesis<'a> {
+    chain: ChainId,
+    body: Body<'a>,
+    epoch_set: EpochSet<'a>,
+    recovery_set: RecoverySet<'a>,
+}
+
+impl<'a> Genesis<'a> {
+    /// Decodes a document and checks it whole, keys included. It founds the chain of its hash; compare that with the one
+    /// expected, or use [`decode_for`](Self::decode_for).
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn decode(document: &'a [u8]) -> Result<Self, GenesisError> {
+        if document.len() > GENESIS_LEN_MAX {
+            return Err(GenesisError::Length);
+        }
+        let body: Body<'a> = decode_canonical(document)?;
+        let epoch_set = EpochSet::decode(body.epoch_set).map_err(GenesisError::EpochSet)?;
+        let recovery_set =
+            RecoverySet::decode(body.recovery_set).map_err(GenesisError::RecoverySet)?;
+        if epoch_set.epoch() != Epoch::ZERO {
+            return Err(GenesisError::Epoch);
+        }
+        epoch_set.check_keys().map_err(GenesisError::EpochSet)?;
+        recovery_set
+            .check_keys()
+            .map_err(GenesisError::RecoverySet)?;
+        // The set is strictly ascending by ID, so equality in order makes this list so too.
+        let mut founders = body.founders();
+        for organisation in epoch_set.organisations() {
+            let founder = founders.next().ok_or(GenesisError::Organisations)?;
+            let name = OrgName::new(founder.name).map_err(|_| GenesisError::OrganisationName)?;
+            if name.id() != organisation.id {
+                return Err(GenesisError::Organisations);
+            }
+        }
+        if founders.next().is_some() {
+            return Err(GenesisError::Organisations);
+        }
+        Ok(Self {
+            chain: ChainId::of(document),
+            body,
+            epoch_set,
+            recovery_set,
+        })
+    }
+
+    /// Decodes the document of a chain that is known by its ID.
+    ///
+    /// # Errors
+    /// [`GenesisError::OtherChain`] before anything else, then as [`decode`](Self::decode).
+    pub fn decode_for(chain: &ChainId, document: &'a [u8]) -> Result<Self, GenesisError> {
+        if document.len() > GENESIS_LEN_MAX {
+            return Err(GenesisError::Length);
+        }
+        if ChainId::of(document) != *chain {
+            return Err(GenesisError::OtherChain);
+        }
+        Self::decode(document)
+    }
+
+    /// The chain that this document founds.
+    #[must_use]
+    pub const fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    /// The ledger's name, for people.
+    #[must_use]
+    pub const fn name(&self) -> &'a str {
+        self.body.name
+    }
+
+    /// When it was made: milliseconds since 1970.
+    #[must_use]
+    pub const fn created_ms(&self) -> u64 {
+        self.body.created_ms
+    }
+
+    /// Time between blocks with no traffic, in milliseconds.
+    #[must_use]
+    pub const fn heartbeat_ms(&self) -> u64 {
+        self.body.heartbeat_ms
+    }
+
+    /// The set of epoch 0.
+    #[must_use]
+    pub const fn epoch_set(&self) -> &EpochSet<'a> {
+        &self.epoch_set
+    }
+
+    /// The recovery set.
+    #[must_use]
+    pub const fn recovery_set(&self) -> &RecoverySet<'a> {
+        &self.recovery_set
+    }
+
+    /// The organisations, in the order of the epoch set.
+    pub fn founders(&self) -> impl Iterator<Item = Founder<'a>> + use<'a> {
+        self.body.founders()
+    }
+}
+
+/// The document's fields; the organisations stay encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Body<'a> {
+    name: &'a str,
+    created_ms: u64,
+    heartbeat_ms: u64,
+    epoch_set: &'a [u8],
+    recovery_set: &'a [u8],
+    founder_count: usize,
+    founders: &'a [u8],
+}
+
+impl<'a> Body<'a> {
+    fn founders(&self) -> impl Iterator<Item = Founder<'a>> + use<'a> {
+        let mut decoder = Decoder::new(self.founders);
+        // `from_cbor` has read them all, so each is there.
+        (0..self.founder_count).map_while(move |_| founder(&mut decoder).ok())
+    }
+}
+
+fn founder<'a>(d: &mut Decoder<'a>) -> Result<Founder<'a>, CborError> {
+    d.array(2)?;
+    Ok(Founder {
+        name: d.text(1..=OrgName::MAX)?,
+        quota: d.u64()?,
+    })
+}
+
+impl<'a> FromCbor<'a> for Body<'a> {
+    type Error = GenesisError;
+
+    fn from_cbor(d: &mut Decoder<'a>) -> Result<Self, GenesisError> {
+        d.array(7)?;
+        if d.u64()? != VERSION {
+            return Err(GenesisError::Version);
+        }
+        let name = d.text(1..=NAME_LEN_MAX)?;
+        let created_ms = d.u64()?;
+        d.array(1)?;
+        let heartbeat_ms = d.u64()?;
+        if !(HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(&heartbeat_ms) {
+            return Err(GenesisError::Heartbeat);
+        }
+        let epoch_set = d.bytes(0..=EPOCH_SET_LEN_MAX)?;
+        let recovery_set = d.bytes(0..=RECOVERY_SET_LEN_MAX)?;
+        let founder_count = d.list(1..=ORGANISATIONS_MAX)?;
+        let start = d.position();
+        for _ in 0..founder_count {
+            founder(d)?;
+        }
+        Ok(Self {
+            name,
+            created_ms,
+            heartbeat_ms,
+            epoch_set,
+            recovery_set,
+            founder_count,
+            founders: d.since(start),
+        })
+    }
+}
+
+impl ToCbor for Body<'_> {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        e.array(7)
+            .u64(VERSION)
+            .text(self.name)
+            .u64(self.created_ms)
+            .array(1)
+            .u64(self.heartbeat_ms)
+            .bytes(self.epoch_set)
+            .bytes(self.recovery_set)
+            .array(self.founder_count);
+        for founder in self.founders() {
+            e.array(2).text(founder.name).u64(founder.quota);
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+pub use owned::GenesisParts;
+
+#[cfg(feature = "alloc")]
+mod owned {
+    use alloc::vec::Vec;
+
+    use super::{Encoder, Genesis, GenesisError, OrgName, VERSION};
+
+    /// What a genesis document is made of.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct GenesisParts<'a> {
+        /// The ledger's name, for people: 1 to 64 bytes.
+        pub name: &'a str,
+        /// When it is made: milliseconds since 1970.
+        pub created_ms: u64,
+        /// Time between blocks with no traffic, in milliseconds.
+        pub heartbeat_ms: u64,
+        /// Bytes of the set of epoch 0.
+        pub epoch_set: &'a [u8],
+        /// Bytes of the recovery set.
+        pub recovery_set: &'a [u8],
+        /// Name and quota of each organisation, in any order.
+        pub organisations: Vec<(OrgName, u64)>,
+    }
+
+    impl GenesisParts<'_> {
+        /// The document, checked.
+        ///
+        /// # Errors
+        /// The rule that the parts break.
+        pub fn encode(&self) -> Result<Vec<u8>, GenesisError> {
+            let mut organisations: Vec<_> = self.organisations.iter().collect();
+            organisations.sort_by_key(|(name, _)| name.id());
+            let mut document = Vec::new();
+            let mut e = Encoder::new(&mut document);
+            e.array(7)
+                .u64(VERSION)
+                .text(self.name)
+                .u64(self.created_ms)
+                .array(1)
+                .u64(self.heartbeat_ms)
+                .bytes(self.epoch_set)
+                .bytes(self.recovery_set)
+                .array(organisations.len());
+            for (name, quota) in organisations {
+                e.array(2).text(name.as_str()).u64(*quota);
+            }
+            Genesis::decode(&document)?;
+            Ok(document)
+        }
+    }
+}

@@ -1,1 +1,671 @@
-//! Handovers and recoveries: how trust moves to the next validator set (spec/proof.md).
+//! How trust moves to the next validator set: by a handover, or by a recovery (spec/proof.md).
+//!
+//! A handover needs both a quorum of the old set's vote keys and the officers of two thirds of its organisations, so that
+//! vote keys that are stolen after their epoch forge nothing. A recovery needs the recovery keys that the genesis document
+//! names, and jumps over whatever was lost.
+
+use core::fmt;
+
+use crate::anchor::{Anchor, AnchorError};
+use crate::crypto::sha256;
+use crate::id::{ChainId, Epoch, HeaderHash, Height, RecoveryHash, SetHash};
+use crate::quorum::{Certificate, QuorumError, count, two_thirds};
+use crate::set::{EpochSet, RecoverySet, SetError};
+use crate::statement::{Statement, StatementKind};
+use crate::suite::{Purpose, Signature, VerificationKey};
+use crate::wire::{Reader, WireError};
+
+const VERSION: u8 = 1;
+const OFFICER_SIGNATURE_LEN: usize = 2 + Signature::LEN;
+const RECOVERY_SIGNATURE_LEN: usize = 1 + Signature::LEN;
+
+/// Why a handover or a recovery is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HandoverError {
+    /// The bytes end early or late.
+    Wire(WireError),
+    /// A version other than 1.
+    Version,
+    /// A height of 2^48 or more.
+    Height,
+    /// A recovery that starts at or below the block that survived.
+    From,
+    /// The next set is malformed, or a key of it is not valid.
+    NextSet(SetError),
+    /// The next set's epoch does not follow: old + 1 for a handover, above the anchor's for a recovery.
+    NextEpoch,
+    /// The old set given is not the one that is named.
+    OldSet,
+    /// It does not stand under the anchor.
+    Anchor(AnchorError),
+    /// The vote keys are not a quorum.
+    Votes(QuorumError),
+    /// A signature of an officer is out of order, unknown or wrong.
+    Officers(QuorumError),
+    /// The officers of fewer than two thirds of the organisations signed.
+    Organisations,
+    /// The recovery keys are not enough.
+    Recovery(QuorumError),
+}
+
+impl fmt::Display for HandoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(error) => write!(f, "the bytes are no handover or recovery: {error}"),
+            Self::Version => f.write_str("the handover or recovery is of another version"),
+            Self::Height => f.write_str("a height is out of range"),
+            Self::From => f.write_str("the recovery starts below the block that survived"),
+            Self::NextSet(error) => write!(f, "the next set is refused: {error}"),
+            Self::NextEpoch => f.write_str("the next set's epoch does not follow"),
+            Self::OldSet => f.write_str("the old validator set is not the one that is named"),
+            Self::Anchor(error) => write!(f, "{error}"),
+            Self::Votes(error) => write!(f, "the old set's votes do not count: {error}"),
+            Self::Officers(error) => write!(f, "the officers' signatures do not count: {error}"),
+            Self::Organisations => {
+                f.write_str("the officers of fewer than two thirds of the organisations signed")
+            }
+            Self::Recovery(error) => write!(f, "the recovery keys do not count: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for HandoverError {}
+
+impl From<WireError> for HandoverError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl From<SetError> for HandoverError {
+    fn from(error: SetError) -> Self {
+        Self::NextSet(error)
+    }
+}
+
+impl From<AnchorError> for HandoverError {
+    fn from(error: AnchorError) -> Self {
+        Self::Anchor(error)
+    }
+}
+
+fn height(reader: &mut Reader<'_>) -> Result<Height, HandoverError> {
+    Height::new(reader.u64()?).map_err(|_| HandoverError::Height)
+}
+
+fn next_set<'a>(reader: &mut Reader<'a>) -> Result<EpochSet<'a>, HandoverError> {
+    let len = usize::from(reader.u16()?);
+    Ok(EpochSet::decode(reader.bytes(len)?)?)
+}
+
+/// What was read of `reader` since it stood at `start`.
+fn consumed<'a>(start: &'a [u8], reader: &Reader<'a>) -> &'a [u8] {
+    start
+        .get(..start.len() - reader.rest().len())
+        .unwrap_or_default()
+}
+
+/// Verifies one statement of a key without a record.
+fn signed_by(
+    key: &VerificationKey,
+    chain: &ChainId,
+    purpose: Purpose,
+    kind: StatementKind,
+    payload: &[u8],
+    signature: &[u8; Signature::LEN],
+) -> bool {
+    let statement = Statement::new(chain, &key.bare_handle(), purpose, kind, &[payload]);
+    key.verify(&statement, &Signature::new(*signature)).is_ok()
+}
+
+/// A decoded handover: its form is checked, nothing is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handover<'a> {
+    payload: &'a [u8],
+    old_epoch: Epoch,
+    old_set_hash: SetHash,
+    last_height: Height,
+    last_header_hash: HeaderHash,
+    next_set: EpochSet<'a>,
+    votes: Certificate<'a>,
+    officers: &'a [[u8; OFFICER_SIGNATURE_LEN]],
+}
+
+impl<'a> Handover<'a> {
+    /// Decodes exactly one handover.
+    ///
+    /// # Errors
+    /// The first rule of form broken.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, HandoverError> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != VERSION {
+            return Err(HandoverError::Version);
+        }
+        let old_epoch = Epoch::new(reader.u64()?);
+        let old_set_hash = SetHash::new(reader.array()?);
+        let last_height = height(&mut reader)?;
+        let last_header_hash = HeaderHash::new(reader.array()?);
+        let next_set = next_set(&mut reader)?;
+        let payload = consumed(bytes, &reader);
+        let votes = Certificate::read(&mut reader).map_err(|error| match error {
+            QuorumError::Wire(error) => HandoverError::Wire(error),
+            error => HandoverError::Votes(error),
+        })?;
+        let count = usize::from(reader.u8()?);
+        let (officers, _) = reader.bytes(count * OFFICER_SIGNATURE_LEN)?.as_chunks();
+        reader.finish()?;
+        if old_epoch.next() != Some(next_set.epoch()) {
+            return Err(HandoverError::NextEpoch);
+        }
+        Ok(Self {
+            payload,
+            old_epoch,
+            old_set_hash,
+            last_height,
+            last_header_hash,
+            next_set,
+            votes,
+            officers,
+        })
+    }
+
+    /// Checks that this handover may move `anchor`: its signatures, and that it starts where the anchor stands.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check(
+        &self,
+        anchor: &Anchor,
+        old_set: &EpochSet<'_>,
+    ) -> Result<VerifiedHandover<'a>, HandoverError> {
+        if self.old_epoch != anchor.epoch() {
+            return Err(AnchorError::Epoch.into());
+        }
+        if self.old_set_hash != anchor.set_hash() {
+            return Err(AnchorError::Set.into());
+        }
+        anchor.no_fork(self.last_height, &self.last_header_hash)?;
+        let signed = self.check_signatures(&anchor.chain(), old_set)?;
+        Ok(VerifiedHandover { signed })
+    }
+
+    /// Checks the signatures alone, under a set that the caller believes: for evidence about an epoch that the anchor has
+    /// left. Moving an anchor takes [`check`](Self::check).
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check_signatures(
+        &self,
+        chain: &ChainId,
+        old_set: &EpochSet<'_>,
+    ) -> Result<SignedHandover<'a>, HandoverError> {
+        if old_set.hash() != self.old_set_hash || old_set.epoch() != self.old_epoch {
+            return Err(HandoverError::OldSet);
+        }
+        self.next_set.check_keys()?;
+        self.check_officers(chain, old_set)?;
+        self.votes
+            .check(old_set.validator_count(), |index, signature| {
+                let key = VerificationKey::ed25519(old_set.validator(index)?.vote_key).ok()?;
+                Some(signed_by(
+                    &key,
+                    chain,
+                    Purpose::Vote,
+                    StatementKind::Handover,
+                    self.payload,
+                    signature,
+                ))
+            })
+            .map_err(HandoverError::Votes)?;
+        Ok(SignedHandover {
+            chain: *chain,
+            handover: *self,
+        })
+    }
+
+    fn check_officers(&self, chain: &ChainId, old_set: &EpochSet<'_>) -> Result<(), HandoverError> {
+        let signatures = self.officers.iter().filter_map(|entry| {
+            let [organisation, officer, signature @ ..] = entry;
+            let index = u16::from_be_bytes([*organisation, *officer]);
+            Some((usize::from(index), signature.first_chunk()?))
+        });
+        let of = |wanted: usize| {
+            self.officers
+                .iter()
+                .filter(move |[organisation, ..]| usize::from(*organisation) == wanted)
+                .count()
+        };
+        let enough = old_set
+            .organisations()
+            .enumerate()
+            .filter(|(index, organisation)| of(*index) >= organisation.officers.threshold())
+            .count();
+        if !two_thirds(enough, old_set.organisation_count()) {
+            return Err(HandoverError::Organisations);
+        }
+        count(1, signatures, |index, signature| {
+            let officers = old_set.organisation(index >> 8)?.officers;
+            let key = officers.key(index & 0xff)?;
+            Some(signed_by(
+                &key,
+                chain,
+                Purpose::Officer,
+                StatementKind::Handover,
+                self.payload,
+                signature,
+            ))
+        })
+        .map_err(HandoverError::Officers)?;
+        Ok(())
+    }
+}
+
+/// A handover with good signatures; only [`Handover::check_signatures`] makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedHandover<'a> {
+    chain: ChainId,
+    handover: Handover<'a>,
+}
+
+impl<'a> SignedHandover<'a> {
+    /// The chain.
+    #[must_use]
+    pub const fn chain(&self) -> &ChainId {
+        &self.chain
+    }
+
+    /// The epoch that ends.
+    #[must_use]
+    pub const fn old_epoch(&self) -> Epoch {
+        self.handover.old_epoch
+    }
+
+    /// Hash of the set that hands over.
+    #[must_use]
+    pub const fn old_set_hash(&self) -> SetHash {
+        self.handover.old_set_hash
+    }
+
+    /// The last height of the old epoch.
+    #[must_use]
+    pub const fn last_height(&self) -> Height {
+        self.handover.last_height
+    }
+
+    /// Hash of the last header of the old epoch.
+    #[must_use]
+    pub const fn last_header_hash(&self) -> HeaderHash {
+        self.handover.last_header_hash
+    }
+
+    /// The set of the next epoch.
+    #[must_use]
+    pub const fn next_set(&self) -> &EpochSet<'a> {
+        &self.handover.next_set
+    }
+}
+
+/// A handover that may move the anchor; only [`Handover::check`] makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedHandover<'a> {
+    signed: SignedHandover<'a>,
+}
+
+impl<'a> VerifiedHandover<'a> {
+    /// The handover.
+    #[must_use]
+    pub const fn signed(&self) -> &SignedHandover<'a> {
+        &self.signed
+    }
+}
+
+/// Two different handovers of one set, both with good signatures: more than a third of its validators, and officers, lied.
+/// Neither may be followed until an operator has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Equivocation {
+    epoch: Epoch,
+    payloads: [[u8; 32]; 2],
+}
+
+impl Equivocation {
+    /// Compares two handovers. `None` when they say the same, or are of different chains, epochs or sets.
+    #[must_use]
+    pub fn between(a: &SignedHandover<'_>, b: &SignedHandover<'_>) -> Option<Self> {
+        let same_place = a.chain == b.chain
+            && a.old_epoch() == b.old_epoch()
+            && a.old_set_hash() == b.old_set_hash();
+        (same_place && a.handover.payload != b.handover.payload).then(|| Self {
+            epoch: a.old_epoch(),
+            payloads: [sha256(&[a.handover.payload]), sha256(&[b.handover.payload])],
+        })
+    }
+
+    /// The epoch that has two ends.
+    #[must_use]
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// SHA-256 of each payload.
+    #[must_use]
+    pub const fn payloads(&self) -> &[[u8; 32]; 2] {
+        &self.payloads
+    }
+}
+
+/// A decoded recovery: its form is checked, nothing is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery<'a> {
+    payload: &'a [u8],
+    from: Height,
+    parent_height: Height,
+    parent_hash: HeaderHash,
+    next_set: EpochSet<'a>,
+    recovery_set: RecoverySet<'a>,
+    signatures: &'a [[u8; RECOVERY_SIGNATURE_LEN]],
+}
+
+impl<'a> Recovery<'a> {
+    /// Decodes exactly one recovery.
+    ///
+    /// # Errors
+    /// The first rule of form broken.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, HandoverError> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != VERSION {
+            return Err(HandoverError::Version);
+        }
+        let from = height(&mut reader)?;
+        let parent_height = height(&mut reader)?;
+        let parent_hash = HeaderHash::new(reader.array()?);
+        let next_set = next_set(&mut reader)?;
+        let payload = consumed(bytes, &reader);
+        let recovery_set = RecoverySet::read(&mut reader).map_err(|error| match error {
+            SetError::Wire(error) => HandoverError::Wire(error),
+            error => HandoverError::NextSet(error),
+        })?;
+        let count = usize::from(reader.u8()?);
+        let (signatures, _) = reader.bytes(count * RECOVERY_SIGNATURE_LEN)?.as_chunks();
+        reader.finish()?;
+        if from <= parent_height {
+            return Err(HandoverError::From);
+        }
+        Ok(Self {
+            payload,
+            from,
+            parent_height,
+            parent_hash,
+            next_set,
+            recovery_set,
+            signatures,
+        })
+    }
+
+    /// Checks that this recovery may move `anchor`.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check(&self, anchor: &Anchor) -> Result<VerifiedRecovery<'a>, HandoverError> {
+        if self.recovery_set.hash() != anchor.recovery_hash() {
+            return Err(AnchorError::RecoverySet.into());
+        }
+        if self.next_set.epoch() <= anchor.epoch() {
+            return Err(HandoverError::NextEpoch);
+        }
+        self.next_set.check_keys()?;
+        let keys = self.recovery_set.signatories();
+        let chain = anchor.chain();
+        let signatures = self.signatures.iter().filter_map(|entry| {
+            let [index, signature @ ..] = entry;
+            Some((usize::from(*index), signature.first_chunk()?))
+        });
+        count(keys.threshold(), signatures, |index, signature| {
+            let key = keys.key(index)?;
+            Some(signed_by(
+                &key,
+                &chain,
+                Purpose::Recovery,
+                StatementKind::Recovery,
+                self.payload,
+                signature,
+            ))
+        })
+        .map_err(HandoverError::Recovery)?;
+        Ok(VerifiedRecovery {
+            chain,
+            recovery: *self,
+        })
+    }
+}
+
+/// A recovery that may move the anchor; only [`Recovery::check`] makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VerifiedRecovery<'a> {
+    chain: ChainId,
+    recovery: Recovery<'a>,
+}
+
+impl<'a> VerifiedRecovery<'a> {
+    /// The chain.
+    #[must_use]
+    pub const fn chain(&self) -> &ChainId {
+        &self.chain
+    }
+
+    /// Hash of the recovery set that signed.
+    #[must_use]
+    pub fn recovery_hash(&self) -> RecoveryHash {
+        self.recovery.recovery_set.hash()
+    }
+
+    /// Height of the new epoch's first block.
+    #[must_use]
+    pub const fn from(&self) -> Height {
+        self.recovery.from
+    }
+
+    /// Height of the last block that survived.
+    #[must_use]
+    pub const fn parent_height(&self) -> Height {
+        self.recovery.parent_height
+    }
+
+    /// Hash of the last header that survived.
+    #[must_use]
+    pub const fn parent_hash(&self) -> HeaderHash {
+        self.recovery.parent_hash
+    }
+
+    /// The set of the new epoch.
+    #[must_use]
+    pub const fn next_set(&self) -> &EpochSet<'a> {
+        &self.recovery.next_set
+    }
+
+    /// Where a device's floor rises to: the height before [`from`](Self::from).
+    #[must_use]
+    pub fn floor(&self) -> Height {
+        // `from` is above the parent's height, so it is at least 1.
+        Height::new(self.recovery.from.get().saturating_sub(1)).unwrap_or(Height::ZERO)
+    }
+}
+
+#[cfg(feature = "alloc")]
+pub use owned::{HandoverParts, OfficerSignature, RecoveryParts};
+
+#[cfg(feature = "alloc")]
+mod owned {
+    use alloc::vec::Vec;
+
+    use super::{Handover, HandoverError, QuorumError, Recovery, VERSION};
+    use crate::checkpoint::encode_certificate;
+    use crate::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
+    use crate::statement::{Statement, StatementKind};
+    use crate::suite::{Purpose, Signature, VerificationKey};
+    use crate::wire::{Sink, WireError};
+
+    /// A signature of an officer of the old set.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct OfficerSignature {
+        /// Index of the organisation.
+        pub organisation: u8,
+        /// Index of the officer in the organisation.
+        pub officer: u8,
+        /// The signature.
+        pub signature: Signature,
+    }
+
+    /// What a handover says, to be signed.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct HandoverParts {
+        /// The epoch that ends.
+        pub old_epoch: Epoch,
+        /// Hash of the set that hands over.
+        pub old_set_hash: SetHash,
+        /// The last height of the old epoch.
+        pub last_height: Height,
+        /// Hash of the last header of the old epoch.
+        pub last_header_hash: HeaderHash,
+        /// Bytes of the next set.
+        pub next_set: Vec<u8>,
+    }
+
+    impl HandoverParts {
+        /// The payload that is signed.
+        ///
+        /// # Errors
+        /// [`HandoverError::Wire`] when the next set is longer than a set can be.
+        pub fn payload(&self) -> Result<Vec<u8>, HandoverError> {
+            let mut out = Vec::new();
+            out.u8(VERSION);
+            out.u64(self.old_epoch.get());
+            out.put(self.old_set_hash.as_bytes());
+            out.u64(self.last_height.get());
+            out.put(self.last_header_hash.as_bytes());
+            put_set(&mut out, &self.next_set)?;
+            Ok(out)
+        }
+
+        /// The statement that a vote key (purpose vote) or an officer (purpose officer) signs.
+        ///
+        /// # Errors
+        /// As [`payload`](Self::payload).
+        pub fn statement(
+            &self,
+            chain: &ChainId,
+            key: &VerificationKey,
+            purpose: Purpose,
+        ) -> Result<Statement, HandoverError> {
+            let payload = self.payload()?;
+            Ok(Statement::new(
+                chain,
+                &key.bare_handle(),
+                purpose,
+                StatementKind::Handover,
+                &[&payload],
+            ))
+        }
+
+        /// The handover's bytes: `n` validators, votes by index, officers by indices, all ascending.
+        ///
+        /// # Errors
+        /// The rule of form that the parts break; signatures are not checked.
+        pub fn encode(
+            &self,
+            n: u8,
+            votes: &[(u8, Signature)],
+            officers: &[OfficerSignature],
+        ) -> Result<Vec<u8>, HandoverError> {
+            let mut out = self.payload()?;
+            encode_certificate(n, votes, &mut out).map_err(HandoverError::Votes)?;
+            let ascending = officers
+                .is_sorted_by(|a, b| (a.organisation, a.officer) < (b.organisation, b.officer));
+            let count = u8::try_from(officers.len()).ok().filter(|_| ascending);
+            out.u8(count.ok_or(HandoverError::Officers(QuorumError::Order))?);
+            for officer in officers {
+                out.u8(officer.organisation);
+                out.u8(officer.officer);
+                out.put(officer.signature.as_bytes());
+            }
+            Handover::decode(&out)?;
+            Ok(out)
+        }
+    }
+
+    /// What a recovery says, to be signed.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct RecoveryParts {
+        /// Height of the new epoch's first block.
+        pub from: Height,
+        /// Height of the last block that survived.
+        pub parent_height: Height,
+        /// Hash of the last header that survived.
+        pub parent_hash: HeaderHash,
+        /// Bytes of the next set.
+        pub next_set: Vec<u8>,
+    }
+
+    impl RecoveryParts {
+        /// The payload that is signed.
+        ///
+        /// # Errors
+        /// [`HandoverError::Wire`] when the next set is longer than a set can be.
+        pub fn payload(&self) -> Result<Vec<u8>, HandoverError> {
+            let mut out = Vec::new();
+            out.u8(VERSION);
+            out.u64(self.from.get());
+            out.u64(self.parent_height.get());
+            out.put(self.parent_hash.as_bytes());
+            put_set(&mut out, &self.next_set)?;
+            Ok(out)
+        }
+
+        /// The statement that a recovery key signs.
+        ///
+        /// # Errors
+        /// As [`payload`](Self::payload).
+        pub fn statement(
+            &self,
+            chain: &ChainId,
+            key: &VerificationKey,
+        ) -> Result<Statement, HandoverError> {
+            let payload = self.payload()?;
+            Ok(Statement::new(
+                chain,
+                &key.bare_handle(),
+                Purpose::Recovery,
+                StatementKind::Recovery,
+                &[&payload],
+            ))
+        }
+
+        /// The recovery's bytes: the recovery set's, and signatures by index, ascending.
+        ///
+        /// # Errors
+        /// The rule of form that the parts break; signatures are not checked.
+        pub fn encode(
+            &self,
+            recovery_set: &[u8],
+            signatures: &[(u8, Signature)],
+        ) -> Result<Vec<u8>, HandoverError> {
+            let mut out = self.payload()?;
+            out.put(recovery_set);
+            let ascending = signatures.is_sorted_by(|(a, _), (b, _)| a < b);
+            let count = u8::try_from(signatures.len()).ok().filter(|_| ascending);
+            out.u8(count.ok_or(HandoverError::Recovery(QuorumError::Order))?);
+            for (index, signature) in signatures {
+                out.u8(*index);
+                out.put(signature.as_bytes());
+            }
+            Recovery::decode(&out)?;
+            Ok(out)
+        }
+    }
+
+    fn put_set(out: &mut Vec<u8>, set: &[u8]) -> Result<(), HandoverError> {
+        out.u16(u16::try_from(set.len()).map_err(|_| HandoverError::Wire(WireError::OutOfRange))?);
+        out.put(set);
+        Ok(())
+    }
+}

@@ -14,6 +14,12 @@ pub const fn quorum(n: usize) -> usize {
     n - n.saturating_sub(1) / 3
 }
 
+/// Whether `some` of `all` organisations are two thirds or more.
+#[must_use]
+pub const fn two_thirds(some: usize, all: usize) -> bool {
+    3 * some >= 2 * all
+}
+
 /// Why signers do not make the number that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

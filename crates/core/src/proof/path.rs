@@ -8,9 +8,9 @@
 //! Not checked here: that the state root and the leaf count are the ones of a certified header ([`super`]).
 
 use crate::crypto::sha256;
+use crate::row::ROW_BYTES;
+use crate::wire::{Reader, Sink, WireError};
 
-/// Bytes of a row of the state.
-const ROW_LEN: usize = 192;
 /// The most leaves that a log may have (2^62), so that no position overflows.
 pub const LEAVES_MAX: u64 = 1 << 62;
 /// The most digests that a path carries on the wire; an honest one needs at most 62.
@@ -25,12 +25,16 @@ const ROOT_DOMAIN: [u8; 2] = [0, 1];
 const UPDATE: u8 = 0xD2;
 const COMMIT: u8 = 0xD3;
 /// What fills a commit up to the length of an update (1 + 32 + 192 + 32 bytes).
-const COMMIT_PADDING: usize = (1 + 32 + ROW_LEN + 32) - (1 + 1 + ROW_LEN + 8);
+const COMMIT_PADDING: usize = (1 + 32 + ROW_BYTES + 32) - (1 + 1 + ROW_BYTES + 8);
 
 /// Why a path does not lead to the state root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathError {
+    /// The bytes end early, or the flag is neither 0 nor 1.
+    Wire(WireError),
+    /// More than [`DIGESTS_MAX`] digests.
+    DigestsMax,
     /// The log is empty or has more than [`LEAVES_MAX`] leaves.
     Leaves,
     /// The location is not in the log.
@@ -56,6 +60,8 @@ pub enum PathError {
 impl core::fmt::Display for PathError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
+            Self::Wire(error) => return write!(f, "the bytes are no path: {error}"),
+            Self::DigestsMax => "a path has at most 64 digests",
             Self::Leaves => "the header's log is empty or too long",
             Self::Location => "the path's location is not in the log",
             Self::Inactive => "the row that the path shows is no longer current",
@@ -76,6 +82,12 @@ impl core::fmt::Display for PathError {
 
 impl core::error::Error for PathError {}
 
+impl From<WireError> for PathError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
 /// What stands at the path's location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
@@ -84,14 +96,14 @@ pub enum Operation<'a> {
         /// The state key.
         key: &'a [u8; 32],
         /// Its row.
-        row: &'a [u8; ROW_LEN],
+        row: &'a [u8; ROW_BYTES],
         /// The next state key, or the first one after the last, or `key` itself when it is alone.
         next_key: &'a [u8; 32],
     },
     /// A commit that left no key alive: its floor is its own location.
     EmptyCommit {
         /// What the engine stored with the commit, if anything.
-        metadata: Option<&'a [u8; ROW_LEN]>,
+        metadata: Option<&'a [u8; ROW_BYTES]>,
     },
 }
 
@@ -110,16 +122,64 @@ pub struct Path<'a> {
     /// Index of the operation in the log.
     pub location: u64,
     /// The 256 activity bits around it; bit i of the chunk is bit `i % 8` (least significant first) of byte `i / 8`.
-    pub chunk: &'a [u8; 32],
+    pub chunk: [u8; 32],
     /// How many leading peaks the state root folds as inactive.
     pub inactive_peaks: u8,
     /// Digest of the trailing partial chunk, when the log does not end at a chunk's border.
-    pub partial: Option<&'a [u8; 32]>,
+    pub partial: Option<[u8; 32]>,
     /// The digests, in the order of the spec.
     pub digests: &'a [[u8; 32]],
 }
 
-impl Path<'_> {
+impl<'a> Path<'a> {
+    /// Reads a path from where `reader` stands.
+    ///
+    /// # Errors
+    /// [`PathError::Wire`], [`PathError::DigestsMax`]
+    pub fn read(reader: &mut Reader<'a>) -> Result<Self, PathError> {
+        Ok(Self {
+            location: reader.u64()?,
+            chunk: reader.array()?,
+            inactive_peaks: reader.u8()?,
+            partial: if reader.flag()? {
+                Some(reader.array()?)
+            } else {
+                None
+            },
+            digests: {
+                let count = usize::from(reader.u8()?);
+                if count > DIGESTS_MAX {
+                    return Err(PathError::DigestsMax);
+                }
+                let (digests, _) = reader.bytes(count * 32)?.as_chunks();
+                digests
+            },
+        })
+    }
+
+    /// Writes the path.
+    ///
+    /// # Errors
+    /// [`PathError::DigestsMax`]
+    pub fn encode(&self, out: &mut impl Sink) -> Result<(), PathError> {
+        let count = u8::try_from(self.digests.len()).map_err(|_| PathError::DigestsMax)?;
+        if self.digests.len() > DIGESTS_MAX {
+            return Err(PathError::DigestsMax);
+        }
+        out.u64(self.location);
+        out.put(&self.chunk);
+        out.u8(self.inactive_peaks);
+        out.flag(self.partial.is_some());
+        if let Some(digest) = &self.partial {
+            out.put(digest);
+        }
+        out.u8(count);
+        for digest in self.digests {
+            out.put(digest);
+        }
+        Ok(())
+    }
+
     /// Checks that `operation` stands at the path's location and is current under `state_root`.
     ///
     /// # Errors
@@ -157,7 +217,7 @@ impl Path<'_> {
             Some(_) if next_bit == 0 => return Err(PathError::PartialUnexpected),
             Some(digest)
                 if self.location / CHUNK_BITS == log.leaves / CHUNK_BITS
-                    && sha256(&[self.chunk]) != *digest =>
+                    && sha256(&[&self.chunk]) != digest =>
             {
                 return Err(PathError::PartialMismatch);
             }
@@ -186,7 +246,12 @@ impl Path<'_> {
         ]);
         Ok(match self.partial {
             None => sha256(&[log.ops_root, &grafted_root]),
-            Some(digest) => sha256(&[log.ops_root, &grafted_root, &next_bit.to_be_bytes(), digest]),
+            Some(digest) => sha256(&[
+                log.ops_root,
+                &grafted_root,
+                &next_bit.to_be_bytes(),
+                &digest,
+            ]),
         })
     }
 
@@ -236,7 +301,7 @@ impl Path<'_> {
             };
             // An all-zero chunk would leave the digest as it is; here the chunk has at least the operation's own bit.
             if level == GRAFTING_HEIGHT {
-                digest = sha256(&[self.chunk, &digest]);
+                digest = sha256(&[&self.chunk, &digest]);
             }
         }
         Ok(digest)
@@ -315,7 +380,7 @@ fn leaf(location: u64, operation: Operation<'_>) -> [u8; 32] {
         Operation::EmptyCommit { metadata } => sha256(&[
             &position,
             &[COMMIT, u8::from(metadata.is_some())],
-            metadata.unwrap_or(&[0; ROW_LEN]),
+            metadata.unwrap_or(&[0; ROW_BYTES]),
             &location.to_be_bytes(),
             &[0; COMMIT_PADDING],
         ]),
