@@ -1,1 +1,0 @@
-//! Evidence bundles: detached COSE_Sign1 signatures with proofs inside (spec/evidence.md).
