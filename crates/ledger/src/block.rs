@@ -1,0 +1,325 @@
+//! Rules about whole blocks, and the run of a block's transactions one after the other.
+//!
+//! The engine decides which block counts; what may stand in one is decided here.
+
+use core::fmt;
+
+use kusabi_core::crypto::Hasher;
+use kusabi_core::id::{BodyHash, StateKey};
+use kusabi_core::row::LedgerRow;
+use kusabi_core::suite::Suite;
+use kusabi_core::tx::{ActionCode, Transaction};
+use kusabi_core::wire::Sink;
+use rand_core::CryptoRng;
+
+use crate::check::{BlockContext, check};
+use crate::claims::{Verified, claims, verify};
+use crate::effects::{Event, Write};
+use crate::rejection::Rejection;
+use crate::state::{Overlay, State};
+
+/// Longest body in bytes: the transactions with four bytes of length each.
+pub const BLOCK_BYTES_MAX: usize = 4 << 20;
+/// Most transactions of a block.
+pub const BLOCK_TXS_MAX: usize = 4096;
+/// Most [`work`] of a block; about a second of one slow core.
+pub const BLOCK_WORK_MAX: u64 = 65_536;
+/// How far a block's time may be after its parent's, in milliseconds.
+pub const TIME_STEP_MS_MAX: u64 = 3_600_000;
+
+/// Why a block is not valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockError {
+    /// The body is longer than 4 MiB.
+    TooLong,
+    /// More than 4,096 transactions.
+    TooMany,
+    /// More work than a block may ask of a validator.
+    TooMuchWork,
+    /// The time is before the parent's.
+    TimeBefore,
+    /// The time is more than an hour after the parent's.
+    TimeAfter,
+    /// The height does not follow on the parent's, and no recovery says that it may.
+    Height,
+    /// The block's epoch, validator set or skipped heights are not the ledger's: at height 1 the genesis transaction is
+    /// missing, in a new epoch the recovery.
+    Epoch,
+    /// The ledger's own row cannot be read.
+    DamagedState,
+    /// A transaction is refused.
+    Transaction {
+        /// Which one, from 0.
+        index: usize,
+        /// Why.
+        rejection: Rejection,
+    },
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the block's body is longer than 4 MiB",
+            Self::TooMany => "the block holds more than 4,096 transactions",
+            Self::TooMuchWork => "the block asks for more work than a block may",
+            Self::TimeBefore => "the block's time is before its parent's",
+            Self::TimeAfter => "the block's time is more than an hour after its parent's",
+            Self::Height => "the block's height does not follow on its parent's",
+            Self::Epoch => "the block's epoch, validator set or skipped heights are not those of the ledger; its genesis or recovery transaction is missing",
+            Self::DamagedState => "the ledger's own row cannot be read; stop the node and run the audit",
+            Self::Transaction { index, rejection } => {
+                return write!(f, "transaction {index} of the block is refused: {rejection}");
+            }
+        })
+    }
+}
+
+impl core::error::Error for BlockError {}
+
+/// Hash of a block's body: `H("kusabi.body.v1" ‖ for each transaction: length u32 ‖ bytes)` (spec/proof.md, "Header").
+pub fn body_hash<'a>(transactions: impl IntoIterator<Item = &'a [u8]>) -> BodyHash {
+    let mut hasher = Hasher::new(b"kusabi.body.v1");
+    for bytes in transactions {
+        // A transaction has at most 1 MiB.
+        hasher.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        hasher.put(bytes);
+    }
+    BodyHash::new(hasher.finish())
+}
+
+/// Checks a block's time against its parent's. The local clock has no part in it: it may only delay a block.
+///
+/// # Errors
+/// [`BlockError::TimeBefore`], [`BlockError::TimeAfter`]
+pub const fn check_time(parent_ms: u64, time_ms: u64) -> Result<(), BlockError> {
+    if time_ms < parent_ms {
+        return Err(BlockError::TimeBefore);
+    }
+    if time_ms - parent_ms > TIME_STEP_MS_MAX {
+        return Err(BlockError::TimeAfter);
+    }
+    Ok(())
+}
+
+/// What a transaction costs a validator, known from the transaction alone: 1, 8 for each signature, 1 for each record that
+/// it names, and for each entry 1 (suite 1), 8 (suite 2, two points of P-256) or 1 with its blob parts (suite 15).
+pub fn work(transaction: &Transaction) -> u64 {
+    let action = transaction.action();
+    let entries: usize = action
+        .entries()
+        .iter()
+        .map(|entry| match entry.keys().suite() {
+            Suite::Curve25519 => 1,
+            Suite::P256 => 8,
+            Suite::Foreign => 1 + crate::reads::blob_parts(entry).count(),
+        })
+        .sum();
+    let signatures = transaction.signatures().len();
+    (1 + 8 * signatures + action.named().len() + entries) as u64
+}
+
+/// Checks the bounds of a block.
+///
+/// # Errors
+/// [`BlockError::TooMany`], [`BlockError::TooLong`], [`BlockError::TooMuchWork`]
+pub fn check_bounds(transactions: &[Transaction]) -> Result<(), BlockError> {
+    let mut room = Room::default();
+    transactions
+        .iter()
+        .try_for_each(|transaction| room.take(transaction))
+}
+
+/// What of a block is used up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    transactions: usize,
+    bytes: usize,
+    work: u64,
+}
+
+impl Room {
+    /// Changes nothing when the transaction does not fit.
+    fn take(&mut self, transaction: &Transaction) -> Result<(), BlockError> {
+        let transactions = self.transactions + 1;
+        let bytes = self.bytes + 4 + transaction.as_bytes().len();
+        let work = self.work + work(transaction);
+        if transactions > BLOCK_TXS_MAX {
+            return Err(BlockError::TooMany);
+        }
+        if bytes > BLOCK_BYTES_MAX {
+            return Err(BlockError::TooLong);
+        }
+        if work > BLOCK_WORK_MAX {
+            return Err(BlockError::TooMuchWork);
+        }
+        *self = Self {
+            transactions,
+            bytes,
+            work,
+        };
+        Ok(())
+    }
+}
+
+/// What a block changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockEffects {
+    /// Rows to write, each key once, ascending.
+    pub writes: Vec<Write>,
+    /// What happened, with the index of the transaction in the block.
+    pub events: Vec<(usize, Event)>,
+}
+
+/// The run of a block's transactions, one after the other, each all or nothing.
+///
+/// The state must answer for [`reads`](crate::reads) of every transaction and for the ledger's own row.
+pub struct BlockRun<S> {
+    context: BlockContext,
+    state: Overlay<S>,
+    room: Room,
+    recovered: bool,
+    events: Vec<(usize, Event)>,
+}
+
+impl<S: State> BlockRun<S> {
+    /// An empty block on top of the parent's state. The context's `position` is counted here.
+    pub fn new(context: BlockContext, state: S) -> Self {
+        Self {
+            context: BlockContext {
+                position: 0,
+                ..context
+            },
+            state: Overlay::new(state),
+            room: Room::default(),
+            recovered: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Whether the block has room for a transaction.
+    pub fn has_room_for(&self, transaction: &Transaction) -> bool {
+        self.room.clone().take(transaction).is_ok()
+    }
+
+    /// The state as the transactions so far have left it.
+    pub const fn state(&self) -> &Overlay<S> {
+        &self.state
+    }
+
+    /// Appends a transaction.
+    ///
+    /// # Errors
+    /// The rule that it breaks; the block is then as it was, and others can be appended. [`Rejection::BlockFull`]
+    pub fn push(&mut self, transaction: &Verified) -> Result<(), Rejection> {
+        let mut room = self.room;
+        room.take(transaction.transaction())
+            .map_err(|_| Rejection::BlockFull)?;
+        let code = transaction.transaction().action().code();
+        // In a new epoch nothing goes before the recovery that begins it.
+        if code != ActionCode::Recovery && code != ActionCode::Genesis && self.context.position == 0
+        {
+            let row = self.ledger_row().map_err(|_| Rejection::DamagedState)?;
+            if row.is_some_and(|row| row.epoch != self.context.epoch) {
+                return Err(Rejection::RecoveryPlace);
+            }
+        }
+        let effects = check(transaction, &self.context, &self.state)?.apply();
+        let position = self.context.position;
+        self.events.extend(
+            self.state
+                .take(effects)
+                .into_iter()
+                .map(|event| (position, event)),
+        );
+        self.recovered |= code == ActionCode::Recovery;
+        self.room = room;
+        self.context.position += 1;
+        Ok(())
+    }
+
+    /// Ends the block.
+    ///
+    /// # Errors
+    /// [`BlockError::Epoch`], [`BlockError::Height`], [`BlockError::DamagedState`]
+    pub fn finish(self) -> Result<BlockEffects, BlockError> {
+        let row = self.ledger_row()?.ok_or(BlockError::Epoch)?;
+        let context = &self.context;
+        if (row.epoch, row.set_hash, row.skipped)
+            != (context.epoch, context.set_hash, context.skipped)
+        {
+            return Err(BlockError::Epoch);
+        }
+        if !self.recovered && context.parent_height.next() != Some(context.height) {
+            return Err(BlockError::Height);
+        }
+        Ok(BlockEffects {
+            events: self.events,
+            writes: self.state.into_writes(),
+        })
+    }
+
+    fn ledger_row(&self) -> Result<Option<LedgerRow>, BlockError> {
+        self.state
+            .row(&StateKey::ledger())
+            .map(|row| LedgerRow::decode(&row).map_err(|_| BlockError::DamagedState))
+            .transpose()
+    }
+}
+
+/// Runs a whole block whose transactions nobody has verified yet.
+///
+/// Signatures are verified together first; those of keys that the block itself brings (a writer granted two transactions
+/// before it registers) are verified when their turn comes.
+///
+/// # Errors
+/// The first rule that the block breaks.
+pub fn run_block(
+    transactions: Vec<Transaction>,
+    context: BlockContext,
+    state: impl State,
+    rng: &mut impl CryptoRng,
+) -> Result<BlockEffects, BlockError> {
+    check_bounds(&transactions)?;
+    let refused = |index, rejection| BlockError::Transaction { index, rejection };
+
+    let mut later = Vec::new();
+    let mut now = Vec::new();
+    for (index, transaction) in transactions.into_iter().enumerate() {
+        if signers_are_known(&transaction, &state) {
+            let claims = claims(transaction, &context.chain, &state)
+                .map_err(|rejection| refused(index, rejection))?;
+            now.push((index, claims));
+            later.push(None);
+        } else {
+            later.push(Some(transaction));
+        }
+    }
+    let (indices, claims_now): (Vec<_>, Vec<_>) = now.into_iter().unzip();
+    let mut verified = indices
+        .into_iter()
+        .zip(verify(claims_now, rng))
+        .map(|(index, verified)| verified.map_err(|rejection| refused(index, rejection)));
+
+    let mut run = BlockRun::new(context, state);
+    for (index, transaction) in later.into_iter().enumerate() {
+        let verified = match transaction {
+            None => verified.next().transpose()?,
+            Some(transaction) => claims(transaction, &context.chain, run.state())
+                .and_then(|claims| verify(vec![claims], rng).pop().transpose())
+                .map_err(|rejection| refused(index, rejection))?,
+        };
+        if let Some(verified) = verified {
+            run.push(&verified)
+                .map_err(|rejection| refused(index, rejection))?;
+        }
+    }
+    run.finish()
+}
+
+fn signers_are_known(transaction: &Transaction, state: &impl State) -> bool {
+    transaction.signatures().iter().all(|signed| {
+        transaction.action().entry(&signed.signer).is_some()
+            || state.row(&StateKey::record(&signed.signer)).is_some()
+    })
+}

@@ -1,0 +1,160 @@
+//! Genesis and recovery: what the ledger stands on.
+
+use std::collections::BTreeSet;
+
+use kusabi_core::anchor::Anchor;
+use kusabi_core::genesis::{Genesis, GenesisError};
+use kusabi_core::handover::Recovery;
+use kusabi_core::id::{Height, OrgName, StateKey};
+use kusabi_core::row::{LedgerRow, Organisation};
+use kusabi_core::suite::{Purpose, VerificationKey};
+use kusabi_core::tx::Entry;
+use kusabi_core::wire::{Sink, U48_END, fixed};
+
+use super::desk::{Desk, exactly, next};
+use crate::effects::Event;
+use crate::rejection::Rejection;
+use crate::state::State;
+
+impl<S: State + ?Sized> Desk<'_, S> {
+    // spec: action 0
+    pub(super) fn genesis(&mut self, document: &[u8], entries: &[Entry]) -> Result<(), Rejection> {
+        let is_first = self.context.height.get() == 1 && self.context.position == 0;
+        if !is_first || self.ledger_row()?.is_some() {
+            return Err(Rejection::GenesisPlace);
+        }
+        let genesis =
+            Genesis::decode_for(&self.context.chain, document).map_err(|error| match error {
+                GenesisError::OtherChain => Rejection::GenesisDocument,
+                _ => Rejection::GenesisMalformed,
+            })?;
+        // spec: each officer signs, for only it can say which handle and agreement key go with its signing key. As many
+        // signers as entries, each of them an entry, also means that no handle stands twice.
+        exactly(self.signers()?.len(), entries.len())?;
+
+        let mut rest = entries.iter();
+        for (founder, members) in genesis.founders().zip(genesis.epoch_set().organisations()) {
+            let name = OrgName::new(founder.name).map_err(|_| Rejection::GenesisMalformed)?;
+            if founder.quota >= U48_END {
+                return Err(Rejection::GenesisMalformed);
+            }
+            let officers = members.officers;
+            let count = |count| u8::try_from(count).map_err(|_| Rejection::GenesisMalformed);
+            let mut organisation = Organisation {
+                version: 1,
+                name,
+                officers_k: count(officers.threshold())?,
+                officers_n: count(officers.len())?,
+                active: 0,
+                rows: 0,
+                quota: founder.quota,
+                window: 0,
+                window_cap: Organisation::cap_of(0),
+                revoked_in_window: 0,
+            };
+            self.tell(Event::Founded { org: members.id });
+            for key in officers.encoded() {
+                let entry = rest.next().ok_or(Rejection::GenesisEntries)?;
+                self.found_officer(&mut organisation, entry, key)?;
+            }
+            self.write_organisation(&organisation)?;
+        }
+        if rest.next().is_some() {
+            return Err(Rejection::GenesisEntries);
+        }
+
+        let set = genesis.epoch_set();
+        let row = LedgerRow {
+            version: 1,
+            epoch: set.epoch(),
+            set_hash: set.hash(),
+            recovery_hash: genesis.recovery_set().hash(),
+            skipped: Height::ZERO,
+        };
+        self.write(StateKey::ledger(), row.encode());
+        self.tell(Event::EpochBegan {
+            epoch: row.epoch,
+            set_hash: row.set_hash,
+        });
+        Ok(())
+    }
+
+    fn found_officer(
+        &mut self,
+        organisation: &mut Organisation,
+        entry: &Entry,
+        key: &[u8; VerificationKey::LEN],
+    ) -> Result<(), Rejection> {
+        let signing = entry.keys().verification_key().map(|key| key.encode());
+        if signing.as_ref() != Some(key) {
+            return Err(Rejection::GenesisEntries);
+        }
+        let org = organisation.id();
+        let record = self.new_record(org, entry)?;
+        self.add_record(organisation, entry, &record, &mut BTreeSet::new());
+        self.tell(Event::Granted {
+            org,
+            handle: entry.handle(),
+            purpose: Purpose::Officer,
+        });
+        Ok(())
+    }
+
+    // spec: action 11
+    pub(super) fn recovery(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+        let context = self.context;
+        let row = self.ledger_row()?.ok_or(Rejection::DamagedState)?;
+        if context.position != 0 || context.epoch <= row.epoch {
+            return Err(Rejection::RecoveryPlace);
+        }
+        let recovery = Recovery::decode(bytes).map_err(|_| Rejection::RecoveryRefused)?;
+        // The ledger's own row is what a device would keep as its anchor; heights are compared below.
+        let anchor: [u8; Anchor::LEN] = fixed(|out| {
+            out.put(context.chain.as_bytes());
+            out.u64(row.epoch.get());
+            out.put(row.set_hash.as_bytes());
+            out.u64(context.parent_height.get());
+            out.put(context.parent.as_bytes());
+            out.put(row.recovery_hash.as_bytes());
+        });
+        let anchor = Anchor::decode(&anchor).map_err(|_| Rejection::DamagedState)?;
+        let recovery = recovery
+            .check(&anchor)
+            .map_err(|_| Rejection::RecoveryRefused)?;
+
+        // `from` is above the parent's height, which the decoder has checked.
+        let jumped = recovery
+            .floor()
+            .get()
+            .saturating_sub(recovery.parent_height().get());
+        let skipped = Height::new(row.skipped.get().saturating_add(jumped))
+            .map_err(|_| Rejection::RecoveryMismatch)?;
+        let set = recovery.next_set();
+        let fits = recovery.from() == context.height
+            && recovery.parent_height() == context.parent_height
+            && recovery.parent_hash() == context.parent
+            && set.epoch() == context.epoch
+            && set.hash() == context.set_hash
+            && skipped == context.skipped;
+        if !fits {
+            return Err(Rejection::RecoveryMismatch);
+        }
+        let row = LedgerRow {
+            version: next(row.version)?,
+            epoch: set.epoch(),
+            set_hash: set.hash(),
+            skipped,
+            ..row
+        };
+        self.write(StateKey::ledger(), row.encode());
+        self.tell(Event::EpochBegan {
+            epoch: row.epoch,
+            set_hash: row.set_hash,
+        });
+        Ok(())
+    }
+
+    fn ledger_row(&self) -> Result<Option<LedgerRow>, Rejection> {
+        self.row(&StateKey::ledger(), LedgerRow::decode)
+    }
+}

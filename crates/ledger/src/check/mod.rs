@@ -1,0 +1,122 @@
+//! Whether the ledger's state allows a transaction, and what it then changes.
+//!
+//! Each action has its own function; all follow one order (spec/ledger.md): chain, existence, state, authority, limits.
+
+mod desk;
+mod founding;
+mod keys;
+mod releases;
+mod revoke;
+mod roles;
+
+use kusabi_core::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
+use kusabi_core::tx::{Action, ActionCode};
+
+use crate::claims::Verified;
+use crate::effects::Effects;
+use crate::rejection::Rejection;
+use crate::state::State;
+use desk::Desk;
+
+/// Most officers of an organisation: as many as can sign one transaction.
+pub const OFFICERS_MAX: u8 = 16;
+
+/// The block that a transaction is to stand in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockContext {
+    /// The chain.
+    pub chain: ChainId,
+    /// The block's height.
+    pub height: Height,
+    /// The block's time: milliseconds since 1970. No rule about transactions uses it yet.
+    pub time_ms: u64,
+    /// The block's epoch.
+    pub epoch: Epoch,
+    /// Hash of that epoch's validator set.
+    pub set_hash: SetHash,
+    /// Heights that recoveries have jumped over, as the block's header says.
+    pub skipped: Height,
+    /// Height of the block before.
+    pub parent_height: Height,
+    /// Hash of its header.
+    pub parent: HeaderHash,
+    /// How many transactions stand before this one in the block.
+    pub position: usize,
+}
+
+/// A transaction that the state allows, with everything it changes; good for the state that it was checked against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "nothing has happened before it is applied"]
+pub struct Checked {
+    effects: Effects,
+}
+
+impl Checked {
+    /// What it changes. Cannot fail, and does the same every time.
+    pub fn apply(self) -> Effects {
+        self.effects
+    }
+}
+
+/// Checks a transaction against the state in which it is to be applied. Changes nothing.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn check(
+    transaction: &Verified,
+    context: &BlockContext,
+    state: &(impl State + ?Sized),
+) -> Result<Checked, Rejection> {
+    let action = transaction.transaction().action();
+    if transaction.transaction().chain() != context.chain {
+        return Err(Rejection::WrongChain);
+    }
+    // spec: height 1 is the genesis transaction and nothing else.
+    if context.height <= Height::ZERO.next().unwrap_or_default()
+        && action.code() != ActionCode::Genesis
+    {
+        return Err(Rejection::NotFounded);
+    }
+    let mut desk = Desk::new(transaction, context, state);
+    match action {
+        Action::Genesis { document, entries } => desk.genesis(document, entries)?,
+        Action::Register { org, entries } => desk.register(*org, entries)?,
+        Action::Activate { org, pre, act } => desk.activate(*org, pre, act)?,
+        Action::Supersede { org, old, new } => desk.supersede(*org, old, new)?,
+        Action::Revoke {
+            org,
+            targets,
+            reason,
+            compromised_since,
+        } => desk.revoke(*org, targets, *reason, *compromised_since)?,
+        Action::Grant {
+            org,
+            org_version,
+            entry,
+        } => desk.grant(*org, *org_version, entry)?,
+        Action::Withdraw { org, target } => desk.withdraw(*org, target)?,
+        Action::ArtPolicy {
+            org,
+            policy_version,
+            k,
+            added,
+            removed,
+        } => desk.art_policy(*org, *policy_version, *k, added, removed)?,
+        Action::Publish {
+            org,
+            policy_version,
+            digest,
+            minimum_counter,
+        } => desk.publish(*org, *policy_version, *digest, *minimum_counter)?,
+        Action::WithdrawRelease {
+            org,
+            digest,
+            version,
+        } => desk.withdraw_release(*org, *digest, *version)?,
+        Action::Anchor { org, topic, digest } => desk.anchor(*org, *topic, *digest)?,
+        Action::Recovery { recovery } => desk.recovery(recovery)?,
+    }
+    Ok(Checked {
+        effects: desk.into_effects(),
+    })
+}

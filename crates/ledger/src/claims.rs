@@ -1,0 +1,173 @@
+//! Who is said to have signed, and whether they have.
+
+use ed25519_zebra::batch::{Item, Verifier};
+use ed25519_zebra::{Signature as Ed25519Signature, VerificationKeyBytes};
+use kusabi_core::id::{ChainId, Handle, StateKey};
+use kusabi_core::row::Record;
+use kusabi_core::statement::Statement;
+use kusabi_core::suite::{Purpose, Signature, VerificationKey};
+use kusabi_core::tx::Transaction;
+use rand_core::CryptoRng;
+
+use crate::rejection::Rejection;
+use crate::state::State;
+
+/// A transaction with the keys that are said to have signed it; nothing is verified yet.
+#[derive(Debug)]
+pub struct Claims {
+    transaction: Transaction,
+    claims: Vec<Claim>,
+}
+
+#[derive(Debug)]
+struct Claim {
+    key: VerificationKey,
+    statement: Statement,
+    signature: Signature,
+}
+
+impl Claims {
+    /// The transaction.
+    pub const fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+}
+
+/// A transaction whose every signature was verified: by the key under the signer's handle, or, of a key that the
+/// transaction itself brings, by that key.
+///
+/// The handle's keys never change on one chain of blocks. On another branch a handle could stand for other keys, therefore
+/// [`check`](crate::check) compares them again, so that its verdict depends on nothing but its arguments.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    transaction: Transaction,
+    /// The key that verified each signature, in their order.
+    keys: Vec<VerificationKey>,
+}
+
+impl Verified {
+    /// The transaction.
+    pub const fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
+    /// The transaction, given back.
+    pub fn into_transaction(self) -> Transaction {
+        self.transaction
+    }
+
+    pub(crate) fn keys(&self) -> &[VerificationKey] {
+        &self.keys
+    }
+}
+
+/// Finds the keys that are said to have signed.
+///
+/// # Errors
+/// [`Rejection::WrongChain`], [`Rejection::TooFewSignatures`] for none at all, [`Rejection::UnknownSigner`],
+/// [`Rejection::SignerPurpose`] for a key that signs no transactions, [`Rejection::DamagedState`]
+pub fn claims(
+    transaction: Transaction,
+    chain: &ChainId,
+    state: &(impl State + ?Sized),
+) -> Result<Claims, Rejection> {
+    if transaction.chain() != *chain {
+        return Err(Rejection::WrongChain);
+    }
+    let is_recovery =
+        transaction.action().org().is_none() && transaction.action().entries().is_empty();
+    if transaction.signatures().is_empty() && !is_recovery {
+        return Err(Rejection::TooFewSignatures);
+    }
+    let claims = transaction
+        .signatures()
+        .iter()
+        .map(|signed| {
+            let (purpose, key) = signing_key(&transaction, &signed.signer, state)?;
+            Ok(Claim {
+                key,
+                statement: transaction.statement(&signed.signer, purpose),
+                signature: signed.signature,
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Claims {
+        transaction,
+        claims,
+    })
+}
+
+fn signing_key(
+    transaction: &Transaction,
+    signer: &Handle,
+    state: &(impl State + ?Sized),
+) -> Result<(Purpose, VerificationKey), Rejection> {
+    let (purpose, keys) = if let Some(entry) = transaction.action().entry(signer) {
+        (entry.purpose(), *entry.keys())
+    } else {
+        let row = state
+            .row(&StateKey::record(signer))
+            .ok_or(Rejection::UnknownSigner)?;
+        let record = Record::decode(&row).map_err(|_| Rejection::DamagedState)?;
+        (record.purpose(), *record.keys())
+    };
+    // spec: suite 15 signs no transaction.
+    let key = keys.verification_key().ok_or(Rejection::SignerPurpose)?;
+    Ok((purpose, key))
+}
+
+/// Verifies the signatures of many transactions; the results stand in the order of the claims.
+///
+/// Ed25519 signatures are verified together by the rule of ZIP-215, under which a batch and its members have one verdict.
+/// When the batch fails, each is verified alone, so that a bad signature condemns no neighbour. P-256 signatures are
+/// verified one by one. `rng` must be unpredictable to whoever made the signatures.
+///
+/// # Errors
+/// [`Rejection::BadSignature`], for each transaction by itself
+pub fn verify(claims: Vec<Claims>, rng: &mut impl CryptoRng) -> Vec<Result<Verified, Rejection>> {
+    let together = verify_ed25519_together(&claims, rng);
+    claims
+        .into_iter()
+        .map(
+            |Claims {
+                 transaction,
+                 claims,
+             }| {
+                for claim in &claims {
+                    let verified_in_batch = together && claim.key.as_ed25519().is_some();
+                    if !verified_in_batch {
+                        claim
+                            .key
+                            .verify(&claim.statement, &claim.signature)
+                            .map_err(|_| Rejection::BadSignature)?;
+                    }
+                }
+                Ok(Verified {
+                    keys: claims.iter().map(|claim| claim.key).collect(),
+                    transaction,
+                })
+            },
+        )
+        .collect()
+}
+
+/// Whether all Ed25519 signatures are good. With fewer than two a batch saves nothing: then it says no.
+fn verify_ed25519_together(claims: &[Claims], rng: &mut impl CryptoRng) -> bool {
+    let items: Vec<Item> = claims
+        .iter()
+        .flat_map(|claims| &claims.claims)
+        .filter_map(|claim| {
+            let key = VerificationKeyBytes::from(*claim.key.as_ed25519()?);
+            let signature = Ed25519Signature::from_bytes(claim.signature.as_bytes());
+            Some((key, signature, claim.statement.as_bytes()).into())
+        })
+        .collect();
+    if items.len() < 2 {
+        return false;
+    }
+    let mut batch = Verifier::new();
+    for item in items {
+        batch.queue(item);
+    }
+    batch.verify(rng).is_ok()
+}

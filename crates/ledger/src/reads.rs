@@ -1,0 +1,65 @@
+//! Which rows a transaction's claims and check may ask for.
+
+use kusabi_core::id::StateKey;
+use kusabi_core::row::BLOB_PART_BYTES;
+use kusabi_core::tx::{Action, Entry, Transaction};
+
+/// Every state key that [`claims`](crate::claims) and [`check`](crate::check) may ask for, ascending, each once.
+///
+/// It is known from the transaction alone, because every transaction names its organisation and handles; counts such as
+/// those of the active officers stand in the organisation's row.
+pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
+    let action = transaction.action();
+    let mut keys = Vec::with_capacity(action.entries().len() + action.named().len() + 4);
+    if let Some(org) = action.org() {
+        keys.push(StateKey::organisation(&org));
+    }
+    for entry in action.entries() {
+        keys.push(StateKey::record(&entry.handle()));
+        keys.extend(blob_parts(entry).map(|(key, _)| key));
+    }
+    keys.extend(
+        action
+            .named()
+            .iter()
+            .map(|named| StateKey::record(&named.handle)),
+    );
+    keys.extend(
+        transaction
+            .signatures()
+            .iter()
+            .map(|signed| StateKey::record(&signed.signer)),
+    );
+    match action {
+        Action::Genesis { .. } | Action::Recovery { .. } => keys.push(StateKey::ledger()),
+        // A superseded or revoked key may be a release key, which the policy counts.
+        Action::Supersede { org, .. }
+        | Action::Revoke { org, .. }
+        | Action::ArtPolicy { org, .. } => keys.push(StateKey::art_policy(org)),
+        Action::Publish { org, digest, .. } | Action::WithdrawRelease { org, digest, .. } => {
+            keys.push(StateKey::art_policy(org));
+            keys.push(StateKey::release(org, digest));
+        }
+        Action::Anchor { digest, .. } => keys.push(StateKey::anchor(digest)),
+        Action::Register { .. }
+        | Action::Activate { .. }
+        | Action::Grant { .. }
+        | Action::Withdraw { .. } => {}
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// The blob parts of an entry's foreign key, with their bytes; none for other suites.
+pub(crate) fn blob_parts(entry: &Entry) -> impl Iterator<Item = (StateKey, &[u8])> {
+    let digest = entry
+        .keys()
+        .foreign_key()
+        .map(|(_, _, digest)| kusabi_core::id::Digest::new(digest))
+        .unwrap_or_default();
+    // An SPKI is at most 2,048 bytes, so that an index is at most 12.
+    (0_u16..)
+        .zip(entry.spki().chunks(BLOB_PART_BYTES))
+        .map(move |(index, part)| (StateKey::blob_part(&digest, index), part))
+}

@@ -1,0 +1,188 @@
+//! Why a well-formed transaction is refused.
+
+use core::fmt;
+
+/// The rule that a transaction breaks. A number is never used for another rule; the same number reaches the API and logs.
+///
+/// Nothing has changed when a transaction is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum Rejection {
+    /// It is meant for another chain.
+    WrongChain = 0x1001,
+    /// Its organisation is not on this ledger.
+    UnknownOrganisation = 0x1002,
+    /// A record that it names is not on this ledger.
+    UnknownRecord = 0x1003,
+    /// A key that signed it has no record.
+    UnknownSigner = 0x1004,
+    /// The release that it names was never published.
+    UnknownRelease = 0x1005,
+    /// The organisation has no art policy.
+    UnknownPolicy = 0x1006,
+    /// A handle has a record already.
+    HandleTaken = 0x1007,
+    /// The release was published before.
+    ReleaseExists = 0x1008,
+    /// The digest was anchored before.
+    AnchorExists = 0x1009,
+    /// A row has changed since the transaction was made.
+    StaleVersion = 0x100a,
+    /// A record that it names has ended.
+    RecordEnded = 0x100b,
+    /// A record that it names belongs to another organisation.
+    ForeignRecord = 0x100c,
+    /// A record that it names has a purpose that the action does not take.
+    RecordPurpose = 0x100d,
+    /// The release was withdrawn before.
+    ReleaseWithdrawn = 0x100e,
+    /// A key that signed it has ended.
+    SignerEnded = 0x100f,
+    /// A key that signed it belongs to another organisation.
+    ForeignSigner = 0x1010,
+    /// A key that signed it has a purpose that may not do this.
+    SignerPurpose = 0x1011,
+    /// Fewer keys signed than must.
+    TooFewSignatures = 0x1012,
+    /// More keys signed than must, or keys that have no part in it.
+    SuperfluousSignature = 0x1013,
+    /// A signature is not by the key that it is said to be of.
+    BadSignature = 0x1014,
+    /// The organisation's quota of rows would be exceeded.
+    Quota = 0x1015,
+    /// More revocations in this window than one signature may make.
+    SecondOfficer = 0x1016,
+    /// Fewer officers would be left than must sign.
+    LastOfficers = 0x1017,
+    /// The organisation would have more than 16 officers.
+    TooManyOfficers = 0x1018,
+    /// The policy would ask for more release keys than there are.
+    PolicyThreshold = 0x1019,
+    /// The organisation would have more than 16 release keys.
+    TooManyArtKeys = 0x101a,
+    /// A key is said to be compromised since a height that has not come yet.
+    CompromisedInFuture = 0x101b,
+    /// A holder's own signature says that its key was compromised earlier.
+    HolderCannotDate = 0x101c,
+    /// A row has changed 2^32 times.
+    VersionExhausted = 0x101d,
+    /// A genesis transaction anywhere but first at height 1.
+    GenesisPlace = 0x101e,
+    /// At height 1 anything but the genesis transaction.
+    NotFounded = 0x101f,
+    /// The genesis document is not the one whose hash names the chain.
+    GenesisDocument = 0x1020,
+    /// The genesis entries are not those of the document's officers.
+    GenesisEntries = 0x1021,
+    /// A recovery anywhere but first in the first block of the epoch that it makes.
+    RecoveryPlace = 0x1022,
+    /// The recovery is malformed, or its recovery set did not sign it.
+    RecoveryRefused = 0x1023,
+    /// The recovery does not fit the block that carries it.
+    RecoveryMismatch = 0x1024,
+    /// A row of the node's own state cannot be read.
+    DamagedState = 0x1025,
+    /// The genesis document is malformed, or gives a quota of 2^48 or more.
+    GenesisMalformed = 0x1026,
+    /// The block has no room left for it; nothing is wrong with the transaction.
+    BlockFull = 0x1027,
+}
+
+impl Rejection {
+    /// Every rejection, for documentation and tests.
+    pub const ALL: [Self; 39] = [
+        Self::WrongChain,
+        Self::UnknownOrganisation,
+        Self::UnknownRecord,
+        Self::UnknownSigner,
+        Self::UnknownRelease,
+        Self::UnknownPolicy,
+        Self::HandleTaken,
+        Self::ReleaseExists,
+        Self::AnchorExists,
+        Self::StaleVersion,
+        Self::RecordEnded,
+        Self::ForeignRecord,
+        Self::RecordPurpose,
+        Self::ReleaseWithdrawn,
+        Self::SignerEnded,
+        Self::ForeignSigner,
+        Self::SignerPurpose,
+        Self::TooFewSignatures,
+        Self::SuperfluousSignature,
+        Self::BadSignature,
+        Self::Quota,
+        Self::SecondOfficer,
+        Self::LastOfficers,
+        Self::TooManyOfficers,
+        Self::PolicyThreshold,
+        Self::TooManyArtKeys,
+        Self::CompromisedInFuture,
+        Self::HolderCannotDate,
+        Self::VersionExhausted,
+        Self::GenesisPlace,
+        Self::NotFounded,
+        Self::GenesisDocument,
+        Self::GenesisEntries,
+        Self::RecoveryPlace,
+        Self::RecoveryRefused,
+        Self::RecoveryMismatch,
+        Self::DamagedState,
+        Self::GenesisMalformed,
+        Self::BlockFull,
+    ];
+
+    /// Its number.
+    pub const fn code(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WrongChain => "the transaction is meant for another ledger; make it again with this ledger's chain ID",
+            Self::UnknownOrganisation => "the organisation is not on this ledger; check its name",
+            Self::UnknownRecord => "a key that the transaction names is not on this ledger; check the handle",
+            Self::UnknownSigner => "a key that signed the transaction is not on this ledger; register it or sign with one that is",
+            Self::UnknownRelease => "the release was never published by this organisation; check the digest",
+            Self::UnknownPolicy => "the organisation has no art policy; set one before publishing",
+            Self::HandleTaken => "a handle has a record already and is never used again; make a new kusabi-ID, or look the key up if this is a repeat",
+            Self::ReleaseExists => "the organisation has published this release before; look it up",
+            Self::AnchorExists => "this digest is anchored already; look the anchor up, it serves everyone",
+            Self::StaleVersion => "a row has changed since the transaction was made; look it up and make the transaction again",
+            Self::RecordEnded => "a key that the transaction names has ended; nothing brings it back, register a new one",
+            Self::ForeignRecord => "a key that the transaction names belongs to another organisation; name the organisation's own",
+            Self::RecordPurpose => "a key that the transaction names has a purpose that this action does not take; use the action that does",
+            Self::ReleaseWithdrawn => "the release has been withdrawn already; there is nothing left to do",
+            Self::SignerEnded => "a key that signed the transaction has ended; sign with an active one",
+            Self::ForeignSigner => "a key that signed the transaction belongs to another organisation; sign with the organisation's own",
+            Self::SignerPurpose => "a key that signed the transaction has a purpose that may not do this; sign with the right one",
+            Self::TooFewSignatures => "fewer keys signed the transaction than must; let the others sign it",
+            Self::SuperfluousSignature => "more keys signed the transaction than must, or one that has no part in it; leave those signatures out",
+            Self::BadSignature => "a signature is not by the key that it is said to be of, over this transaction; sign again",
+            Self::Quota => "the organisation's quota of rows would be exceeded; register fewer, or have the quota raised",
+            Self::SecondOfficer => "one signature may end no more keys in this window of 1,000 heights; let a second officer sign",
+            Self::LastOfficers => "fewer officers would be left than must sign; grant another officer key first",
+            Self::TooManyOfficers => "an organisation has at most 16 officers; withdraw one first",
+            Self::PolicyThreshold => "the art policy would ask for more release keys than the organisation has; add keys or lower k",
+            Self::TooManyArtKeys => "an organisation has at most 16 release keys; remove one first",
+            Self::CompromisedInFuture => "a key is said to be compromised since a height that has not come yet; name one that has",
+            Self::HolderCannotDate => "a key cannot say of itself that it was compromised earlier; let a revoker or an officer say it",
+            Self::VersionExhausted => "a row has changed as often as it can; it cannot change again",
+            Self::GenesisPlace => "a genesis transaction stands first at height 1 and nowhere else",
+            Self::NotFounded => "at height 1 there is the genesis transaction and nothing else; submit again afterwards",
+            Self::GenesisDocument => "the genesis document is not the one that this chain ID names; use the original file",
+            Self::GenesisEntries => "the genesis entries are not one for each officer key of the document, in its order; make the transaction again",
+            Self::RecoveryPlace => "a recovery stands first in the first block of the epoch that it makes and nowhere else",
+            Self::RecoveryRefused => "the recovery is malformed or its recovery set did not sign it; have enough recovery keys sign it again",
+            Self::RecoveryMismatch => "the recovery does not fit the block that carries it: height, parent, epoch, set or skipped heights differ",
+            Self::GenesisMalformed => "the genesis document breaks its format or gives a quota of 2^48 or more; found the ledger with a correct one",
+            Self::BlockFull => "the block has no room left for the transaction; it can stand in a later one",
+            Self::DamagedState => "a row of this node's own state cannot be read; stop the node and run the audit",
+        })
+    }
+}
+
+impl core::error::Error for Rejection {}

@@ -1,0 +1,3 @@
+//! The ledger's rules, driven through the crate's public interface.
+
+mod measure;
