@@ -6,6 +6,8 @@
 
 mod bundle;
 mod verdict;
+mod verify;
 
 pub use bundle::{Evidence, EvidenceError, Signed};
 pub use verdict::{Facts, Invalid, Unproven, Verdict, judge};
+pub use verify::Newest;

@@ -1,0 +1,162 @@
+//! The whole verification: genesis document, walk, proofs, record, signature, verdict (spec/evidence.md).
+
+use super::{Evidence, EvidenceError, Facts, Invalid, Verdict, judge};
+use crate::anchor::Anchor;
+use crate::genesis::Genesis;
+use crate::handover::{Handover, Recovery};
+use crate::id::{ChainId, Digest, Height, StateKey};
+use crate::proof::Proof;
+use crate::row::{AnchorRow, Record, RowBytes, Topic};
+use crate::set::EpochSet;
+
+/// The signer's record as the caller knows it from a proof of its own, verified: the newest that the ledger answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Newest {
+    /// The record; `None` when its absence was proven.
+    pub record: Option<Record>,
+    /// Height of the proof.
+    pub known_at: Height,
+}
+
+/// What a step of the walk starts with.
+const HANDOVER: u8 = 1;
+const RECOVERY: u8 = 2;
+
+impl Evidence {
+    /// Says what a bundle is worth for a file, knowing only the chain ID.
+    ///
+    /// A proof at `fresh_from` or above counts as fresh, and so does `newest`, if the caller has asked the ledger; offline
+    /// there is none, and `fresh_from` is the caller's idea of now ([`Height::MAX`] when it has none).
+    #[must_use]
+    pub fn verify(
+        bytes: &[u8],
+        chain: &ChainId,
+        file: &Digest,
+        newest: Option<&Newest>,
+        fresh_from: Height,
+    ) -> Verdict {
+        Self::check(bytes, chain, file, newest, fresh_from)
+            .map_or_else(Verdict::Invalid, |facts| judge(&facts))
+    }
+
+    /// The facts that a bundle proves.
+    ///
+    /// # Errors
+    /// What makes the bundle invalid before its times are looked at.
+    pub fn check(
+        bytes: &[u8],
+        chain: &ChainId,
+        file: &Digest,
+        newest: Option<&Newest>,
+        fresh_from: Height,
+    ) -> Result<Facts, Invalid> {
+        let evidence = Self::decode(bytes).map_err(Invalid::Evidence)?;
+        evidence
+            .check_subject(chain, file)
+            .map_err(Invalid::Evidence)?;
+        let signed = evidence.signed();
+
+        let record = evidence.prove(evidence.proof(), &StateKey::record(&signed.signer))?;
+        let embedded = Newest {
+            record: record.row.as_ref().map(decode_record).transpose()?,
+            known_at: record.height,
+        };
+        let known = match newest {
+            Some(newest) if newest.known_at >= embedded.known_at => newest,
+            _ => &embedded,
+        };
+        let record = known.record.ok_or(Invalid::Unknown)?;
+
+        let key = record
+            .keys()
+            .verification_key()
+            .ok_or(Invalid::Evidence(EvidenceError::Algorithm))?;
+        evidence
+            .check_signature(chain, file, &key)
+            .map_err(Invalid::Evidence)?;
+
+        Ok(Facts {
+            purpose: signed.purpose,
+            record,
+            known_at: known.known_at,
+            fresh: newest.is_some() || known.known_at >= fresh_from,
+            anchored: evidence.anchored_at()?,
+        })
+    }
+
+    /// Height of the embedded anchor row, after checking that it is about this signature.
+    fn anchored_at(&self) -> Result<Option<Height>, Invalid> {
+        let Some(proof) = self.anchor() else {
+            return Ok(None);
+        };
+        let digest = self.anchor_digest();
+        let proven = self.prove(proof, &StateKey::anchor(&digest))?;
+        let row = proven.row.ok_or(Invalid::OtherAnchor)?;
+        let row = AnchorRow::decode(&row).map_err(|_| Invalid::Proof)?;
+        if row.digest != digest || row.topic != Topic::Evidence {
+            return Err(Invalid::OtherAnchor);
+        }
+        Ok(Some(row.height))
+    }
+
+    /// Checks a proof under the anchor as it stands in the proof's epoch, walking there from the genesis document.
+    fn prove(&self, proof: &[u8], wanted: &StateKey) -> Result<Proven, Invalid> {
+        let proof = Proof::decode(proof).map_err(|_| Invalid::Proof)?;
+        let epoch = proof.checkpoint().claimed().epoch;
+        let genesis = Genesis::decode_for(&self.signed().chain, self.genesis())
+            .map_err(|_| Invalid::Proof)?;
+        let mut anchor = Anchor::from_genesis(&genesis);
+        let mut set = *genesis.epoch_set();
+        for step in self.walk() {
+            if anchor.epoch() >= epoch {
+                break;
+            }
+            set = follow(&mut anchor, &set, step)?;
+        }
+        let verified = proof
+            .check(&anchor, &set, wanted)
+            .map_err(|_| Invalid::Proof)?;
+        Ok(Proven {
+            row: verified.row().copied(),
+            height: verified.checkpoint().header().height,
+        })
+    }
+}
+
+struct Proven {
+    row: Option<RowBytes>,
+    height: Height,
+}
+
+fn decode_record(row: &RowBytes) -> Result<Record, Invalid> {
+    Record::decode(row).map_err(|_| Invalid::Proof)
+}
+
+/// Moves the anchor over one step and gives the set that counts then.
+fn follow<'a>(
+    anchor: &mut Anchor,
+    set: &EpochSet<'_>,
+    step: &'a [u8],
+) -> Result<EpochSet<'a>, Invalid> {
+    match step.split_first() {
+        Some((&HANDOVER, bytes)) => {
+            let handover = Handover::decode(bytes)
+                .and_then(|handover| handover.check(anchor, set))
+                .map_err(|_| Invalid::Proof)?;
+            if !anchor.follow(&handover) {
+                return Err(Invalid::Proof);
+            }
+            Ok(*handover.signed().next_set())
+        }
+        Some((&RECOVERY, bytes)) => {
+            let recovery = Recovery::decode(bytes)
+                .and_then(|recovery| recovery.check(anchor))
+                .map_err(|_| Invalid::Proof)?;
+            if !anchor.recover(&recovery) {
+                return Err(Invalid::Proof);
+            }
+            Ok(*recovery.next_set())
+        }
+        _ => Err(Invalid::Proof),
+    }
+}
