@@ -2,7 +2,8 @@
 //!
 //! - [`ledger`]: the trait and what goes in and out of it; the node implements it over the engine, [`client`] over HTTP.
 //! - [`problem`]: every error of every API (RFC 9457).
-//! - [`block`], [`hex`], [`media`]: how things look on their way.
+//! - [`effect`]: what final transactions did.
+//! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
 //! Nothing here is verified except by `verify`: a ledger node is a courier.
 #![forbid(unsafe_code)]
@@ -10,10 +11,12 @@
 pub mod block;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod effect;
 pub mod hex;
 pub mod ledger;
 pub mod media;
 pub mod problem;
+pub mod view;
 
 pub use block::Block;
 #[cfg(feature = "client")]
