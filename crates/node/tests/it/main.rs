@@ -1,0 +1,2 @@
+//! The node's integration tests, one module per topic.
+mod http;
