@@ -72,6 +72,44 @@ pub trait Ledger: Send + Sync {
     fn status(&self) -> Answer<'_, Status>;
 }
 
+impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
+    fn submit(&self, transaction: Bytes, wait: Duration) -> Answer<'_, Submitted> {
+        (**self).submit(transaction, wait)
+    }
+
+    fn transaction(&self, id: TxId) -> Answer<'_, Transaction> {
+        (**self).transaction(id)
+    }
+
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+        (**self).lookup(key)
+    }
+
+    fn checkpoint(&self) -> Answer<'_, Bytes> {
+        (**self).checkpoint()
+    }
+
+    fn block(&self, height: Height) -> Answer<'_, Block> {
+        (**self).block(height)
+    }
+
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        (**self).genesis()
+    }
+
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
+        (**self).walk(epoch)
+    }
+
+    fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        (**self).events(after)
+    }
+
+    fn status(&self) -> Answer<'_, Status> {
+        (**self).status()
+    }
+}
+
 /// The answer to a submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]

@@ -5,7 +5,7 @@
 //! - [`effect`]: what final transactions did.
 //! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
-//! Nothing here is verified except by `verify`: a ledger node is a courier.
+//! Nothing here is verified except in [`verify`]: a ledger node is a courier.
 #![forbid(unsafe_code)]
 
 pub mod block;
@@ -16,6 +16,7 @@ pub mod hex;
 pub mod ledger;
 pub mod media;
 pub mod problem;
+pub mod verify;
 pub mod view;
 
 pub use block::Block;
@@ -24,3 +25,4 @@ pub use client::HttpLedger;
 pub use hex::{Hex, Hex32};
 pub use ledger::{Answer, EventStream, Ledger};
 pub use problem::{Kind, Problem};
+pub use verify::VerifyingLedger;
