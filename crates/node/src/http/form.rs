@@ -75,7 +75,7 @@ pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
         }
     }
     wait.map(|s| Duration::from_secs(u64::from(s)))
-        .or(async_.then_some(Duration::ZERO))
+        .or_else(|| async_.then_some(Duration::ZERO))
 }
 
 /// Refuses a body of another media type; parameters are passed over.
