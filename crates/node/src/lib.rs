@@ -1,3 +1,1 @@
-//! The kusabi ledger on its consensus engine: one validator, its storage and its query API.
-
-pub mod http;
+//! (being written)

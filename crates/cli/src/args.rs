@@ -1,0 +1,83 @@
+//! The command line as it was typed: parsing has no side effects, reads no file and asks no ledger.
+//!
+//! Every verb is a file under `verb/` with its `Args` and its `run`; [`Session`](crate::session::Session) turns what
+//! stands here into what the verbs need.
+
+use anstyle::AnsiColor;
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
+
+use crate::verb;
+
+/// Colours of the help: those of answers.
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default())
+    .error(AnsiColor::Red.on_default().bold())
+    .valid(AnsiColor::Cyan.on_default())
+    .invalid(AnsiColor::Yellow.on_default().bold());
+
+/// Keys of IoT fleets on a ledger, without certificates.
+///
+/// Every answer of a ledger is checked before it is shown: what you see was signed by the ledger's quorum.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kusabi",
+    version,
+    styles = STYLES,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What every verb understands.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Globals {
+    /// Answer with JSON: one object, or one per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing when all is well
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Colours on the terminal
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true
+    )]
+    pub(crate) color: Color,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make and show keys
+    #[command(subcommand)]
+    Key(verb::key::Verb),
+    /// Print a completion script for a shell
+    Completions(verb::completions::Args),
+    /// Write the manual pages to a folder
+    Man(verb::man::Args),
+}

@@ -1,0 +1,289 @@
+//! What a command says: a page for people, or one JSON object per line for programs.
+//!
+//! Answers go to standard output, errors and progress to standard error. Colours appear only where a terminal reads them
+//! (`anstream` strips them otherwise and honours `NO_COLOR`).
+
+use std::io::Write as _;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+};
+
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const LABEL: Style = Style::new().dimmed();
+const COMMAND: Style = AnsiColor::Cyan.on_default();
+
+/// An answer with its two faces.
+pub(crate) trait Answer: Serialize {
+    /// Writes the page for people.
+    fn page(&self, page: &mut Page);
+}
+
+/// Where answers go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+impl Output {
+    pub(crate) const fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Whether programs read the answers.
+    pub(crate) const fn json(self) -> bool {
+        self.json
+    }
+
+    /// Whether a progress bar would reach a person's eyes.
+    pub(crate) fn progress(self) -> bool {
+        use std::io::IsTerminal as _;
+        !self.json && !self.quiet && std::io::stderr().is_terminal()
+    }
+
+    /// Prints an answer.
+    pub(crate) fn say(self, answer: &impl Answer) -> Result<()> {
+        if self.json {
+            let mut line = serde_json::to_string(answer).map_err(|error| {
+                Failure::new(
+                    Exit::Internal,
+                    format!("an answer has no JSON form: {error}"),
+                )
+            })?;
+            line.push('\n');
+            return print(&line);
+        }
+        if self.quiet {
+            return Ok(());
+        }
+        let mut page = Page::default();
+        answer.page(&mut page);
+        print(&page.finish())
+    }
+
+    /// Prints bytes that are meant for another program, whatever the form of answers.
+    pub(crate) fn raw(self, bytes: &[u8]) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        written(out.write_all(bytes).and_then(|()| out.flush()))
+    }
+
+    /// Prints a failure on standard error.
+    pub(crate) fn fail(self, failure: &Failure) {
+        // Nothing is left to do when standard error is closed.
+        let mut err = anstream::stderr().lock();
+        let _ = if self.json {
+            writeln!(
+                err,
+                "{}",
+                serde_json::to_string(&failure.json()).unwrap_or_default()
+            )
+        } else {
+            let advice = failure.advice().map(|advice| {
+                format!(
+                    "{LABEL}  hint:{LABEL:#} {}\n",
+                    advice.replace('\n', "\n        ")
+                )
+            });
+            write!(
+                err,
+                "{BAD}error:{BAD:#} {}\n{}",
+                failure.what(),
+                advice.unwrap_or_default()
+            )
+        };
+    }
+
+    /// Prints a warning on standard error.
+    pub(crate) fn warn(self, what: &str) {
+        let mut err = anstream::stderr().lock();
+        let _ = if self.json {
+            writeln!(err, "{}", serde_json::json!({ "warning": what }))
+        } else {
+            writeln!(err, "{WARN}warning:{WARN:#} {what}")
+        };
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = anstream::stdout().lock();
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+}
+
+/// A closed pipe (`kusabi … | head`) is the reader's wish, not a fault.
+fn written(result: std::io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            Exit::File,
+            format!("standard output could not be written: {error}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Builds a page: headlines, aligned fields, paragraphs, commands to try.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    text: String,
+    fields: Vec<(String, String)>,
+}
+
+impl Page {
+    /// A headline whose first words say that it went well.
+    pub(crate) fn good(&mut self, done: &str, rest: &str) -> &mut Self {
+        self.headline(GOOD, done, rest)
+    }
+
+    /// A headline whose first words say that it did not.
+    pub(crate) fn bad(&mut self, done: &str, rest: &str) -> &mut Self {
+        self.headline(BAD, done, rest)
+    }
+
+    /// A headline that asks for care.
+    pub(crate) fn careful(&mut self, done: &str, rest: &str) -> &mut Self {
+        self.headline(WARN, done, rest)
+    }
+
+    fn headline(&mut self, style: Style, done: &str, rest: &str) -> &mut Self {
+        self.flush();
+        let space = if rest.is_empty() { "" } else { " " };
+        self.text
+            .push_str(&format!("{style}{done}{style:#}{space}{rest}\n"));
+        self
+    }
+
+    /// A label and its value; neighbours are aligned.
+    pub(crate) fn field(
+        &mut self,
+        label: impl Into<String>,
+        value: impl Into<String>,
+    ) -> &mut Self {
+        self.fields.push((label.into(), value.into()));
+        self
+    }
+
+    /// A field that may be missing.
+    pub(crate) fn field_if(&mut self, label: &str, value: Option<impl Into<String>>) -> &mut Self {
+        if let Some(value) = value {
+            self.field(label, value);
+        }
+        self
+    }
+
+    /// A paragraph; lines are kept as they are.
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
+        self.flush();
+        self.text.push_str(text);
+        self.text.push('\n');
+        self
+    }
+
+    /// An empty line.
+    pub(crate) fn gap(&mut self) -> &mut Self {
+        self.flush();
+        self.text.push('\n');
+        self
+    }
+
+    /// A command that the reader may want to type next.
+    pub(crate) fn command(&mut self, command: &str) -> &mut Self {
+        self.flush();
+        self.text
+            .push_str(&format!("  {COMMAND}{command}{COMMAND:#}\n"));
+        self
+    }
+
+    fn flush(&mut self) {
+        let width = self
+            .fields
+            .iter()
+            .map(|(label, _)| label.chars().count())
+            .max()
+            .unwrap_or(0);
+        for (label, value) in self.fields.drain(..) {
+            let pad = " ".repeat(width - label.chars().count());
+            let mut lines = value.lines();
+            let first = lines.next().unwrap_or("");
+            self.text
+                .push_str(&format!("  {LABEL}{label}{LABEL:#}{pad}  {first}\n"));
+            for line in lines {
+                self.text.push_str(&" ".repeat(width + 4));
+                self.text.push_str(line);
+                self.text.push('\n');
+            }
+        }
+    }
+
+    fn finish(mut self) -> String {
+        self.flush();
+        self.text
+    }
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Milliseconds since 1970 as `2026-11-23T05:00:00Z`.
+pub(crate) fn instant(ms: u64) -> String {
+    i64::try_from(ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(
+            || format!("{ms} ms after 1970"),
+            |time| time.round(jiff::Unit::Second).unwrap_or(time).to_string(),
+        )
+}
+
+/// `s` when there are several.
+pub(crate) fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_grouped() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn fields_are_aligned() {
+        let mut page = Page::default();
+        page.good("Made", "x.key")
+            .field("a", "1")
+            .field("long", "2\n3");
+        let text = anstream::adapter::strip_str(&page.finish()).to_string();
+        assert_eq!(text, "Made x.key\n  a     1\n  long  2\n        3\n");
+    }
+
+    #[test]
+    fn times_are_utc() {
+        assert_eq!(instant(0), "1970-01-01T00:00:00Z");
+        assert_eq!(instant(1_795_410_034_499), "2026-11-23T05:00:34Z");
+    }
+}

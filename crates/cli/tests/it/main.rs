@@ -1,0 +1,6 @@
+//! The `kusabi` command from outside: real processes, real files, exact words.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
+
+mod command;
+mod keys;
+mod manual;

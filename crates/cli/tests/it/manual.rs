@@ -1,0 +1,44 @@
+//! Help, completions and manual pages.
+
+use std::fs;
+
+use crate::command::Place;
+
+/// Every verb, as words after `kusabi`.
+const VERBS: &[&str] = &["key", "key new", "key show", "completions", "man"];
+
+#[test]
+fn every_verb_has_help_and_a_page() {
+    let place = Place::new();
+    place.run("man pages").ok();
+    for verb in VERBS {
+        place.run(&format!("{verb} --help")).ok();
+        let page = place.path(format!("pages/kusabi-{}.1", verb.replace(' ', "-")));
+        let text = fs::read_to_string(&page).unwrap();
+        assert!(text.contains("EXIT STATUS"), "{}", page.display());
+    }
+    let pages = fs::read_dir(place.path("pages")).unwrap().count();
+    assert_eq!(pages, VERBS.len() + 1, "a verb without a test of its page");
+}
+
+#[test]
+fn no_argument_shows_the_verbs() {
+    let place = Place::new();
+    let ran = place.run("");
+    ran.exits(2);
+    assert!(ran.err().contains("completions"));
+    place
+        .run("--version")
+        .ok()
+        .says(concat!("kusabi ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn completions_for_every_shell() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = place.run(&format!("completions {shell}"));
+        assert!(ran.ok().out().contains("kusabi"), "{shell}");
+    }
+    place.run("completions tcsh").exits(2);
+}
