@@ -1,8 +1,14 @@
 //! Integration tests of the core: the vectors of `spec/vectors`, published vectors of the primitives, properties.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
 mod evidence;
 mod identity;
 mod primitives;
 mod properties;
 mod statements;
 mod vectors;
+mod verdicts;
