@@ -72,6 +72,44 @@ pub trait Ledger: Send + Sync {
     fn status(&self) -> Answer<'_, Status>;
 }
 
+impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
+    fn submit(&self, transaction: Bytes, wait: Duration) -> Answer<'_, Submitted> {
+        (**self).submit(transaction, wait)
+    }
+
+    fn transaction(&self, id: TxId) -> Answer<'_, Transaction> {
+        (**self).transaction(id)
+    }
+
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+        (**self).lookup(key)
+    }
+
+    fn checkpoint(&self) -> Answer<'_, Bytes> {
+        (**self).checkpoint()
+    }
+
+    fn block(&self, height: Height) -> Answer<'_, Block> {
+        (**self).block(height)
+    }
+
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        (**self).genesis()
+    }
+
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
+        (**self).walk(epoch)
+    }
+
+    fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        (**self).events(after)
+    }
+
+    fn status(&self) -> Answer<'_, Status> {
+        (**self).status()
+    }
+}
+
 /// The answer to a submission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
@@ -178,24 +216,35 @@ pub struct BlockEvents {
     pub height: u64,
     /// Time of the header, in milliseconds since 1970.
     pub time_ms: u64,
-    /// How many transactions the block has.
-    pub transactions: u32,
-    /// What they did, in order. Empty for a heartbeat.
+    /// Heights that recoveries have jumped over up to here: `height − skipped` grows by one from block to block, so that a reader sees
+    /// that none is missing.
+    pub skipped: u64,
+    /// What its transactions did, in order. Empty for a heartbeat.
     pub events: Vec<Event>,
 }
 
-/// What one transaction did to rows of one organisation in one way.
+/// What one transaction did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Place of the transaction in the block, from 0.
     pub index: u32,
-    /// What was done: `registered`, `activated`, `superseded`, `revoked`, … as the ledger names it.
-    pub what: Cow<'static, str>,
+    /// The transaction ID.
+    #[serde(with = "text")]
+    pub id: TxId,
+    /// The action: `register`, `activate`, `revoke`, … (spec/ledger.md).
+    pub action: Cow<'static, str>,
     /// Whose rows. `None` where they are the ledger's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub organisation: Option<Hex<16>>,
-    /// The names of the rows: handles of keys, digests of releases and anchors.
-    pub names: Vec<Hex32>,
+    /// Handles of the keys that it put on the ledger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<Hex32>,
+    /// Handles of the keys that it ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<Hex32>,
+    /// The release or the anchored digest that it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Hex32>,
 }
 
 /// How a node is doing.

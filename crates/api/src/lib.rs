@@ -2,18 +2,22 @@
 //!
 //! - [`ledger`]: the trait and what goes in and out of it; the node implements it over the engine, [`client`] over HTTP.
 //! - [`problem`]: every error of every API (RFC 9457).
-//! - [`block`], [`hex`], [`media`]: how things look on their way.
+//! - [`effect`]: what final transactions did.
+//! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
-//! Nothing here is verified except by `verify`: a ledger node is a courier.
+//! Nothing here is verified except in [`verify`]: a ledger node is a courier.
 #![forbid(unsafe_code)]
 
 pub mod block;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod effect;
 pub mod hex;
 pub mod ledger;
 pub mod media;
 pub mod problem;
+pub mod verify;
+pub mod view;
 
 pub use block::Block;
 #[cfg(feature = "client")]
@@ -21,3 +25,4 @@ pub use client::HttpLedger;
 pub use hex::{Hex, Hex32};
 pub use ledger::{Answer, EventStream, Ledger};
 pub use problem::{Kind, Problem};
+pub use verify::VerifyingLedger;

@@ -1,1 +1,3 @@
-//! (being written)
+//! The kusabi ledger on its consensus engine: one validator, its storage and its query API.
+
+pub mod http;

@@ -16,7 +16,8 @@ pub(super) fn stream(response: Response, silence: Duration, after: u64) -> Event
     let reader = Reader {
         response,
         silence,
-        height: after,
+        after,
+        number: None,
         parser: Parser::default(),
         ended: false,
     };
@@ -29,8 +30,9 @@ pub(super) fn stream(response: Response, silence: Duration, after: u64) -> Event
 struct Reader {
     response: Response,
     silence: Duration,
-    /// Height of the last block handed out.
-    height: u64,
+    after: u64,
+    /// Number of the last block handed out, recoveries' heights left out.
+    number: Option<u64>,
     parser: Parser,
     ended: bool,
 }
@@ -71,17 +73,23 @@ impl Reader {
 
     fn block(&mut self, data: &str) -> Result<BlockEvents, Problem> {
         let block: BlockEvents = super::read_json(data.as_bytes())?;
-        // Each height once, none left out: a gap would be a lost event.
-        if block.height != self.height + 1 {
+        // Each block once, none left out: a gap would be a lost event. Recoveries skip heights, not blocks.
+        let number = block.height.checked_sub(block.skipped);
+        let follows = match (self.number, number) {
+            (_, None) => false,
+            (None, Some(_)) => block.height > self.after,
+            (Some(last), Some(number)) => number == last + 1,
+        };
+        if !follows {
             return Err(Problem::new(
                 Kind::BadAnswer,
                 format!(
-                    "the event stream jumped from height {} to {}",
-                    self.height, block.height
+                    "the event stream is not in order: block {} came unexpectedly",
+                    block.height
                 ),
             ));
         }
-        self.height = block.height;
+        self.number = number;
         Ok(block)
     }
 }

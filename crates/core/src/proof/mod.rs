@@ -247,6 +247,12 @@ impl<'a> Proof<'a> {
         &self.checkpoint
     }
 
+    /// What it claims, unchecked: for those who show proofs without believing them.
+    #[must_use]
+    pub const fn claim(&self) -> &Claim<'a> {
+        &self.claim
+    }
+
     /// Checks the checkpoint under the anchor, then the path, and says what `wanted` held. The anchor is not changed:
     /// [`Anchor::advance`] does that with the verified checkpoint.
     ///

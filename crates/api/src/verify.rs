@@ -1,0 +1,436 @@
+//! The one place where a ledger's bytes become facts.
+//!
+//! A [`VerifyingLedger`] holds an [`Anchor`] and the validator set that it names, asks a [`Ledger`] that it does not trust, and hands out
+//! only what a quorum of that set signed. Its floor rises with everything that it verifies and never falls; when the ledger has moved to
+//! another epoch it follows the handovers and recoveries, each verified. It writes nothing down: whoever wants to keep the floor
+//! takes [`VerifyingLedger::trust`] and stores it.
+//!
+//! What it does not do: notice that the ledger is stale (a node that answers with the floor again and again is not lying; compare
+//! heights over time), and compare two handovers of one epoch (it sees those of one node only).
+
+use crate::{
+    effect::first_row,
+    ledger::{Ledger, Receipt, Step, StepKind, Submitted},
+    problem::Problem,
+};
+use bytes::Bytes;
+use core::time::Duration;
+use kusabi_core::{
+    anchor::{Anchor, AnchorError},
+    checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint},
+    genesis::{Genesis, GenesisError},
+    handover::{Handover, HandoverError, Recovery},
+    id::{ChainId, Epoch, Handle, Height, StateKey, TxId},
+    proof::{Proof, ProofError},
+    row::{Record, Row, RowError},
+    set::{EpochSet, SetError},
+    tx::{Transaction, TxError},
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Why an answer is not handed out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The ledger gave no answer, or refused the request.
+    #[error(transparent)]
+    Ledger(#[from] Problem),
+    /// The proof is refused.
+    #[error("the node's proof is refused: {0}")]
+    Proof(ProofError),
+    /// The checkpoint is refused.
+    #[error("the node's checkpoint is refused: {0}")]
+    Checkpoint(CheckpointError),
+    /// A step of the epoch walk is refused.
+    #[error("the node's way to the newest epoch is refused: {0}")]
+    Walk(HandoverError),
+    /// The node answers for an epoch to which it shows no way.
+    #[error(
+        "the node answers for epoch {answered}, and shows no way there from epoch {trusted}; ask another node"
+    )]
+    NoWay {
+        /// The epoch that is trusted.
+        trusted: Epoch,
+        /// The epoch of the answer.
+        answered: Epoch,
+    },
+    /// A proven row cannot be read.
+    #[error("the proven row cannot be read: {0}")]
+    Row(RowError),
+    /// The genesis document is not one, or not that of the chain.
+    #[error("the genesis document is refused: {0}")]
+    Genesis(GenesisError),
+    /// The bytes are not a validator set.
+    #[error("the stored validator set is refused: {0}")]
+    Set(SetError),
+    /// The set is another one than the anchor names.
+    #[error(
+        "the stored validator set is not the one that the stored anchor names; restore both from one backup"
+    )]
+    AnotherSet,
+    /// Two blocks at one height, both signed by a quorum.
+    #[error(
+        "two different blocks of height {0} are signed by a quorum: the ledger is forked; keep both answers and tell every operator"
+    )]
+    Fork(Height),
+    /// The transaction to be submitted cannot be read.
+    #[error("{0}")]
+    Transaction(TxError),
+    /// The receipt is for another transaction, or its proof is older than it.
+    #[error("the node's receipt does not fit the transaction; ask for the row itself")]
+    Receipt,
+}
+
+impl VerifyError {
+    /// Whether the node said something that an honest one does not say.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Ledger(_) | Self::Transaction(_))
+    }
+}
+
+/// What is trusted: an anchor and the bytes of the set that it names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    anchor: Anchor,
+    set: Bytes,
+}
+
+impl Trust {
+    /// The trust of someone who knows the chain ID. The document may come from anywhere: it is hashed.
+    pub fn found(chain: &ChainId, genesis: &[u8]) -> Result<Self, VerifyError> {
+        let genesis = Genesis::decode_for(chain, genesis).map_err(VerifyError::Genesis)?;
+        Ok(Self {
+            anchor: Anchor::from_genesis(&genesis),
+            set: Bytes::copy_from_slice(genesis.epoch_set().as_bytes()),
+        })
+    }
+
+    /// Trust that was stored. The caller answers for where it was.
+    pub fn stored(anchor: Anchor, set: Bytes) -> Result<Self, VerifyError> {
+        let decoded = EpochSet::decode(&set).map_err(VerifyError::Set)?;
+        if decoded.hash() != anchor.set_hash() || decoded.epoch() != anchor.epoch() {
+            return Err(VerifyError::AnotherSet);
+        }
+        Ok(Self { anchor, set })
+    }
+
+    /// The anchor.
+    #[must_use]
+    pub const fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+
+    /// The bytes of the validator set.
+    #[must_use]
+    pub const fn set(&self) -> &Bytes {
+        &self.set
+    }
+
+    fn epoch_set(&self) -> Result<EpochSet<'_>, VerifyError> {
+        EpochSet::decode(&self.set).map_err(VerifyError::Set)
+    }
+
+    /// Follows one step, if it is good.
+    fn step(&mut self, step: &Step) -> Result<(), VerifyError> {
+        let next = match step.kind {
+            StepKind::Handover => {
+                let handover = Handover::decode(&step.bytes).map_err(VerifyError::Walk)?;
+                let verified = handover
+                    .check(&self.anchor, &self.epoch_set()?)
+                    .map_err(VerifyError::Walk)?;
+                self.anchor.follow(&verified);
+                Bytes::copy_from_slice(verified.signed().next_set().as_bytes())
+            }
+            StepKind::Recovery => {
+                let recovery = Recovery::decode(&step.bytes).map_err(VerifyError::Walk)?;
+                let verified = recovery.check(&self.anchor).map_err(VerifyError::Walk)?;
+                self.anchor.recover(&verified);
+                Bytes::copy_from_slice(verified.next_set().as_bytes())
+            }
+        };
+        self.set = next;
+        Ok(())
+    }
+}
+
+/// A verified answer: what the ledger held under one key at one height. Only this module makes it.
+#[derive(Clone, Debug)]
+pub struct Proven<T> {
+    value: T,
+    checkpoint: VerifiedCheckpoint,
+    proof: Bytes,
+}
+
+impl<T> Proven<T> {
+    /// What was there.
+    #[must_use]
+    pub const fn value(&self) -> &T {
+        &self.value
+    }
+
+    /// What was there.
+    #[must_use]
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
+    /// Under which checkpoint.
+    #[must_use]
+    pub const fn checkpoint(&self) -> &VerifiedCheckpoint {
+        &self.checkpoint
+    }
+
+    /// At which height.
+    #[must_use]
+    pub const fn height(&self) -> Height {
+        self.checkpoint.header().height
+    }
+
+    /// The proof: to be shown to others, who check it themselves.
+    #[must_use]
+    pub const fn proof(&self) -> &Bytes {
+        &self.proof
+    }
+}
+
+/// The verified answer to a submission.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// Final, and the first row that it wrote is proven.
+    Final {
+        /// Height of its block, as the node says; at or below the proof's.
+        height: Height,
+        /// Place in its block, as the node says.
+        index: u32,
+        /// The row.
+        row: Box<Proven<Option<Row>>>,
+    },
+    /// Not final within the wait.
+    Pending(TxId),
+}
+
+/// A ledger of which nothing is believed that is not proven.
+#[derive(Debug)]
+pub struct VerifyingLedger<L> {
+    ledger: L,
+    trust: Mutex<Trust>,
+}
+
+/// Why a proof or a checkpoint does not stand, as far as it matters here.
+enum Refused {
+    /// It is for a later epoch than the trusted one.
+    LaterEpoch(Epoch),
+    Because(VerifyError),
+}
+
+impl<L: Ledger> VerifyingLedger<L> {
+    /// Asks `ledger`, believes `trust`.
+    pub const fn new(ledger: L, trust: Trust) -> Self {
+        Self {
+            ledger,
+            trust: Mutex::new(trust),
+        }
+    }
+
+    /// Fetches the genesis document of a chain and begins with it. The only input that must be right is the chain ID.
+    pub async fn found(ledger: L, chain: &ChainId) -> Result<Self, VerifyError> {
+        let genesis = ledger.genesis().await?;
+        Ok(Self::new(ledger, Trust::found(chain, &genesis)?))
+    }
+
+    /// The ledger itself, for what needs no proof: submitting, status, blocks that the caller checks, events.
+    pub const fn unverified(&self) -> &L {
+        &self.ledger
+    }
+
+    /// What is trusted now; to be stored whenever the anchor changed.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        self.lock().clone()
+    }
+
+    /// The row under a key, or that there is none.
+    pub async fn lookup(&self, key: StateKey) -> Result<Proven<Option<Row>>, VerifyError> {
+        // The floor is the one of when the question is asked: an answer may be overtaken by a later one on its way.
+        let trust = self.trust();
+        let proof = self.ledger.lookup(key).await?;
+        self.proven(trust, key, proof).await
+    }
+
+    /// The record of a key, or that there is none.
+    pub async fn record(&self, handle: &Handle) -> Result<Proven<Option<Record>>, VerifyError> {
+        let proven = self.lookup(StateKey::record(handle)).await?;
+        let value = match proven.value {
+            None => None,
+            Some(Row::Record(record)) => Some(record),
+            Some(_) => return Err(VerifyError::Row(RowError::Kind)),
+        };
+        Ok(Proven {
+            value,
+            checkpoint: proven.checkpoint,
+            proof: proven.proof,
+        })
+    }
+
+    /// The newest checkpoint, verified; its bytes are the value.
+    pub async fn checkpoint(&self) -> Result<(VerifiedCheckpoint, Bytes), VerifyError> {
+        let mut trust = self.trust();
+        let bytes = self.ledger.checkpoint().await?;
+        loop {
+            match checked_checkpoint(&trust, &bytes) {
+                Ok(checkpoint) => {
+                    self.advance(&trust, &checkpoint)?;
+                    return Ok((checkpoint, bytes));
+                }
+                Err(Refused::LaterEpoch(epoch)) => trust = self.walk(trust, epoch).await?,
+                Err(Refused::Because(why)) => return Err(why),
+            }
+        }
+    }
+
+    /// Submits a transaction; when it is final, the first row that it wrote is proven before anything is said.
+    pub async fn submit(&self, bytes: Bytes, wait: Duration) -> Result<Done, VerifyError> {
+        let transaction = Transaction::decode(&bytes).map_err(VerifyError::Transaction)?;
+        let key = first_row(transaction.action());
+        let id = transaction.id();
+        drop(transaction);
+        let trust = self.trust();
+        let receipt = match self.ledger.submit(bytes, wait).await? {
+            Submitted::Pending { id: answered } if answered == id => return Ok(Done::Pending(id)),
+            Submitted::Final(receipt) if receipt.id == id => receipt,
+            _ => return Err(VerifyError::Receipt),
+        };
+        self.settle(trust, key, receipt).await
+    }
+
+    /// The receipt of a transaction as a fact: its proof is verified, or the row is looked up where the receipt has none.
+    async fn settle(
+        &self,
+        trust: Trust,
+        key: StateKey,
+        receipt: Receipt,
+    ) -> Result<Done, VerifyError> {
+        let height = Height::new(receipt.height).map_err(|_| VerifyError::Receipt)?;
+        let row = match receipt.proof {
+            Some(proof) => self.proven(trust, key, proof).await?,
+            None => self.lookup(key).await?,
+        };
+        // A proof from before the transaction says nothing about it, and every action leaves its first row behind.
+        if row.height() < height || row.value.is_none() {
+            return Err(VerifyError::Receipt);
+        }
+        Ok(Done::Final {
+            height,
+            index: receipt.index,
+            row: Box::new(row),
+        })
+    }
+
+    async fn proven(
+        &self,
+        mut trust: Trust,
+        key: StateKey,
+        proof: Bytes,
+    ) -> Result<Proven<Option<Row>>, VerifyError> {
+        loop {
+            match checked_proof(&trust, &key, &proof) {
+                Ok((checkpoint, value)) => {
+                    self.advance(&trust, &checkpoint)?;
+                    return Ok(Proven {
+                        value,
+                        checkpoint,
+                        proof,
+                    });
+                }
+                Err(Refused::LaterEpoch(epoch)) => trust = self.walk(trust, epoch).await?,
+                Err(Refused::Because(why)) => return Err(why),
+            }
+        }
+    }
+
+    /// Goes from `trust` to `epoch` or beyond, step by verified step; what it arrives at is kept.
+    async fn walk(&self, mut trust: Trust, epoch: Epoch) -> Result<Trust, VerifyError> {
+        while trust.anchor.epoch() < epoch {
+            let from = trust.anchor.epoch();
+            for step in self.ledger.walk(from).await? {
+                trust.step(&step)?;
+            }
+            if trust.anchor.epoch() == from {
+                return Err(VerifyError::NoWay {
+                    trusted: from,
+                    answered: epoch,
+                });
+            }
+        }
+        let mut mine = self.lock();
+        if mine.anchor.epoch() < trust.anchor.epoch() {
+            *mine = trust.clone();
+        }
+        Ok(trust)
+    }
+
+    /// Raises the floor to what was verified under `under`.
+    fn advance(&self, under: &Trust, checkpoint: &VerifiedCheckpoint) -> Result<(), VerifyError> {
+        let mut mine = self.lock();
+        let header = checkpoint.header();
+        // An answer that came meanwhile may have raised the floor to this height with another block.
+        if mine.anchor.height() == header.height
+            && under.anchor.set_hash() == mine.anchor.set_hash()
+            && mine
+                .anchor
+                .header_hash()
+                .is_some_and(|hash| hash != *checkpoint.hash())
+        {
+            return Err(VerifyError::Fork(header.height));
+        }
+        mine.anchor.advance(checkpoint);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trust> {
+        // Nothing panics between two halves of a change, so a poisoned lock guards a whole value.
+        self.trust.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn checked_proof(
+    trust: &Trust,
+    key: &StateKey,
+    bytes: &[u8],
+) -> Result<(VerifiedCheckpoint, Option<Row>), Refused> {
+    let because = |why| Refused::Because(VerifyError::Proof(why));
+    let proof = Proof::decode(bytes).map_err(because)?;
+    let claimed = proof.checkpoint().claimed().epoch;
+    let set = trust.epoch_set().map_err(Refused::Because)?;
+    let verified = proof
+        .check(&trust.anchor, &set, key)
+        .map_err(|why| match why {
+            ProofError::Checkpoint(CheckpointError::Anchor(AnchorError::Epoch))
+                if claimed > trust.anchor.epoch() =>
+            {
+                Refused::LaterEpoch(claimed)
+            }
+            why => because(why),
+        })?;
+    let row = match verified.row() {
+        Some(row) => Some(Row::decode(row).map_err(|why| Refused::Because(VerifyError::Row(why)))?),
+        None => None,
+    };
+    Ok((*verified.checkpoint(), row))
+}
+
+fn checked_checkpoint(trust: &Trust, bytes: &[u8]) -> Result<VerifiedCheckpoint, Refused> {
+    let because = |why| Refused::Because(VerifyError::Checkpoint(why));
+    let checkpoint = Checkpoint::decode(bytes).map_err(because)?;
+    let set = trust.epoch_set().map_err(Refused::Because)?;
+    let claimed = checkpoint.claimed().epoch;
+    checkpoint
+        .check(&trust.anchor, &set)
+        .map_err(|why| match why {
+            CheckpointError::Anchor(AnchorError::Epoch) if claimed > trust.anchor.epoch() => {
+                Refused::LaterEpoch(claimed)
+            }
+            why => because(why),
+        })
+}

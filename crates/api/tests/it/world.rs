@@ -1,0 +1,326 @@
+//! A ledger with one validator and one row, signed with real keys, that says what a test tells it to say.
+
+use bytes::Bytes;
+use ed25519_zebra::SigningKey;
+use kusabi_api::{
+    Answer, Block, EventStream, Kind, Ledger, Problem,
+    ledger::{Status, Step, StepKind, Submitted, Transaction},
+};
+use kusabi_core::{
+    checkpoint::{CheckpointParts, FinalizeVote},
+    genesis::GenesisParts,
+    handover::RecoveryParts,
+    header::Header,
+    id::{
+        BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, OpsRoot, OrgName, SetHash,
+        StateKey, StateRoot, TxId, View,
+    },
+    proof::{self, Claim, path::Path},
+    row::{AnchorRow, Row, RowBytes, Topic},
+    set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set},
+    suite::{Signature, VerificationKey},
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+pub(crate) fn org() -> OrgName {
+    OrgName::new("acme").unwrap()
+}
+
+/// A key pair from a number. Test keys: worth nothing.
+fn key(seed: u8) -> (SigningKey, VerificationKey) {
+    let signing = SigningKey::from([seed; 32]);
+    let public = ed25519_zebra::VerificationKeyBytes::from(&signing);
+    (signing, VerificationKey::ed25519(&public.into()).unwrap())
+}
+
+fn sign(key: &SigningKey, message: &[u8]) -> Signature {
+    Signature::new(key.sign(message).to_bytes())
+}
+
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize().into()
+}
+
+/// The validator set of an epoch: one validator, whose vote key is made from the epoch.
+pub(crate) fn set(epoch: u64) -> Bytes {
+    let parts = EpochSetParts {
+        epoch: Epoch::new(epoch),
+        organisations: vec![OrganisationParts {
+            id: org().id(),
+            threshold: 1,
+            officers: vec![key(100).1],
+            vote_keys: vec![
+                key(u8::try_from(epoch).unwrap() + 1)
+                    .1
+                    .raw()
+                    .try_into()
+                    .unwrap(),
+            ],
+        }],
+    };
+    parts.encode().unwrap().into()
+}
+
+fn recovery_keys() -> Vec<u8> {
+    recovery_set(1, &[key(200).1]).unwrap()
+}
+
+pub(crate) fn genesis() -> Bytes {
+    let parts = GenesisParts {
+        name: "test",
+        created_ms: 1,
+        heartbeat_ms: 60_000,
+        epoch_set: &set(0),
+        recovery_set: &recovery_keys(),
+        organisations: vec![(org(), 1000)],
+    };
+    parts.encode().unwrap().into()
+}
+
+pub(crate) fn chain() -> ChainId {
+    ChainId::of(&genesis())
+}
+
+/// The recovery that leads to an epoch.
+pub(crate) fn recovery(epoch: u64, from: u64, signer: u8) -> Step {
+    let parts = RecoveryParts {
+        from: Height::new(from).unwrap(),
+        parent_height: Height::new(1).unwrap(),
+        parent_hash: HeaderHash::new([9; 32]),
+        next_set: set(epoch).to_vec(),
+    };
+    let (_, public) = key(200);
+    let statement = parts.statement(&chain(), &public).unwrap();
+    let signature = sign(&key(signer).0, statement.as_bytes());
+    Step {
+        kind: StepKind::Recovery,
+        bytes: parts
+            .encode(&recovery_keys(), &[(0, signature)])
+            .unwrap()
+            .into(),
+    }
+}
+
+/// The one row of the ledger: an anchor of this digest.
+pub(crate) const DIGEST: Digest = Digest::new([0x42; 32]);
+
+pub(crate) fn row() -> Row {
+    Row::Anchor(AnchorRow {
+        topic: Topic::AuditLog,
+        height: Height::new(1).unwrap(),
+        org: org().id(),
+        signer: Handle::new([7; 32]),
+        digest: DIGEST,
+    })
+}
+
+/// A block of the ledger, as its validator would sign it.
+#[derive(Clone, Copy)]
+pub(crate) struct At {
+    pub(crate) height: u64,
+    pub(crate) epoch: u64,
+    /// Another value makes another block of the same height.
+    pub(crate) fork: u8,
+    /// Whose vote key signs: that of this epoch.
+    pub(crate) signer: u8,
+}
+
+pub(crate) fn at(height: u64) -> At {
+    At {
+        height,
+        epoch: 0,
+        fork: 0,
+        signer: 0,
+    }
+}
+
+const OPS_ROOT: [u8; 32] = [3; 32];
+/// One operation, and it is current.
+const CHUNK: [u8; 32] = {
+    let mut chunk = [0; 32];
+    chunk[0] = 1;
+    chunk
+};
+
+/// The state root of a log with one update (spec/proof.md, worked out by hand for this case).
+fn state_root(key: &StateKey, row: &RowBytes) -> [u8; 32] {
+    let leaf = sha256(&[
+        &0_u64.to_be_bytes(),
+        &[0xD2],
+        key.as_bytes(),
+        row,
+        key.as_bytes(),
+    ]);
+    let grafted = sha256(&[&[0, 1], &1_u64.to_be_bytes(), &leaf]);
+    sha256(&[
+        &OPS_ROOT,
+        &grafted,
+        &1_u64.to_be_bytes(),
+        &sha256(&[&CHUNK]),
+    ])
+}
+
+pub(crate) fn checkpoint(at: At) -> Bytes {
+    let key_of_row = StateKey::anchor(&DIGEST);
+    let set = set(at.epoch);
+    let header = Header {
+        height: Height::new(at.height).unwrap(),
+        skipped: 0,
+        time_ms: 1000 * at.height,
+        parent: HeaderHash::new([at.fork; 32]),
+        state_root: StateRoot::new(state_root(&key_of_row, &row().encode())),
+        ops_root: OpsRoot::new(OPS_ROOT),
+        ops_start: 0,
+        ops_end: 1,
+        body: BodyHash::new([5; 32]),
+        epoch: Epoch::new(at.epoch),
+        set_hash: EpochSet::decode(&set).map_or(SetHash::ZERO, |set| set.hash()),
+        view: View::new(at.height),
+        parent_view: View::new(at.height - 1),
+        leader: 0,
+        next_set_hash: None,
+    };
+    let vote = FinalizeVote {
+        epoch: header.epoch,
+        view: header.view,
+        parent_view: header.parent_view,
+        header: header.hash(&chain()),
+    };
+    let mut message = Vec::new();
+    vote.encode(&chain(), &mut message);
+    let parts = CheckpointParts {
+        headers: vec![header],
+        view: header.view,
+        parent_view: header.parent_view,
+        n: 1,
+        signatures: vec![(0, sign(&key(at.signer + 1).0, &message))],
+    };
+    let mut bytes = Vec::new();
+    parts.encode(&mut bytes).unwrap();
+    bytes.into()
+}
+
+/// The proof of presence of the row, or of absence of any other key.
+pub(crate) fn proof(at: At, wanted: &StateKey) -> Bytes {
+    let key = StateKey::anchor(&DIGEST);
+    let row = row().encode();
+    let claim = if *wanted == key {
+        Claim::Present {
+            row: &row,
+            next_key: key,
+        }
+    } else {
+        Claim::Between {
+            key,
+            row: &row,
+            next_key: key,
+        }
+    };
+    let path = Path {
+        location: 0,
+        chunk: CHUNK,
+        inactive_peaks: 0,
+        partial: Some(sha256(&[&CHUNK])),
+        digests: &[],
+    };
+    let mut bytes = Vec::new();
+    proof::encode(&checkpoint(at), &path, &claim, &mut bytes).unwrap();
+    bytes.into()
+}
+
+type Lookup = dyn Fn(StateKey) -> Bytes + Send + Sync;
+type Submit = dyn Fn(&Bytes) -> Result<Submitted, Problem> + Send + Sync;
+
+/// A node that says what it is told to say.
+pub(crate) struct Puppet {
+    pub(crate) lookup: Mutex<Arc<Lookup>>,
+    pub(crate) checkpoint: Mutex<Bytes>,
+    pub(crate) submit: Box<Submit>,
+    pub(crate) walk: Mutex<Vec<Step>>,
+    pub(crate) walks: AtomicUsize,
+}
+
+impl Puppet {
+    pub(crate) fn new() -> Self {
+        Self {
+            lookup: Mutex::new(Arc::new(|key| proof(at(5), &key))),
+            checkpoint: Mutex::new(checkpoint(at(5))),
+            submit: Box::new(|_| Err(Problem::new(Kind::PoolFull, "full"))),
+            walk: Mutex::default(),
+            walks: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn answers(&self, lookup: impl Fn(StateKey) -> Bytes + Send + Sync + 'static) {
+        *self.lookup.lock().unwrap() = Arc::new(lookup);
+    }
+
+    /// From now on every proof is of this block.
+    pub(crate) fn is_at(&self, at: At) {
+        self.answers(move |key| proof(at, &key));
+        *self.checkpoint.lock().unwrap() = checkpoint(at);
+    }
+}
+
+fn answer<'a, T: Send + 'a>(result: Result<T, Problem>) -> Answer<'a, T> {
+    Box::pin(async { result })
+}
+
+fn silent<'a, T: Send + 'a>() -> Answer<'a, T> {
+    answer(Err(Problem::new(
+        Kind::Unknown,
+        "the puppet does not speak of this",
+    )))
+}
+
+impl Ledger for Puppet {
+    fn submit(&self, transaction: Bytes, _: Duration) -> Answer<'_, Submitted> {
+        answer((self.submit)(&transaction))
+    }
+
+    fn transaction(&self, _: TxId) -> Answer<'_, Transaction> {
+        silent()
+    }
+
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+        // Not under the lock: the answer may be to ask again.
+        let lookup = Arc::clone(&self.lookup.lock().unwrap());
+        answer(Ok(lookup(key)))
+    }
+
+    fn checkpoint(&self) -> Answer<'_, Bytes> {
+        answer(Ok(self.checkpoint.lock().unwrap().clone()))
+    }
+
+    fn block(&self, _: Height) -> Answer<'_, Block> {
+        silent()
+    }
+
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        answer(Ok(genesis()))
+    }
+
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
+        self.walks.fetch_add(1, Ordering::Relaxed);
+        let walk = self.walk.lock().unwrap();
+        let from = usize::try_from(epoch.get()).unwrap().min(walk.len());
+        answer(Ok(walk[from..].iter().take(1).cloned().collect()))
+    }
+
+    fn events(&self, _: Height) -> Answer<'_, EventStream> {
+        silent()
+    }
+
+    fn status(&self) -> Answer<'_, Status> {
+        silent()
+    }
+}

@@ -1,0 +1,128 @@
+//! Counters in the text format of Prometheus.
+
+use axum::http::StatusCode;
+use kusabi_api::ledger::Status;
+use std::{
+    fmt::Write as _,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// A number that only this module reads.
+#[derive(Debug, Default)]
+pub(super) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(super) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+
+    pub(super) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+}
+
+/// What the API counts.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    /// Answers by the hundreds of their status; the first stands for all others.
+    answers: [Counter; 6],
+    pub(super) lookups: Counter,
+    pub(super) submissions: Counter,
+    pub(super) connections: Counter,
+    pub(super) subscribers: Counter,
+    pub(super) cut: Counter,
+}
+
+impl Metrics {
+    pub(super) fn answered(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        self.answers.get(class).unwrap_or(&self.answers[0]).add(1);
+    }
+
+    /// The page; without `status` what the ledger says is left out.
+    pub(super) fn page(&self, status: Option<&Status>) -> String {
+        let mut page = String::with_capacity(2048);
+        let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                page,
+                "# HELP kusabi_{name} {help}\n# TYPE kusabi_{name} {kind}"
+            );
+            for (labels, value) in values {
+                let _ = writeln!(page, "kusabi_{name}{labels} {value}");
+            }
+        };
+        let read = |counter: &Counter| counter.0.load(Relaxed);
+        let labels =
+            ["other", "1xx", "2xx", "3xx", "4xx", "5xx"].map(|c| format!("{{class=\"{c}\"}}"));
+        let answers: Vec<_> = labels
+            .iter()
+            .zip(&self.answers)
+            .map(|(label, counter)| (label.as_str(), read(counter)))
+            .collect();
+        metric(
+            "http_answers_total",
+            "counter",
+            "Answers by class of status.",
+            &answers,
+        );
+        for (name, kind, help, counter) in [
+            ("lookups_total", "counter", "Proofs served.", &self.lookups),
+            (
+                "submissions_total",
+                "counter",
+                "Transactions received.",
+                &self.submissions,
+            ),
+            (
+                "http_cut_total",
+                "counter",
+                "Connections cut because the client took nothing.",
+                &self.cut,
+            ),
+            (
+                "http_connections",
+                "gauge",
+                "Open connections.",
+                &self.connections,
+            ),
+            (
+                "event_subscribers",
+                "gauge",
+                "Open event streams.",
+                &self.subscribers,
+            ),
+        ] {
+            metric(name, kind, help, &[("", read(counter))]);
+        }
+        if let Some(status) = status {
+            for (name, help, value) in [
+                (
+                    "height",
+                    "Height of the newest final and durable block.",
+                    status.height,
+                ),
+                (
+                    "block_time_ms",
+                    "Its time, in milliseconds since 1970.",
+                    status.time_ms,
+                ),
+                ("epoch", "Epoch of the validator set.", status.epoch),
+                (
+                    "transactions_waiting",
+                    "Transactions in the pool.",
+                    status.waiting,
+                ),
+                (
+                    "transactions_waiting_max",
+                    "Room of the pool.",
+                    status.waiting_max,
+                ),
+                ("ready", "1 when the node serves.", u64::from(status.ready)),
+            ] {
+                metric(name, "gauge", help, &[("", value)]);
+            }
+        }
+        page
+    }
+}

@@ -1,0 +1,5 @@
+//! The query API, through its real router and over real sockets, on a ledger in memory.
+mod events;
+mod router;
+mod socket;
+mod world;
