@@ -1,3 +1,120 @@
 //! The ledger's rules, driven through the crate's public interface.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy allows it in tests, but does not take functions that tests share for such"
+)]
 
+mod blocks;
+mod founding;
+mod keys;
 mod measure;
+mod model;
+mod releases;
+mod revoke;
+mod roles;
+mod signatures;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use kusabi_core::id::StateKey;
+use kusabi_core::row::RowBytes;
+use kusabi_core::suite::Purpose;
+use kusabi_core::tx::{Action, Transaction};
+use kusabi_ledger::testing::{SeededRng, TestKey, World};
+use kusabi_ledger::{BlockEffects, Rejection, State, check, claims, reads, verify};
+
+/// A state that remembers which rows it was asked for.
+struct Watched<'a> {
+    state: &'a dyn State,
+    asked: RefCell<BTreeSet<StateKey>>,
+}
+
+impl State for Watched<'_> {
+    fn row(&self, key: &StateKey) -> Option<RowBytes> {
+        self.asked.borrow_mut().insert(*key);
+        self.state.row(key)
+    }
+}
+
+/// Checks a transaction in the next block, and that it asks for no row but those it says; changes nothing.
+fn verdict(world: &World, transaction: &Transaction) -> Result<(), Rejection> {
+    let watched = Watched {
+        state: &world.state,
+        asked: RefCell::default(),
+    };
+    let verdict = (|| {
+        let claims = claims(transaction.clone(), &world.chain, &watched)?;
+        let verified = verify(vec![claims], &mut SeededRng::new(7))
+            .pop()
+            .unwrap()?;
+        let first = check(&verified, &world.context(), &watched)?.apply();
+        let again = check(&verified, &world.context(), &watched)?.apply();
+        assert_eq!(first, again, "the same every time");
+        let keys: BTreeSet<_> = first.writes.iter().map(|write| write.key).collect();
+        assert_eq!(keys.len(), first.writes.len(), "each key is written once");
+        let announced: BTreeSet<_> = reads(transaction).into_iter().collect();
+        assert!(keys.is_subset(&announced), "what is written was read");
+        Ok(())
+    })();
+    let announced: BTreeSet<_> = reads(transaction).into_iter().collect();
+    assert!(
+        watched.asked.borrow().is_subset(&announced),
+        "rows were asked for that `reads` does not name"
+    );
+    verdict
+}
+
+#[track_caller]
+fn accept(world: &mut World, transaction: Transaction) -> BlockEffects {
+    assert_eq!(verdict(world, &transaction), Ok(()));
+    let effects = world.submit(transaction.clone()).unwrap();
+    let replayed = verdict(world, &transaction);
+    assert!(replayed.is_err(), "a replay is refused by state alone");
+    effects
+}
+
+/// It is refused by this rule, alone and in a block, and nothing changes.
+#[track_caller]
+fn refuse(world: &mut World, transaction: Transaction, rejection: Rejection) {
+    assert_eq!(verdict(world, &transaction), Err(rejection));
+    let before = (world.state.clone(), world.height);
+    assert_eq!(world.submit(transaction), Err(rejection));
+    assert!(
+        before == (world.state.clone(), world.height),
+        "nothing changed"
+    );
+}
+
+/// A key of this number on the ledger: registered or granted, whichever its purpose asks for.
+fn with_key(world: &mut World, number: u64, purpose: Purpose) -> TestKey {
+    let key = TestKey::new(number, purpose);
+    let transaction = match purpose {
+        Purpose::Pre | Purpose::Act | Purpose::App => world.register(&[&key]),
+        _ => world.grant(&key),
+    };
+    accept(world, transaction);
+    key
+}
+
+fn revocation(world: &World, targets: &[&TestKey]) -> Action {
+    Action::Revoke {
+        org: world.org,
+        targets: targets.iter().map(|key| world.named(key)).collect(),
+        reason: kusabi_core::row::Reason::Lost,
+        compromised_since: None,
+    }
+}
+
+#[test]
+fn every_rejection_has_its_own_number_and_sentence() {
+    let codes: BTreeSet<_> = Rejection::ALL
+        .iter()
+        .map(|rejection| rejection.code())
+        .collect();
+    let sentences: BTreeSet<_> = Rejection::ALL.iter().map(ToString::to_string).collect();
+    assert_eq!(codes.len(), Rejection::ALL.len());
+    assert_eq!(sentences.len(), Rejection::ALL.len());
+    assert_eq!(codes, (0x1001..=0x1027).collect());
+    assert!(sentences.iter().all(|sentence| !sentence.ends_with('.')));
+}

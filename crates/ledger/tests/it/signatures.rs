@@ -1,0 +1,129 @@
+//! Verification in batches: one bad signature condemns no neighbour.
+
+use kusabi_core::id::{Digest, Handle};
+use kusabi_core::row::{Record, Topic};
+use kusabi_core::suite::{Purpose, Suite};
+use kusabi_core::tx::{Action, Draft, Transaction};
+use kusabi_ledger::testing::{SeededRng, TestKey, World};
+use kusabi_ledger::{Overlay, Rejection, check, claims, verify};
+
+use crate::accept;
+
+/// A world and anchors by keys of both suites.
+fn anchors(count: u8) -> (World, Vec<Transaction>) {
+    let mut world = World::open();
+    let keys: Vec<TestKey> = (0..count)
+        .map(|n| {
+            let suite = if n.is_multiple_of(3) {
+                Suite::P256
+            } else {
+                Suite::Curve25519
+            };
+            TestKey::of_suite(suite, 100 + u64::from(n), Purpose::App)
+        })
+        .collect();
+    let register = world.register(&keys.iter().collect::<Vec<_>>());
+    accept(&mut world, register);
+    let transactions = keys
+        .iter()
+        .zip(1..)
+        .map(|(key, n)| {
+            let action = Action::Anchor {
+                org: world.org,
+                topic: Topic::Evidence,
+                digest: Digest::new([n; 32]),
+            };
+            world.sign(action, &[key])
+        })
+        .collect();
+    (world, transactions)
+}
+
+fn spoiled(transaction: &Transaction, bit: usize) -> Transaction {
+    let signed = transaction.signatures()[0];
+    let mut signature = *signed.signature.as_bytes();
+    signature[bit / 8] ^= 1 << (bit % 8);
+    let mut draft = Draft::from(transaction.clone());
+    draft.add(signed.signer, signature.into());
+    draft.finish().unwrap()
+}
+
+#[test]
+fn a_bad_signature_condemns_itself_only() {
+    let (world, good) = anchors(12);
+    let all_good = good
+        .iter()
+        .map(|transaction| claims(transaction.clone(), &world.chain, &world.state).unwrap())
+        .collect();
+    let verdicts = verify(all_good, &mut SeededRng::new(1));
+    assert!(verdicts.iter().all(Result::is_ok));
+
+    for bad in 0..12 {
+        for bit in [0, 100, 255, 256, 400, 511] {
+            let batch = good
+                .iter()
+                .enumerate()
+                .map(|(index, transaction)| {
+                    let transaction = if index == bad {
+                        spoiled(transaction, bit)
+                    } else {
+                        transaction.clone()
+                    };
+                    claims(transaction, &world.chain, &world.state).unwrap()
+                })
+                .collect();
+            for (index, verdict) in verify(batch, &mut SeededRng::new(2)).iter().enumerate() {
+                match verdict {
+                    Ok(verified) => {
+                        assert_ne!(index, bad);
+                        assert_eq!(verified.transaction(), &good[index]);
+                    }
+                    Err(rejection) => {
+                        assert_eq!((index, *rejection), (bad, Rejection::BadSignature));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signature_under_another_handle_is_no_signature() {
+    let (world, good) = anchors(3);
+    let signed = good[1].signatures()[0];
+    let other = good[2].signatures()[0].signer;
+    let action = good[1].action().clone();
+    let mut draft = Draft::new(world.chain, action).unwrap();
+    draft.add(other, signed.signature);
+    let claims = claims(draft.finish().unwrap(), &world.chain, &world.state).unwrap();
+    let verdict = verify(vec![claims], &mut SeededRng::new(1)).pop().unwrap();
+    assert_eq!(verdict.unwrap_err(), Rejection::BadSignature);
+}
+
+#[test]
+fn what_check_says_does_not_depend_on_where_a_signature_was_verified() {
+    let (world, good) = anchors(3);
+    let handle: Handle = good[1].signatures()[0].signer;
+    let verified = claims(good[1].clone(), &world.chain, &world.state)
+        .map(|claims| verify(vec![claims], &mut SeededRng::new(1)).pop().unwrap())
+        .unwrap()
+        .unwrap();
+    assert!(check(&verified, &world.context(), &world.state).is_ok());
+
+    // On another branch the handle stands for another key: the signature is not that key's.
+    let old = world.record(&handle).unwrap();
+    let other = Record::register(
+        old.purpose(),
+        TestKey::new(999, Purpose::App).public_keys(),
+        old.owner(),
+        old.registered(),
+        old.binding(),
+        Digest::ZERO,
+    );
+    let mut branch = world.state.clone();
+    branch.put(kusabi_core::id::StateKey::record(&handle), other.encode());
+    assert_eq!(
+        check(&verified, &world.context(), &Overlay::new(&branch)),
+        Err(Rejection::BadSignature)
+    );
+}
