@@ -253,6 +253,12 @@ impl<'a> Proof<'a> {
         &self.claim
     }
 
+    /// The path, unchecked.
+    #[must_use]
+    pub const fn path(&self) -> &Path<'a> {
+        &self.path
+    }
+
     /// Checks the checkpoint under the anchor, then the path, and says what `wanted` held. The anchor is not changed:
     /// [`Anchor::advance`] does that with the verified checkpoint.
     ///

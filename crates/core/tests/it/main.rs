@@ -10,5 +10,7 @@ mod identity;
 mod primitives;
 mod properties;
 mod statements;
+mod trust;
+mod trust_vectors;
 mod vectors;
 mod verdicts;

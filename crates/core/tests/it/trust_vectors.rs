@@ -1,0 +1,120 @@
+//! `spec/vectors/trust.json`: what an independent reading of spec/proof.md makes, core accepts and understands alike.
+
+use kusabi_core::anchor::Anchor;
+use kusabi_core::checkpoint::FinalizeVote;
+use kusabi_core::handover::{Handover, Recovery};
+use kusabi_core::header::Header;
+use kusabi_core::id::{ChainId, StateKey};
+use kusabi_core::proof::{Proof, ProofError};
+use kusabi_core::set::EpochSet;
+use serde::Deserialize;
+
+use crate::vectors::{Hex, read};
+
+#[derive(Deserialize)]
+struct Trust {
+    chain: Hex,
+    #[serde(rename = "epoch sets")]
+    epoch_sets: Vec<Hex>,
+    anchor: Hex,
+    header: Hex,
+    #[serde(rename = "header hash")]
+    header_hash: Hex,
+    #[serde(rename = "finalize message")]
+    finalize_message: Hex,
+    handover: Hex,
+    #[serde(rename = "after handover")]
+    after_handover: Hex,
+    recovery: Hex,
+    #[serde(rename = "after recovery")]
+    after_recovery: Hex,
+    proofs: Vec<OneKey>,
+    empty: Hex,
+}
+
+#[derive(Deserialize)]
+struct OneKey {
+    key: Hex,
+    row: Hex,
+    presence: Hex,
+    absence: Hex,
+}
+
+#[test]
+fn headers_and_votes() {
+    let v: Trust = read("trust.json");
+    let chain = ChainId::new(v.chain.array());
+    let header = Header::decode(&v.header.0).unwrap();
+    let mut again = Vec::new();
+    header.encode(&mut again);
+    assert_eq!(Hex(again), v.header);
+    assert_eq!(header.hash(&chain).to_bytes(), v.header_hash.array());
+    let vote = FinalizeVote {
+        epoch: header.epoch,
+        view: header.view,
+        parent_view: header.parent_view,
+        header: header.hash(&chain),
+    };
+    let mut message = Vec::new();
+    vote.encode(&chain, &mut message);
+    assert_eq!(Hex(message), v.finalize_message);
+}
+
+#[test]
+fn handover_and_recovery() {
+    let v: Trust = read("trust.json");
+    let anchor = Anchor::decode(&v.anchor.0).unwrap();
+    let set = EpochSet::decode(&v.epoch_sets[0].0).unwrap();
+
+    let mut after = anchor;
+    let handover = Handover::decode(&v.handover.0).unwrap();
+    assert!(after.follow(&handover.check(&anchor, &set).unwrap()));
+    assert_eq!(after.encode(), v.after_handover.array());
+    assert_eq!(
+        handover
+            .check(&anchor, &set)
+            .unwrap()
+            .signed()
+            .next_set()
+            .as_bytes(),
+        v.epoch_sets[1].0
+    );
+
+    // From before and from after the handover the recovery leads to the same place.
+    let recovery = Recovery::decode(&v.recovery.0).unwrap();
+    for start in [anchor, after] {
+        let mut anchor = start;
+        assert!(anchor.recover(&recovery.check(&start).unwrap()));
+        assert_eq!(anchor.encode(), v.after_recovery.array());
+    }
+}
+
+#[test]
+fn proofs_of_an_independent_prover() {
+    let v: Trust = read("trust.json");
+    let anchor = Anchor::decode(&v.anchor.0).unwrap();
+    let set = EpochSet::decode(&v.epoch_sets[0].0).unwrap();
+    assert!(v.proofs.len() >= 9);
+    for one in &v.proofs {
+        let key: [u8; 32] = one.key.array();
+        let presence = Proof::decode(&one.presence.0).unwrap();
+        let verified = presence.check(&anchor, &set, &StateKey::new(key)).unwrap();
+        assert_eq!(verified.row(), Some(&one.row.array()));
+
+        let absence = Proof::decode(&one.absence.0).unwrap();
+        let present = absence.check(&anchor, &set, &StateKey::new(key));
+        assert_eq!(present, Err(ProofError::OtherGap));
+        // Either the key's successor in the order or its predecessor lies in the gap; both cannot be outside of it.
+        let beside = [1u8, 0xff].map(|step| {
+            let mut other = key;
+            other[31] = other[31].wrapping_add(step);
+            absence
+                .check(&anchor, &set, &StateKey::new(other))
+                .is_ok_and(|p| p.row().is_none())
+        });
+        assert!(beside.contains(&true));
+    }
+    let empty = Proof::decode(&v.empty.0).unwrap();
+    let verified = empty.check(&anchor, &set, &StateKey::new([1; 32])).unwrap();
+    assert_eq!(verified.row(), None);
+}
