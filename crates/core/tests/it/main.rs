@@ -7,6 +7,7 @@
 
 mod evidence;
 mod identity;
+mod ledger;
 mod primitives;
 mod properties;
 mod statements;

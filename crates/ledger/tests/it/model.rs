@@ -615,5 +615,8 @@ proptest! {
             }
             audit(&world, &model);
         }
+        for transaction in taken {
+            prop_assert!(world.block(vec![transaction]).is_err(), "a replay");
+        }
     }
 }

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""Writes rows.json and transactions.json: an independent reading of ledger.md.
+
+It shares no code with the Rust crates and uses the standard library alone. The signatures are arbitrary bytes: decoding
+does not verify them.
+Run: python3 oracle_ledger.py (in this directory); the result is checked in.
+"""
+import hashlib, json
+
+
+def H(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def u(size, value):
+    return value.to_bytes(size, "big")
+
+
+def pad(row):
+    assert len(row) <= 192
+    return row + bytes(192 - len(row))
+
+
+def state_key(kind, name):
+    return H(b"kusabi.state.v1", u(1, kind), name)
+
+
+ED25519 = bytes.fromhex("1b853d683ec6bb1281289654aa9df8284fda6a8ae75d025ee71c8d0340613959")
+X25519 = u(1, 9) + bytes(31)
+NAME = b"cameras"
+ORG = H(b"kusabi.org.v1", NAME)[:16]
+HANDLE, OTHER, DIGEST = H(b"handle"), H(b"other handle"), H(b"digest")
+CHAIN, BINDING, METADATA = H(b"chain"), H(b"binding")[:16], H(b"metadata")
+
+
+def record(purpose=2, suite=1, status=1, reason=0, version=1, registered=10, ended=0, since=0, keys=None,
+           predecessor=bytes(32), tail=bytes(2)):
+    keys = ED25519 + X25519 + bytes(2) if keys is None else keys
+    return b"".join([u(1, 1), u(1, 1), u(1, purpose), u(1, suite), u(1, status), u(1, reason), u(4, version),
+                     u(6, registered), u(6, ended), u(6, since), ORG, keys, predecessor, BINDING, METADATA, tail])
+
+
+FOREIGN = u(1, 1) + u(2, 294) + DIGEST + bytes(31)
+rows = [
+    ("active record", 1, HANDLE, record()),
+    ("spent record", 1, HANDLE, record(purpose=1, status=2, version=2, ended=11)),
+    ("superseded record", 1, HANDLE, record(status=3, version=2, ended=2**48 - 1, predecessor=OTHER)),
+    ("revoked record", 1, HANDLE, record(status=4, reason=2, version=2, ended=11)),
+    ("compromised record", 1, HANDLE, record(status=4, reason=1, version=3, ended=11, since=5)),
+    ("foreign record", 1, HANDLE, record(suite=15, keys=FOREIGN)),
+    ("organisation", 2, ORG, pad(u(1, 2) + u(1, 1) + u(4, 3) + ORG + u(1, len(NAME)) + NAME.ljust(32, b"\0") + u(1, 2)
+                                 + u(1, 3) + u(6, 4) + u(6, 5) + u(6, 2**48 - 1) + u(6, 7) + u(4, 16) + u(4, 16))),
+    ("art policy", 3, ORG, pad(u(1, 3) + u(1, 1) + u(4, 1) + ORG + u(1, 2) + u(1, 3))),
+    ("release", 4, ORG + DIGEST, pad(u(1, 4) + u(1, 1) + u(4, 1) + ORG + DIGEST + u(1, 1) + u(6, 8) + u(6, 0)
+                                     + u(8, 2**64 - 1))),
+    ("withdrawn release", 4, ORG + DIGEST, pad(u(1, 4) + u(1, 1) + u(4, 2) + ORG + DIGEST + u(1, 2) + u(6, 8) + u(6, 9)
+                                               + u(8, 0))),
+    ("anchor", 5, DIGEST, pad(u(1, 5) + u(1, 1) + u(1, 2) + u(1, 0) + u(6, 9) + ORG + HANDLE + DIGEST)),
+    ("blob part", 6, DIGEST + u(2, 258), pad(u(1, 6) + u(1, 1) + u(1, 160) + u(1, 0) + bytes([7]) * 160)),
+    ("short blob part", 6, DIGEST + u(2, 0), pad(u(1, 6) + u(1, 1) + u(1, 1) + u(1, 0) + bytes([7]))),
+    ("ledger", 7, b"", pad(u(1, 7) + u(1, 1) + u(4, 2) + u(8, 3) + H(b"set") + H(b"recovery") + u(6, 4000))),
+]
+bad_rows = [
+    ("Kind", pad(u(1, 8) + u(1, 1))),
+    ("Version", pad(u(1, 3) + u(1, 2) + u(4, 1) + ORG + u(1, 2) + u(1, 3))),
+    ("Reserved", record(tail=b"\0\1")),
+    ("Value", record(purpose=64)),
+    ("Value", record(suite=3)),
+    ("Value", record(status=0)),
+    ("Value", record(reason=5)),
+    ("Key", record(keys=ED25519 + X25519 + b"\0\1")),
+    ("Key", record(keys=ED25519 + bytes(34))),
+    ("Contradiction", record(ended=11)),
+    ("Contradiction", record(since=11)),
+    ("Contradiction", record(reason=1)),
+    ("Contradiction", record(registered=0)),
+    ("Contradiction", record(status=2, version=2, ended=11)),
+    ("Contradiction", record(status=4, version=2, ended=9)),
+    ("Contradiction", record(status=4, version=3, ended=11)),
+]
+
+
+def head(major, number):
+    for info, size, limit in ((number, 0, 24), (24, 1, 2**8), (25, 2, 2**16), (26, 4, 2**32), (27, 8, 2**64)):
+        if number < limit:
+            return u(1, major << 5 | info) + u(size, number) if size else u(1, major << 5 | info)
+
+
+def cbor(value):
+    if value is None:
+        return b"\xf6"
+    if isinstance(value, int):
+        return head(0, value)
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    return head(4, len(value)) + b"".join(map(cbor, value))
+
+
+def entry(handle, purpose, metadata=None):
+    return [handle, purpose, 1, ED25519 + X25519, BINDING, metadata]
+
+
+LOW, HIGH = sorted([HANDLE, OTHER])
+SPKI = bytes([1]) + bytes(range(200))
+actions = [
+    [0, b"document", [entry(HIGH, 6), entry(LOW, 6)]],
+    [1, ORG, [entry(LOW, 1), [HIGH, 8, 15, SPKI, BINDING, METADATA]]],
+    [2, ORG, [LOW, 1], entry(HIGH, 2)],
+    [3, ORG, [LOW, 1], entry(HIGH, 4, METADATA)],
+    [4, ORG, [[LOW, 1], [HIGH, 2]], 1, 2**48 - 1],
+    [4, ORG, [[LOW, 2**32 - 1]], 0, None],
+    [5, ORG, 300, entry(LOW, 5)],
+    [6, ORG, [LOW, 1]],
+    [7, ORG, 0, 1, [entry(LOW, 3)], []],
+    [7, ORG, 70000, 8, [], [[LOW, 1]]],
+    [8, ORG, 1, DIGEST, 2**64 - 1],
+    [9, ORG, DIGEST, 1],
+    [10, ORG, 1, DIGEST],
+    [11, bytes(300)],
+]
+
+
+def transaction(action, signers=()):
+    return cbor([1, CHAIN, action, [[handle, bytes([n]) * 64] for n, handle in enumerate(signers)]])
+
+
+good = []
+for action in actions:
+    signers = [] if action[0] == 11 else [LOW, HIGH]
+    data = transaction(action, signers)
+    statement = b"kusabi.statement.v1" + CHAIN + LOW + u(1, 5) + u(2, 0x100 + action[0]) + H(cbor(action))
+    good.append({"code": action[0], "bytes": data.hex(), "id": H(b"kusabi.tx.v1", data).hex(),
+                 "statement": statement.hex()})
+
+plain = actions[7]
+bad_transactions = [
+    ("Cbor", transaction(plain) + b"\0"),
+    ("Cbor", b"\x98\x04" + transaction(plain)[1:]),
+    ("Cbor", cbor([1, CHAIN, plain])),
+    ("Cbor", transaction([6, ORG, [LOW, 1], 0])),
+    ("Version", cbor([2, CHAIN, plain, []])),
+    ("Action", transaction([12, ORG])),
+    ("Count", transaction([1, ORG, []])),
+    ("Count", transaction(plain, [H(u(1, n)) for n in range(81)])),
+    ("Count", transaction(actions[13], [LOW])),
+    ("Order", transaction(plain, [HIGH, LOW])),
+    ("Order", transaction(plain, [LOW, LOW])),
+    ("Order", transaction([1, ORG, [entry(LOW, 1), entry(LOW, 2)]])),
+    ("Purpose", transaction([1, ORG, [entry(LOW, 5)]])),
+    ("Purpose", transaction([5, ORG, 1, entry(LOW, 3)])),
+    ("Suite", transaction([1, ORG, [[LOW, 1, 15, SPKI, BINDING, None]]])),
+    ("Suite", transaction([2, ORG, [LOW, 1], [HIGH, 2, 15, SPKI, BINDING, None]])),
+    ("Key", transaction([1, ORG, [[LOW, 1, 1, bytes(65), BINDING, None]]])),
+    ("Zero", transaction([6, ORG, [LOW, 0]])),
+    ("Zero", transaction([6, ORG, [bytes(32), 1]])),
+    ("Zero", transaction([1, ORG, [entry(LOW, 1, bytes(32))]])),
+    ("Value", transaction([4, ORG, [[LOW, 1]], 4, None])),
+    ("Value", transaction([4, ORG, [[LOW, 1]], 0, 2**48])),
+    ("Value", transaction([7, ORG, 0, 9, [], []])),
+    ("Value", transaction([10, ORG, 3, DIGEST])),
+    ("TooLong", bytes(2**20 + 1)),
+]
+
+
+def refused(cases):
+    # The one that is long for its length alone is written as its length.
+    return [{"error": error, "zeros": len(data)} if len(data) > 100000 else {"error": error, "bytes": data.hex()}
+            for error, data in cases]
+
+
+def write(name, content):
+    with open(name, "w") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+
+
+write("rows.json", {
+    "rows": [{"name": name, "key": state_key(kind, key).hex(), "kind": kind, "key_name": key.hex(), "bytes": row.hex()}
+             for name, kind, key, row in rows],
+    "refused": refused(bad_rows),
+})
+write("transactions.json", {"chain": CHAIN.hex(), "signer": LOW.hex(), "purpose": 5, "transactions": good,
+                            "refused": refused(bad_transactions)})
