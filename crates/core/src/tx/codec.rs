@@ -24,6 +24,7 @@ impl From<CborError> for TxError {
     fn from(error: CborError) -> Self {
         match error {
             CborError::OutOfBounds => Self::Value,
+            CborError::NotShortest | CborError::NotCanonical => Self::NotCanonical,
             _ => Self::Cbor,
         }
     }
@@ -407,6 +408,6 @@ fn write_list<S: Sink, T: ToCbor>(e: &mut Encoder<S>, elements: &[T]) {
 fn count_of(error: CborError) -> TxError {
     match error {
         CborError::OutOfBounds => TxError::Count,
-        _ => TxError::Cbor,
+        other => other.into(),
     }
 }

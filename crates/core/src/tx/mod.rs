@@ -45,7 +45,7 @@ pub const RECOVERY_BYTES_MAX: usize = 8 << 10;
 #[non_exhaustive]
 #[repr(u16)]
 pub enum TxError {
-    /// Not the CBOR that the format asks for, not in its one canonical form, or followed by other bytes.
+    /// Not the CBOR that the format asks for, or followed by other bytes.
     Cbor = 0x0b01,
     /// Longer than 1 MiB.
     TooLong = 0x0b02,
@@ -67,12 +67,15 @@ pub enum TxError {
     Zero = 0x0b0a,
     /// A height, reason, topic or threshold out of range.
     Value = 0x0b0b,
+    /// CBOR of the right form, but not in its one canonical encoding.
+    NotCanonical = 0x0b0c,
 }
 
 impl fmt::Display for TxError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Cbor => "the transaction is not canonical CBOR of the expected form; make it again with a current tool",
+            Self::Cbor => "the transaction is not CBOR of the expected form; make it again with a current tool",
+            Self::NotCanonical => "the transaction is not in its one canonical encoding; make it again with a current tool",
             Self::TooLong => "the transaction is longer than 1 MiB; split it into smaller ones",
             Self::Version => "the transaction has a format version that this ledger does not know; use a matching tool",
             Self::Action => "the transaction names an action that this ledger does not know; use a matching tool",

@@ -1,0 +1,3 @@
+//! The ledger's refusals as problems.
+
+pub mod refusal;
