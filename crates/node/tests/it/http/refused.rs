@@ -248,7 +248,7 @@ async fn malformed_at_every_place() {
     let longer = [&[0x98, 0x04], &good[1..]].concat();
     assert_eq!(
         refused(&router, &world, &longer).await.problem(),
-        Kind::Malformed
+        Kind::NotCanonical
     );
     for bit in 0..good.len() * 8 {
         let mut bad = good.to_vec();
