@@ -3,6 +3,8 @@
 //! Every verb is a file under `verb/` with its `Args` and its `run`; [`Session`](crate::session::Session) turns what
 //! stands here into what the verbs need.
 
+use std::path::PathBuf;
+
 use anstyle::AnsiColor;
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::Styles};
 
@@ -30,6 +32,7 @@ const STYLES: Styles = Styles::styled()
     arg_required_else_help = true,
     disable_help_subcommand = true,
     max_term_width = 100,
+    after_help = "Start here: kusabi node run --data ledger"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -57,6 +60,15 @@ pub(crate) struct Globals {
         hide_default_value = true
     )]
     pub(crate) color: Color,
+    /// Profile: which ledger, whose keys [default: profile.toml in $KUSABI_HOME or ~/.config/kusabi]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Address of a node, instead of the profile's
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) ledger: Option<String>,
+    /// Chain ID (genesis hash), instead of the profile's
+    #[arg(long, global = true, value_name = "HASH", visible_alias = "genesis")]
+    pub(crate) chain: Option<String>,
 }
 
 /// When to use colours.
@@ -73,9 +85,19 @@ pub(crate) enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Make and show keys
+    /// Make, register, look up, replace and revoke keys
     #[command(subcommand)]
     Key(verb::key::Verb),
+    /// Make and register many keys at once
+    #[command(subcommand)]
+    Batch(verb::batch::Verb),
+    /// Sign a file
+    Sign(verb::sign::Args),
+    /// Check a signed file
+    Verify(verb::verify::Args),
+    /// Who may write in an organisation's name
+    #[command(subcommand)]
+    Org(verb::org::Verb),
     /// Print a completion script for a shell
     Completions(verb::completions::Args),
     /// Write the manual pages to a folder

@@ -9,13 +9,23 @@
 )]
 
 mod args;
+mod bundle;
+mod connection;
+mod digest;
+mod entry;
 mod exit;
 mod failure;
 mod files;
+mod floor;
+mod kept;
 mod keyfile;
 mod page;
+mod profile;
+mod progress;
+mod record;
 mod session;
 mod verb;
+mod who;
 
 use std::process::ExitCode;
 
@@ -40,7 +50,7 @@ fn main() -> ExitCode {
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
     let output = Output::new(globals.json, globals.quiet);
-    match run(&verb, &Session::new(output)) {
+    match run(&verb, &Session::new(globals, output)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
             output.fail(&failure);
@@ -76,6 +86,10 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     let done = |()| Exit::Ok;
     match verb {
         Verb::Key(verb) => verb::key::run(verb, session),
+        Verb::Batch(verb) => verb::batch::run(verb, session).map(done),
+        Verb::Sign(args) => verb::sign::run(args, session).map(done),
+        Verb::Verify(args) => verb::verify::run(args, session),
+        Verb::Org(verb) => verb::org::run(verb, session),
         Verb::Completions(args) => verb::completions::run(args, session).map(done),
         Verb::Man(args) => verb::man::run(args, session).map(done),
     }

@@ -1,5 +1,9 @@
 //! The verbs: one file each, with its arguments and its `run`.
 
+pub(crate) mod batch;
 pub(crate) mod completions;
 pub(crate) mod key;
 pub(crate) mod man;
+pub(crate) mod org;
+pub(crate) mod sign;
+pub(crate) mod verify;

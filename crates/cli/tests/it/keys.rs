@@ -175,3 +175,156 @@ fn errors_have_a_json_form() {
     assert_eq!(error["error"]["code"], "usage");
     assert_eq!(error["error"]["what"], "unrecognized subcommand 'shwo'");
 }
+
+#[test]
+fn an_id_never_stands_on_the_command_line() {
+    let place = Place::new();
+    place.run("key new camera.key").ok();
+    let shown = place.run("key show camera.key --id --json");
+    let shown: serde_json::Value = serde_json::from_str(&shown.out()).unwrap();
+    let id = shown["id"].as_str().unwrap();
+    let ran = place.run(&format!("key lookup {id}"));
+    ran.exits(2).complains(str![[r#"
+error: a kusabi-ID stands on the command line, where the shell's history and other users see it
+  hint: give `-` and write the ID to standard input; or name the key by its file or handle
+
+"#]]);
+    // On standard input it is taken, and the next thing that is missing is the chain.
+    let ran = place.run_with("key lookup -", id);
+    ran.exits(2);
+    assert!(ran.err().contains("no chain is named"), "{}", ran.err());
+    let ran = place.run_with("key lookup -", "kid1nonsense");
+    ran.exits(2);
+    assert!(!ran.err().contains("nonsense"), "{}", ran.err());
+}
+
+#[test]
+fn what_is_missing_or_wrong_in_the_profile_is_said() {
+    let place = Place::new();
+    let chain = "0".repeat(64);
+    place.run("key new camera.key").ok();
+    place
+        .run(&format!("key lookup camera.key --chain {chain}"))
+        .exits(2)
+        .complains(str![[r#"
+error: no ledger is named: there is no profile at [..]/.config/kusabi/profile.toml
+  hint: give --ledger URL, or write  ledger = "http://…"  to [..]/.config/kusabi/profile.toml
+
+"#]]);
+    fs::write(place.path("p.toml"), "ledgre = 1\n").unwrap();
+    place
+        .run("org show home --profile p.toml")
+        .exits(10)
+        .complains(str![[r#"
+error: p.toml is not valid
+
+TOML parse error at line 1, column 1
+  |
+1 | ledgre = 1
+  | ^^^^^^
+unknown field `ledgre`, expected one of `ledger`, `chain`, `org`, `writer`, `officers`
+  hint: mend the line; docs/cli.md lists every setting
+
+"#]]);
+    fs::write(place.path("p.toml"), "chain = \"beef\"\n").unwrap();
+    place.run("org show home --profile p.toml").exits(10);
+    place.run("org show home --profile none.toml").exits(5);
+    place
+        .run(&format!("org show home --chain {chain} --ledger ftp://x"))
+        .exits(2);
+}
+
+#[test]
+fn a_ledger_that_is_not_there_is_unavailable() {
+    let place = Place::new();
+    let chain = "0".repeat(64);
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let ran = place.run(&format!(
+        "org show home --chain {chain} --ledger http://127.0.0.1:{port}"
+    ));
+    ran.exits(4);
+    assert!(
+        ran.err().contains("hint: is the node running?"),
+        "{}",
+        ran.err()
+    );
+}
+
+#[test]
+fn a_list_that_is_damaged_is_refused() {
+    let place = Place::new();
+    let chain = "0".repeat(64);
+    place
+        .run(&format!(
+            "batch new --count 3 --dir keys --list list --org home --chain {chain}"
+        ))
+        .ok();
+    assert_eq!(fs::read_dir(place.path("keys")).unwrap().count(), 3);
+    let good = fs::read_to_string(place.path("list")).unwrap();
+    let lines: Vec<_> = good.lines().collect();
+    for bad in [
+        String::new(),
+        good.replace("kusabi-list-v1", "kusabi-list-v2"),
+        lines[0].to_owned(),
+        good.replace(" pre ", " per "),
+        [lines[0], lines[2], lines[1]].join("\n"),
+        [lines[0], lines[1], lines[1]].join("\n"),
+        good[..good.len() - 9].to_owned(),
+    ] {
+        fs::write(place.path("list"), bad).unwrap();
+        let ran = place.run(&format!("batch submit list --chain {chain}"));
+        ran.exits(5);
+        assert!(
+            ran.err().contains("is not a list of keys: line "),
+            "{}",
+            ran.err()
+        );
+    }
+    fs::write(place.path("list"), good).unwrap();
+    let other = "1".repeat(64);
+    place
+        .run(&format!("batch submit list --chain {other}"))
+        .exits(15);
+}
+
+#[test]
+fn an_interrupted_batch_goes_on() {
+    let place = Place::new();
+    let chain = "0".repeat(64);
+    let new = |count: u32, list: &str| {
+        place.run(&format!(
+            "batch new --count {count} --dir keys --list {list} --org home --chain {chain}"
+        ))
+    };
+    new(2, "a").ok();
+    let first = fs::read(place.path("keys/000001.key")).unwrap();
+    new(4, "b").ok();
+    assert_eq!(fs::read(place.path("keys/000001.key")).unwrap(), first);
+    assert_eq!(fs::read_dir(place.path("keys")).unwrap().count(), 4);
+    new(4, "b").exits(5);
+    // All in one file, every key of it can be read and stands in the list.
+    place
+        .run(&format!(
+            "batch new --count 5 --bundle all.keys --list c --org home --chain {chain}"
+        ))
+        .ok();
+    let list = fs::read_to_string(place.path("c")).unwrap();
+    let keys = fs::read_to_string(place.path("all.keys")).unwrap();
+    let handles: Vec<_> = keys
+        .lines()
+        .filter_map(|line| line.strip_prefix("handle: "))
+        .collect();
+    assert_eq!(handles.len(), 5);
+    assert!(handles.iter().all(|handle| list.contains(handle)));
+    for secret in keys
+        .lines()
+        .filter_map(|line| line.strip_prefix("secret: "))
+    {
+        assert!(!list.contains(secret));
+    }
+}

@@ -5,7 +5,27 @@ use std::fs;
 use crate::command::Place;
 
 /// Every verb, as words after `kusabi`.
-const VERBS: &[&str] = &["key", "key new", "key show", "completions", "man"];
+const VERBS: &[&str] = &[
+    "batch",
+    "batch new",
+    "batch submit",
+    "completions",
+    "key",
+    "key history",
+    "key lookup",
+    "key new",
+    "key register",
+    "key revoke",
+    "key rotate",
+    "key show",
+    "man",
+    "org",
+    "org grant",
+    "org show",
+    "org withdraw",
+    "sign",
+    "verify",
+];
 
 #[test]
 fn every_verb_has_help_and_a_page() {

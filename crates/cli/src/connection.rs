@@ -1,0 +1,209 @@
+//! The ledger that the session names: what comes out of here was verified, and the floor is kept before it is shown.
+
+use std::{future::Future, time::Duration};
+
+use kusabi_api::{
+    HttpLedger, Kind, Ledger as _, Problem,
+    problem::Retry,
+    verify::{Done, Proven, Trust, VerifyError, VerifyingLedger},
+};
+use kusabi_core::{
+    genesis::GenesisError,
+    id::{ChainId, Handle, Height, OrgId, StateKey},
+    row::{Organisation, Record, Row},
+    tx::{Action, Draft, Transaction},
+};
+use tokio::runtime::Runtime;
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    floor::Floor,
+    keyfile::KeyFile,
+    session::Session,
+};
+
+/// How long a submission waits to become final before it is asked for again.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// How often it is asked for again.
+const WAITS: u32 = 4;
+
+/// An open way to the ledger.
+pub(crate) struct Connection {
+    runtime: Runtime,
+    ledger: VerifyingLedger<HttpLedger>,
+    chain: ChainId,
+    floor: Floor,
+}
+
+impl Connection {
+    /// Finds the way and what is trusted. Only a chain that was never asked before costs a request here.
+    pub(crate) fn open(session: &Session) -> Result<Self> {
+        let chain = session.chain()?;
+        let address = session.ledger()?;
+        let http = HttpLedger::new(&address)
+            .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+        let floor = Floor::of(&chain)?;
+        let trust = match floor.read()? {
+            Some(trust) => trust,
+            None => {
+                let genesis = runtime
+                    .block_on(http.genesis())
+                    .map_err(|why| failure(&why.into()))?;
+                Trust::found(&chain, &genesis).map_err(|why| failure(&why))?
+            }
+        };
+        Ok(Self {
+            runtime,
+            ledger: VerifyingLedger::new(http, trust),
+            chain,
+            floor,
+        })
+    }
+
+    /// The chain.
+    pub(crate) const fn chain(&self) -> &ChainId {
+        &self.chain
+    }
+
+    /// Waits for an answer, then keeps the floor.
+    fn ask<T>(&self, answer: impl Future<Output = Result<T, VerifyError>>) -> Result<T> {
+        let before = *self.ledger.trust().anchor();
+        let answer = self.runtime.block_on(answer).map_err(|why| failure(&why))?;
+        let trust = self.ledger.trust();
+        if *trust.anchor() != before {
+            self.floor.raise(&trust)?;
+        }
+        Ok(answer)
+    }
+
+    /// The record of a key, or its absence.
+    pub(crate) fn record(&self, handle: &Handle) -> Result<Proven<Option<Record>>> {
+        self.ask(self.ledger.record(handle))
+    }
+
+    /// Any row, or its absence.
+    pub(crate) fn row(&self, key: StateKey) -> Result<Proven<Option<Row>>> {
+        self.ask(self.ledger.lookup(key))
+    }
+
+    /// An organisation.
+    pub(crate) fn organisation(&self, org: &OrgId) -> Result<Proven<Option<Row>>> {
+        self.row(StateKey::organisation(org))
+    }
+
+    /// An organisation that has to be there.
+    pub(crate) fn known_organisation(&self, org: &OrgId) -> Result<Organisation> {
+        match self.organisation(org)?.into_value() {
+            Some(Row::Organisation(row)) => Ok(row),
+            _ => Err(Failure::new(
+                Exit::Negative,
+                format!("the ledger has no organisation {org}"),
+            )
+            .advise("check the name; `kusabi org show NAME` asks for one")),
+        }
+    }
+
+    /// The genesis document, checked against the chain ID.
+    pub(crate) fn genesis(&self) -> Result<Vec<u8>> {
+        let genesis = self
+            .runtime
+            .block_on(self.ledger.unverified().genesis())
+            .map_err(|why| failure(&why.into()))?;
+        Trust::found(&self.chain, &genesis).map_err(|why| failure(&why))?;
+        Ok(genesis.to_vec())
+    }
+
+    /// The steps from the genesis document to the newest epoch; whoever uses them checks them.
+    pub(crate) fn walk(&self) -> Result<Vec<kusabi_api::ledger::Step>> {
+        let mut walk = Vec::new();
+        loop {
+            let epoch = kusabi_core::id::Epoch::new(walk.len() as u64);
+            let steps = self
+                .runtime
+                .block_on(self.ledger.unverified().walk(epoch))
+                .map_err(|why| failure(&why.into()))?;
+            if steps.is_empty() {
+                return Ok(walk);
+            }
+            walk.extend(steps);
+        }
+    }
+
+    /// Signs and submits an action; the answer is the height at which it became final.
+    pub(crate) fn act(&self, action: Action, signers: &[&KeyFile]) -> Result<Height> {
+        self.submit(&transaction(&self.chain, action, signers)?)
+    }
+
+    /// Submits a transaction and waits until it is final and proven.
+    pub(crate) fn submit(&self, transaction: &Transaction) -> Result<Height> {
+        let bytes = transaction.as_bytes().to_vec();
+        for _ in 0..WAITS {
+            match self.ask(self.ledger.submit(bytes.clone().into(), WAIT))? {
+                Done::Final { height, .. } => return Ok(height),
+                Done::Pending(_) => {}
+            }
+        }
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!(
+                "transaction {} was taken and is not final after {} s",
+                transaction.id(),
+                WAIT.as_secs() * u64::from(WAITS)
+            ),
+        )
+        .advise("the ledger may be short of validators; run the same command again later: it takes effect once"))
+    }
+}
+
+/// An action signed by key files.
+pub(crate) fn transaction(
+    chain: &ChainId,
+    action: Action,
+    signers: &[&KeyFile],
+) -> Result<Transaction> {
+    let wrong = |why: &dyn std::fmt::Display| Failure::new(Exit::Usage, why.to_string());
+    let mut draft = Draft::new(*chain, action).map_err(|why| wrong(&why))?;
+    for key in signers {
+        draft
+            .sign(key.handle(), key.purpose(), key.key())
+            .map_err(|why| wrong(&why))?;
+    }
+    draft.finish().map_err(|why| wrong(&why))
+}
+
+/// Says why there is no verified answer.
+pub(crate) fn failure(why: &VerifyError) -> Failure {
+    match why {
+        VerifyError::Ledger(problem) => refusal(problem),
+        VerifyError::Genesis(GenesisError::OtherChain) => Failure::new(
+            Exit::OtherChain,
+            "the node serves another ledger than the chain that you named",
+        )
+        .advise("check --ledger and --chain; if both are right, this node is not to be trusted"),
+        VerifyError::Transaction(why) => Failure::new(Exit::Usage, why.to_string()),
+        why => Failure::new(Exit::Unproven, why.to_string()).advise(
+            "nothing of the answer was used; ask another node with --ledger URL, and tell the operator of this one",
+        ),
+    }
+}
+
+fn refusal(problem: &Problem) -> Failure {
+    let what = problem.to_string();
+    match problem.kind {
+        Kind::BadAnswer => Failure::new(Exit::Unproven, what)
+            .advise("ask another node with --ledger URL, and tell the operator of this one"),
+        Kind::Unreachable => Failure::new(Exit::Unavailable, what)
+            .advise("is the node running? `kusabi node run --data DIR` starts it; --ledger URL names another"),
+        Kind::Internal => Failure::new(Exit::Unavailable, what).advise("the node's log says why"),
+        kind if kind.retry() == Retry::Later => {
+            Failure::new(Exit::Unavailable, what).advise("run the same command again later: it is safe")
+        }
+        _ => Failure::new(Exit::Refused, format!("the ledger refused: {what}")),
+    }
+}

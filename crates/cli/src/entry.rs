@@ -1,0 +1,95 @@
+//! What the ledger is told about a key, and whether what it holds is that key.
+
+use kusabi_core::{
+    id::{ChainId, Handle, KusabiId, OrgId},
+    row::Record,
+    suite::{BindingContext, PublicKeys, Purpose},
+    tx::Entry,
+};
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    keyfile::KeyFile,
+};
+
+/// Whether a record is tied to a kusabi-ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// It is: nobody else can have made the record.
+    Holds,
+    /// It is not: someone who saw the handle put a key of his own under it.
+    Broken,
+    /// The ID is not known here.
+    Unchecked,
+}
+
+impl Binding {
+    /// The word in JSON.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::Broken => "broken",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
+/// The entry of a key file, bound to a chain and an organisation.
+pub(crate) fn entry(key: &KeyFile, chain: &ChainId, org: &OrgId) -> Result<Entry> {
+    let id = key.id().ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            format!(
+                "a {} key has no record, so it is not put on the ledger",
+                key.purpose()
+            ),
+        )
+    })?;
+    let context = BindingContext {
+        chain,
+        owner: org,
+        purpose: key.purpose(),
+    };
+    let binding = key.public().bind(id, &context);
+    Entry::new(key.handle(), key.purpose(), key.public(), binding, None)
+        .map_err(|why| Failure::new(Exit::Usage, why.to_string()))
+}
+
+/// Checks a record's binding.
+pub(crate) fn binding(record: &Record, id: Option<&KusabiId>, chain: &ChainId) -> Binding {
+    let Some(id) = id else {
+        return Binding::Unchecked;
+    };
+    // Records of the genesis transaction are bound before there is a chain ID (spec/identity.md).
+    let chain = if record.registered().get() == 1 {
+        &ChainId::ZERO
+    } else {
+        chain
+    };
+    let context = BindingContext {
+        chain,
+        owner: &record.owner(),
+        purpose: record.purpose(),
+    };
+    if record.keys().is_bound(id, &context, &record.binding()) {
+        Binding::Holds
+    } else {
+        Binding::Broken
+    }
+}
+
+/// Whether a record is that of a key file.
+pub(crate) fn is_record_of(record: &Record, key: &KeyFile, chain: &ChainId) -> bool {
+    let same: (PublicKeys, Purpose) = (*record.keys(), record.purpose());
+    same == (key.public(), key.purpose()) && binding(record, key.id(), chain) == Binding::Holds
+}
+
+/// The sentence for a handle under which someone else's key stands.
+pub(crate) fn foreign(handle: &Handle) -> Failure {
+    Failure::new(
+        Exit::Negative,
+        format!("the record under {handle} is not this key's: its binding does not hold"),
+    )
+    .advise("someone who saw the handle registered a key of his own under it; make a new key")
+}

@@ -1,0 +1,134 @@
+//! Where the ledger is and whose keys to use: a small TOML file.
+//!
+//! ```toml
+//! ledger = "http://127.0.0.1:7420"
+//! chain = "5ac1…"
+//! org = "home"
+//! writer = "/srv/ledger/keys/writer.key"
+//! officers = ["/srv/ledger/keys/officer.key"]
+//! ```
+//! Paths count from the profile's own folder. Keys stand here by path only.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    files,
+};
+
+/// A profile has a few lines.
+const LIMIT: u64 = 64 * 1024;
+
+/// Name of the profile in the home folder.
+const NAME: &str = "profile.toml";
+
+/// The profile file. Everything is optional; the command line comes first.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    /// Address of a node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ledger: Option<String>,
+    /// Chain ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chain: Option<String>,
+    /// Name of the organisation in whose name keys are registered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) org: Option<String>,
+    /// Key file of a writer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) writer: Option<PathBuf>,
+    /// Key files of officers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) officers: Vec<PathBuf>,
+}
+
+impl Profile {
+    /// Reads the profile at `path`; its relative paths become absolute or relative to the current directory.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = files::read(path, LIMIT)?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
+        let mut profile: Self =
+            toml::from_str(&text).map_err(|error| toml_failure(path, &error))?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        for key in profile.writer.iter_mut().chain(&mut profile.officers) {
+            *key = folder.join(&*key);
+        }
+        Ok(profile)
+    }
+
+    /// The file's text.
+    pub(crate) fn to_toml(&self) -> String {
+        // A struct of strings and paths always has a TOML form; an unreadable path would lose its odd bytes.
+        toml::to_string(self).unwrap_or_default()
+    }
+}
+
+/// `kusabi`'s own folder: `$KUSABI_HOME`, else `$XDG_CONFIG_HOME/kusabi`, else `~/.config/kusabi`.
+pub(crate) fn home() -> Result<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("KUSABI_HOME")
+        .map(PathBuf::from)
+        .or_else(|| variable("XDG_CONFIG_HOME").map(|path| Path::new(&path).join("kusabi")))
+        .or_else(|| variable("HOME").map(|path| Path::new(&path).join(".config/kusabi")))
+        .ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                "there is no home directory to keep the profile and the anchor in",
+            )
+            .advise("set HOME or KUSABI_HOME")
+        })
+}
+
+/// Where the profile is when none is named.
+pub(crate) fn default_path() -> Result<PathBuf> {
+    Ok(home()?.join(NAME))
+}
+
+/// A TOML error as a sentence with the line that is wrong.
+pub(crate) fn toml_failure(path: &Path, error: &toml::de::Error) -> Failure {
+    Failure::new(
+        Exit::Config,
+        format!(
+            "{} is not valid\n\n{}",
+            path.display(),
+            error.to_string().trim_end()
+        ),
+    )
+    .advise("mend the line; docs/cli.md lists every setting")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let mut profile = Profile {
+            ledger: Some("http://127.0.0.1:7420".into()),
+            chain: Some("00".repeat(32)),
+            org: Some("home".into()),
+            writer: Some("keys/writer.key".into()),
+            officers: vec!["/abs/officer.key".into()],
+        };
+        std::fs::write(&path, profile.to_toml()).unwrap();
+        profile.writer = Some(folder.path().join("keys/writer.key"));
+        assert_eq!(Profile::read(&path).unwrap(), profile);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        std::fs::write(&path, "ledgre = \"http://127.0.0.1:7420\"\n").unwrap();
+        let failure = Profile::read(&path).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Config);
+        assert!(failure.what().contains("ledgre"), "{failure}");
+    }
+}

@@ -1,0 +1,130 @@
+//! How a proven record is shown.
+
+use kusabi_api::{verify::Proven, view::RecordView};
+use kusabi_core::{
+    id::Handle,
+    row::{Record, Status},
+};
+use serde::Serialize;
+
+use crate::{
+    entry::Binding,
+    keyfile::{hex, words},
+    page::{Page, grouped, instant},
+};
+
+/// A record with what proves it.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    handle: String,
+    present: bool,
+    /// Height and time of the proof.
+    proven_at: u64,
+    proven_time_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organisation_name: Option<String>,
+    binding: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<RecordView>,
+    #[serde(skip)]
+    row: Option<Record>,
+    #[serde(skip)]
+    tied: Binding,
+}
+
+impl Shown {
+    pub(crate) fn new(
+        handle: &Handle,
+        proven: &Proven<Option<Record>>,
+        organisation_name: Option<String>,
+        tied: Binding,
+    ) -> Self {
+        Self {
+            handle: handle.to_string(),
+            present: proven.value().is_some(),
+            proven_at: proven.height().get(),
+            proven_time_ms: proven.checkpoint().header().time_ms,
+            organisation_name,
+            binding: tied.word(),
+            record: proven.value().as_ref().map(RecordView::from),
+            row: *proven.value(),
+            tied,
+        }
+    }
+
+    /// Whether the key is there, in force and not someone else's.
+    pub(crate) fn is_good(&self) -> bool {
+        self.row.as_ref().is_some_and(Record::is_active) && self.tied != Binding::Broken
+    }
+
+    pub(crate) fn page(&self, page: &mut Page) {
+        let proven = format!(
+            "block {}, {}",
+            grouped(self.proven_at),
+            instant(self.proven_time_ms)
+        );
+        let Some(record) = &self.row else {
+            page.bad("Unknown", "the ledger proves that it has no such key")
+                .field("handle", &*self.handle)
+                .field("proven at", proven);
+            return;
+        };
+        let what = words(record.purpose()).to_lowercase();
+        let of = self
+            .organisation_name
+            .as_ref()
+            .map_or_else(|| record.owner().to_string(), Clone::clone);
+        let rest = format!("{what} of {of}");
+        if self.tied == Binding::Broken {
+            page.bad(
+                "Not this ID's",
+                &format!("{rest}: the binding does not hold"),
+            );
+        } else {
+            match record.status() {
+                Status::Active => page.good("Active", &rest),
+                Status::Spent => page.careful("Spent", &rest),
+                Status::Superseded => page.careful("Superseded", &rest),
+                Status::Revoked => page.bad("Revoked", &rest),
+            };
+        }
+        page.field("handle", &*self.handle)
+            .field("suite", record.keys().suite().to_string())
+            .field_if(
+                "signing key",
+                record.keys().verification_key().map(|key| hex(key.raw())),
+            )
+            .field_if(
+                "agreement key",
+                record.keys().agreement_key().map(|key| hex(key.raw())),
+            )
+            .field(
+                "registered",
+                format!("block {}", grouped(record.registered().get())),
+            );
+        if let Some(ended) = record.ended() {
+            let why = kusabi_api::view::reason(record.reason())
+                .map_or_else(String::new, |why| format!(", {why}"));
+            page.field("ended", format!("block {}{why}", grouped(ended.get())));
+        }
+        page.field_if(
+            "in other hands",
+            record
+                .compromised_since()
+                .map(|height| format!("since block {}", grouped(height.get()))),
+        )
+        .field_if(
+            "predecessor",
+            record.predecessor().map(|handle| handle.to_string()),
+        )
+        .field(
+            "binding",
+            match self.tied {
+                Binding::Holds => "holds: it was made with the ID at hand",
+                Binding::Broken => "broken: whoever registered this key did not know the ID",
+                Binding::Unchecked => "not checked: the ID is not at hand",
+            },
+        )
+        .field("proven at", proven);
+    }
+}

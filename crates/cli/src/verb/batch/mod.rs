@@ -1,0 +1,21 @@
+//! `kusabi batch`: many keys at once, made without a network and registered later.
+
+mod new;
+mod submit;
+
+use clap::Subcommand;
+
+use crate::{failure::Result, session::Session};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    New(new::Args),
+    Submit(submit::Args),
+}
+
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
+    match verb {
+        Verb::New(args) => new::run(args, session),
+        Verb::Submit(args) => submit::run(args, session),
+    }
+}

@@ -1,0 +1,102 @@
+//! `kusabi org show`: an organisation as the ledger proves it.
+
+use kusabi_core::{
+    id::OrgName,
+    row::{Organisation, Row},
+};
+use serde::Serialize;
+
+use crate::{
+    connection::Connection,
+    exit::Exit,
+    failure::Result,
+    page::{Answer, Page, grouped, instant},
+    session::Session,
+};
+
+/// Show an organisation: its officers' rule and its counts
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the organisation [default: the profile's]
+    name: Option<OrgName>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    name: String,
+    id: String,
+    present: bool,
+    proven_at: u64,
+    proven_time_ms: u64,
+    #[serde(flatten)]
+    counts: Option<Counts>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    officers_needed: u8,
+    officers: u8,
+    active: u64,
+    rows: u64,
+    quota: u64,
+}
+
+impl Answer for Shown {
+    fn page(&self, page: &mut Page) {
+        let proven = format!(
+            "block {}, {}",
+            grouped(self.proven_at),
+            instant(self.proven_time_ms)
+        );
+        let Some(counts) = &self.counts else {
+            page.bad(
+                "Unknown",
+                "the ledger proves that it has no such organisation",
+            )
+            .field("name", &*self.name)
+            .field("proven at", proven);
+            return;
+        };
+        page.good("Organisation", &self.name)
+            .field("ID", &*self.id)
+            .field(
+                "officers",
+                format!("{} of {} sign", counts.officers_needed, counts.officers),
+            )
+            .field("active keys", grouped(counts.active))
+            .field(
+                "rows",
+                format!("{} of {}", grouped(counts.rows), grouped(counts.quota)),
+            )
+            .field("proven at", proven);
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
+    let name = session.org(args.name.as_ref())?;
+    let connection = Connection::open(session)?;
+    let proven = connection.organisation(&name.id())?;
+    let row: Option<&Organisation> = match proven.value() {
+        Some(Row::Organisation(row)) => Some(row),
+        _ => None,
+    };
+    session.output().say(&Shown {
+        name: name.to_string(),
+        id: name.id().to_string(),
+        present: row.is_some(),
+        proven_at: proven.height().get(),
+        proven_time_ms: proven.checkpoint().header().time_ms,
+        counts: row.map(|row| Counts {
+            officers_needed: row.officers_k,
+            officers: row.officers_n,
+            active: row.active,
+            rows: row.rows,
+            quota: row.quota,
+        }),
+    })?;
+    Ok(if row.is_some() {
+        Exit::Ok
+    } else {
+        Exit::Negative
+    })
+}

@@ -1,0 +1,228 @@
+//! `kusabi sign`: a detached signature with all that is needed to check it years later (spec/evidence.md).
+
+use std::path::{Path, PathBuf};
+
+use kusabi_core::{
+    evidence::{Evidence, EvidenceError, Signed},
+    id::{Digest, StateKey},
+    row::Topic,
+    suite::Purpose,
+    tx::Action,
+};
+use serde::Serialize;
+
+use crate::{
+    connection::Connection,
+    digest::digest_of_file,
+    entry::{foreign, is_record_of},
+    exit::Exit,
+    failure::{Failure, Result},
+    files::{self, Mode},
+    keyfile::KeyFile,
+    page::{Answer, Page, grouped},
+    session::Session,
+};
+
+/// Sign a file; the signature goes beside it, as FILE.kusabi
+///
+/// With --anchor the ledger shows for ever that the signature existed while the key was valid.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file
+    file: PathBuf,
+    /// Key file of the signer
+    #[arg(long, value_name = "KEYFILE")]
+    key: PathBuf,
+    /// Put a digest of the signature on the ledger, which dates it
+    #[arg(long)]
+    anchor: bool,
+    /// Key file that signs the anchor, where the signer's own may not (act, pre, ps) [default: the profile's writer]
+    #[arg(long, value_name = "KEYFILE", requires = "anchor")]
+    anchor_by: Option<PathBuf>,
+    /// Where the signature goes [default: FILE.kusabi]
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Replace a signature that is there
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Serialize)]
+struct Made {
+    file: PathBuf,
+    signature: PathBuf,
+    sha256: String,
+    signer: String,
+    proven_at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchored_at: Option<u64>,
+    bytes: usize,
+}
+
+impl Answer for Made {
+    fn page(&self, page: &mut Page) {
+        page.good("Signed", &self.file.display().to_string())
+            .field(
+                "signature",
+                format!(
+                    "{}, {} bytes",
+                    self.signature.display(),
+                    grouped(self.bytes as u64)
+                ),
+            )
+            .field("SHA-256", &*self.sha256)
+            .field("signer", &*self.signer)
+            .field(
+                "key proven at",
+                format!("block {}", grouped(self.proven_at)),
+            )
+            .field_if(
+                "anchored at",
+                self.anchored_at
+                    .map(|height| format!("block {}", grouped(height))),
+            );
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
+    let out = args.out.clone().unwrap_or_else(|| beside(&args.file));
+    if !args.force && out.exists() {
+        return Err(
+            Failure::new(Exit::File, format!("{} is there already", out.display())).advise(
+                "an anchored signature cannot always be made again: move it away, or give --force",
+            ),
+        );
+    }
+    let key = KeyFile::read(&args.key)?;
+    let file = digest_of_file(&args.file, session.output())?;
+    let connection = Connection::open(session)?;
+    let (mut evidence, mut proven_at) = sign(&connection, &key, file)?;
+    let mut anchored_at = None;
+    if args.anchor {
+        let digest = evidence.anchor_digest();
+        let place = StateKey::anchor(&digest);
+        if connection.row(place)?.value().is_none() {
+            anchor(args, session, &connection, &key, digest)?;
+        }
+        let anchor = connection.row(place)?;
+        // The key has to be known at the anchor's height or above; the same bytes get the same signature.
+        (evidence, proven_at) = sign(&connection, &key, file)?;
+        if evidence.anchor_digest() != digest {
+            return Err(Failure::new(
+                Exit::Internal,
+                "the key signed the same bytes in two ways, so the anchor is of the first only",
+            ));
+        }
+        anchored_at = match anchor.value() {
+            Some(kusabi_core::row::Row::Anchor(row)) => Some(row.height.get()),
+            _ => None,
+        };
+        evidence = evidence
+            .anchored(anchor.proof().to_vec(), walk(&connection)?)
+            .map_err(refused)?;
+    }
+    let write = if args.force {
+        files::replace
+    } else {
+        files::create
+    };
+    write(&out, evidence.encoded(), Mode::Public)?;
+    session.output().say(&Made {
+        file: args.file.clone(),
+        signature: out,
+        sha256: file.to_string(),
+        signer: key.handle().to_string(),
+        proven_at,
+        anchored_at,
+        bytes: evidence.encoded().len(),
+    })
+}
+
+/// `FILE.kusabi`, beside the file.
+pub(crate) fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".kusabi");
+    name.into()
+}
+
+/// Signs with the newest proof of the signer's record; also the proof's height.
+fn sign(connection: &Connection, key: &KeyFile, file: Digest) -> Result<(Evidence, u64)> {
+    let proven = connection.record(&key.handle())?;
+    let record = proven.value().ok_or_else(|| {
+        Failure::new(
+            Exit::Negative,
+            format!(
+                "the ledger has no key {}, so nobody could check the signature",
+                key.handle()
+            ),
+        )
+        .advise("register it first: kusabi key register KEYFILE")
+    })?;
+    if !is_record_of(&record, key, connection.chain()) {
+        return Err(foreign(&key.handle()));
+    }
+    if !record.is_active() {
+        return Err(Failure::new(
+            Exit::Negative,
+            format!(
+                "the key is {}, so its signature would prove nothing",
+                kusabi_api::view::status(record.status())
+            ),
+        )
+        .advise("sign with a key that is in force"));
+    }
+    let signed = Signed {
+        chain: *connection.chain(),
+        signer: key.handle(),
+        purpose: key.purpose(),
+        file,
+    };
+    let evidence = Evidence::sign(
+        key.key(),
+        signed,
+        proven.proof().to_vec(),
+        connection.genesis()?,
+        walk(connection)?,
+    )
+    .map_err(refused)?;
+    Ok((evidence, proven.height().get()))
+}
+
+fn walk(connection: &Connection) -> Result<Vec<Vec<u8>>> {
+    let steps = connection.walk()?;
+    Ok(steps.iter().map(|step| step.bytes.to_vec()).collect())
+}
+
+fn anchor(
+    args: &Args,
+    session: &Session,
+    connection: &Connection,
+    key: &KeyFile,
+    digest: Digest,
+) -> Result<()> {
+    let org = connection
+        .record(&key.handle())?
+        .into_value()
+        .ok_or_else(|| foreign(&key.handle()))?
+        .owner();
+    let own = matches!(
+        key.purpose(),
+        Purpose::Writer | Purpose::Officer | Purpose::Revoker | Purpose::Art | Purpose::App
+    );
+    let action = Action::Anchor {
+        org,
+        topic: Topic::Evidence,
+        digest,
+    };
+    if own && args.anchor_by.is_none() {
+        connection.act(action, &[key])?;
+    } else {
+        let by = KeyFile::read(&session.writer(args.anchor_by.as_deref())?)?;
+        connection.act(action, &[&by])?;
+    }
+    Ok(())
+}
+
+fn refused(why: EvidenceError) -> Failure {
+    Failure::new(Exit::Usage, format!("no signature could be made: {why}"))
+}

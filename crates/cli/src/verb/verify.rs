@@ -1,0 +1,159 @@
+//! `kusabi verify`: what a signature is worth (spec/evidence.md).
+
+use std::path::PathBuf;
+
+use kusabi_core::{
+    evidence::{Evidence, Newest, Verdict},
+    id::Height,
+};
+use serde::Serialize;
+
+use crate::{
+    connection::Connection,
+    digest::digest_of_file,
+    exit::Exit,
+    failure::{Failure, Result},
+    files,
+    page::{Answer, Page},
+    session::Session,
+    verb::sign::beside,
+};
+
+/// Check a signed file
+///
+/// With --genesis alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
+/// profile that names one, the ledger is asked whether the key is still valid.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The file
+    file: PathBuf,
+    /// The signature [default: FILE.kusabi]
+    signature: Option<PathBuf>,
+    /// Ask no ledger, even if one is known
+    #[arg(long, conflicts_with = "ledger")]
+    offline: bool,
+    /// Offline, a proof at this height or above is new enough for you
+    #[arg(long, value_name = "HEIGHT")]
+    fresh_from: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Judged {
+    file: PathBuf,
+    signature: PathBuf,
+    sha256: String,
+    /// `valid-now`, `anchored-while-valid`, `unproven` or `invalid`.
+    verdict: &'static str,
+    sentence: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signer: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchored_at: Option<u64>,
+    offline: bool,
+}
+
+impl Answer for Judged {
+    fn page(&self, page: &mut Page) {
+        // The sentence begins with the verdict's words; they carry the colour.
+        let words = self.verdict.replace('-', " ");
+        let words = if self.verdict == "invalid" {
+            "invalid because".to_owned()
+        } else {
+            words
+        };
+        let rest = self
+            .sentence
+            .strip_prefix(&*words)
+            .unwrap_or(&self.sentence);
+        let rest = rest.trim_start();
+        let (colon, rest) = match rest.strip_prefix(':') {
+            Some(rest) => (":", rest.trim_start()),
+            None => ("", rest),
+        };
+        let mut head = words;
+        head.push_str(colon);
+        if let Some(first) = head.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        match self.verdict {
+            "valid-now" | "anchored-while-valid" => page.good(&head, rest),
+            "unproven" => page.careful(&head, rest),
+            _ => page.bad(&head, rest),
+        };
+        page.field("file", self.file.display().to_string())
+            .field("SHA-256", &*self.sha256)
+            .field_if("signer", self.signer.as_deref())
+            .field_if("purpose", self.purpose)
+            .field(
+                "checked",
+                if self.offline {
+                    "offline, from the genesis hash alone"
+                } else {
+                    "with the newest proof of the ledger"
+                },
+            );
+        if self.verdict == "unproven" && self.offline {
+            page.gap()
+                .text("Ask the ledger whether the key is in force: give --ledger URL.");
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
+    let chain = session.chain()?;
+    let signature = args.signature.clone().unwrap_or_else(|| beside(&args.file));
+    let bundle = files::read(&signature, Evidence::MAX as u64)?;
+    let file = digest_of_file(&args.file, session.output())?;
+    let fresh_from = args
+        .fresh_from
+        .map_or(Ok(Height::MAX), Height::new)
+        .map_err(|why| Failure::new(Exit::Usage, format!("--fresh-from: {why}")))?;
+    let decoded = Evidence::decode(&bundle).ok();
+
+    // Whoever names the chain and nothing else asks for an answer without a network.
+    let offline = args.offline || (session.chain_named() && !session.ledger_named());
+    let newest = match &decoded {
+        Some(evidence) if !offline && evidence.check_subject(&chain, &file).is_ok() => {
+            let proven = Connection::open(session)?.record(&evidence.signed().signer)?;
+            Some(Newest {
+                record: *proven.value(),
+                known_at: proven.height(),
+            })
+        }
+        _ => None,
+    };
+    let verdict = Evidence::verify(&bundle, &chain, &file, newest.as_ref(), fresh_from);
+    let (word, known_at, anchored_at) = match &verdict {
+        Verdict::ValidNow { known_at } => ("valid-now", Some(*known_at), None),
+        Verdict::AnchoredWhileValid { at, known_at } => {
+            ("anchored-while-valid", Some(*known_at), Some(*at))
+        }
+        Verdict::Unproven(_) => ("unproven", None, None),
+        _ => ("invalid", None, None),
+    };
+    let good = matches!(
+        verdict,
+        Verdict::ValidNow { .. } | Verdict::AnchoredWhileValid { .. }
+    );
+    session.output().say(&Judged {
+        file: args.file.clone(),
+        signature,
+        sha256: file.to_string(),
+        verdict: word,
+        sentence: verdict.to_string(),
+        signer: decoded
+            .as_ref()
+            .map(|evidence| evidence.signed().signer.to_string()),
+        purpose: decoded
+            .as_ref()
+            .map(|evidence| evidence.signed().purpose.name()),
+        known_at: known_at.map(Height::get),
+        anchored_at: anchored_at.map(Height::get),
+        offline,
+    })?;
+    Ok(if good { Exit::Ok } else { Exit::Negative })
+}
