@@ -9,7 +9,7 @@
 //! heights over time), and compare two handovers of one epoch (it sees those of one node only).
 
 use crate::{
-    effect::first_row,
+    effect::{first_row, touches},
     ledger::{Ledger, Receipt, Step, StepKind, Submitted},
     problem::Problem,
 };
@@ -20,7 +20,8 @@ use kusabi_core::{
     checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint},
     genesis::{Genesis, GenesisError},
     handover::{Handover, HandoverError, Recovery},
-    id::{ChainId, Epoch, Handle, Height, StateKey, TxId},
+    header::Header,
+    id::{BodyHash, ChainId, Epoch, Handle, Height, StateKey, TxId},
     proof::{Proof, ProofError},
     row::{Record, Row, RowError},
     set::{EpochSet, SetError},
@@ -76,6 +77,14 @@ pub enum VerifyError {
     /// The transaction to be submitted cannot be read.
     #[error("{0}")]
     Transaction(TxError),
+    /// A block is not the one asked for, its transactions are not those that its header binds, or they cannot be read.
+    #[error("the node's block of height {0} is refused: it is not what its header says")]
+    Block(Height),
+    /// A block has no certificate near enough to be checked by itself.
+    #[error(
+        "the block of height {0} has no certificate of its own; `audit` checks it with those that follow"
+    )]
+    Uncertified(Height),
     /// The receipt is for another transaction, or its proof is older than it.
     #[error("the node's receipt does not fit the transaction; ask for the row itself")]
     Receipt,
@@ -194,6 +203,34 @@ impl<T> Proven<T> {
     }
 }
 
+/// A final block of the past, with its transactions.
+#[derive(Clone, Debug)]
+pub struct ProvenBlock {
+    checkpoint: VerifiedCheckpoint,
+    transactions: Vec<Transaction>,
+}
+
+impl ProvenBlock {
+    /// Its header, certified.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        self.checkpoint.header()
+    }
+
+    /// Its transactions, in order.
+    #[must_use]
+    pub fn transactions(&self) -> &[Transaction] {
+        &self.transactions
+    }
+
+    /// Those that put, ended or replaced the key under this handle: the chapters of its history.
+    pub fn touching(&self, handle: &Handle) -> impl Iterator<Item = &Transaction> {
+        self.transactions
+            .iter()
+            .filter(move |transaction| touches(transaction.action(), handle))
+    }
+}
+
 /// The verified answer to a submission.
 #[derive(Clone, Debug)]
 pub enum Done {
@@ -304,6 +341,78 @@ impl<L: Ledger> VerifyingLedger<L> {
         self.settle(trust, key, receipt).await
     }
 
+    /// A block, also from below the floor: verified from the genesis document on, through the epochs up to its own.
+    pub async fn block(&self, height: Height) -> Result<ProvenBlock, VerifyError> {
+        let genesis = self.ledger.genesis().await?;
+        let mut past = Trust::found(&self.trust().anchor.chain(), &genesis)?;
+        let block = self.ledger.block(height).await?;
+        let certificate = block.checkpoint.ok_or(VerifyError::Uncertified(height))?;
+        let epoch = Checkpoint::decode(&certificate)
+            .map_err(VerifyError::Checkpoint)?
+            .claimed()
+            .epoch;
+        if past.anchor.epoch() < epoch {
+            past = self.way(past, Some(epoch)).await?.0;
+        }
+        let checkpoint = checked_checkpoint(&past, &certificate).map_err(|why| match why {
+            Refused::Because(why) => why,
+            Refused::LaterEpoch(answered) => VerifyError::NoWay {
+                trusted: past.anchor.epoch(),
+                answered,
+            },
+        })?;
+        let header = checkpoint.header();
+        let body = BodyHash::of(block.transactions.iter().map(|bytes| &bytes[..]));
+        if header.height != height
+            || Header::decode(&block.header).as_ref() != Ok(header)
+            || header.body != body
+        {
+            return Err(VerifyError::Block(height));
+        }
+        let transactions = block
+            .transactions
+            .iter()
+            .map(|bytes| Transaction::decode(bytes))
+            .collect::<Result<_, _>>()
+            .map_err(|_| VerifyError::Block(height))?;
+        Ok(ProvenBlock {
+            checkpoint,
+            transactions,
+        })
+    }
+
+    /// The verified way from `from` to `until`, or to the newest epoch: where it leads, and its steps. What is trusted here does not change.
+    pub async fn way(
+        &self,
+        from: Trust,
+        until: Option<Epoch>,
+    ) -> Result<(Trust, Vec<Step>), VerifyError> {
+        let mut trust = from;
+        let mut way = Vec::new();
+        let arrived = |trust: &Trust| until.is_some_and(|until| trust.anchor.epoch() >= until);
+        while !arrived(&trust) {
+            let from = trust.anchor.epoch();
+            for step in self.ledger.walk(from).await? {
+                if arrived(&trust) {
+                    break;
+                }
+                trust.step(&step)?;
+                way.push(step);
+            }
+            // Every step leads to a higher epoch, so this ends.
+            if trust.anchor.epoch() == from {
+                return match until {
+                    None => Ok((trust, way)),
+                    Some(answered) => Err(VerifyError::NoWay {
+                        trusted: from,
+                        answered,
+                    }),
+                };
+            }
+        }
+        Ok((trust, way))
+    }
+
     /// The receipt of a transaction as a fact: its proof is verified, or the row is looked up where the receipt has none.
     async fn settle(
         &self,
@@ -349,20 +458,9 @@ impl<L: Ledger> VerifyingLedger<L> {
         }
     }
 
-    /// Goes from `trust` to `epoch` or beyond, step by verified step; what it arrives at is kept.
-    async fn walk(&self, mut trust: Trust, epoch: Epoch) -> Result<Trust, VerifyError> {
-        while trust.anchor.epoch() < epoch {
-            let from = trust.anchor.epoch();
-            for step in self.ledger.walk(from).await? {
-                trust.step(&step)?;
-            }
-            if trust.anchor.epoch() == from {
-                return Err(VerifyError::NoWay {
-                    trusted: from,
-                    answered: epoch,
-                });
-            }
-        }
+    /// Goes from `trust` to `epoch` or beyond; what it arrives at is kept.
+    async fn walk(&self, trust: Trust, epoch: Epoch) -> Result<Trust, VerifyError> {
+        let (trust, _) = self.way(trust, Some(epoch)).await?;
         let mut mine = self.lock();
         if mine.anchor.epoch() < trust.anchor.epoch() {
             *mine = trust.clone();

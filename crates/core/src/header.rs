@@ -205,6 +205,20 @@ impl Header {
     }
 }
 
+impl BodyHash {
+    /// Hash of a block's body: `H("kusabi.body.v1" ‖ for each transaction: length u32 ‖ bytes)`.
+    #[must_use]
+    pub fn of<'a>(transactions: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Hasher::new(b"kusabi.body.v1");
+        for bytes in transactions {
+            // A transaction has at most 1 MiB.
+            hasher.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+            hasher.put(bytes);
+        }
+        Self::new(hasher.finish())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,12 +4,10 @@
 
 use core::fmt;
 
-use kusabi_core::crypto::Hasher;
 use kusabi_core::id::{BodyHash, StateKey};
 use kusabi_core::row::LedgerRow;
 use kusabi_core::suite::Suite;
 use kusabi_core::tx::{ActionCode, Transaction};
-use kusabi_core::wire::Sink;
 use rand_core::CryptoRng;
 
 use crate::check::{BlockContext, check};
@@ -77,15 +75,9 @@ impl fmt::Display for BlockError {
 
 impl core::error::Error for BlockError {}
 
-/// Hash of a block's body: `H("kusabi.body.v1" ‖ for each transaction: length u32 ‖ bytes)` (spec/proof.md, "Header").
+/// [`BodyHash::of`], under the name that the rules of blocks use.
 pub fn body_hash<'a>(transactions: impl IntoIterator<Item = &'a [u8]>) -> BodyHash {
-    let mut hasher = Hasher::new(b"kusabi.body.v1");
-    for bytes in transactions {
-        // A transaction has at most 1 MiB.
-        hasher.u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        hasher.put(bytes);
-    }
-    BodyHash::new(hasher.finish())
+    BodyHash::of(transactions)
 }
 
 /// Checks a block's time against its parent's. The local clock has no part in it: it may only delay a block.

@@ -4,7 +4,7 @@ use crate::world::{At, DIGEST, Puppet, at, chain, genesis, proof, recovery, row,
 use bytes::Bytes;
 use futures_util::FutureExt;
 use kusabi_api::{
-    Kind, Problem, VerifyingLedger,
+    Block, Kind, Problem, VerifyingLedger,
     ledger::{Receipt, Submitted},
     verify::{Done, Trust, VerifyError},
 };
@@ -365,4 +365,178 @@ async fn a_receipt_is_proven() {
         submitted(Submitted::Pending { id: id() }).await,
         Ok(Done::Pending(_))
     ));
+}
+
+/// A block as a node would serve it.
+fn block(at: At) -> Block {
+    let mut header = Vec::new();
+    crate::world::header(at).encode(&mut header);
+    Block {
+        header: header.into(),
+        checkpoint: Some(crate::world::checkpoint(at)),
+        transactions: at
+            .body
+            .iter()
+            .map(|bytes| Bytes::from_static(bytes))
+            .collect(),
+    }
+}
+
+#[tokio::test]
+async fn a_block_of_the_past_is_proven() {
+    let transaction: &'static [u8] = Vec::leak(anchoring().to_vec());
+    let body: &'static [&'static [u8]] = Vec::leak(vec![transaction]);
+    let (puppet, ledger) = trusting(Puppet::new());
+    // The floor is far above, in an epoch whose two predecessors the node shows as well.
+    *puppet.walk.lock().unwrap() = vec![recovery(1, 100, 200), recovery(3, 200, 200)];
+    puppet.is_at(At {
+        epoch: 3,
+        signer: 3,
+        ..at(300)
+    });
+    ledger.lookup(here()).await.unwrap();
+    assert_eq!(height(&ledger), 300);
+
+    for (at, good) in [
+        (At { body, ..at(7) }, true),
+        (
+            At {
+                body,
+                epoch: 1,
+                signer: 1,
+                ..at(150)
+            },
+            true,
+        ),
+        (
+            At {
+                body,
+                epoch: 3,
+                signer: 3,
+                ..at(250)
+            },
+            true,
+        ),
+        // Signed by a set whose time was over, or had not come; of an epoch that was never there.
+        (
+            At {
+                body,
+                epoch: 1,
+                signer: 0,
+                ..at(150)
+            },
+            false,
+        ),
+        (
+            At {
+                body,
+                epoch: 1,
+                signer: 1,
+                ..at(50)
+            },
+            false,
+        ),
+        (
+            At {
+                body,
+                epoch: 2,
+                signer: 2,
+                ..at(150)
+            },
+            false,
+        ),
+        (
+            At {
+                body,
+                epoch: 4,
+                signer: 4,
+                ..at(500)
+            },
+            false,
+        ),
+    ] {
+        *puppet.block.lock().unwrap() = Some(block(at));
+        match ledger.block(Height::new(at.height).unwrap()).await {
+            Ok(proven) => {
+                assert!(good, "{}", at.height);
+                assert_eq!(proven.transactions().len(), 1);
+                assert_eq!(
+                    proven.touching(&Handle::new([7; 32])).count(),
+                    0,
+                    "it signs only"
+                );
+            }
+            Err(why) => assert!(!good && why.is_refusal(), "{}: {why}", at.height),
+        }
+    }
+    assert_eq!(height(&ledger), 300, "the past does not move the floor");
+}
+
+#[tokio::test]
+async fn a_block_that_is_not_what_it_says() {
+    let transaction: &'static [u8] = Vec::leak(anchoring().to_vec());
+    let body: &'static [&'static [u8]] = Vec::leak(vec![transaction]);
+    let (puppet, ledger) = trusting(Puppet::new());
+    let good = block(At { body, ..at(7) });
+    let seven = Height::new(7).unwrap();
+    for (bad, refused) in [
+        (
+            Block {
+                checkpoint: None,
+                ..good.clone()
+            },
+            VerifyError::Uncertified(seven),
+        ),
+        (
+            Block {
+                transactions: Vec::new(),
+                ..good.clone()
+            },
+            VerifyError::Block(seven),
+        ),
+        (
+            Block {
+                transactions: vec![Bytes::from_static(b"x")],
+                ..good.clone()
+            },
+            VerifyError::Block(seven),
+        ),
+        (
+            Block {
+                header: block(at(7)).header,
+                ..good.clone()
+            },
+            VerifyError::Block(seven),
+        ),
+        (
+            block(At {
+                body: &[b"no transaction"],
+                ..at(7)
+            }),
+            VerifyError::Block(seven),
+        ),
+        (block(At { body, ..at(8) }), VerifyError::Block(seven)),
+    ] {
+        *puppet.block.lock().unwrap() = Some(bad);
+        assert_eq!(ledger.block(seven).await.unwrap_err(), refused);
+    }
+    *puppet.block.lock().unwrap() = Some(good);
+    assert!(ledger.block(seven).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_way_through_all_epochs() {
+    let (puppet, ledger) = trusting(Puppet::new());
+    let steps = vec![recovery(1, 100, 200), recovery(3, 200, 200)];
+    puppet.walk.lock().unwrap().clone_from(&steps);
+    let steps: Vec<_> = steps.into_iter().map(|(_, step)| step).collect();
+    let found = || Trust::found(&chain(), &genesis()).unwrap();
+    let (trust, way) = ledger.way(found(), None).await.unwrap();
+    assert_eq!(
+        (trust.anchor().epoch(), way),
+        (Epoch::new(3), steps.clone())
+    );
+    let (trust, way) = ledger.way(found(), Some(Epoch::new(1))).await.unwrap();
+    assert_eq!((trust.anchor().epoch(), way.len()), (Epoch::new(1), 1));
+    assert_eq!(ledger.trust(), found(), "what is trusted did not change");
 }

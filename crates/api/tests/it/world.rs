@@ -90,8 +90,8 @@ pub(crate) fn chain() -> ChainId {
     ChainId::of(&genesis())
 }
 
-/// The recovery that leads to an epoch.
-pub(crate) fn recovery(epoch: u64, from: u64, signer: u8) -> Step {
+/// An epoch and the recovery that leads to it.
+pub(crate) fn recovery(epoch: u64, from: u64, signer: u8) -> (u64, Step) {
     let parts = RecoveryParts {
         from: Height::new(from).unwrap(),
         parent_height: Height::new(1).unwrap(),
@@ -101,13 +101,12 @@ pub(crate) fn recovery(epoch: u64, from: u64, signer: u8) -> Step {
     let (_, public) = key(200);
     let statement = parts.statement(&chain(), &public).unwrap();
     let signature = sign(&key(signer).0, statement.as_bytes());
-    Step {
+    let bytes = parts.encode(&recovery_keys(), &[(0, signature)]).unwrap();
+    let step = Step {
         kind: StepKind::Recovery,
-        bytes: parts
-            .encode(&recovery_keys(), &[(0, signature)])
-            .unwrap()
-            .into(),
-    }
+        bytes: bytes.into(),
+    };
+    (epoch, step)
 }
 
 /// The one row of the ledger: an anchor of this digest.
@@ -132,6 +131,8 @@ pub(crate) struct At {
     pub(crate) fork: u8,
     /// Whose vote key signs: that of this epoch.
     pub(crate) signer: u8,
+    /// Its transactions.
+    pub(crate) body: &'static [&'static [u8]],
 }
 
 pub(crate) fn at(height: u64) -> At {
@@ -140,6 +141,7 @@ pub(crate) fn at(height: u64) -> At {
         epoch: 0,
         fork: 0,
         signer: 0,
+        body: &[],
     }
 }
 
@@ -169,10 +171,10 @@ fn state_root(key: &StateKey, row: &RowBytes) -> [u8; 32] {
     ])
 }
 
-pub(crate) fn checkpoint(at: At) -> Bytes {
+pub(crate) fn header(at: At) -> Header {
     let key_of_row = StateKey::anchor(&DIGEST);
     let set = set(at.epoch);
-    let header = Header {
+    Header {
         height: Height::new(at.height).unwrap(),
         skipped: 0,
         time_ms: 1000 * at.height,
@@ -181,14 +183,18 @@ pub(crate) fn checkpoint(at: At) -> Bytes {
         ops_root: OpsRoot::new(OPS_ROOT),
         ops_start: 0,
         ops_end: 1,
-        body: BodyHash::new([5; 32]),
+        body: BodyHash::of(at.body.iter().copied()),
         epoch: Epoch::new(at.epoch),
         set_hash: EpochSet::decode(&set).map_or(SetHash::ZERO, |set| set.hash()),
         view: View::new(at.height),
         parent_view: View::new(at.height - 1),
         leader: 0,
         next_set_hash: None,
-    };
+    }
+}
+
+pub(crate) fn checkpoint(at: At) -> Bytes {
+    let header = header(at);
     let vote = FinalizeVote {
         epoch: header.epoch,
         view: header.view,
@@ -245,8 +251,9 @@ pub(crate) struct Puppet {
     pub(crate) lookup: Mutex<Arc<Lookup>>,
     pub(crate) checkpoint: Mutex<Bytes>,
     pub(crate) submit: Box<Submit>,
-    pub(crate) walk: Mutex<Vec<Step>>,
+    pub(crate) walk: Mutex<Vec<(u64, Step)>>,
     pub(crate) walks: AtomicUsize,
+    pub(crate) block: Mutex<Option<Block>>,
 }
 
 impl Puppet {
@@ -257,6 +264,7 @@ impl Puppet {
             submit: Box::new(|_| Err(Problem::new(Kind::PoolFull, "full"))),
             walk: Mutex::default(),
             walks: AtomicUsize::new(0),
+            block: Mutex::default(),
         }
     }
 
@@ -302,7 +310,10 @@ impl Ledger for Puppet {
     }
 
     fn block(&self, _: Height) -> Answer<'_, Block> {
-        silent()
+        match self.block.lock().unwrap().clone() {
+            Some(block) => answer(Ok(block)),
+            None => silent(),
+        }
     }
 
     fn genesis(&self) -> Answer<'_, Bytes> {
@@ -312,8 +323,11 @@ impl Ledger for Puppet {
     fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
         self.walks.fetch_add(1, Ordering::Relaxed);
         let walk = self.walk.lock().unwrap();
-        let from = usize::try_from(epoch.get()).unwrap().min(walk.len());
-        answer(Ok(walk[from..].iter().take(1).cloned().collect()))
+        let later = walk.iter().find(|(leads_to, _)| *leads_to > epoch.get());
+        answer(Ok(later
+            .map(|(_, step)| step.clone())
+            .into_iter()
+            .collect()))
     }
 
     fn events(&self, _: Height) -> Answer<'_, EventStream> {
