@@ -214,6 +214,14 @@ impl Handle {
     }
 }
 
+impl TxId {
+    /// ID of a transaction's bytes, its signatures among them (spec/ledger.md, "Transactions").
+    #[must_use]
+    pub fn of(transaction: &[u8]) -> Self {
+        Self(crypto::sha256(&[b"kusabi.tx.v1", transaction]))
+    }
+}
+
 impl ChainId {
     /// The chain that a genesis document founds.
     #[must_use]

@@ -9,10 +9,10 @@ use core::ops::Range;
 use super::action::{Action, Entry, Named, ascending};
 use super::{
     ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX, GENESIS_SIGNATURES_MAX, RECOVERY_BYTES_MAX,
-    Signed, TARGETS_MAX, TX_BYTES_MAX, Transaction, TxError, id_of,
+    Signed, TARGETS_MAX, TX_BYTES_MAX, Transaction, TxError,
 };
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
-use crate::id::{Binding, ChainId, Digest, Handle, OrgId};
+use crate::id::{Binding, ChainId, Digest, Handle, OrgId, TxId};
 use crate::row::{Reason, Topic};
 use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Signature, Suite};
 use crate::wire::Sink;
@@ -45,7 +45,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Transaction, TxError> {
     let envelope: Envelope = decode_canonical(bytes)?;
     Ok(Transaction {
         bytes: bytes.to_vec(),
-        id: id_of(bytes),
+        id: TxId::of(bytes),
         chain: envelope.chain,
         action: envelope.action,
         action_range: envelope.range,
@@ -73,7 +73,7 @@ pub(super) fn encode(
     let start = 1 + 1 + 2 + ChainId::LEN;
     envelope.range = start..start + envelope.action.to_cbor_vec().len();
     Ok(Transaction {
-        id: id_of(&bytes),
+        id: TxId::of(&bytes),
         chain: envelope.chain,
         action: envelope.action,
         action_range: envelope.range,

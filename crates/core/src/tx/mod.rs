@@ -16,7 +16,6 @@ use core::ops::Range;
 pub use action::{Action, ActionCode, Entry, Named};
 pub use draft::Draft;
 
-use crate::crypto::sha256;
 use crate::id::{ChainId, Handle, TxId};
 use crate::statement::{Statement, StatementKind};
 use crate::suite::{Purpose, Signature};
@@ -187,8 +186,4 @@ fn statement(
 ) -> Statement {
     let kind = StatementKind::Transaction(code as u8);
     Statement::new(chain, signer, purpose, kind, &[payload])
-}
-
-fn id_of(bytes: &[u8]) -> TxId {
-    TxId::new(sha256(&[b"kusabi.tx.v1", bytes]))
 }

@@ -4,5 +4,6 @@
     reason = "a test that cannot go on fails, also in what its cases share"
 )]
 
+mod first;
 mod http;
 mod oracle;

@@ -1,0 +1,438 @@
+//! The node's directory.
+//!
+//! ```text
+//! node.lock                one process at a time
+//! format                   "kusabi node 1"; written last when a directory is made, so that a half-made one is none
+//! genesis.cbor             the genesis document
+//! genesis-transaction.cbor the transaction of height 1
+//! vote.key                 seed of the vote key, 64 hex digits, for its owner only
+//! voted                    the newest epoch in which this vote key has voted, and the key
+//! recovery-<n>.cbor        the n-th recovery transaction, from 1
+//! engine/                  the engine's own files
+//! ```
+
+use crate::outline::{Outline, OutlineError};
+use bytes::Bytes;
+use ed25519_zebra::{SigningKey, VerificationKeyBytes};
+use kusabi_core::id::{ChainId, Digest, Epoch, parse_hex};
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+use zeroize::Zeroizing;
+
+const LOCK: &str = "node.lock";
+const FORMAT: &str = "format";
+const FORMAT_TEXT: &str = "kusabi node 1\n";
+const GENESIS: &str = "genesis.cbor";
+const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
+const VOTE_KEY: &str = "vote.key";
+const VOTED: &str = "voted";
+const ENGINE: &str = "engine";
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// Another process has it open.
+    #[error("{0} is in use by another process: stop that one first")]
+    InUse(PathBuf),
+    /// There is no ledger in it.
+    #[error("{0} holds no ledger: found one, or restore a backup into it")]
+    NoLedger(PathBuf),
+    /// There is something in it already.
+    #[error("{0} is not empty: name a new directory")]
+    NotEmpty(PathBuf),
+    /// Made by another version of this program.
+    #[error(
+        "{path} has the format {found:?}, this program reads {FORMAT_TEXT:?}: use the program that made it to back it up, and restore the backup with this one"
+    )]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// What its marker says.
+        found: String,
+    },
+    /// It belongs to another chain than the one asked for.
+    #[error("{path} holds the ledger {found}, not {expected}")]
+    OtherChain {
+        /// The directory.
+        path: PathBuf,
+        /// The chain asked for.
+        expected: ChainId,
+        /// The chain in the directory.
+        found: ChainId,
+    },
+    /// What it says of the chain is refused.
+    #[error(
+        "{path}: {error}: the file was changed or damaged; restore a backup into a new directory"
+    )]
+    Outline {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: OutlineError,
+    },
+    /// The vote key's file is damaged.
+    #[error(
+        "{0} is not a vote key (64 hex digits): restore the file, or recover the ledger with a new vote key"
+    )]
+    VoteKey(PathBuf),
+    /// There is no vote key.
+    #[error("{0} is missing, so this node cannot vote: recover the ledger with a new vote key")]
+    NoVoteKey(PathBuf),
+    /// The vote key is no validator's in the newest epoch.
+    #[error(
+        "the vote key in {0} is not a validator's in this ledger's newest epoch: recover the ledger, or use the right file"
+    )]
+    NotAValidator(PathBuf),
+    /// Reading or writing failed.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// A validator's vote key.
+pub struct VoteKey(Zeroizing<[u8; 32]>);
+
+impl VoteKey {
+    /// From its seed.
+    #[must_use]
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self(Zeroizing::new(seed))
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        VerificationKeyBytes::from(&SigningKey::from(*self.0)).into()
+    }
+
+    pub(crate) fn seed(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for VoteKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VoteKey")
+    }
+}
+
+impl Clone for VoteKey {
+    fn clone(&self) -> Self {
+        Self(Zeroizing::new(*self.0))
+    }
+}
+
+/// A directory that this process holds.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    outline: Outline,
+    vote_key: Option<VoteKey>,
+    // Held until the directory is dropped.
+    _lock: File,
+}
+
+fn io_at(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError + '_ {
+    move |error| DirectoryError::Io {
+        path: path.to_owned(),
+        error,
+    }
+}
+
+fn outline_at(path: PathBuf) -> impl FnOnce(OutlineError) -> DirectoryError {
+    move |error| DirectoryError::Outline { path, error }
+}
+
+fn lock(path: &Path) -> Result<File, DirectoryError> {
+    let file = path.join(LOCK);
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&file)
+        .map_err(io_at(&file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(DirectoryError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_at(&file)(error)),
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), DirectoryError> {
+    let new = path.with_extension("new");
+    let go = || {
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true);
+        #[cfg(unix)]
+        if secret {
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        }
+        let mut file = options.open(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)?;
+        match path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    #[cfg(not(unix))]
+    let _ = secret;
+    go().map_err(io_at(path))
+}
+
+/// A directory that is being made: held, and not yet a ledger's.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    path: PathBuf,
+    lock: File,
+}
+
+impl Claim {
+    /// Takes an empty directory, or makes one.
+    pub(crate) fn new(path: &Path) -> Result<Self, DirectoryError> {
+        fs::create_dir_all(path).map_err(io_at(path))?;
+        let lock = lock(path)?;
+        let other = fs::read_dir(path)
+            .map_err(io_at(path))?
+            .filter_map(Result::ok)
+            .any(|entry| entry.file_name() != LOCK);
+        if other {
+            return Err(DirectoryError::NotEmpty(path.to_owned()));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            lock,
+        })
+    }
+
+    /// Where the engine's files go.
+    pub(crate) fn engine(&self) -> PathBuf {
+        self.path.join(ENGINE)
+    }
+
+    /// Makes it a ledger's directory.
+    pub(crate) fn finish(
+        self,
+        outline: Outline,
+        vote_key: Option<&VoteKey>,
+    ) -> Result<Directory, DirectoryError> {
+        let Self { path, lock } = self;
+        write(&path.join(GENESIS), outline.document(), false)?;
+        for (n, epoch) in outline.epochs().iter().enumerate() {
+            let file = match n {
+                0 => GENESIS_TRANSACTION.to_owned(),
+                n => recovery_file(n),
+            };
+            write(&path.join(file), &epoch.opening.1, false)?;
+        }
+        let directory = Directory {
+            path,
+            outline,
+            vote_key: vote_key.cloned(),
+            _lock: lock,
+        };
+        if let Some(key) = vote_key {
+            directory.write_vote_key(key)?;
+            directory.voter()?;
+        }
+        write(&directory.path.join(FORMAT), FORMAT_TEXT.as_bytes(), false)?;
+        Ok(directory)
+    }
+}
+
+impl Directory {
+    /// Makes a directory for a new ledger.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotEmpty`] and others; a directory that fails half-way holds no ledger.
+    pub fn create(
+        path: &Path,
+        outline: Outline,
+        vote_key: &VoteKey,
+    ) -> Result<Self, DirectoryError> {
+        Claim::new(path)?.finish(outline, Some(vote_key))
+    }
+
+    /// Opens a directory that holds a ledger.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]
+    pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let format = path.join(FORMAT);
+        match fs::read_to_string(&format) {
+            Ok(text) if text == FORMAT_TEXT => {}
+            Ok(found) => {
+                return Err(DirectoryError::Format {
+                    path: path.to_owned(),
+                    found,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DirectoryError::NoLedger(path.to_owned()));
+            }
+            Err(error) => return Err(io_at(&format)(error)),
+        }
+        let _lock = lock(path)?;
+        let read = |file: &Path| fs::read(file).map(Bytes::from).map_err(io_at(file));
+        let genesis = path.join(GENESIS);
+        let document = read(&genesis)?;
+        let transaction = read(&path.join(GENESIS_TRANSACTION))?;
+        let mut outline = Outline::new(document, transaction).map_err(outline_at(genesis))?;
+        for n in 1.. {
+            let file = path.join(recovery_file(n));
+            if !file.exists() {
+                break;
+            }
+            outline.recover(read(&file)?).map_err(outline_at(file))?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            outline,
+            vote_key: read_vote_key(&path.join(VOTE_KEY))?,
+            _lock,
+        })
+    }
+
+    /// Opens a directory that must hold a certain ledger.
+    ///
+    /// # Errors
+    /// [`DirectoryError::OtherChain`], and as [`open`](Self::open).
+    pub fn open_for(path: &Path, chain: &ChainId) -> Result<Self, DirectoryError> {
+        let directory = Self::open(path)?;
+        let found = *directory.outline.chain();
+        if found == *chain {
+            Ok(directory)
+        } else {
+            Err(DirectoryError::OtherChain {
+                path: path.to_owned(),
+                expected: *chain,
+                found,
+            })
+        }
+    }
+
+    /// Adds the epoch that a recovery opens, in which `vote_key` votes. The node must not be running.
+    ///
+    /// # Errors
+    /// Why the recovery is refused; nothing is changed then.
+    pub fn recover(
+        &mut self,
+        transaction: Bytes,
+        vote_key: &VoteKey,
+    ) -> Result<(), DirectoryError> {
+        let n = self.outline.epochs().len();
+        let file = self.path.join(recovery_file(n));
+        let mut outline = self.outline.clone();
+        outline
+            .recover(transaction.clone())
+            .map_err(outline_at(file.clone()))?;
+        if !outline.newest().vote_keys.contains(&vote_key.public()) {
+            return Err(DirectoryError::NotAValidator(self.path.join(VOTE_KEY)));
+        }
+        // The key first: with the old epoch it is no validator's, so that a crash between the two cannot vote twice.
+        self.write_vote_key(vote_key)?;
+        write(&file, &transaction, false)?;
+        self.outline = outline;
+        self.vote_key = Some(vote_key.clone());
+        Ok(())
+    }
+
+    fn write_vote_key(&self, key: &VoteKey) -> Result<(), DirectoryError> {
+        let mut text = Zeroizing::new(String::with_capacity(65));
+        for byte in key.seed() {
+            use fmt::Write as _;
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text.push('\n');
+        write(&self.path.join(VOTE_KEY), text.as_bytes(), true)
+    }
+
+    /// The vote key, if it is a validator's in the newest epoch.
+    pub(crate) fn voter(&self) -> Result<&VoteKey, DirectoryError> {
+        let file = self.path.join(VOTE_KEY);
+        let Some(key) = &self.vote_key else {
+            return Err(DirectoryError::NoVoteKey(file));
+        };
+        if self.outline.newest().vote_keys.contains(&key.public()) {
+            Ok(key)
+        } else {
+            Err(DirectoryError::NotAValidator(file))
+        }
+    }
+
+    /// The chain's outline.
+    #[must_use]
+    pub const fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn engine(&self) -> PathBuf {
+        self.path.join(ENGINE)
+    }
+
+    /// Whether the vote key has voted in the newest epoch.
+    pub(crate) fn has_voted(&self) -> bool {
+        fs::read_to_string(self.path.join(VOTED)).is_ok_and(|text| text == self.voted_text())
+    }
+
+    /// What `voted` says from the first vote on, and where.
+    pub(crate) fn voted_marker(&self) -> VotedMarker {
+        VotedMarker {
+            file: self.path.join(VOTED),
+            text: self.voted_text(),
+        }
+    }
+
+    fn voted_text(&self) -> String {
+        let epoch: Epoch = self.outline.newest().number;
+        let key = self.vote_key.as_ref().map_or([0; 32], VoteKey::public);
+        let key = Digest::new(key);
+        format!("epoch {} key {key}\n", epoch.get())
+    }
+}
+
+/// Notes that a key has voted.
+#[derive(Clone, Debug)]
+pub(crate) struct VotedMarker {
+    file: PathBuf,
+    text: String,
+}
+
+impl VotedMarker {
+    /// Writes the note.
+    pub(crate) fn write(&self) -> Result<(), DirectoryError> {
+        write(&self.file, self.text.as_bytes(), false)
+    }
+}
+
+fn recovery_file(n: usize) -> String {
+    format!("recovery-{n}.cbor")
+}
+
+fn read_vote_key(file: &Path) -> Result<Option<VoteKey>, DirectoryError> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_at(file)(error)),
+    };
+    let seed = parse_hex(text.trim_end()).map_err(|_| DirectoryError::VoteKey(file.to_owned()))?;
+    Ok(Some(VoteKey::new(seed)))
+}

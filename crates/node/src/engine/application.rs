@@ -1,0 +1,358 @@
+//! The ledger as the engine's application: builds blocks, re-executes blocks, follows finality.
+
+use super::{
+    Digest, PublicKey, Runtime, Scheme,
+    block::{Block, body_hash, position},
+    epochs::Epochs,
+    execute::{self, Refusal, Unmerkleized},
+    head::Heads,
+    state::Databases,
+};
+use crate::pool::Pool;
+use bytes::Bytes;
+use commonware_consensus::{marshal::ancestry::Ancestry, simplex::types::Context};
+use commonware_cryptography::Digested;
+use commonware_glue::stateful::{
+    Application, Finality, Input, Proposed,
+    db::{DatabaseSet, Merkleized as _, Unmerkleized as _},
+};
+use commonware_storage::qmdb::sync::Target;
+use commonware_utils::non_empty_range;
+use futures::StreamExt as _;
+use kusabi_core::{
+    header::Header,
+    id::{BodyHash, Epoch, Height, OpsRoot, StateRoot, TxId, View},
+    tx::Transaction,
+};
+use kusabi_ledger::{
+    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockRun, Rejection, TIME_STEP_MS_MAX,
+    Verified, Write, check_time, run_block, work,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// The height of the genesis transaction, which stands alone in its block.
+const FIRST: Height = match Height::ZERO.next() {
+    Some(height) => height,
+    None => Height::MAX,
+};
+
+/// The pool with its types.
+pub(super) type TransactionPool = Pool<Verified, Refusal>;
+
+/// Room in a block, so that no more is taken from the pool than fits.
+#[derive(Default)]
+struct Room {
+    count: usize,
+    bytes: usize,
+    work: u64,
+}
+
+impl Room {
+    fn take(&mut self, transaction: &Verified) -> bool {
+        let transaction = transaction.transaction();
+        self.count += 1;
+        self.bytes += transaction.as_bytes().len() + 4;
+        self.work += work(transaction);
+        self.count <= BLOCK_TXS_MAX && self.bytes <= BLOCK_BYTES_MAX && self.work <= BLOCK_WORK_MAX
+    }
+}
+
+/// What all clones of the application share.
+pub(super) struct Shared {
+    pub(super) epochs: Epochs,
+    pub(super) genesis: Block,
+    /// The transaction that must open the first block, or the first one after a recovery: its position and bytes.
+    pub(super) opening: Vec<(u64, Bytes)>,
+    pub(super) pool: Arc<TransactionPool>,
+    pub(super) heads: Heads,
+    /// An empty block is made when the chain was idle for this long.
+    pub(super) heartbeat: Duration,
+    /// A leader that has nothing to propose gives its turn away after this long.
+    pub(super) patience: Duration,
+}
+
+impl Shared {
+    /// The transaction that the block at `position` must begin with.
+    pub(super) fn opening(&self, position: u64) -> Option<&Bytes> {
+        let mut openings = self.opening.iter();
+        openings
+            .find(|(at, _)| *at == position)
+            .map(|(_, bytes)| bytes)
+    }
+
+    /// How long until an empty block is due: counted from when this node saw the newest block, not from what that block's
+    /// time says.
+    pub(super) fn until_heartbeat(&self, now: SystemTime) -> Duration {
+        let since = self.heads.moved_at();
+        self.heartbeat
+            .saturating_sub(now.duration_since(since).unwrap_or_default())
+    }
+
+    fn heartbeat_is_due(&self, now: SystemTime) -> bool {
+        self.until_heartbeat(now).is_zero()
+    }
+}
+
+/// The application; clones share everything.
+#[derive(Clone)]
+pub(super) struct Ledger(pub(super) Arc<Shared>);
+
+type Merkleized<E> = <Databases<E> as DatabaseSet<E>>::Merkleized;
+
+fn millis(time: SystemTime) -> u64 {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What goes into a block.
+#[derive(Default)]
+struct Packed {
+    transactions: Vec<Bytes>,
+    ids: Vec<TxId>,
+    refused: Vec<(TxId, Refusal)>,
+    writes: Vec<Write>,
+}
+
+impl Ledger {
+    /// The parts of a header that follow from its place: everything but roots, body and time.
+    fn frame(&self, parent: &Block, context: &Context<Digest, PublicKey>) -> Option<Header> {
+        let epoch = self
+            .0
+            .epochs
+            .by_number(Epoch::new(context.round.epoch().get()))?;
+        let position = parent.position() + 1;
+        Some(Header {
+            height: Height::new(position + epoch.skipped).ok()?,
+            skipped: epoch.skipped,
+            time_ms: 0,
+            parent: *parent.hash(),
+            state_root: StateRoot::ZERO,
+            ops_root: OpsRoot::ZERO,
+            ops_start: 0,
+            ops_end: 1,
+            body: BodyHash::ZERO,
+            epoch: epoch.number,
+            set_hash: epoch.set_hash,
+            view: View::new(context.round.view().get()),
+            parent_view: View::new(context.parent.0.get()),
+            leader: epoch.index(&context.leader)?,
+            next_set_hash: None,
+        })
+    }
+
+    /// Packs transactions on top of `parent` and runs them.
+    async fn pack<E: Runtime>(
+        &self,
+        rng: &mut E,
+        header: &Header,
+        parent: &Block,
+        batch: &Unmerkleized<E>,
+    ) -> Option<Packed> {
+        let chain = self.0.epochs.chain();
+        let mut candidates: Vec<(TxId, Arc<Verified>)> = Vec::new();
+        let opens = self.0.opening(position(header));
+        if let Some(opening) = opens {
+            match execute::verify_opening(opening, chain, rng) {
+                Ok(verified) => candidates.push((verified.transaction().id(), Arc::new(verified))),
+                Err(why) => {
+                    tracing::error!(%why, "the transaction that opens this epoch is refused");
+                    return None;
+                }
+            }
+        }
+        if header.height != FIRST {
+            let mut room = Room::default();
+            let more = self.0.pool.candidates(parent.hash(), |t| room.take(t));
+            candidates.extend(more);
+        }
+        let transactions = candidates.iter().map(|(_, t)| t.transaction());
+        let state = execute::fetch::<E>(batch, transactions).await?;
+        let context = execute::block_context(chain, header, &parent.header);
+        let mut run = BlockRun::new(context, &state);
+        let mut packed = Packed::default();
+        for (id, transaction) in candidates {
+            match run.push(&transaction) {
+                Ok(()) => {
+                    let bytes = transaction.transaction().as_bytes();
+                    packed.transactions.push(Bytes::copy_from_slice(bytes));
+                    packed.ids.push(id);
+                }
+                // The rest has its turn in the next block.
+                Err(Rejection::BlockFull) => break,
+                Err(why) => packed.refused.push((id, Refusal::Rejected(why))),
+            }
+        }
+        packed.writes = run
+            .finish()
+            .inspect_err(|why| tracing::error!(%why, "no block can be built"))
+            .ok()?
+            .writes;
+        Some(packed)
+    }
+
+    /// The rules on a header that depend on its place and time alone.
+    fn check_frame(
+        &self,
+        parent: &Block,
+        block: &Block,
+        context: &Context<Digest, PublicKey>,
+    ) -> bool {
+        let header = &block.header;
+        let Some(frame) = self.frame(parent, context) else {
+            return false;
+        };
+        let expected = Header {
+            time_ms: header.time_ms,
+            state_root: header.state_root,
+            ops_root: header.ops_root,
+            ops_start: header.ops_start,
+            ops_end: header.ops_end,
+            body: header.body,
+            ..frame
+        };
+        *header == expected
+            && check_time(parent.header.time_ms, header.time_ms).is_ok()
+            && self
+                .0
+                .opening(block.position())
+                .is_none_or(|opening| block.transactions.first() == Some(opening))
+    }
+}
+
+impl<E: Runtime> Application<E> for Ledger {
+    type SigningScheme = Scheme;
+    type Context = Context<Digest, PublicKey>;
+    type Block = Block;
+    type Databases = Databases<E>;
+    type Captured = ();
+    type Provider = ();
+    type Input = ();
+
+    fn sync_targets(block: &Block) -> <Databases<E> as DatabaseSet<E>>::SyncTargets {
+        let header = &block.header;
+        Target::new(
+            Digest::from(header.ops_root.to_bytes()),
+            non_empty_range!(header.ops_start.into(), header.ops_end.into()),
+        )
+    }
+
+    async fn genesis(&mut self) -> Block {
+        self.0.genesis.clone()
+    }
+
+    async fn propose(
+        &mut self,
+        (mut context, consensus): (E, Self::Context),
+        ancestry: impl Ancestry<Block>,
+        batch: Unmerkleized<E>,
+        _: Input<(), ()>,
+    ) -> Option<Proposed<Self, E>> {
+        let mut ancestry = Box::pin(ancestry);
+        let parent: Digested<Block> = ancestry.next().await?;
+        let parent = parent.inner();
+        let mut header = self.frame(parent, &consensus)?;
+        let earliest = parent.header.time_ms;
+        header.time_ms = millis(context.current()).clamp(earliest, earliest + TIME_STEP_MS_MAX);
+        let packed = self.pack(&mut context, &header, parent, &batch).await?;
+        if packed.transactions.is_empty() && !self.0.heartbeat_is_due(context.current()) {
+            // All candidates are refused: no reason for a block. `Paced` waits for the next.
+            self.0.pool.refused_on(parent.hash(), packed.refused);
+            return None;
+        }
+        let merkleized = execute::write::<E>(batch, packed.writes)
+            .merkleize()
+            .await
+            .ok()?;
+        let bounds = merkleized.bounds();
+        header.state_root = StateRoot::new(merkleized.root().0);
+        header.ops_root = OpsRoot::new(merkleized.ops_root().0);
+        header.ops_start = *merkleized.sync_boundary();
+        header.ops_end = bounds.tip.size.into();
+        header.body = body_hash(&packed.transactions);
+        let position = parent.position() + 1;
+        let block = Block::new(&self.0.epochs, header, packed.transactions)?;
+        self.0.pool.placed(
+            *block.hash(),
+            *parent.hash(),
+            position,
+            &packed.ids,
+            packed.refused,
+        );
+        Some(Proposed { block, merkleized })
+    }
+
+    async fn process(
+        &mut self,
+        (mut context, consensus): (E, Self::Context),
+        ancestry: impl Ancestry<Block>,
+        batch: Unmerkleized<E>,
+        finality: Finality,
+    ) -> Option<Merkleized<E>> {
+        let mut ancestry = Box::pin(ancestry);
+        let block: Digested<Block> = ancestry.next().await?;
+        let block = block.inner();
+        let parent: Digested<Block> = ancestry.next().await?;
+        let parent = parent.inner();
+        if !self.check_frame(parent, block, &consensus) {
+            return None;
+        }
+        let transactions = execute::decode(&block.transactions)?;
+        let ids: Vec<_> = transactions.iter().map(Transaction::id).collect();
+        let state = execute::fetch::<E>(&batch, transactions.iter()).await?;
+        let ledger_context =
+            execute::block_context(self.0.epochs.chain(), &block.header, &parent.header);
+        let effects = run_block(transactions, ledger_context, &state, &mut context)
+            .inspect_err(|why| tracing::warn!(%why, height = block.header.height.get(), "a block is refused"))
+            .ok()?;
+        let merkleized = execute::write::<E>(batch, effects.writes)
+            .merkleize()
+            .await
+            .ok()?;
+        // The engine compares the ops root and its range; the root that proofs lead to is ours to compare.
+        if merkleized.root().0 != block.header.state_root.to_bytes() {
+            return None;
+        }
+        self.0.pool.placed(
+            *block.hash(),
+            block.header.parent,
+            block.position(),
+            &ids,
+            Vec::new(),
+        );
+        if finality == Finality::Candidate {
+            // A block from a clock ahead of ours waits. The rule on the step above bounds the wait.
+            let ahead = block
+                .header
+                .time_ms
+                .saturating_sub(millis(context.current()));
+            if ahead > 0 {
+                context.sleep(Duration::from_millis(ahead)).await;
+            }
+        }
+        Some(merkleized)
+    }
+
+    async fn capture(
+        &mut self,
+        (context, _): (E, Self::Context),
+        block: &Block,
+        _: &Merkleized<E>,
+        _: <Databases<E> as DatabaseSet<E>>::Readers,
+    ) {
+        // Before the state moves, so that whoever reads the state always finds the header of what it reads.
+        self.0.heads.push(block, context.current());
+    }
+
+    async fn finalized(
+        &mut self,
+        _: (E, Self::Context),
+        _: &Block,
+        (): (),
+        _: <Databases<E> as DatabaseSet<E>>::Readers,
+    ) {
+        // Clients are told when the block is durable too: see `finality`.
+    }
+}

@@ -1,0 +1,250 @@
+//! Reads and writes the engine's block archive while no engine runs.
+
+use super::{
+    Digest, EngineError, Runtime, Scheme,
+    block::{self, Block},
+    epochs::Epochs,
+    proof,
+    service::{self, Certificate},
+    start,
+    state::{Databases, PAGE},
+};
+use crate::{backup::BackupError, handle::FinalBlock, history::History, outline::Outline};
+use bytes::Bytes;
+use commonware_codec::DecodeExt as _;
+use commonware_consensus::{
+    simplex::types::Proposal,
+    types::{Epoch, Round, View},
+};
+use commonware_cryptography::{
+    certificate::{Signers, Verifier as _},
+    ed25519::{Signature, certificate::Certificate as Signatures},
+};
+use commonware_glue::stateful::db::DatabaseSet;
+use commonware_runtime::{Runner as _, buffer::paged::CacheRef, tokio as disk};
+use commonware_storage::{
+    archive::{Archive as _, Identifier, prunable},
+    translator::EightCap,
+};
+use commonware_utils::{NZU16, NZUsize, Participant};
+use kusabi_core::{header::Header, id::OpsRoot, wire::Reader};
+use std::{path::Path, sync::Arc};
+
+/// The archive of blocks.
+pub(super) type Blocks<E> = prunable::Archive<EightCap, E, Digest, Arc<Block>>;
+/// The archive of certificates.
+pub(super) type Certificates<E> = prunable::Archive<EightCap, E, Digest, Certificate>;
+
+/// Blocks written between two syncs of an import.
+const SYNC_EVERY: u64 = 1024;
+
+/// Opens both archives.
+pub(super) async fn open<E: Runtime>(
+    context: &E,
+    pages: &CacheRef,
+    epochs: &Epochs,
+) -> Result<(Certificates<E>, Blocks<E>), EngineError> {
+    let certificates = prunable::Archive::init(
+        context.child("certificates"),
+        start::archive(
+            "certificates",
+            pages,
+            Scheme::certificate_codec_config_unbounded(),
+        ),
+    )
+    .await
+    .map_err(start::store("certificates"))?;
+    let blocks = prunable::Archive::init(
+        context.child("blocks"),
+        start::archive("blocks", pages, epochs.clone()),
+    )
+    .await
+    .map_err(start::store("blocks"))?;
+    Ok((certificates, blocks))
+}
+
+/// The block of height 0, over the empty state.
+pub(super) fn genesis<E: Runtime>(epochs: &Epochs, outline: &Outline) -> Option<Block> {
+    let empty = <Databases<E> as DatabaseSet<E>>::initial_sync_targets();
+    block::genesis(
+        epochs,
+        outline.created_ms(),
+        OpsRoot::new(empty.root.0),
+        (empty.range.start().into(), empty.range.end().into()),
+    )
+}
+
+/// The header of height 0 of a chain.
+///
+/// # Errors
+/// [`EngineError::Set`]
+pub fn genesis_header(outline: &Outline) -> Result<Header, EngineError> {
+    let epochs = Epochs::of(outline, None)?;
+    genesis::<disk::Context>(&epochs, outline)
+        .map(|block| block.header)
+        .ok_or(EngineError::Ended)
+}
+
+/// What an import has written.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The chain's outline with all its epochs.
+    pub outline: Outline,
+    /// Header of the last block.
+    pub last: Header,
+}
+
+/// Checks blocks from height 1 on and writes them where a node of this directory will find them at its first start.
+///
+/// # Errors
+/// The first block that is refused, or what the disk says. The directory must then be removed.
+pub(crate) fn import(
+    storage: &Path,
+    outline: Outline,
+    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+) -> Result<Imported, ImportError> {
+    let config = disk::Config::new().with_storage_directory(storage);
+    disk::Runner::new(config).start(move |context| write_all(context, outline, blocks))
+}
+
+/// Why an import failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// The backup is refused.
+    #[error("{0}")]
+    Backup(#[from] BackupError),
+    /// The engine's files cannot be written.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+}
+
+pub(super) async fn write_all<E: Runtime>(
+    context: E,
+    outline: Outline,
+    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+) -> Result<Imported, ImportError> {
+    let epochs = Epochs::of(&outline, None)?;
+    let genesis = genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
+    let mut known = outline.epochs().len();
+    let mut history = History::new(outline, genesis.header);
+    let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(256));
+    let (mut certificates, mut archive) = open(&context, &pages, &epochs).await?;
+    let failed = |what| start::store::<commonware_storage::archive::Error>(what);
+    let mut written = 0;
+    for block in blocks {
+        let block = block?;
+        history.push(&block).map_err(BackupError::from)?;
+        for epoch in history.outline().epochs().iter().skip(known) {
+            epochs.push(epoch, None).map_err(EngineError::Set)?;
+            known += 1;
+        }
+        let certificate = certificate(&block);
+        let block =
+            Block::new(&epochs, block.header, block.transactions).ok_or(EngineError::Ended)?;
+        let (position, digest) = (block.position(), Digest::from(block.hash().to_bytes()));
+        archive = archive
+            .put(position, digest, &Arc::new(block))
+            .await
+            .map_err(failed("blocks"))?;
+        if let Some(certificate) = certificate {
+            certificates = certificates
+                .put(position, digest, &certificate)
+                .await
+                .map_err(failed("certificates"))?;
+        }
+        written += 1;
+        if written % SYNC_EVERY == 0 {
+            archive = archive.sync().await.map_err(failed("blocks"))?;
+            certificates = certificates.sync().await.map_err(failed("certificates"))?;
+        }
+    }
+    history.finish().map_err(BackupError::from)?;
+    if written == 0 {
+        return Err(BackupError::Empty.into());
+    }
+    archive.sync().await.map_err(failed("blocks"))?;
+    certificates.sync().await.map_err(failed("certificates"))?;
+    Ok(Imported {
+        outline: history.outline().clone(),
+        last: *history.last().0,
+    })
+}
+
+/// The block's own certificate in the engine's form. `None` when only a later block's covers it.
+fn certificate(block: &FinalBlock) -> Option<Certificate> {
+    let bytes = block.checkpoint.as_deref()?;
+    let mut reader = Reader::new(bytes);
+    if reader.u8().ok()? != 1 {
+        return None;
+    }
+    Header::read(&mut reader).ok()?;
+    let (view, parent) = (reader.u64().ok()?, reader.u64().ok()?);
+    let n = reader.u8().ok()?;
+    let bits = reader.u16().ok()?;
+    let signers = (0..u32::from(n)).filter(|i| bits >> i & 1 == 1);
+    let mut signatures = Vec::new();
+    for _ in 0..bits.count_ones() {
+        let bytes = Bytes::copy_from_slice(reader.bytes(64).ok()?);
+        signatures.push(Signature::decode(bytes).ok()?.into());
+    }
+    let header = &block.header;
+    Some(Certificate {
+        proposal: Proposal {
+            round: Round::new(Epoch::new(header.epoch.get()), View::new(view)),
+            parent: View::new(parent),
+            payload: Digest::from(block.hash.to_bytes()),
+        },
+        certificate: Signatures {
+            signers: Signers::new(u32::from(n), signers.map(Participant::new)).ok()?,
+            signatures,
+        },
+    })
+}
+
+/// Reads all blocks of a stopped node, from height 1 on, and hands each to `each`.
+pub(crate) fn read_all<X: From<EngineError>>(
+    storage: &Path,
+    outline: Outline,
+    mut each: impl FnMut(FinalBlock) -> Result<(), X>,
+) -> Result<(), X> {
+    let config = disk::Config::new().with_storage_directory(storage);
+    disk::Runner::new(config).start(move |context| async move {
+        let epochs = Epochs::of(&outline, None)?;
+        let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(256));
+        let (certificates, archive) = open(&context, &pages, &epochs).await?;
+        let mut waiting: Vec<Arc<Block>> = Vec::new();
+        for position in 1.. {
+            let Some(block) = archive
+                .get(Identifier::Index(position))
+                .await
+                .map_err(start::store("blocks"))?
+            else {
+                break;
+            };
+            waiting.push(block);
+            let certificate = certificates
+                .get(Identifier::Index(position))
+                .await
+                .map_err(start::store("certificates"))?;
+            let Some(certificate) = certificate else {
+                continue;
+            };
+            for (index, block) in waiting.iter().enumerate() {
+                let headers: Vec<_> = waiting[index..].iter().map(|b| b.header).collect();
+                let linked = headers.len() <= service::LINKS_MAX + 1;
+                each(FinalBlock {
+                    header: block.header,
+                    hash: *block.hash(),
+                    checkpoint: linked
+                        .then(|| proof::checkpoint(&headers, &certificate))
+                        .flatten()
+                        .map(Bytes::from),
+                    transactions: block.transactions.clone(),
+                })?;
+            }
+            waiting.clear();
+        }
+        Ok(())
+    })
+}

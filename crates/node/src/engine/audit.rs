@@ -1,0 +1,147 @@
+//! Replays a ledger from genesis on a fresh database and compares every root.
+
+use super::{
+    EngineError, Runtime, archive,
+    epochs::Epochs,
+    execute,
+    state::{self, Caches, Databases, PAGE},
+};
+use crate::{
+    backup::BackupError,
+    handle::FinalBlock,
+    history::{BadBlock, History},
+    outline::Outline,
+};
+use commonware_glue::stateful::db::{DatabaseSet, Merkleized as _, Unmerkleized as _};
+use commonware_runtime::{Runner as _, buffer::paged::CacheRef, tokio as disk};
+use commonware_utils::{NZU16, NZUsize};
+use kusabi_core::{header::Header, id::Height};
+use kusabi_ledger::{BlockError, run_block};
+use std::path::Path;
+
+/// What an audit found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// Blocks replayed.
+    pub blocks: u64,
+    /// Transactions replayed.
+    pub transactions: u64,
+    /// Header of the last block.
+    pub last: Header,
+}
+
+/// The first difference.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The blocks cannot be read.
+    #[error("{0}")]
+    Backup(#[from] BackupError),
+    /// A block breaks a rule of the chain.
+    #[error("{0}")]
+    Block(#[from] BadBlock),
+    /// A transaction is malformed or breaks a rule of the ledger.
+    #[error("block {}: {why}", height.get())]
+    Rules {
+        /// Height of the block.
+        height: Height,
+        /// The rule.
+        why: BlockError,
+    },
+    /// A transaction is malformed.
+    #[error("block {}: a transaction is malformed", height.get())]
+    Malformed {
+        /// Height of the block.
+        height: Height,
+    },
+    /// The state after a block is not what its header says.
+    #[error("block {}: its transactions give another {what} than its header says", height.get())]
+    Root {
+        /// Height of the block.
+        height: Height,
+        /// What differs.
+        what: &'static str,
+    },
+    /// The scratch database fails.
+    #[error("{0}")]
+    Engine(#[from] EngineError),
+}
+
+/// Replays blocks from height 1 on, in `scratch`, which the caller removes afterwards.
+///
+/// # Errors
+/// The first difference.
+pub fn audit(
+    scratch: &Path,
+    outline: Outline,
+    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+    progress: impl FnMut(&Header),
+) -> Result<Audit, AuditError> {
+    let config = disk::Config::new().with_storage_directory(scratch);
+    disk::Runner::new(config).start(move |context| replay(context, outline, blocks, progress))
+}
+
+pub(super) async fn replay<E: Runtime>(
+    mut context: E,
+    outline: Outline,
+    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+    mut progress: impl FnMut(&Header),
+) -> Result<Audit, AuditError> {
+    let epochs = Epochs::of(&outline, None)?;
+    let genesis = archive::genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
+    let chain = *outline.chain();
+    let mut audit = Audit {
+        blocks: 0,
+        transactions: 0,
+        last: genesis.header,
+    };
+    let mut history = History::new(outline, genesis.header);
+    let strategy = context.child("strategy").strategy(NZUsize!(2));
+    let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(1 << 14));
+    let config = state::config(&Caches::default(), pages, strategy);
+    let state = <Databases<E> as DatabaseSet<E>>::init(context.child("state"), config, None).await;
+    for block in blocks {
+        let block = block?;
+        let header = block.header;
+        let height = header.height;
+        let parent = *history.last().0;
+        history.push(&block)?;
+        let transactions =
+            execute::decode(&block.transactions).ok_or(AuditError::Malformed { height })?;
+        audit.blocks += 1;
+        audit.transactions += transactions.len() as u64;
+        let batch = DatabaseSet::<E>::new_batches(&state).await;
+        let rows = execute::fetch::<E>(&batch, transactions.iter())
+            .await
+            .ok_or(EngineError::Ended)?;
+        let ledger_context = execute::block_context(&chain, &header, &parent);
+        let effects = run_block(transactions, ledger_context, &rows, &mut context)
+            .map_err(|why| AuditError::Rules { height, why })?;
+        let merkleized = execute::write::<E>(batch, effects.writes)
+            .merkleize()
+            .await
+            .map_err(|_| EngineError::Ended)?;
+        let differs = |what| Err(AuditError::Root { height, what });
+        if merkleized.root().0 != header.state_root.to_bytes() {
+            return differs("state root");
+        }
+        if merkleized.ops_root().0 != header.ops_root.to_bytes() {
+            return differs("operation log");
+        }
+        let range = (
+            *merkleized.sync_boundary(),
+            u64::from(merkleized.bounds().tip.size),
+        );
+        if range != (header.ops_start, header.ops_end) {
+            return differs("range of operations");
+        }
+        DatabaseSet::<E>::apply(&state, merkleized).await;
+        if audit.blocks.is_multiple_of(256) {
+            DatabaseSet::<E>::finalize(&state).await.durable().await;
+        }
+        audit.last = header;
+        progress(&header);
+    }
+    history.finish()?;
+    Ok(audit)
+}

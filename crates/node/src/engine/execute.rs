@@ -1,0 +1,130 @@
+//! Blocks as `kusabi-ledger` runs them, on rows that are fetched from the engine's database first.
+
+use super::{
+    Digest, Runtime,
+    state::{Database, Databases, Value},
+};
+use bytes::Bytes;
+use commonware_glue::stateful::db::DatabaseSet;
+use kusabi_core::{
+    header::Header,
+    id::{ChainId, Height, StateKey},
+    row::RowBytes,
+    tx::{Transaction, TxError},
+};
+use kusabi_ledger::{BlockContext, MemoryState, Rejection, Verified, Write, claims, reads, verify};
+use rand_core::CryptoRng;
+
+/// Why a transaction is refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its bytes are not a transaction.
+    #[error("the transaction is malformed: {0}")]
+    Malformed(TxError),
+    /// It breaks a rule of the ledger.
+    #[error("{0}")]
+    Rejected(Rejection),
+}
+
+/// A batch on top of the state, that nothing was computed of yet.
+pub(super) type Unmerkleized<E> = <Databases<E> as DatabaseSet<E>>::Unmerkleized;
+
+/// What the ledger's rules need to know of a block's place.
+pub(super) fn block_context(chain: &ChainId, header: &Header, parent: &Header) -> BlockContext {
+    BlockContext {
+        chain: *chain,
+        height: header.height,
+        time_ms: header.time_ms,
+        epoch: header.epoch,
+        set_hash: header.set_hash,
+        // A header skips no more heights than it has, so this is one.
+        skipped: Height::new(header.skipped).unwrap_or(Height::MAX),
+        parent_height: parent.height,
+        parent: header.parent,
+        position: 0,
+    }
+}
+
+/// The keys that the rules may ask for, of all transactions and the ledger's own row, each once.
+fn keys<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Vec<StateKey> {
+    let mut keys: Vec<_> = transactions.flat_map(reads).collect();
+    keys.push(StateKey::ledger());
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn state(keys: Vec<StateKey>, rows: Vec<Option<Value>>) -> MemoryState {
+    let mut state = MemoryState::default();
+    for (key, row) in keys.into_iter().zip(rows) {
+        if let Some(row) = row {
+            state.put(key, row_bytes(&row));
+        }
+    }
+    state
+}
+
+/// A row as bytes.
+pub(super) fn row_bytes(value: &Value) -> RowBytes {
+    let mut row = [0; size_of::<RowBytes>()];
+    row.copy_from_slice(value.as_ref());
+    row
+}
+
+/// Fetches what running the transactions on top of a batch may ask for. `None`: the batch's chain lost.
+pub(super) async fn fetch<'a, E: Runtime>(
+    batch: &Unmerkleized<E>,
+    transactions: impl Iterator<Item = &'a Transaction>,
+) -> Option<MemoryState> {
+    let keys = keys(transactions);
+    let digests: Vec<_> = keys.iter().map(|k| Digest::from(k.to_bytes())).collect();
+    let wanted: Vec<_> = digests.iter().collect();
+    let rows = batch.get_many(&wanted).await.ok()?;
+    Some(state(keys, rows))
+}
+
+/// Fetches the same from the final state.
+pub(super) async fn fetch_final<E: Runtime>(
+    database: &Database<E>,
+    transactions: impl Iterator<Item = &Transaction>,
+) -> MemoryState {
+    let keys = keys(transactions);
+    let digests: Vec<_> = keys.iter().map(|k| Digest::from(k.to_bytes())).collect();
+    let wanted: Vec<_> = digests.iter().collect();
+    #[expect(
+        clippy::expect_used,
+        reason = "the engine's rule on a disk that fails: stop at once, the thread turns it into an error"
+    )]
+    let rows = database.get_many(&wanted).await.expect("reading the state");
+    state(keys, rows)
+}
+
+/// Writes a block's rows.
+pub(super) fn write<E: Runtime>(mut batch: Unmerkleized<E>, writes: Vec<Write>) -> Unmerkleized<E> {
+    for Write { key, row } in writes {
+        batch = batch.write(Digest::from(key.to_bytes()), Some(Value::new(row)));
+    }
+    batch
+}
+
+/// Decodes a block's transactions.
+pub(super) fn decode(transactions: &[Bytes]) -> Option<Vec<Transaction>> {
+    transactions
+        .iter()
+        .map(|bytes| Transaction::decode(bytes).ok())
+        .collect()
+}
+
+/// Verifies the signatures of one transaction that needs no state: the ones that open epochs.
+pub(super) fn verify_opening(
+    bytes: &[u8],
+    chain: &ChainId,
+    rng: &mut impl CryptoRng,
+) -> Result<Verified, Refusal> {
+    let transaction = Transaction::decode(bytes).map_err(Refusal::Malformed)?;
+    let claims = claims(transaction, chain, &MemoryState::default()).map_err(Refusal::Rejected)?;
+    verify(vec![claims], rng)
+        .pop()
+        .unwrap_or(Err(Rejection::BadSignature))
+        .map_err(Refusal::Rejected)
+}

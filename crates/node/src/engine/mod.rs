@@ -1,0 +1,84 @@
+//! One validator on its consensus engine. The only place that names the engine's crates.
+
+mod application;
+mod archive;
+mod audit;
+pub(crate) mod block;
+mod epochs;
+mod execute;
+mod finality;
+mod head;
+mod ingest;
+mod pace;
+mod proof;
+mod run;
+mod service;
+#[cfg(feature = "testing")]
+pub mod simulation;
+mod solo;
+mod start;
+mod state;
+
+pub use archive::{ImportError, Imported, genesis_header};
+pub(crate) use archive::{import, read_all};
+pub use audit::{Audit, AuditError, audit};
+pub use epochs::SetError;
+pub use execute::Refusal;
+pub(crate) use run::{Ends, Instructions, run_on_disk};
+pub use state::Caches;
+
+use commonware_consensus::simplex;
+use commonware_cryptography::{ed25519, sha256};
+use commonware_runtime::{Clock, Metrics, Spawner, Storage, Strategizer};
+use rand_core::CryptoRng;
+
+/// The engine's digest: a header hash.
+pub(crate) type Digest = sha256::Digest;
+/// A vote key.
+pub(crate) type PublicKey = ed25519::PublicKey;
+/// How votes are signed and counted.
+pub(crate) type Scheme = simplex::scheme::ed25519::Scheme;
+
+/// Why the engine stopped, or did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The vote key is not an Ed25519 seed.
+    #[error("the vote key is not an Ed25519 seed")]
+    VoteKey,
+    /// A validator set cannot be used.
+    #[error("{0}")]
+    Set(SetError),
+    /// This vote key has voted, and its votes are gone: it could vote a second time, differently.
+    #[error(
+        "this validator has voted in epoch {0}, but its votes are gone from the disk: recover the ledger with a new vote key"
+    )]
+    VotesLost(u64),
+    /// A block that a recovery builds on is not there.
+    #[error(
+        "the block that epoch {0} builds on is not in this directory: restore the backup that the recovery was made for"
+    )]
+    ParentMissing(u64),
+    /// A store of the engine cannot be opened.
+    #[error("the engine's store of {what} cannot be opened: {why}")]
+    Store {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// A part of the engine ended by itself.
+    #[error("a part of the engine ended")]
+    Ended,
+}
+
+/// What the engine needs of the world: the real one, or a simulated one that a seed decides.
+pub(crate) trait Runtime:
+    Storage + Clock + Metrics + Spawner + Strategizer + CryptoRng + Send + Sync + 'static
+{
+}
+
+impl<T> Runtime for T where
+    T: Storage + Clock + Metrics + Spawner + Strategizer + CryptoRng + Send + Sync + 'static
+{
+}

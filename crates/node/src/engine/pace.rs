@@ -1,0 +1,98 @@
+//! When a block is proposed: at once when there are transactions, otherwise at the heartbeat.
+//!
+//! The wait stands in front of the engine's application actor and not inside the application's `propose`, because that
+//! actor applies no finalized block while a proposal is being built: waiting inside would hold back the very block whose
+//! clients wait for their answer.
+
+use super::{Digest, PublicKey, Runtime, Scheme, application::Shared, block::Block};
+use commonware_consensus::{Application, marshal::ancestry::Ancestry, simplex::types::Context};
+use commonware_cryptography::Digested;
+use commonware_macros::select;
+use std::{sync::Arc, time::Duration};
+
+/// Pause before a build that gave nothing is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// An application that waits before it proposes.
+#[derive(Clone)]
+pub(super) struct Paced<A> {
+    pub(super) inner: A,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl<A> Paced<A> {
+    /// Waits until a block on top of `parent` is due. `false`: nothing is due before the leader's patience ends.
+    async fn wait<E: Runtime>(&self, context: &E, parent: &Block) -> bool {
+        let shared = &self.shared;
+        if shared.opening(parent.position() + 1).is_some() {
+            return true;
+        }
+        let end = context.current() + shared.patience;
+        loop {
+            let mut any = false;
+            shared.pool.candidates(parent.hash(), |_| {
+                any = true;
+                false
+            });
+            let now = context.current();
+            let heartbeat = shared.until_heartbeat(now);
+            if any || heartbeat.is_zero() {
+                return true;
+            }
+            let left = end.duration_since(now).unwrap_or_default();
+            if left.is_zero() {
+                return false;
+            }
+            select! {
+                () = shared.pool.arrived() => {},
+                () = context.sleep(left.min(heartbeat)) => {},
+            }
+        }
+    }
+}
+
+impl<E, A> Application<E> for Paced<A>
+where
+    E: Runtime,
+    A: Application<
+            E,
+            SigningScheme = Scheme,
+            Context = Context<Digest, PublicKey>,
+            Block = Block,
+            Input = (),
+        > + Sync,
+{
+    type SigningScheme = Scheme;
+    type Context = Context<Digest, PublicKey>;
+    type Block = Block;
+    type Input = ();
+
+    async fn propose(
+        &mut self,
+        (context, consensus): (E, Self::Context),
+        ancestry: impl Ancestry<Block>,
+        (): (),
+    ) -> Option<Digested<Block>> {
+        let parent = ancestry.peek()?.clone();
+        while self.wait(&context, parent.inner()).await {
+            let inner_context = (context.child("build"), consensus.clone());
+            let block = self
+                .inner
+                .propose(inner_context, ancestry.clone(), ())
+                .await;
+            if block.is_some() {
+                return block;
+            }
+            context.sleep(RETRY).await;
+        }
+        None
+    }
+
+    async fn verify(
+        &mut self,
+        context: (E, Self::Context),
+        ancestry: impl Ancestry<Block>,
+    ) -> bool {
+        self.inner.verify(context, ancestry).await
+    }
+}

@@ -1,0 +1,386 @@
+//! Starts the engine's parts in the order in which they need one another, and serves until it stops.
+
+use super::{
+    EngineError, PublicKey, Runtime,
+    application::{Ledger, Shared, TransactionPool},
+    archive,
+    block::Block,
+    epochs::Epochs,
+    finality::{self, Follower},
+    head::Heads,
+    pace::Paced,
+    service::{self, Services},
+    solo::{NoPeers, NoReceiver, NoSender},
+    state::{self, Caches, Database, PAGE},
+};
+use crate::{handle::Newest, outline::Outline};
+use commonware_broadcast::buffered;
+use commonware_consensus::{
+    marshal::{
+        self, Identifier,
+        core::Actor as Marshal,
+        resolver::p2p as blocks_resolver,
+        standard::{Deferred, Standard},
+    },
+    simplex::{
+        self, SkipBudget,
+        config::{ForwardPolicy, SkipPolicy},
+        elector::RoundRobin,
+    },
+    types::{Epoch, Height, ViewDelta},
+};
+use commonware_cryptography::{Digested, Digestible as _, Sha256};
+use commonware_glue::stateful::{
+    Config as StatefulConfig, PruneConfig, Stateful, SyncPlan,
+    db::{SyncEngineConfig, p2p as state_resolver},
+};
+use commonware_parallel::Sequential;
+use commonware_runtime::{Handle, buffer::paged::CacheRef};
+use commonware_storage::{archive::prunable, mmr, translator::EightCap};
+use commonware_utils::{NZDuration, NZU16, NZU64, NZUsize};
+use kusabi_core::id::Epoch as EpochNumber;
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+
+const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
+const MAILBOX: NonZeroUsize = NZUsize!(128);
+/// Blocks per file of the archives, and certificates; fixed for the life of the data.
+const ARCHIVE_SECTION: NonZeroU64 = NZU64!(4096);
+/// Views per file of what is kept for a short while only.
+const CACHE_SECTION: NonZeroU64 = NZU64!(64);
+const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
+/// Operations of the state in one message between validators.
+const SYNC_BATCH: NonZeroU64 = NZU64!(256);
+
+/// What one run of the engine is told.
+pub(super) struct Parameters {
+    pub(super) epochs: Epochs,
+    pub(super) key: PublicKey,
+    pub(super) voted: bool,
+    pub(super) outline: Outline,
+    pub(super) caches: Caches,
+    pub(super) threads: NonZeroUsize,
+    pub(super) pool: Arc<TransactionPool>,
+}
+
+/// Times of a round, from the number of validators and the heartbeat.
+struct Times {
+    leader: Duration,
+    certification: Duration,
+    retry: Duration,
+    skip: Duration,
+    /// How long a leader waits for transactions: always shorter than `leader`.
+    patience: Duration,
+}
+
+impl Times {
+    fn new(validators: usize, heartbeat: Duration) -> Self {
+        if validators == 1 {
+            // Nobody else could take the turn: the leader keeps it until the heartbeat.
+            return Self {
+                leader: heartbeat * 2,
+                certification: heartbeat * 3,
+                retry: heartbeat,
+                skip: heartbeat * 4,
+                // Longer than the heartbeat, which is counted from a little later than the turn's beginning.
+                patience: heartbeat * 3 / 2,
+            };
+        }
+        Self {
+            leader: Duration::from_secs(1),
+            certification: Duration::from_secs(2),
+            retry: Duration::from_millis(500),
+            skip: Duration::from_secs(5),
+            patience: Duration::from_millis(900),
+        }
+    }
+}
+
+pub(super) fn archive<C>(
+    name: &str,
+    pages: &CacheRef,
+    codec_config: C,
+) -> prunable::Config<EightCap, C> {
+    prunable::Config {
+        translator: EightCap,
+        metadata_partition: format!("{name}-metadata"),
+        key_partition: format!("{name}-key"),
+        key_page_cache: pages.clone(),
+        value_partition: format!("{name}-value"),
+        compression: None,
+        codec_config,
+        items_per_section: ARCHIVE_SECTION,
+        key_write_buffer: BUFFER,
+        value_write_buffer: BUFFER,
+        replay_buffer: BUFFER,
+    }
+}
+
+/// Runs the engine until a part of it ends or `stop` is told.
+pub(super) async fn run<E: Runtime>(
+    context: E,
+    parameters: Parameters,
+    services: Services,
+    newest: watch::Sender<Option<Newest>>,
+    ready: impl FnOnce() + Send + 'static,
+    first_vote: impl FnOnce() + Send + 'static,
+) -> Result<(), EngineError> {
+    let Parameters {
+        epochs,
+        key,
+        voted,
+        outline,
+        caches,
+        threads,
+        pool,
+    } = parameters;
+    let epoch = epochs.last().ok_or(EngineError::Ended)?;
+    let number = epoch.number.get();
+    let heartbeat = outline.heartbeat();
+    let times = Times::new(epoch.vote_keys.len(), heartbeat);
+    let strategy = context.child("strategy").strategy(threads);
+    let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(1024));
+    let state_pages = CacheRef::new(
+        NZU16!(PAGE),
+        NonZeroUsize::new(caches.page_cache / usize::from(PAGE)).unwrap_or(NZUsize!(1024)),
+    );
+    let peers = NoPeers::default();
+    let channel = || (NoSender, NoReceiver);
+
+    let resolver = blocks_resolver::init(
+        context.child("blocks_resolver"),
+        blocks_resolver::Config {
+            public_key: key.clone(),
+            peer_provider: peers.clone(),
+            blocker: peers.clone(),
+            mailbox_size: MAILBOX,
+            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_retry_delay: Duration::from_millis(100),
+            priority_requests: false,
+            priority_responses: false,
+        },
+        channel(),
+    );
+    let (broadcast, buffer) = buffered::Engine::new(
+        context.child("broadcast"),
+        buffered::Config {
+            public_key: key.clone(),
+            mailbox_size: MAILBOX,
+            deque_size: 16,
+            priority: false,
+            codec_config: epochs.clone(),
+            peer_provider: peers.clone(),
+            strategy: Sequential,
+        },
+    );
+    let broadcast = broadcast.start(channel());
+
+    let (certificates, blocks) = archive::open(&context, &pages, &epochs).await?;
+    let genesis = archive::genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
+    let plan = SyncPlan::init(context.child("plan"), "plan-").await;
+    let (marshal, mailbox, floor) = Marshal::<_, Standard<Block>, _, _, _, _, _>::init(
+        context.child("marshal"),
+        certificates,
+        blocks,
+        marshal::Config {
+            provider: epochs.clone(),
+            epocher: epochs.clone(),
+            start: plan.marshal_start(Digested::precomputed(genesis.clone(), genesis.digest())),
+            partition_prefix: "marshal".into(),
+            mailbox_size: MAILBOX,
+            view_retention: VIEWS_KEPT,
+            prunable_items_per_section: CACHE_SECTION,
+            page_cache: pages.clone(),
+            replay_buffer: BUFFER,
+            key_write_buffer: BUFFER,
+            value_write_buffer: BUFFER,
+            block_codec_config: epochs.clone(),
+            max_repair: NZUsize!(16),
+            max_pending_acks: NZUsize!(16),
+            strategy: Sequential,
+        },
+    )
+    .await;
+
+    let (state_fetcher, state_source) =
+        state_resolver::Actor::<_, PublicKey, _, _, mmr::Family, Database<E>>::new(
+            context.child("state_resolver"),
+            state_resolver::Config {
+                peer_provider: peers.clone(),
+                blocker: peers.clone(),
+                database: None,
+                mailbox_size: MAILBOX,
+                me: Some(key.clone()),
+                fetch_timeout: NZDuration!(Duration::from_secs(2)),
+                fetch_retry_delay: Duration::from_millis(100),
+                max_serve_ops: SYNC_BATCH,
+                priority_requests: false,
+                priority_responses: false,
+            },
+        );
+    let state_fetcher = state_fetcher.start(channel());
+
+    let heads = Heads::new(context.current());
+    let shared = Arc::new(Shared {
+        epochs: epochs.clone(),
+        genesis: genesis.clone(),
+        opening: outline.epochs().iter().map(|e| e.opening.clone()).collect(),
+        pool: pool.clone(),
+        heads: heads.clone(),
+        heartbeat,
+        patience: times.patience,
+    });
+    let (stateful, stateful_mailbox) = Stateful::new(
+        context.child("stateful"),
+        StatefulConfig {
+            application: Ledger(shared.clone()),
+            db_config: state::config(&caches, state_pages, strategy.clone()),
+            provider: (),
+            marshal: (mailbox.clone(), floor),
+            mailbox_size: MAILBOX,
+            plan,
+            resolvers: state_source,
+            sync_config: SyncEngineConfig {
+                fetch_batch_size: SYNC_BATCH,
+                apply_batch_size: NZU64!(1024),
+                max_outstanding_requests: NZUsize!(8),
+            },
+            prune_config: None::<PruneConfig>,
+            strategy: strategy.clone(),
+        },
+    );
+    let deferred = Deferred::new(
+        context.child("deferred"),
+        Paced {
+            inner: stateful_mailbox.clone(),
+            shared,
+        },
+        mailbox.clone(),
+        epochs.clone(),
+    );
+    let (follower, way) = Follower::new(stateful_mailbox.clone());
+    let followed = context.child("finality").spawn({
+        let pool = pool.clone();
+        let newest = newest.clone();
+        let number = epoch.number;
+        move |_| finality::follow(way, pool, newest, number, first_vote)
+    });
+    // The block that the state stands at, before anything moves.
+    let marshal = marshal.start(follower, buffer, resolver);
+    let stateful = stateful.start();
+    let databases = stateful_mailbox.subscribe_databases().await;
+    let anchor = mailbox.get_anchor().await;
+    if let Some((_, block)) = anchor {
+        let block = block.inner();
+        heads.push(block, context.current());
+        pool.resume(block.position(), *block.hash());
+        newest.send_if_modified(|newest| {
+            let older = newest.is_none_or(|n| n.height < block.header.height);
+            if older {
+                *newest = Some(Newest::from(block));
+            }
+            older
+        });
+    }
+
+    let start = mailbox
+        .get_block(Height::new(epoch.first.saturating_sub(1)))
+        .await
+        .filter(|block| epoch.first == 0 || *block.inner().hash() == outline.newest().parent)
+        .ok_or(EngineError::ParentMissing(number))?;
+    let votes = votes_partition(epoch.number);
+    let has_votes = context
+        .scan(&votes)
+        .await
+        .is_ok_and(|blobs| !blobs.is_empty());
+    let newest_position = mailbox.get_info(Identifier::Latest).await;
+    let decided = newest_position
+        .is_some_and(|(position, _)| position.get() > 0 && position.get() >= epoch.first);
+    if !has_votes && (voted || decided) {
+        return Err(EngineError::VotesLost(number));
+    }
+    let engine = simplex::Engine::new(
+        context.child("consensus"),
+        simplex::Config {
+            scheme: epoch.scheme(),
+            elector: RoundRobin::<Sha256>::default(),
+            blocker: peers,
+            automaton: deferred.clone(),
+            relay: deferred.clone(),
+            reporter: deferred,
+            strategy: Sequential,
+            partition: votes,
+            mailbox_size: MAILBOX,
+            epoch: Epoch::new(epoch.number.get()),
+            floor: simplex::config::Floor::Genesis(start.digest()),
+            replay_buffer: BUFFER,
+            write_buffer: BUFFER,
+            page_cache: pages,
+            leader_timeout: times.leader,
+            certification_timeout: times.certification,
+            timeout_retry: times.retry,
+            view_retention: VIEWS_KEPT,
+            skip: SkipPolicy::Enabled {
+                timeout: times.skip,
+                budget: SkipBudget::Participants,
+            },
+            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_retry_delay: Duration::from_millis(500),
+            forward: ForwardPolicy::Disabled,
+            track_historical_votes: false,
+        },
+    );
+    let engine = engine.start(channel(), channel(), channel());
+    // Ready once the newest epoch is open: before that the ledger knows no keys, or not its set.
+    let opened = outline.height(epoch.first.max(1));
+    let mut durable = newest.subscribe();
+    context.child("ready").spawn(move |_| async move {
+        let open = durable.wait_for(|n| n.is_some_and(|n| n.height >= opened));
+        // An error means that the node stops first.
+        if open.await.is_ok() {
+            ready();
+        }
+    });
+    let serving = service::serve(
+        context.child("service"),
+        services,
+        service::Sources {
+            epochs,
+            databases,
+            heads,
+            mailbox,
+            pool: pool.clone(),
+            newest: newest.subscribe(),
+        },
+    );
+    let parts = Handle::select([
+        broadcast,
+        state_fetcher,
+        marshal,
+        stateful,
+        followed,
+        engine,
+    ]);
+    let ended = commonware_macros::select! {
+        _ = parts => Err(EngineError::Ended),
+        () = serving => Ok(()),
+    };
+    pool.stop();
+    ended
+}
+
+pub(super) fn store<W: std::fmt::Display>(what: &'static str) -> impl FnOnce(W) -> EngineError {
+    move |why| EngineError::Store {
+        what,
+        why: why.to_string(),
+    }
+}
+
+/// Partition of an epoch's votes.
+pub(super) fn votes_partition(epoch: EpochNumber) -> String {
+    format!("votes-{}", epoch.get())
+}

@@ -1,0 +1,330 @@
+//! What the rest of the program holds of a running node.
+//!
+//! Every call crosses to the engine's own runtime through a bounded queue and waits for the answer; a queue that is full
+//! answers [`QueryError::Busy`] at once, a full pool [`SubmitError::Full`].
+
+use crate::{
+    engine::{EngineError, Refusal},
+    pool::{Ended, Pool, PoolUsage, ReserveError},
+};
+use bytes::Bytes;
+use kusabi_core::{
+    header::Header,
+    id::{ChainId, Epoch, HeaderHash, Height, StateKey, TxId},
+    tx::{Transaction, TxError},
+};
+use kusabi_ledger::Verified;
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Why the node stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// It was asked to.
+    #[error("the node was asked to stop")]
+    Asked,
+    /// The directory's content does not let it run.
+    #[error("{0}")]
+    Refused(EngineError),
+    /// The disk is full.
+    #[error(
+        "the disk is full: free some space and start again; nothing that was acknowledged is lost"
+    )]
+    DiskFull,
+    /// Reading or writing failed.
+    #[error(
+        "storage failed ({0}): check the disk and start again; nothing that was acknowledged is lost"
+    )]
+    Storage(String),
+    /// Anything else. A fault in this program.
+    #[error("the engine stopped ({0}); start again, and please report this")]
+    Fault(String),
+}
+
+/// Why a transaction was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// It is refused for good.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Too much is waiting; nothing was changed.
+    #[error("the pool is full ({} transactions, {} bytes): try again shortly", .0.count, .0.bytes)]
+    Full(PoolUsage),
+    /// The node stopped before the transaction was final. It may or may not become final.
+    #[error("{0}")]
+    Stopped(Stop),
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// Too many questions are waiting.
+    #[error("the node is busy: try again shortly")]
+    Busy,
+    /// No block is final yet, or the newest has no certificate yet.
+    #[error("the ledger has no certified state yet: try again shortly")]
+    NotReady,
+    /// The node stopped.
+    #[error("{0}")]
+    Stopped(Stop),
+}
+
+/// Where a transaction stands, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its ID.
+    pub id: TxId,
+    /// Height of its block.
+    pub height: Height,
+    /// Place in its block, from 0.
+    pub index: u32,
+}
+
+/// A final block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinalBlock {
+    /// Its header.
+    pub header: Header,
+    /// The header's hash.
+    pub hash: HeaderHash,
+    /// The quorum's signature as a checkpoint (spec/proof.md) whose first header is this block's; absent at height 0.
+    pub checkpoint: Option<Bytes>,
+    /// Its transactions' bytes, in order.
+    pub transactions: Vec<Bytes>,
+}
+
+/// How the node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Height of the newest block that is final and on disk; `None` before the first.
+    pub height: Option<Height>,
+    /// That block's time, in milliseconds since 1970.
+    pub time_ms: Option<u64>,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// How full the pool is.
+    pub pool: PoolUsage,
+}
+
+/// A question about one state key.
+#[derive(Debug)]
+pub(crate) struct Lookup {
+    pub(crate) key: StateKey,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, QueryError>>,
+}
+
+/// The rarer questions.
+#[derive(Debug)]
+pub(crate) enum Query {
+    /// The newest checkpoint.
+    Checkpoint(oneshot::Sender<Result<Bytes, QueryError>>),
+    /// The first final block at or above a height, if there is one.
+    BlockFrom(
+        Height,
+        oneshot::Sender<Result<Option<FinalBlock>, QueryError>>,
+    ),
+}
+
+/// What both ends share.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) chain: ChainId,
+    pub(crate) pool: Arc<Pool<Verified, Refusal>>,
+    pub(crate) stopped: OnceLock<Stop>,
+}
+
+impl Link {
+    fn stop(&self) -> Stop {
+        self.stopped.get().cloned().unwrap_or(Stop::Asked)
+    }
+}
+
+/// A running node. Clones are the same node.
+#[derive(Clone, Debug)]
+pub struct NodeHandle {
+    pub(crate) link: Arc<Link>,
+    pub(crate) ingest: mpsc::UnboundedSender<Transaction>,
+    pub(crate) lookups: mpsc::Sender<Lookup>,
+    pub(crate) queries: mpsc::Sender<Query>,
+    pub(crate) newest: watch::Receiver<Option<Newest>>,
+    pub(crate) stop: watch::Sender<bool>,
+}
+
+/// The newest block that is final and durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(crate) height: Height,
+    pub(crate) time_ms: u64,
+    pub(crate) epoch: Epoch,
+}
+
+impl NodeHandle {
+    /// The chain.
+    #[must_use]
+    pub fn chain(&self) -> &ChainId {
+        &self.link.chain
+    }
+
+    /// Hands in a transaction. The answer of the future that is returned comes once it is final and on disk.
+    /// Handing in one that is waiting already joins it.
+    ///
+    /// # Errors
+    /// What is wrong with the bytes, or that there is no room. The future's errors: a refusal, or that the node stopped.
+    pub fn submit(
+        &self,
+        bytes: &[u8],
+    ) -> Result<impl Future<Output = Result<Receipt, SubmitError>> + Send + 'static, SubmitError>
+    {
+        let malformed = |why: TxError| SubmitError::Refused(Refusal::Malformed(why));
+        let transaction = Transaction::decode(bytes).map_err(malformed)?;
+        let id = transaction.id();
+        let pool = &self.link.pool;
+        let reserved = pool
+            .reserve(id, transaction.as_bytes().len())
+            .map_err(|why| match why {
+                ReserveError::Full => SubmitError::Full(pool.usage()),
+                ReserveError::Stopped => SubmitError::Stopped(self.link.stop()),
+            })?;
+        if reserved.new {
+            // Bounded by the pool. If the engine is gone, the pool tells the waiter.
+            let _ = self.ingest.send(transaction);
+        }
+        let link = self.link.clone();
+        Ok(async move {
+            match reserved.end.await {
+                Ok(Ended::Final { height, index }) => Ok(Receipt { id, height, index }),
+                Ok(Ended::Refused(why)) => Err(SubmitError::Refused(why)),
+                Ok(Ended::Stopped) | Err(_) => Err(SubmitError::Stopped(link.stop())),
+            }
+        })
+    }
+
+    /// The proof (spec/proof.md) of what the newest state holds under a key: a row, or that there is none.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn lookup(&self, key: StateKey) -> Result<Bytes, QueryError> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(&self.lookups, Lookup { key, answer })?;
+        self.wait(receiver).await
+    }
+
+    /// The newest checkpoint (spec/proof.md).
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn checkpoint(&self) -> Result<Bytes, QueryError> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(&self.queries, Query::Checkpoint(answer))?;
+        self.wait(receiver).await
+    }
+
+    /// The final block at a height. `None`: not yet, or a height that a recovery skipped.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn block(&self, height: Height) -> Result<Option<FinalBlock>, QueryError> {
+        let block = self.block_from(height).await?;
+        Ok(block.filter(|block| block.header.height == height))
+    }
+
+    /// The first final block at or above a height.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn block_from(&self, height: Height) -> Result<Option<FinalBlock>, QueryError> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(&self.queries, Query::BlockFrom(height, answer))?;
+        self.wait(receiver).await
+    }
+
+    /// All final blocks from a height on, as they come.
+    #[must_use]
+    pub fn events(&self, from_height: Height) -> Events {
+        Events {
+            node: self.clone(),
+            newest: self.newest.clone(),
+            next: from_height,
+        }
+    }
+
+    /// How the node is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let newest = *self.newest.borrow();
+        Status {
+            height: newest.map(|n| n.height),
+            time_ms: newest.map(|n| n.time_ms),
+            epoch: newest.map_or(Epoch::ZERO, |n| n.epoch),
+            pool: self.link.pool.usage(),
+        }
+    }
+
+    /// Asks the node to stop. Who waits for a transaction is told.
+    pub fn shut_down(&self) {
+        self.stop.send_replace(true);
+    }
+
+    fn send<T>(&self, queue: &mpsc::Sender<T>, message: T) -> Result<(), QueryError> {
+        queue.try_send(message).map_err(|why| match why {
+            mpsc::error::TrySendError::Full(_) => QueryError::Busy,
+            mpsc::error::TrySendError::Closed(_) => QueryError::Stopped(self.link.stop()),
+        })
+    }
+
+    async fn wait<T>(
+        &self,
+        answer: oneshot::Receiver<Result<T, QueryError>>,
+    ) -> Result<T, QueryError> {
+        answer
+            .await
+            .unwrap_or_else(|_| Err(QueryError::Stopped(self.link.stop())))
+    }
+}
+
+/// Final blocks in order, without gaps: what was missed is read again, so a slow reader only falls behind.
+#[derive(Debug)]
+pub struct Events {
+    node: NodeHandle,
+    newest: watch::Receiver<Option<Newest>>,
+    next: Height,
+}
+
+impl Events {
+    /// Height from which the next block is taken.
+    #[must_use]
+    pub const fn next_height(&self) -> Height {
+        self.next
+    }
+
+    /// Heights between the newest block and the next one to be read here.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        let newest = self.newest.borrow().map_or(0, |n| n.height.get() + 1);
+        newest.saturating_sub(self.next.get())
+    }
+
+    /// Waits for the next final block.
+    ///
+    /// # Errors
+    /// [`QueryError::Busy`] (try again), [`QueryError::Stopped`]
+    pub async fn next(&mut self) -> Result<FinalBlock, QueryError> {
+        loop {
+            let next = self.next;
+            self.newest
+                .wait_for(|newest| newest.is_some_and(|n| n.height >= next))
+                .await
+                .map_err(|_| QueryError::Stopped(self.node.link.stop()))?;
+            if let Some(block) = self.node.block_from(next).await? {
+                self.next = block.header.height.next().unwrap_or(Height::MAX);
+                return Ok(block);
+            }
+        }
+    }
+}

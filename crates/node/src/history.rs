@@ -1,0 +1,195 @@
+//! Checks a chain of blocks from genesis on, without the state: headers, links, times, bodies, epochs and certificates.
+//!
+//! What it does not check is what the transactions did: that is the audit's part ([`crate::engine::audit`]).
+
+use crate::{
+    handle::FinalBlock,
+    outline::{Outline, OutlineError},
+};
+use bytes::Bytes;
+use kusabi_core::{
+    anchor::Anchor,
+    checkpoint::{Checkpoint, CheckpointError},
+    header::Header,
+    id::{HeaderHash, Height, RecoveryHash},
+    set::{EpochSet, SetError},
+    wire::{Sink, fixed},
+};
+use kusabi_ledger::{BlockError, body_hash, check_time};
+
+/// What is wrong with a block in its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HistoryError {
+    /// Its height does not follow on the block before.
+    #[error("its height does not follow on the block before")]
+    Height,
+    /// It does not name the block before as its parent.
+    #[error("it does not name the block before as its parent")]
+    Parent,
+    /// Its time breaks the rule.
+    #[error("{0}")]
+    Time(BlockError),
+    /// Its transactions are not those that its header binds.
+    #[error("its transactions are not those that its header binds")]
+    Body,
+    /// Its epoch or validator set is not the chain's.
+    #[error("its epoch or validator set is not the chain's")]
+    Epoch,
+    /// The transaction that must open it is missing or refused.
+    #[error("the transaction that must open it is missing or refused")]
+    Opening,
+    /// A recovery is refused.
+    #[error("{0}")]
+    Recovery(OutlineError),
+    /// Its validator set cannot be read.
+    #[error("its validator set cannot be read: {0}")]
+    Set(SetError),
+    /// No certificate, or a bad one.
+    #[error("its certificate is refused: {0}")]
+    Certificate(CheckpointError),
+    /// The blocks end before one that has a certificate of its own.
+    #[error("it has no certificate of its own, and nothing follows it")]
+    Uncertified,
+}
+
+/// A block that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("block {}: {why}", height.get())]
+pub struct BadBlock {
+    /// Its height, as it should be.
+    pub height: Height,
+    /// Why.
+    pub why: HistoryError,
+}
+
+/// Follows a chain block by block.
+#[derive(Clone, Debug)]
+pub struct History {
+    outline: Outline,
+    last: Header,
+    last_hash: HeaderHash,
+    /// Whether the last block came with a certificate of its own.
+    certified: bool,
+}
+
+impl History {
+    /// Begins above the block of height 0.
+    #[must_use]
+    pub fn new(outline: Outline, genesis: Header) -> Self {
+        Self {
+            last_hash: genesis.hash(outline.chain()),
+            outline,
+            last: genesis,
+            certified: true,
+        }
+    }
+
+    /// What the chain's epochs are so far.
+    #[must_use]
+    pub const fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// The last block's header and its hash.
+    #[must_use]
+    pub const fn last(&self) -> (&Header, &HeaderHash) {
+        (&self.last, &self.last_hash)
+    }
+
+    /// Checks the next block and goes on to it.
+    ///
+    /// # Errors
+    /// The first rule broken; the history stays where it was.
+    pub fn push(&mut self, block: &FinalBlock) -> Result<(), BadBlock> {
+        let outline = self.check(block).map_err(|why| BadBlock {
+            height: block.header.height,
+            why,
+        })?;
+        if let Some(outline) = outline {
+            self.outline = outline;
+        }
+        self.last = block.header;
+        self.last_hash = block.header.hash(self.outline.chain());
+        self.certified = block
+            .checkpoint
+            .as_ref()
+            .is_some_and(|checkpoint| checkpoint.first() == Some(&1));
+        Ok(())
+    }
+
+    /// Ends the chain.
+    ///
+    /// # Errors
+    /// [`HistoryError::Uncertified`]
+    pub const fn finish(&self) -> Result<(), BadBlock> {
+        if self.certified {
+            Ok(())
+        } else {
+            Err(BadBlock {
+                height: self.last.height,
+                why: HistoryError::Uncertified,
+            })
+        }
+    }
+
+    fn check(&self, block: &FinalBlock) -> Result<Option<Outline>, HistoryError> {
+        let header = &block.header;
+        if header.parent != self.last_hash {
+            return Err(HistoryError::Parent);
+        }
+        check_time(self.last.time_ms, header.time_ms).map_err(HistoryError::Time)?;
+        if body_hash(block.transactions.iter().map(Bytes::as_ref)) != header.body {
+            return Err(HistoryError::Body);
+        }
+        let recovered = if header.epoch == self.last.epoch {
+            None
+        } else {
+            let opening = block.transactions.first().ok_or(HistoryError::Opening)?;
+            let mut outline = self.outline.clone();
+            outline
+                .recover(opening.clone())
+                .map_err(HistoryError::Recovery)?;
+            if outline.newest().parent != self.last_hash {
+                return Err(HistoryError::Parent);
+            }
+            Some(outline)
+        };
+        let outline = recovered.as_ref().unwrap_or(&self.outline);
+        let epoch = outline.newest();
+        let position = header.height.get() - header.skipped;
+        let last_position = self.last.height.get() - self.last.skipped;
+        if position != last_position + 1 || header.skipped != epoch.skipped {
+            return Err(HistoryError::Height);
+        }
+        if header.epoch != epoch.number
+            || header.set_hash != epoch.set_hash
+            || header.next_set_hash.is_some()
+        {
+            return Err(HistoryError::Epoch);
+        }
+        let (opens, opening) = &epoch.opening;
+        if *opens == position && block.transactions.first() != Some(opening) {
+            return Err(HistoryError::Opening);
+        }
+        let set = EpochSet::decode(&epoch.set).map_err(HistoryError::Set)?;
+        let anchor: [u8; Anchor::LEN] = fixed(|out| {
+            out.put(outline.chain().as_bytes());
+            out.u64(epoch.number.get());
+            out.put(epoch.set_hash.as_bytes());
+            out.u64(0);
+            out.put(HeaderHash::ZERO.as_bytes());
+            out.put(RecoveryHash::ZERO.as_bytes());
+        });
+        let anchor = Anchor::decode(&anchor)
+            .map_err(|why| HistoryError::Certificate(CheckpointError::Anchor(why)))?;
+        let bytes = block.checkpoint.as_deref().unwrap_or_default();
+        let verified = Checkpoint::decode(bytes)
+            .and_then(|checkpoint| checkpoint.check(&anchor, &set))
+            .map_err(HistoryError::Certificate)?;
+        if *verified.hash() != header.hash(outline.chain()) {
+            return Err(HistoryError::Certificate(CheckpointError::Link));
+        }
+        Ok(recovered)
+    }
+}

@@ -1,0 +1,207 @@
+//! Starts and stops a node: the engine on its own thread and runtime.
+
+use crate::{
+    directory::{Directory, DirectoryError},
+    engine::{self, Caches, EngineError, Instructions},
+    handle::{Link, NodeHandle, Stop},
+    pool::{Pool, PoolLimits},
+};
+use std::{
+    any::Any,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, OnceLock, mpsc as std_mpsc},
+    thread,
+};
+use tokio::sync::{mpsc, watch};
+
+/// Lookups waiting at most.
+const LOOKUPS: usize = 4_096;
+/// Other questions waiting at most.
+const QUERIES: usize = 256;
+
+/// What a node may be told beyond its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Bounds of the pool.
+    pub pool: PoolLimits,
+    /// Memory for the state's pages and for starting.
+    pub caches: Caches,
+    /// Threads of the engine.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            pool: PoolLimits {
+                count: 65_536,
+                bytes: 64 << 20,
+            },
+            caches: Caches::default(),
+            threads: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Its directory.
+    #[error("{0}")]
+    Directory(#[from] DirectoryError),
+    /// It stopped before it could answer.
+    #[error("{0}")]
+    Stopped(Stop),
+}
+
+/// A node that runs on its own thread.
+#[derive(Debug)]
+pub struct Node {
+    handle: NodeHandle,
+    stopped: watch::Receiver<Option<Stop>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+/// Both ends of the queues between a handle and the engine.
+pub(crate) fn link(
+    chain: kusabi_core::id::ChainId,
+    limits: PoolLimits,
+) -> (NodeHandle, engine::Ends) {
+    let (ingest, ingest_end) = mpsc::unbounded_channel();
+    let (lookups, lookups_end) = mpsc::channel(LOOKUPS);
+    let (queries, queries_end) = mpsc::channel(QUERIES);
+    let (newest_end, newest) = watch::channel(None);
+    let (stop, stop_end) = watch::channel(false);
+    let link = Arc::new(Link {
+        chain,
+        pool: Arc::new(Pool::new(limits)),
+        stopped: OnceLock::new(),
+    });
+    let handle = NodeHandle {
+        link,
+        ingest,
+        lookups,
+        queries,
+        newest,
+        stop,
+    };
+    let ends = engine::Ends {
+        ingest: ingest_end,
+        lookups: lookups_end,
+        queries: queries_end,
+        newest: newest_end,
+        stop: stop_end,
+    };
+    (handle, ends)
+}
+
+impl Node {
+    /// Starts the engine and waits until it answers.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn start(directory: Directory, config: Config) -> Result<Self, StartError> {
+        let vote_key = directory.voter()?.clone();
+        let (handle, ends) = link(*directory.outline().chain(), config.pool);
+        let (stopped_sender, stopped) = watch::channel(None);
+        let (ready_sender, ready) = std_mpsc::sync_channel::<()>(1);
+        let link = handle.link.clone();
+        let thread = thread::Builder::new()
+            .name("kusabi-engine".into())
+            .spawn(move || {
+                let instructions = Instructions {
+                    outline: directory.outline().clone(),
+                    vote_key,
+                    voted: directory.has_voted(),
+                    caches: config.caches,
+                    threads: config.threads,
+                    pool: link.pool.clone(),
+                };
+                let ready = move || {
+                    // The starter may be gone already.
+                    let _ = ready_sender.send(());
+                };
+                let marker = directory.voted_marker();
+                #[expect(
+                    clippy::panic,
+                    reason = "caught below, as the engine's own storage failures are"
+                )]
+                let first_vote = move || {
+                    if let Err(error) = marker.write() {
+                        panic!("{error}");
+                    }
+                };
+                let storage = directory.engine();
+                let run = || engine::run_on_disk(&storage, instructions, ends, ready, first_vote);
+                let stop = match catch_unwind(AssertUnwindSafe(run)) {
+                    Ok(Ok(())) => Stop::Asked,
+                    Ok(Err(EngineError::Ended)) => why(directory.path(), "a part of it ended"),
+                    Ok(Err(error)) => Stop::Refused(error),
+                    Err(panic) => why(directory.path(), &message(&*panic)),
+                };
+                let stop = link.stopped.get_or_init(|| stop).clone();
+                link.pool.stop();
+                // The lock is given back before anyone is told.
+                drop(directory);
+                stopped_sender.send_replace(Some(stop));
+            })
+            .map_err(|error| StartError::Stopped(Stop::Fault(error.to_string())))?;
+        let mut node = Self {
+            handle,
+            stopped,
+            thread: Some(thread),
+        };
+        if ready.recv().is_err() {
+            return Err(StartError::Stopped(node.join()));
+        }
+        Ok(node)
+    }
+
+    /// A handle to it.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until it has stopped, for whatever reason.
+    pub async fn stopped(&mut self) -> Stop {
+        match self.stopped.wait_for(Option::is_some).await {
+            Ok(stop) => stop.clone().unwrap_or(Stop::Asked),
+            Err(_) => Stop::Fault("the engine's thread is gone".into()),
+        }
+    }
+
+    /// Waits, blocking, until it has stopped.
+    pub fn join(&mut self) -> Stop {
+        if let Some(thread) = self.thread.take() {
+            // A panic in the thread was caught there.
+            let _ = thread.join();
+        }
+        let stop = self.stopped.borrow().clone();
+        stop.unwrap_or_else(|| Stop::Fault("the engine's thread is gone".into()))
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "no reason given".into())
+}
+
+/// The engine gives up by panicking and its storage errors do not always keep their cause, so the disk is asked.
+fn why(directory: &Path, what: &str) -> Stop {
+    let probe = directory.join("probe");
+    let written = std::fs::write(&probe, [0u8; 1 << 16]);
+    // Best effort: a leftover is overwritten by the next probe.
+    let _ = std::fs::remove_file(&probe);
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Stop::DiskFull,
+        Err(error) => Stop::Storage(error.to_string()),
+        Ok(()) => Stop::Fault(what.to_owned()),
+    }
+}

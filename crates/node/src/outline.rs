@@ -1,0 +1,214 @@
+//! The outline of a chain: what must be known before any block can be read.
+//!
+//! It grows out of the genesis document and, for each recovery, the recovery transaction. Everything here is checked with
+//! `kusabi-core`; nothing is taken from a directory's word.
+
+use bytes::Bytes;
+use kusabi_core::{
+    anchor::Anchor,
+    genesis::{Genesis, GenesisError},
+    handover::{HandoverError, Recovery},
+    id::{ChainId, Epoch, HeaderHash, Height, SetHash},
+    set::EpochSet,
+    tx::{Action, Transaction, TxError},
+    wire::{Sink, fixed},
+};
+use std::time::Duration;
+
+/// Why a chain's outline is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OutlineError {
+    /// The genesis document is refused.
+    #[error("the genesis document is refused: {0}")]
+    Genesis(#[from] GenesisError),
+    /// A transaction is malformed.
+    #[error("the transaction is malformed: {0}")]
+    Transaction(#[from] TxError),
+    /// Not the genesis transaction of this document.
+    #[error("the transaction is not the genesis transaction of this document")]
+    GenesisTransaction,
+    /// Not a recovery transaction of this chain.
+    #[error("the transaction is not a recovery of this chain")]
+    NotARecovery,
+    /// The recovery is refused.
+    #[error("the recovery is refused: {0}")]
+    Recovery(#[from] HandoverError),
+    /// The recovery names a parent of an epoch before the newest.
+    #[error("the recovery names a block before the newest epoch as its parent")]
+    RecoveryParent,
+}
+
+/// An epoch, as it is known from the transaction that opens it.
+///
+/// A *position* is the engine's own height, which has no gaps: the height less the heights that recoveries skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochOutline {
+    /// Its number; recoveries may leave numbers out.
+    pub number: Epoch,
+    /// Position of its first block. The first epoch also holds position 0.
+    pub first: u64,
+    /// Heights skipped by all recoveries up to and with the one that opens it.
+    pub skipped: u64,
+    /// Bytes of its validator set.
+    pub set: Bytes,
+    /// Hash of its set.
+    pub set_hash: SetHash,
+    /// Vote keys, by index, strictly ascending.
+    pub vote_keys: Vec<[u8; 32]>,
+    /// Position and bytes of the transaction that its first block must begin with.
+    pub opening: (u64, Bytes),
+    /// Hash of the block before it, as the recovery names it; the chain ID for the first epoch.
+    pub parent: HeaderHash,
+}
+
+/// The outline of a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    chain: ChainId,
+    document: Bytes,
+    created_ms: u64,
+    heartbeat: Duration,
+    epochs: Vec<EpochOutline>,
+}
+
+impl Outline {
+    /// From the genesis document and the transaction of height 1.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn new(document: Bytes, transaction: Bytes) -> Result<Self, OutlineError> {
+        let genesis = Genesis::decode(&document)?;
+        let decoded = Transaction::decode(&transaction)?;
+        let same = matches!(decoded.action(), Action::Genesis { document: inside, .. } if *inside == document);
+        if decoded.chain() != genesis.chain() || !same {
+            return Err(OutlineError::GenesisTransaction);
+        }
+        let set = genesis.epoch_set();
+        let first = EpochOutline {
+            number: set.epoch(),
+            first: 0,
+            skipped: 0,
+            set: document.slice_ref(set.as_bytes()),
+            set_hash: set.hash(),
+            vote_keys: vote_keys(set),
+            opening: (1, transaction),
+            parent: HeaderHash::new(genesis.chain().to_bytes()),
+        };
+        Ok(Self {
+            chain: genesis.chain(),
+            created_ms: genesis.created_ms(),
+            heartbeat: Duration::from_millis(genesis.heartbeat_ms()),
+            epochs: vec![first],
+            document,
+        })
+    }
+
+    /// Adds the epoch that a recovery transaction opens. Its signatures are checked.
+    ///
+    /// # Errors
+    /// Why it does not follow; nothing is changed then.
+    pub fn recover(&mut self, transaction: Bytes) -> Result<(), OutlineError> {
+        let decoded = Transaction::decode(&transaction)?;
+        let Action::Recovery { recovery } = decoded.action() else {
+            return Err(OutlineError::NotARecovery);
+        };
+        if decoded.chain() != self.chain {
+            return Err(OutlineError::NotARecovery);
+        }
+        let last = self.newest();
+        let recovery = Recovery::decode(recovery)?.check(&self.anchor()?)?;
+        let parent = recovery.parent_height().get();
+        // An epoch that has no block yet can be recovered from, too: its predecessor's last block is the parent.
+        let parent_position = parent
+            .checked_sub(last.skipped)
+            .filter(|position| *position + 1 >= last.first)
+            .ok_or(OutlineError::RecoveryParent)?;
+        let set = recovery.next_set();
+        let next = EpochOutline {
+            number: set.epoch(),
+            first: parent_position + 1,
+            // `from` is above the parent's height.
+            skipped: last.skipped + (recovery.floor().get() - parent),
+            set: Bytes::copy_from_slice(set.as_bytes()),
+            set_hash: set.hash(),
+            vote_keys: vote_keys(set),
+            opening: (parent_position + 1, transaction.clone()),
+            parent: recovery.parent_hash(),
+        };
+        self.epochs.push(next);
+        Ok(())
+    }
+
+    /// What a device keeps after walking to the newest epoch, with no height seen.
+    fn anchor(&self) -> Result<Anchor, OutlineError> {
+        let genesis = Genesis::decode(&self.document)?;
+        let last = self.newest();
+        let bytes: [u8; Anchor::LEN] = fixed(|out| {
+            out.put(self.chain.as_bytes());
+            out.u64(last.number.get());
+            out.put(last.set_hash.as_bytes());
+            out.u64(0);
+            out.put(HeaderHash::ZERO.as_bytes());
+            out.put(genesis.recovery_set().hash().as_bytes());
+        });
+        Anchor::decode(&bytes).map_err(|error| HandoverError::from(error).into())
+    }
+
+    /// The chain.
+    #[must_use]
+    pub const fn chain(&self) -> &ChainId {
+        &self.chain
+    }
+
+    /// The genesis document.
+    #[must_use]
+    pub const fn document(&self) -> &Bytes {
+        &self.document
+    }
+
+    /// When the ledger was founded: milliseconds since 1970.
+    #[must_use]
+    pub const fn created_ms(&self) -> u64 {
+        self.created_ms
+    }
+
+    /// Idle time after which an empty block is made.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// All epochs, oldest first.
+    #[must_use]
+    pub fn epochs(&self) -> &[EpochOutline] {
+        &self.epochs
+    }
+
+    /// The newest epoch.
+    #[must_use]
+    #[expect(
+        clippy::missing_panics_doc,
+        clippy::expect_used,
+        reason = "the first epoch is put there by `new` and never taken out"
+    )]
+    pub fn newest(&self) -> &EpochOutline {
+        self.epochs.last().expect("the first epoch")
+    }
+
+    /// Height of a position.
+    #[must_use]
+    pub fn height(&self, position: u64) -> Height {
+        let skipped = self
+            .epochs
+            .iter()
+            .rev()
+            .find(|epoch| epoch.first <= position)
+            .map_or(0, |epoch| epoch.skipped);
+        Height::new(position + skipped).unwrap_or(Height::MAX)
+    }
+}
+
+fn vote_keys(set: &EpochSet<'_>) -> Vec<[u8; 32]> {
+    set.validators().map(|v| *v.vote_key).collect()
+}

@@ -1,0 +1,336 @@
+//! The pool: transactions that were accepted and are not final yet.
+//!
+//! Bounded in count and bytes; a full pool refuses. A transaction stays from [`Pool::reserve`] until it is final or refused;
+//! being put into a block only marks it, because a block that was proposed can still be dropped (its view nullified).
+//!
+//! A refusal while a block is built is an answer only once it is certain, and it was given on top of a chain of blocks that
+//! may not be final. So it is noted under the last of these blocks (its *basis*) and told when that block is final; if
+//! another block becomes final instead, the transaction is a candidate again.
+
+use kusabi_core::id::{HeaderHash, Height, TxId};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, oneshot};
+
+/// Bounds of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// Transactions at most.
+    pub count: usize,
+    /// Bytes of all of them at most.
+    pub bytes: usize,
+}
+
+/// How full the pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Transactions in it.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+/// How a transaction ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ended<R> {
+    /// Final and durable, as transaction `index` of the block at `height`.
+    Final {
+        /// Height of the block.
+        height: Height,
+        /// Place in the block, from 0.
+        index: u32,
+    },
+    /// Refused for good.
+    Refused(R),
+    /// The node stops; whether the transaction becomes final is open.
+    Stopped,
+}
+
+/// Why a transaction was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReserveError {
+    /// The pool is full.
+    Full,
+    /// The node stops.
+    Stopped,
+}
+
+/// A place in the pool.
+#[derive(Debug)]
+pub(crate) struct Reserved<R> {
+    /// Whether this call made it; otherwise the same transaction was there already.
+    pub(crate) new: bool,
+    /// Tells how it ends.
+    pub(crate) end: oneshot::Receiver<Ended<R>>,
+}
+
+#[derive(Debug)]
+struct Entry<T, R> {
+    /// Present once its signatures were checked.
+    item: Option<Arc<T>>,
+    bytes: usize,
+    waiters: Vec<oneshot::Sender<Ended<R>>>,
+    /// The block that holds it, or under which it was refused.
+    mark: Option<HeaderHash>,
+}
+
+/// A block that is not final.
+#[derive(Debug)]
+struct Pending<R> {
+    parent: HeaderHash,
+    position: u64,
+    refused: Vec<(TxId, R)>,
+}
+
+#[derive(Debug)]
+struct State<T, R> {
+    entries: HashMap<TxId, Entry<T, R>>,
+    /// Order of arrival after the signatures were checked; may name entries that are gone.
+    queue: VecDeque<TxId>,
+    bytes: usize,
+    blocks: HashMap<HeaderHash, Pending<R>>,
+    /// Position and hash of the newest final block.
+    last_final: (u64, HeaderHash),
+    stopped: bool,
+}
+
+/// The pool. `T` is a transaction whose signatures were checked, `R` why one was refused.
+#[derive(Debug)]
+pub(crate) struct Pool<T, R> {
+    limits: PoolLimits,
+    state: Mutex<State<T, R>>,
+    arrived: Notify,
+}
+
+impl<T, R: Clone> Pool<T, R> {
+    pub(crate) fn new(limits: PoolLimits) -> Self {
+        Self {
+            limits,
+            state: Mutex::new(State {
+                entries: HashMap::new(),
+                queue: VecDeque::new(),
+                bytes: 0,
+                blocks: HashMap::new(),
+                last_final: (0, HeaderHash::ZERO),
+                stopped: false,
+            }),
+            arrived: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T, R>> {
+        // Nothing in here panics between two halves of a change, so a poisoned lock guards a whole state.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a transaction, or joins the one that has it already.
+    pub(crate) fn reserve(&self, id: TxId, bytes: usize) -> Result<Reserved<R>, ReserveError> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Err(ReserveError::Stopped);
+        }
+        let (sender, end) = oneshot::channel();
+        if let Some(entry) = state.entries.get_mut(&id) {
+            entry.waiters.retain(|waiter| !waiter.is_closed());
+            entry.waiters.push(sender);
+            return Ok(Reserved { new: false, end });
+        }
+        if state.entries.len() >= self.limits.count || state.bytes + bytes > self.limits.bytes {
+            return Err(ReserveError::Full);
+        }
+        state.bytes += bytes;
+        let entry = Entry {
+            item: None,
+            bytes,
+            waiters: vec![sender],
+            mark: None,
+        };
+        state.entries.insert(id, entry);
+        Ok(Reserved { new: true, end })
+    }
+
+    /// The signatures are good: the transaction may go into blocks.
+    pub(crate) fn admit(&self, admitted: impl IntoIterator<Item = (TxId, Arc<T>)>) {
+        let mut state = self.lock();
+        for (id, item) in admitted {
+            if let Some(entry) = state.entries.get_mut(&id) {
+                entry.item = Some(item);
+                state.queue.push_back(id);
+            }
+        }
+        drop(state);
+        self.arrived.notify_one();
+    }
+
+    /// Refuses a transaction for good.
+    pub(crate) fn refuse(&self, id: &TxId, why: &R) {
+        self.lock().end(id, &Ended::Refused(why.clone()));
+    }
+
+    /// Waits until something may have become a candidate.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// The transactions that may go into a block on top of `parent`, oldest first, until `take` says no.
+    pub(crate) fn candidates(
+        &self,
+        parent: &HeaderHash,
+        mut take: impl FnMut(&T) -> bool,
+    ) -> Vec<(TxId, Arc<T>)> {
+        let mut state = self.lock();
+        while state
+            .queue
+            .front()
+            .is_some_and(|id| !state.entries.contains_key(id))
+        {
+            state.queue.pop_front();
+        }
+        if state.queue.len() > 2 * state.entries.len() + 64 {
+            let State { queue, entries, .. } = &mut *state;
+            queue.retain(|id| entries.contains_key(id));
+        }
+        let ancestors = state.ancestors(parent);
+        let mut taken = Vec::new();
+        for id in &state.queue {
+            let Some(Entry {
+                item: Some(item),
+                mark,
+                ..
+            }) = state.entries.get(id)
+            else {
+                continue;
+            };
+            if mark.is_some_and(|block| ancestors.contains(&block)) {
+                continue;
+            }
+            if !take(item) {
+                break;
+            }
+            taken.push((*id, item.clone()));
+        }
+        taken
+    }
+
+    /// A block was built or accepted. `refused` are those which its builder turned away while building it.
+    pub(crate) fn placed(
+        &self,
+        block: HeaderHash,
+        parent: HeaderHash,
+        position: u64,
+        ids: &[TxId],
+        refused: Vec<(TxId, R)>,
+    ) {
+        let mut state = self.lock();
+        if position <= state.last_final.0 {
+            return;
+        }
+        for id in ids.iter().chain(refused.iter().map(|(id, _)| id)) {
+            if let Some(entry) = state.entries.get_mut(id) {
+                entry.mark = Some(block);
+            }
+        }
+        let pending = state.blocks.entry(block).or_insert(Pending {
+            parent,
+            position,
+            refused: Vec::new(),
+        });
+        pending.refused.extend(refused);
+    }
+
+    /// Candidates were turned away on top of `basis`, and no block was made.
+    pub(crate) fn refused_on(&self, basis: &HeaderHash, refused: Vec<(TxId, R)>) {
+        let mut state = self.lock();
+        if state.last_final.1 == *basis || !state.blocks.contains_key(basis) {
+            for (id, why) in refused {
+                state.end(&id, &Ended::Refused(why));
+            }
+            return;
+        }
+        for (id, _) in &refused {
+            if let Some(entry) = state.entries.get_mut(id) {
+                entry.mark = Some(*basis);
+            }
+        }
+        if let Some(pending) = state.blocks.get_mut(basis) {
+            pending.refused.extend(refused);
+        }
+    }
+
+    /// A block is final and durable: its transactions leave, and what was refused under it is told. Repeats are harmless.
+    pub(crate) fn finalized(&self, block: HeaderHash, position: u64, height: Height, ids: &[TxId]) {
+        let mut state = self.lock();
+        for (index, id) in (0u32..).zip(ids) {
+            state.end(id, &Ended::Final { height, index });
+        }
+        if position < state.last_final.0 {
+            return;
+        }
+        state.last_final = (position, block);
+        if let Some(pending) = state.blocks.remove(&block) {
+            for (id, why) in pending.refused {
+                // One that is in another block by now was looked at again since.
+                if state
+                    .entries
+                    .get(&id)
+                    .is_some_and(|e| e.mark == Some(block))
+                {
+                    state.end(&id, &Ended::Refused(why));
+                }
+            }
+        }
+        state
+            .blocks
+            .retain(|_, pending| pending.position > position);
+        drop(state);
+        // What was marked by a block that lost is a candidate again.
+        self.arrived.notify_one();
+    }
+
+    /// Where finality stands at a start.
+    pub(crate) fn resume(&self, position: u64, block: HeaderHash) {
+        self.lock().last_final = (position, block);
+    }
+
+    /// Tells everyone who waits that the node stops, and takes nothing more.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        let ids: Vec<_> = state.entries.keys().copied().collect();
+        for id in ids {
+            state.end(&id, &Ended::Stopped);
+        }
+    }
+
+    /// How full it is.
+    pub(crate) fn usage(&self) -> PoolUsage {
+        let state = self.lock();
+        PoolUsage {
+            count: state.entries.len(),
+            bytes: state.bytes,
+        }
+    }
+}
+
+impl<T, R: Clone> State<T, R> {
+    fn end(&mut self, id: &TxId, ended: &Ended<R>) {
+        if let Some(entry) = self.entries.remove(id) {
+            self.bytes -= entry.bytes;
+            for waiter in entry.waiters {
+                // A client that went away needs no answer.
+                let _ = waiter.send(ended.clone());
+            }
+        }
+    }
+
+    /// `tip` and the blocks below it that are not final.
+    fn ancestors(&self, tip: &HeaderHash) -> HashSet<HeaderHash> {
+        let mut found = HashSet::new();
+        let mut at = *tip;
+        while let Some(pending) = self.blocks.get(&at) {
+            found.insert(at);
+            at = pending.parent;
+        }
+        found
+    }
+}
