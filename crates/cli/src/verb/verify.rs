@@ -121,6 +121,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             let proven = Connection::open(session)?.record(&evidence.signed().signer)?;
             Some(Newest {
                 record: *proven.value(),
+                epoch: proven.checkpoint().header().epoch,
                 known_at: proven.height(),
             })
         }

@@ -4,16 +4,18 @@ use super::{Evidence, EvidenceError, Facts, Invalid, Verdict, judge};
 use crate::anchor::Anchor;
 use crate::genesis::Genesis;
 use crate::handover::{Handover, Recovery};
-use crate::id::{ChainId, Digest, Height, StateKey};
+use crate::id::{ChainId, Digest, Epoch, Height, StateKey};
 use crate::proof::Proof;
-use crate::row::{AnchorRow, Record, RowBytes, Topic};
+use crate::row::{AnchorRow, Record, RowBytes};
 use crate::set::EpochSet;
 
 /// The signer's record as the caller knows it from a proof of its own, verified: the newest that the ledger answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Newest {
-    /// The record; `None` when its absence was proven.
+    /// The record under the signer's handle; `None` when its absence was proven.
     pub record: Option<Record>,
+    /// Epoch of the proof.
+    pub epoch: Epoch,
     /// Height of the proof.
     pub known_at: Height,
 }
@@ -59,10 +61,16 @@ impl Evidence {
         let record = evidence.prove(evidence.proof(), &StateKey::record(&signed.signer))?;
         let embedded = Newest {
             record: record.row.as_ref().map(decode_record).transpose()?,
+            epoch: record.epoch,
             known_at: record.height,
         };
+        // The epoch goes before the height: vote keys that were stolen after their epoch can write any height.
         let known = match newest {
-            Some(newest) if newest.known_at >= embedded.known_at => newest,
+            Some(newest)
+                if (newest.epoch, newest.known_at) >= (embedded.epoch, embedded.known_at) =>
+            {
+                newest
+            }
             _ => &embedded,
         };
         let record = known.record.ok_or(Invalid::Unknown)?;
@@ -93,7 +101,8 @@ impl Evidence {
         let proven = self.prove(proof, &StateKey::anchor(&digest))?;
         let row = proven.row.ok_or(Invalid::OtherAnchor)?;
         let row = AnchorRow::decode(&row).map_err(|_| Invalid::Proof)?;
-        if row.digest != digest || row.topic != Topic::Evidence {
+        // Whatever the topic: whoever anchors a digest first chooses it, and must not spoil the signer's bundle by that.
+        if row.digest != digest {
             return Err(Invalid::OtherAnchor);
         }
         Ok(Some(row.height))
@@ -118,6 +127,7 @@ impl Evidence {
             .map_err(|_| Invalid::Proof)?;
         Ok(Proven {
             row: verified.row().copied(),
+            epoch,
             height: verified.checkpoint().header().height,
         })
     }
@@ -125,6 +135,7 @@ impl Evidence {
 
 struct Proven {
     row: Option<RowBytes>,
+    epoch: Epoch,
     height: Height,
 }
 
