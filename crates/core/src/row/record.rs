@@ -165,8 +165,9 @@ impl Record {
         self.end(Status::Superseded, height)
     }
 
-    /// The key, revoked at `height`. A key that was spent or superseded can be revoked too, but only to say since when it
-    /// was compromised: it keeps the height at which it ended. `None` when neither is possible.
+    /// The key, revoked at `height`. A key that has ended, revoked or not, can be revoked again, but only to say since when
+    /// it was compromised, where nothing or a later height was said: it keeps the height at which it ended. `None` when
+    /// neither is possible.
     #[must_use]
     pub fn revoke(
         self,
@@ -179,12 +180,17 @@ impl Record {
         }
         let ended = match self.status {
             Status::Active => self.end(Status::Revoked, height)?,
-            Status::Spent | Status::Superseded if compromised.is_some() => Self {
-                status: Status::Revoked,
-                version: self.version.checked_add(1)?,
-                ..self
-            },
-            _ => return None,
+            _ => {
+                let since = compromised?;
+                if self.compromised_since().is_some_and(|said| said <= since) {
+                    return None;
+                }
+                Self {
+                    status: Status::Revoked,
+                    version: self.version.checked_add(1)?,
+                    ..self
+                }
+            }
         };
         Some(Self {
             reason,
@@ -343,8 +349,9 @@ impl Record {
             Status::Active => never_ended && self.version == 1,
             Status::Spent => self.purpose == Purpose::Pre && self.version == 2,
             Status::Superseded => self.purpose != Purpose::Pre && self.version == 2,
+            // Each further version says since when it was compromised.
             Status::Revoked => {
-                self.version == 2 || (self.version == 3 && self.compromised != Height::ZERO)
+                self.version == 2 || (self.version > 2 && self.compromised != Height::ZERO)
             }
         };
         status

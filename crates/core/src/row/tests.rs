@@ -230,13 +230,25 @@ fn a_status_moves_forward_only() {
     );
     assert_eq!(Record::decode(&dated.encode()), Ok(dated));
     assert_eq!(
-        dated.revoke(height(26), Reason::Compromised, Some(height(11))),
-        None
+        dated.revoke(height(26), Reason::Compromised, Some(height(12))),
+        None,
+        "says nothing new"
     );
+    let earlier = dated
+        .revoke(height(26), Reason::Compromised, Some(height(11)))
+        .unwrap();
+    assert_eq!((earlier.version(), earlier.ended()), (4, Some(at)));
+    assert_eq!(earlier.compromised_since(), Some(height(11)));
+    assert_eq!(Record::decode(&earlier.encode()), Ok(earlier));
 
     let revoked = active.revoke(at, Reason::None, None).unwrap();
-    assert_eq!(revoked.revoke(at, Reason::None, Some(height(12))), None);
+    assert_eq!(revoked.revoke(at, Reason::Lost, None), None);
     assert_eq!(revoked.supersede(at), None);
+    let dated = revoked
+        .revoke(height(25), Reason::Compromised, Some(height(12)))
+        .unwrap();
+    assert_eq!((dated.version(), dated.ended()), (3, Some(at)));
+    assert_eq!(Record::decode(&dated.encode()), Ok(dated));
 
     let release = Release::published(active.owner(), Digest::new([1; 32]), at, 0);
     assert_eq!(release.withdraw(at).unwrap().withdraw(at), None);

@@ -48,15 +48,18 @@ impl<S: State + ?Sized> Desk<'_, S> {
             .collect::<Result<Vec<_>, _>>()?;
 
         let authority = self.revoking_authority(org, targets)?;
-        let ends_officers = records.iter().any(is_active_officer);
+        let names_officers = records
+            .iter()
+            .any(|record| record.purpose() == Purpose::Officer);
         match authority {
             // spec: else a holder (or a thief with its key) could undo what it has signed.
             Authority::Holder if compromised.is_some() => return Err(Rejection::HolderCannotDate),
             Authority::Holder => {}
-            // spec: officers are ended by themselves or by k officers; else one stolen key could shut the others out.
-            Authority::Revoker if ends_officers => return Err(Rejection::SignerPurpose),
+            // spec: officers' keys are revoked by themselves or by k officers, ended ones too; else one stolen key could
+            // shut the others out, or undo what they have signed.
+            Authority::Revoker if names_officers => return Err(Rejection::SignerPurpose),
             Authority::Officers(count)
-                if ends_officers && count < usize::from(organisation.officers_k) =>
+                if names_officers && count < usize::from(organisation.officers_k) =>
             {
                 return Err(Rejection::TooFewSignatures);
             }
@@ -119,10 +122,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         }
         Ok(art_keys)
     }
-}
-
-fn is_active_officer(record: &Record) -> bool {
-    record.purpose() == Purpose::Officer && record.is_active()
 }
 
 // spec: cap of revocations

@@ -98,6 +98,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     keys: BTreeMap<u64, (Purpose, Status)>,
+    /// Since when revoked keys are said to be compromised.
+    compromised: BTreeMap<u64, u64>,
     releases: BTreeSet<u8>,
     anchors: BTreeSet<u8>,
     policy_k: Option<u8>,
@@ -302,8 +304,9 @@ impl Model {
         let height = self.height + 1;
         let can_end = |key: &u64| match self.keys.get(key) {
             Some((_, Status::Active)) => true,
-            Some((_, Status::Spent | Status::Superseded)) => since.is_some(),
-            _ => false,
+            Some(_) => since
+                .is_some_and(|since| self.compromised.get(key).is_none_or(|said| since < *said)),
+            None => false,
         };
         if !targets.iter().all(can_end) || since.is_some_and(|since| since > height) {
             return false;
@@ -312,15 +315,18 @@ impl Model {
             .iter()
             .filter(|key| self.active(**key) == Some(Purpose::Officer))
             .count();
+        let officers_named = targets
+            .iter()
+            .any(|key| self.keys[key].0 == Purpose::Officer);
         if officers_ended > 0 && self.count(Purpose::Officer) - officers_ended < 1 {
             return false;
         }
         if targets.len() == 1 && targets == signers {
-            return since.is_none();
+            return since.is_none() && targets.iter().all(|key| self.active(*key).is_some());
         }
         let in_cap = self.window_of(height) + targets.len() <= 16;
         if self.are(signers, Purpose::Revoker, 1) {
-            return officers_ended == 0 && in_cap;
+            return !officers_named && in_cap;
         }
         !signers.is_empty()
             && self.are(signers, Purpose::Officer, signers.len())
@@ -379,7 +385,11 @@ impl Model {
                 self.end(*old, Status::Superseded);
                 self.add(*new, purpose);
             }
-            Op::Revoke { targets, .. } => {
+            Op::Revoke { targets, since } => {
+                if let Some(since) = since {
+                    self.compromised
+                        .extend(targets.iter().map(|key| (*key, *since)));
+                }
                 let by_holder = targets.len() == 1 && *targets == step.signers;
                 if step.signers.len() == 1 && !by_holder {
                     self.revoked += targets.len();

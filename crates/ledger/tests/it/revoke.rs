@@ -149,8 +149,69 @@ fn a_key_is_found_to_have_been_compromised() {
         }
     );
     assert_eq!(world.organisation().active, active, "it had ended before");
-    let again = dated(&world, &keys[1], 2, &[&revoker]);
-    refuse(&mut world, again, Rejection::RecordEnded);
+    for since in [3, 4] {
+        let again = dated(&world, &keys[1], since, &[&revoker]);
+        refuse(&mut world, again, Rejection::RecordEnded);
+    }
+    let earlier = dated(&world, &keys[1], 2, &[&revoker]);
+    accept(&mut world, earlier);
+}
+
+/// A thief revokes the stolen key with the key itself, which gives no date: what it signed before stays open to one.
+#[test]
+fn revoking_a_stolen_key_with_itself_does_not_shield_it() {
+    let mut world = World::open();
+    let revoker = with_key(&mut world, 10, Purpose::Revoker);
+    let keys = registered(&mut world, 20..21);
+    let by_thief = revoke(&world, &[&keys[0]], &[&keys[0]]);
+    accept(&mut world, by_thief);
+    let (ended, before) = (
+        world.record(&keys[0].handle).unwrap().ended(),
+        world.organisation(),
+    );
+    let again = dated(&world, &keys[0], 3, &[&keys[0]]);
+    refuse(&mut world, again, Rejection::SignerEnded);
+    let late = dated(&world, &keys[0], 3, &[&revoker]);
+    accept(&mut world, late);
+    let record = world.record(&keys[0].handle).unwrap();
+    assert_eq!((record.status(), record.ended()), (Status::Revoked, ended));
+    assert_eq!(
+        record.valid_at(Height::new(3).unwrap()),
+        Validity::NotYet {
+            registered: record.registered()
+        }
+    );
+    assert_eq!(
+        record.valid_at(record.registered()),
+        Validity::Compromised {
+            since: Height::new(3).unwrap()
+        }
+    );
+    let after = world.organisation();
+    assert_eq!(
+        after.active, before.active,
+        "it is taken out of the count once"
+    );
+    assert_eq!(after.revoked_in_window, before.revoked_in_window + 1);
+}
+
+#[test]
+fn a_revoker_does_not_undo_what_a_former_officer_signed() {
+    let mut world = World::open();
+    let revoker = with_key(&mut world, 10, Purpose::Revoker);
+    let second = with_key(&mut world, 11, Purpose::Officer);
+    let follower = TestKey::new(12, Purpose::Officer);
+    let action = Action::Supersede {
+        org: world.org,
+        old: world.named(&second),
+        new: Box::new(world.entry(&follower)),
+    };
+    let supersede = world.sign(action, &[&second, &follower]);
+    accept(&mut world, supersede);
+    let by_revoker = dated(&world, &second, 1, &[&revoker]);
+    refuse(&mut world, by_revoker, Rejection::SignerPurpose);
+    let by_officer = dated(&world, &second, 1, &[&world.officer]);
+    accept(&mut world, by_officer);
 }
 
 #[test]
