@@ -21,6 +21,7 @@ pub struct Claims {
 
 #[derive(Debug)]
 struct Claim {
+    purpose: Purpose,
     key: VerificationKey,
     statement: Statement,
     signature: Signature,
@@ -36,13 +37,13 @@ impl Claims {
 /// A transaction whose every signature was verified: by the key under the signer's handle, or, of a key that the
 /// transaction itself brings, by that key.
 ///
-/// The handle's keys never change on one chain of blocks. On another branch a handle could stand for other keys, therefore
-/// [`check`](crate::check) compares them again, so that its verdict depends on nothing but its arguments.
+/// The handle's keys and purpose never change on one chain of blocks. On another branch a handle could stand for others,
+/// therefore [`check`](crate::check) compares them again, so that its verdict depends on nothing but its arguments.
 #[derive(Clone, Debug)]
 pub struct Verified {
     transaction: Transaction,
-    /// The key that verified each signature, in their order.
-    keys: Vec<VerificationKey>,
+    /// The purpose that each signature names and the key that verified it, in their order.
+    keys: Vec<(Purpose, VerificationKey)>,
 }
 
 impl Verified {
@@ -56,7 +57,7 @@ impl Verified {
         self.transaction
     }
 
-    pub(crate) fn keys(&self) -> &[VerificationKey] {
+    pub(crate) fn keys(&self) -> &[(Purpose, VerificationKey)] {
         &self.keys
     }
 }
@@ -85,6 +86,7 @@ pub fn claims(
         .map(|signed| {
             let (purpose, key) = signing_key(&transaction, &signed.signer, state)?;
             Ok(Claim {
+                purpose,
                 key,
                 statement: transaction.statement(&signed.signer, purpose),
                 signature: signed.signature,
@@ -143,7 +145,10 @@ pub fn verify(claims: Vec<Claims>, rng: &mut impl CryptoRng) -> Vec<Result<Verif
                     }
                 }
                 Ok(Verified {
-                    keys: claims.iter().map(|claim| claim.key).collect(),
+                    keys: claims
+                        .iter()
+                        .map(|claim| (claim.purpose, claim.key))
+                        .collect(),
                     transaction,
                 })
             },

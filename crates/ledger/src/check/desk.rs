@@ -133,9 +133,9 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
                     .keys()
                     .verification_key()
                     .ok_or(Rejection::SignerPurpose)?;
-                // The signature was verified against another state. Should the handle stand for another key in this one,
-                // it is verified again: what `check` says must not depend on what this node has seen before.
-                if key != *verified {
+                // The signature was verified against another state. Should the handle stand for another key or purpose in
+                // this one, it is verified again: what `check` says must not depend on what this node has seen before.
+                if (record.purpose(), key) != *verified {
                     let statement = transaction.statement(&handle, record.purpose());
                     key.verify(&statement, &signed.signature)
                         .map_err(|_| Rejection::BadSignature)?;

@@ -110,20 +110,24 @@ fn what_check_says_does_not_depend_on_where_a_signature_was_verified() {
         .unwrap();
     assert!(check(&verified, &world.context(), &world.state).is_ok());
 
-    // On another branch the handle stands for another key: the signature is not that key's.
+    // On another branch the handle stands for another key, or for the same one in another role: the signature is not of
+    // that key, or not in that role.
     let old = world.record(&handle).unwrap();
-    let other = Record::register(
-        old.purpose(),
-        TestKey::new(999, Purpose::App).public_keys(),
-        old.owner(),
-        old.registered(),
-        old.binding(),
-        Digest::ZERO,
-    );
-    let mut branch = world.state.clone();
-    branch.put(kusabi_core::id::StateKey::record(&handle), other.encode());
-    assert_eq!(
-        check(&verified, &world.context(), &Overlay::new(&branch)),
-        Err(Rejection::BadSignature)
-    );
+    let other_key = TestKey::new(999, Purpose::App).public_keys();
+    for (purpose, keys) in [(old.purpose(), other_key), (Purpose::Writer, *old.keys())] {
+        let other = Record::register(
+            purpose,
+            keys,
+            old.owner(),
+            old.registered(),
+            old.binding(),
+            Digest::ZERO,
+        );
+        let mut branch = world.state.clone();
+        branch.put(kusabi_core::id::StateKey::record(&handle), other.encode());
+        assert_eq!(
+            check(&verified, &world.context(), &Overlay::new(&branch)),
+            Err(Rejection::BadSignature)
+        );
+    }
 }
