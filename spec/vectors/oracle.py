@@ -176,6 +176,10 @@ def refused_keys():
     yield from ((1, k1.signing + (u).to_bytes(32, "little") + b"\0\0", "X25519") for u in small)
     yield from ((1, k1.signing + (u | 1 << 255).to_bytes(32, "little") + b"\0\0", "X25519") for u in small)
     yield 1, no_point + k1.agreement + b"\0\0", "Ed25519"
+    # Small order: y = 0, 1, -1 and what is the same modulo p, with both signs.
+    for y in small:
+        for sign in (0, 1 << 255):
+            yield 1, (y | sign).to_bytes(32, "little") + k1.agreement + b"\0\0", "Ed25519"
     yield 1, k1.keys[:65] + b"\1", "Padding"
     yield 1, k1.keys[:64] + b"\1\0", "Padding"
     yield 2, no_p256 + k2.agreement, "P256"

@@ -122,7 +122,9 @@ pub const fn first_16(digest: &[u8; 32]) -> [u8; 16] {
     }
 }
 
-/// Checks that the bytes decompress to a point. Non-canonical encodings pass, as ZIP-215 asks.
+/// Checks that the bytes decompress to a point, which is all that verifying asks of them: non-canonical encodings pass, as
+/// ZIP-215 wants it, and so do points of small order. Keys come in by
+/// [`VerificationKey::ed25519`](crate::suite::VerificationKey::ed25519), which refuses the latter.
 ///
 /// # Errors
 /// [`SignatureError::Key`]

@@ -10,7 +10,7 @@ use crate::id::{ChainId, Epoch, OrgName};
 use crate::set::{
     EPOCH_SET_LEN_MAX, EpochSet, ORGANISATIONS_MAX, RECOVERY_SET_LEN_MAX, RecoverySet, SetError,
 };
-use crate::wire::Sink;
+use crate::wire::{Sink, U48_END};
 
 /// The most bytes of a genesis document.
 pub const GENESIS_LEN_MAX: usize = 16 * 1024;
@@ -39,6 +39,10 @@ pub enum GenesisError {
     Epoch,
     /// The recovery set is malformed, or a key of it is not valid.
     RecoverySet(SetError),
+    /// A recovery key is also a vote key or an officer's.
+    RecoveryKey,
+    /// A quota of 2^48 or more.
+    Quota,
     /// An organisation's name is not one.
     OrganisationName,
     /// The organisations are not those of the epoch set, in its order.
@@ -62,6 +66,10 @@ impl fmt::Display for GenesisError {
             Self::RecoverySet(error) => {
                 write!(f, "the genesis document's recovery set is refused: {error}")
             }
+            Self::RecoveryKey => f.write_str(
+                "a recovery key of the genesis document is also a vote key or an officer's",
+            ),
+            Self::Quota => f.write_str("a quota in the genesis document is not below 2^48"),
             Self::OrganisationName => {
                 f.write_str("a name in the genesis document is not an organisation's name")
             }
@@ -120,6 +128,15 @@ impl<'a> Genesis<'a> {
         recovery_set
             .check_keys()
             .map_err(GenesisError::RecoverySet)?;
+        // Kept apart from the machines that run the ledger, a recovery key must not be one that lies on them.
+        if recovery_set
+            .signatories()
+            .encoded()
+            .iter()
+            .any(|key| epoch_set.has_key(key))
+        {
+            return Err(GenesisError::RecoveryKey);
+        }
         // The set is strictly ascending by ID, so equality in order makes this list so too.
         let mut founders = body.founders();
         for organisation in epoch_set.organisations() {
@@ -216,12 +233,14 @@ impl<'a> Body<'a> {
     }
 }
 
-fn founder<'a>(d: &mut Decoder<'a>) -> Result<Founder<'a>, CborError> {
+fn founder<'a>(d: &mut Decoder<'a>) -> Result<Founder<'a>, GenesisError> {
     d.array(2)?;
-    Ok(Founder {
-        name: d.text(1..=OrgName::MAX)?,
-        quota: d.u64()?,
-    })
+    let name = d.text(1..=OrgName::MAX)?;
+    let quota = d.u64()?;
+    if quota >= U48_END {
+        return Err(GenesisError::Quota);
+    }
+    Ok(Founder { name, quota })
 }
 
 impl<'a> FromCbor<'a> for Body<'a> {

@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use crate::crypto::{self, sha256};
+use crate::crypto::sha256;
 use crate::id::{Epoch, OrgId, RecoveryHash, SetHash};
 use crate::suite::VerificationKey;
 use crate::wire::{Reader, WireError};
@@ -53,6 +53,8 @@ pub enum SetError {
     UnknownOrganisation,
     /// A key is not one.
     Key,
+    /// A key stands twice: for two organisations, or as an officer's and a validator's.
+    Repeated,
 }
 
 impl fmt::Display for SetError {
@@ -69,6 +71,9 @@ impl fmt::Display for SetError {
             Self::ValidatorOrder => "the vote keys are not in strictly ascending order",
             Self::UnknownOrganisation => "a validator is of an organisation that the set lacks",
             Self::Key => "a key of the set is not valid",
+            Self::Repeated => {
+                "a key stands twice in the set, for two organisations or in two roles"
+            }
         })
     }
 }
@@ -149,6 +154,11 @@ impl<'a> Signatories<'a> {
 /// Whether the bytes have a key's form: known algorithm, padding, tag of a compressed point. Costs no curve arithmetic.
 fn looks_like_a_key(key: &[u8; VerificationKey::LEN]) -> bool {
     matches!(key, [1, .., 0] | [2, 2 | 3, ..])
+}
+
+/// Whether an encoded key is this Ed25519 key.
+fn is_ed25519(encoded: &[u8; VerificationKey::LEN], key: &[u8; 32]) -> bool {
+    matches!(encoded, [1, bytes @ .., 0] if bytes == key)
 }
 
 /// An organisation of an epoch set.
@@ -240,18 +250,41 @@ impl<'a> EpochSet<'a> {
         Ok(set)
     }
 
-    /// Checks that every vote and officer key is a valid one: once, before a set is adopted.
+    /// Checks that every vote and officer key is a valid one, and that none stands twice: once, before a set is adopted.
     ///
     /// # Errors
-    /// [`SetError::Key`]
+    /// [`SetError::Repeated`], [`SetError::Key`]
     pub fn check_keys(&self) -> Result<(), SetError> {
+        for (index, organisation) in self.organisations().enumerate() {
+            for key in organisation.officers.encoded() {
+                let earlier = self
+                    .organisations()
+                    .take(index)
+                    .any(|other| other.officers.encoded().contains(key));
+                let votes = self
+                    .validators()
+                    .any(|validator| is_ed25519(key, validator.vote_key));
+                if earlier || votes {
+                    return Err(SetError::Repeated);
+                }
+            }
+        }
         for validator in self.validators() {
-            crypto::check_ed25519_key(validator.vote_key).map_err(|_| SetError::Key)?;
+            VerificationKey::ed25519(validator.vote_key).map_err(|_| SetError::Key)?;
         }
         for organisation in self.organisations() {
             organisation.officers.check_keys()?;
         }
         Ok(())
+    }
+
+    /// Whether a key stands in the set, an officer's or a validator's.
+    pub(crate) fn has_key(&self, key: &[u8; VerificationKey::LEN]) -> bool {
+        self.organisations()
+            .any(|organisation| organisation.officers.encoded().contains(key))
+            || self
+                .validators()
+                .any(|validator| is_ed25519(key, validator.vote_key))
     }
 
     /// The bytes that were decoded.

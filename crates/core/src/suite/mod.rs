@@ -22,7 +22,7 @@ pub enum KeyError {
     Suite = 0x0402,
     /// No algorithm has this number.
     Algorithm = 0x0403,
-    /// The Ed25519 bytes do not decompress to a point.
+    /// The Ed25519 bytes do not decompress to a point, or to one of small order, under which anyone can sign anything.
     Ed25519 = 0x0404,
     /// The X25519 bytes are a point of small order, with which every agreement gives the same secret.
     X25519 = 0x0405,
@@ -42,7 +42,7 @@ impl fmt::Display for KeyError {
             Self::Purpose => "there is no purpose with this number",
             Self::Suite => "there is no suite with this number",
             Self::Algorithm => "there is no algorithm with this number",
-            Self::Ed25519 => "the Ed25519 key is not a point",
+            Self::Ed25519 => "the Ed25519 key is not a point, or one of small order",
             Self::X25519 => "the X25519 key is a point of small order",
             Self::P256 => "the P-256 key is not a compressed point of the curve",
             Self::Padding => "the padding of a key is not zero",

@@ -1,5 +1,6 @@
 //! Identifiers, keys and bindings (spec/vectors/identity.json).
 
+use kusabi_core::crypto::{check_ed25519_key, verify_ed25519};
 use kusabi_core::id::{Binding, ChainId, Handle, KusabiId, OrgId, OrgName};
 use kusabi_core::keystore::{KeyStore, KeyStoreError, Seed, SoftKey};
 use kusabi_core::suite::{
@@ -247,6 +248,42 @@ fn small_order_points_are_those_that_give_no_secret() {
         refused += usize::from(!gives_secret);
     }
     assert_eq!(refused, 2 * 5 + 3);
+}
+
+/// The list of small-order keys against what verifying makes of them, both ways round: under those, and no others, one
+/// signature (R the neutral point, s = 0) is good for every message.
+#[test]
+fn small_order_keys_are_those_under_which_anyone_signs() {
+    let mut candidates: Vec<[u8; 32]> = Vec::new();
+    for low in 0..=255 {
+        for (middle, top) in [(0, 0), (0xff, 0x7f), (0, 0x80), (0xff, 0xff)] {
+            let mut y = [middle; 32];
+            (y[0], y[31]) = (low, top);
+            candidates.push(y);
+        }
+    }
+    for text in [
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    ] {
+        candidates.push(kusabi_core::id::parse_hex(text).unwrap());
+    }
+    let mut anyones = [0; 64];
+    anyones[0] = 1;
+    let mut refused = 0;
+    for key in candidates {
+        let is_point = check_ed25519_key(&key).is_ok();
+        let anyone_signs = verify_ed25519(&key, b"anything", &anyones).is_ok();
+        assert_eq!(
+            VerificationKey::ed25519(&key).is_ok(),
+            is_point && !anyone_signs,
+            "{key:02x?}"
+        );
+        refused += usize::from(anyone_signs);
+    }
+    assert_eq!(refused, 14);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use kusabi_core::proof::path::{Path, PathError};
 use kusabi_core::proof::{self, Claim, Proof, ProofError};
 use kusabi_core::quorum::{QuorumError, count, quorum, two_thirds};
 use kusabi_core::row::ROW_BYTES;
-use kusabi_core::set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set};
+use kusabi_core::set::{EpochSet, EpochSetParts, OrganisationParts, SetError, recovery_set};
 use kusabi_core::suite::{Purpose, Signature, VerificationKey};
 use kusabi_core::wire::WireError;
 
@@ -853,4 +853,61 @@ fn every_bit_of_a_genesis_document_counts() {
         organisations: vec![],
     };
     assert_eq!(parts.encode(), Err(GenesisError::Heartbeat));
+
+    let set = Epochal::new(0, 1, 1);
+    let found = |recovery: &[u8], quota| {
+        GenesisParts {
+            name: "test",
+            created_ms: 1,
+            heartbeat_ms: 1000,
+            epoch_set: &set.bytes,
+            recovery_set: recovery,
+            organisations: vec![(OrgName::new("org-0").unwrap(), quota)],
+        }
+        .encode()
+    };
+    assert!(found(&ledger.recovery, (1 << 48) - 1).is_ok());
+    assert_eq!(found(&ledger.recovery, 1 << 48), Err(GenesisError::Quota));
+    for key in [&set.officers[0][1], &set.votes[0]] {
+        let recovery = recovery_set(1, &[public(key)]).unwrap();
+        assert_eq!(found(&recovery, 1000), Err(GenesisError::RecoveryKey));
+    }
+}
+
+/// The officers of two thirds of the organisations are not one officer counted for each, and who holds a vote key has not
+/// an officer's with it.
+#[test]
+fn no_key_stands_twice_in_a_set() {
+    let keys = |officers: [SigningKey; 2], vote: SigningKey| {
+        let organisation = |o: u8, officer: SigningKey| OrganisationParts {
+            id: OrgName::new(&format!("org-{o}")).unwrap().id(),
+            threshold: 1,
+            officers: vec![public(&officer)],
+            vote_keys: if o == 0 {
+                vec![vote.verification_key().into()]
+            } else {
+                vec![]
+            },
+        };
+        EpochSetParts {
+            epoch: Epoch::new(0),
+            organisations: vec![organisation(0, officers[0]), organisation(1, officers[1])],
+        }
+        .encode()
+    };
+    let (a, b, vote) = (secret(1, 0), secret(1, 1), secret(2, 0));
+    assert!(keys([a, b], vote).is_ok());
+    for (officers, vote) in [([a, a], vote), ([a, b], a), ([a, b], b)] {
+        assert_eq!(keys(officers, vote), Err(SetError::Repeated));
+    }
+}
+
+/// Under a point of small order anyone signs anything: no set takes one for a key.
+#[test]
+fn a_set_has_no_key_that_signs_for_everyone() {
+    let mut bytes = Epochal::new(0, 1, 1).bytes;
+    let vote_key = bytes.len() - 33;
+    bytes[vote_key..vote_key + 32].copy_from_slice(&[0; 32]);
+    let set = EpochSet::decode(&bytes).unwrap();
+    assert_eq!(set.check_keys(), Err(SetError::Key));
 }

@@ -9,7 +9,7 @@ use kusabi_core::id::{Height, OrgName, StateKey};
 use kusabi_core::row::{LedgerRow, Organisation};
 use kusabi_core::suite::{Purpose, VerificationKey};
 use kusabi_core::tx::Entry;
-use kusabi_core::wire::{Sink, U48_END, fixed};
+use kusabi_core::wire::{Sink, fixed};
 
 use super::desk::{Desk, exactly, next};
 use crate::effects::Event;
@@ -35,9 +35,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let mut rest = entries.iter();
         for (founder, members) in genesis.founders().zip(genesis.epoch_set().organisations()) {
             let name = OrgName::new(founder.name).map_err(|_| Rejection::GenesisMalformed)?;
-            if founder.quota >= U48_END {
-                return Err(Rejection::GenesisMalformed);
-            }
             let officers = members.officers;
             let count = |count| u8::try_from(count).map_err(|_| Rejection::GenesisMalformed);
             let mut organisation = Organisation {

@@ -111,15 +111,25 @@ fn the_genesis_transaction_is_one_for_this_chain() {
 }
 
 #[test]
-fn a_quota_below_the_officers_or_above_the_field_founds_nothing() {
+fn a_quota_below_the_officers_or_a_malformed_document_founds_nothing() {
     let mut none = World::new(0);
     let genesis = none.genesis();
     assert_eq!(refused(&mut none, genesis), Rejection::Quota);
-    let mut too_large = World::new(1 << 48);
-    let genesis = too_large.genesis();
+    let mut malformed = World::new(1000);
+    let context = malformed.context();
+    malformed.document = vec![0x80];
+    malformed.chain = ChainId::of(&malformed.document);
+    let context = BlockContext {
+        chain: malformed.chain,
+        ..context
+    };
+    let genesis = malformed.genesis();
     assert_eq!(
-        refused(&mut too_large, genesis),
-        Rejection::GenesisMalformed
+        malformed.block_in(vec![genesis], context),
+        Err(BlockError::Transaction {
+            index: 0,
+            rejection: Rejection::GenesisMalformed
+        })
     );
 }
 
