@@ -135,7 +135,7 @@ for action in actions:
 plain = actions[7]
 bad_transactions = [
     ("Cbor", transaction(plain) + b"\0"),
-    ("Cbor", b"\x98\x04" + transaction(plain)[1:]),
+    ("NotCanonical", b"\x98\x04" + transaction(plain)[1:]),
     ("Cbor", cbor([1, CHAIN, plain])),
     ("Cbor", transaction([6, ORG, [LOW, 1], 0])),
     ("Version", cbor([2, CHAIN, plain, []])),
