@@ -9,7 +9,7 @@
 //! heights over time), and compare two handovers of one epoch (it sees those of one node only).
 
 use crate::{
-    effect::{first_row, touches},
+    effect::{first_row, shows, touches},
     ledger::{Ledger, Receipt, Step, StepKind, Submitted},
     problem::Problem,
 };
@@ -25,7 +25,7 @@ use kusabi_core::{
     proof::{Proof, ProofError},
     row::{Record, Row, RowError},
     set::{EpochSet, SetError},
-    tx::{Transaction, TxError},
+    tx::{Action, Transaction, TxError},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -85,7 +85,7 @@ pub enum VerifyError {
         "the block of height {0} has no certificate of its own; `audit` checks it with those that follow"
     )]
     Uncertified(Height),
-    /// The receipt is for another transaction, or its proof is older than it.
+    /// The receipt is for another transaction, or its proof is older than it or shows a row that it did not write.
     #[error("the node's receipt does not fit the transaction; ask for the row itself")]
     Receipt,
 }
@@ -234,7 +234,7 @@ impl ProvenBlock {
 /// The verified answer to a submission.
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// Final, and the first row that it wrote is proven.
+    /// Final: its first row is proven, and is what the transaction writes there.
     Final {
         /// Height of its block, as the node says; at or below the proof's.
         height: Height,
@@ -329,16 +329,14 @@ impl<L: Ledger> VerifyingLedger<L> {
     /// Submits a transaction; when it is final, the first row that it wrote is proven before anything is said.
     pub async fn submit(&self, bytes: Bytes, wait: Duration) -> Result<Done, VerifyError> {
         let transaction = Transaction::decode(&bytes).map_err(VerifyError::Transaction)?;
-        let key = first_row(transaction.action());
         let id = transaction.id();
-        drop(transaction);
         let trust = self.trust();
         let receipt = match self.ledger.submit(bytes, wait).await? {
             Submitted::Pending { id: answered } if answered == id => return Ok(Done::Pending(id)),
             Submitted::Final(receipt) if receipt.id == id => receipt,
             _ => return Err(VerifyError::Receipt),
         };
-        self.settle(trust, key, receipt).await
+        self.settle(trust, transaction.action(), receipt).await
     }
 
     /// A block, also from below the floor: verified from the genesis document on, through the epochs up to its own.
@@ -417,16 +415,21 @@ impl<L: Ledger> VerifyingLedger<L> {
     async fn settle(
         &self,
         trust: Trust,
-        key: StateKey,
+        action: &Action,
         receipt: Receipt,
     ) -> Result<Done, VerifyError> {
+        let key = first_row(action);
         let height = Height::new(receipt.height).map_err(|_| VerifyError::Receipt)?;
         let row = match receipt.proof {
             Some(proof) => self.proven(trust, key, proof).await?,
             None => self.lookup(key).await?,
         };
-        // A proof from before the transaction says nothing about it, and every action leaves its first row behind.
-        if row.height() < height || row.value.is_none() {
+        // A proof from before the transaction says nothing about it, and neither does a row that it did not write.
+        let done = row
+            .value
+            .as_ref()
+            .is_some_and(|row| shows(action, row, height));
+        if row.height() < height || !done {
             return Err(VerifyError::Receipt);
         }
         Ok(Done::Final {
