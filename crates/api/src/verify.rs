@@ -461,14 +461,26 @@ impl<L: Ledger> VerifyingLedger<L> {
         }
     }
 
-    /// Goes from `trust` to `epoch` or beyond; what it arrives at is kept.
+    /// Goes from `trust` to `epoch` or beyond; what is trusted here takes the same steps.
     async fn walk(&self, trust: Trust, epoch: Epoch) -> Result<Trust, VerifyError> {
-        let (trust, _) = self.way(trust, Some(epoch)).await?;
+        let mut passed = trust.clone();
+        let (arrived, steps) = self.way(trust, Some(epoch)).await?;
         let mut mine = self.lock();
-        if mine.anchor.epoch() < trust.anchor.epoch() {
-            *mine = trust.clone();
+        if mine.anchor == passed.anchor {
+            *mine = arrived.clone();
+        } else if mine.anchor.epoch() < arrived.anchor.epoch() {
+            // An answer that came meanwhile has raised the floor: the steps that lie ahead are taken from there, and refused
+            // where they contradict it.
+            let mut next = mine.clone();
+            for step in &steps {
+                passed.step(step)?;
+                if passed.anchor.epoch() > next.anchor.epoch() {
+                    next.step(step)?;
+                }
+            }
+            *mine = next;
         }
-        Ok(trust)
+        Ok(arrived)
     }
 
     /// Raises the floor to what was verified under `under`.

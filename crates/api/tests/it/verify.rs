@@ -138,6 +138,32 @@ async fn an_answer_that_was_overtaken_still_counts() {
     assert_eq!(height(&ledger), 9, "and the floor stays where it was");
 }
 
+/// The floor that an answer raised while another one led to a new epoch does not fall.
+#[tokio::test]
+async fn a_new_epoch_does_not_lower_a_floor_that_rose_meanwhile() {
+    let (puppet, ledger) = trusting(Puppet::new());
+    *puppet.walk.lock().unwrap() = vec![recovery(1, 100, 200)];
+    let ledger = Arc::new(ledger);
+    let asked_meanwhile = AtomicBool::new(false);
+    let meanwhile = Arc::clone(&ledger);
+    puppet.answers(move |key| {
+        if asked_meanwhile.swap(true, Ordering::SeqCst) {
+            return proof(at(150), &key);
+        }
+        meanwhile.lookup(key).now_or_never().unwrap().unwrap();
+        let in_new_epoch = At {
+            epoch: 1,
+            signer: 1,
+            ..at(120)
+        };
+        proof(in_new_epoch, &key)
+    });
+    let first = ledger.lookup(here()).await.unwrap();
+    assert_eq!(first.height().get(), 120);
+    assert_eq!(ledger.trust().anchor().epoch(), Epoch::new(1));
+    assert_eq!(height(&ledger), 150);
+}
+
 #[tokio::test]
 async fn two_blocks_of_one_height_are_a_fork() {
     let (puppet, ledger) = trusting(Puppet::new());
