@@ -8,8 +8,11 @@
 use crate::problem::{Kind, Problem};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// Longest encoded block that a client reads, in bytes.
-pub const MAX_BLOCK: usize = 32 << 20;
+/// Longest encoded block that a client reads, in bytes: a body of 4 MiB (spec/ledger.md, "Blocks"), header and checkpoint.
+pub const MAX_BLOCK: usize = (4 << 20) + (64 << 10);
+
+/// Most transactions of a block (spec/ledger.md, "Blocks"). Empty ones cost the sender next to nothing, the reader more.
+const MAX_TRANSACTIONS: usize = 4096;
 
 /// A block. Not verified: the reader hashes header and body and checks the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,9 @@ impl Block {
         let checkpoint = part(&mut bytes, |b| b.try_get_u16().ok().map(usize::from))?;
         let mut transactions = Vec::new();
         while bytes.has_remaining() {
+            if transactions.len() == MAX_TRANSACTIONS {
+                return Err(malformed("it holds more than 4,096 transactions"));
+            }
             transactions.push(part(&mut bytes, |b| {
                 b.try_get_u32().ok().and_then(|n| usize::try_from(n).ok())
             })?);
@@ -106,6 +112,16 @@ mod tests {
         ] {
             assert_eq!(Block::decode(block.encode()).unwrap(), block);
         }
+    }
+
+    #[test]
+    fn more_transactions_than_a_block_has_are_refused() {
+        let of = |count| Block {
+            transactions: vec![Bytes::new(); count],
+            ..sample()
+        };
+        assert!(Block::decode(of(4096).encode()).is_ok());
+        assert!(Block::decode(of(4097).encode()).is_err());
     }
 
     #[test]

@@ -103,12 +103,18 @@ struct Message {
 #[derive(Default)]
 struct Parser {
     buffer: Vec<u8>,
-    /// How many bytes of the buffer were searched for the end of a message.
+    /// Where the next message begins; what lies before it was handed out and goes when more arrives.
+    begin: usize,
+    /// Up to where the end of that message was searched for.
     searched: usize,
 }
 
 impl Parser {
     fn push(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+        // Once for each chunk, not for each message in it: a stream of tiny ones would be moved as often as it has any.
+        self.buffer.drain(..self.begin);
+        self.searched -= self.begin;
+        self.begin = 0;
         if self.buffer.len() + chunk.len() > MAX_MESSAGE {
             return Err(Problem::new(
                 Kind::BadAnswer,
@@ -122,15 +128,15 @@ impl Parser {
     /// The next whole message with data; comments (heartbeats) are passed over.
     fn next(&mut self) -> Option<Message> {
         loop {
-            let from = self.searched.saturating_sub(1);
+            let from = self.searched.saturating_sub(1).max(self.begin);
             let Some(end) = self.buffer[from..].windows(2).position(|w| w == b"\n\n") else {
                 self.searched = self.buffer.len();
                 return None;
             };
             let end = from + end + 2;
-            let message = parse(&String::from_utf8_lossy(&self.buffer[..end]));
-            self.buffer.drain(..end);
-            self.searched = 0;
+            let message = parse(&String::from_utf8_lossy(&self.buffer[self.begin..end]));
+            self.begin = end;
+            self.searched = end;
             if !message.data.is_empty() {
                 return Some(message);
             }
