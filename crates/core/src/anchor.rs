@@ -215,7 +215,11 @@ impl Anchor {
         let handover = handover.signed();
         let mine = *handover.chain() == self.chain
             && handover.old_epoch() == self.epoch
-            && handover.old_set_hash() == self.set_hash;
+            && handover.old_set_hash() == self.set_hash
+            // The floor may have risen since the check, to another block than the handover's last.
+            && self
+                .no_fork(handover.last_height(), &handover.last_header_hash())
+                .is_ok();
         if mine {
             self.epoch = handover.next_set().epoch();
             self.set_hash = handover.next_set().hash();

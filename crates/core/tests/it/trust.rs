@@ -687,6 +687,11 @@ fn an_anchor_walks_over_handovers() {
             .check(&anchor, &epochs[0].set()),
         Err(HandoverError::Anchor(AnchorError::Fork))
     );
+    // The same when the floor rose after the handover was checked.
+    let fork = Handover::decode(&fork).unwrap();
+    let checked_before = fork.check(&ledger.anchor(), &epochs[0].set()).unwrap();
+    assert!(!anchor.follow(&checked_before));
+    assert_eq!(anchor.epoch(), Epoch::ZERO);
     let low = epochs[0].hand_over(&ledger.chain, &epochs[1], (10, [1; 32]), 3, 3);
     let low = Handover::decode(&low)
         .unwrap()
