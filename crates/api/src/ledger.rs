@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// Longest transaction, in bytes (spec/ledger.md).
-pub const MAX_TRANSACTION: usize = 1 << 20;
+pub const MAX_TRANSACTION: usize = kusabi_core::tx::TX_BYTES_MAX;
 
 /// Longest proof or checkpoint, in bytes: nine headers of 260, sixteen signatures of 64, sixty-four digests of 32 and two rows fit.
 pub const MAX_PROOF: usize = 8 * 1024;
 
 /// Longest genesis document, in bytes (spec/ledger.md).
-pub const MAX_GENESIS: usize = 16 * 1024;
+pub const MAX_GENESIS: usize = kusabi_core::genesis::GENESIS_LEN_MAX;
 
 /// Most steps of the epoch walk in one answer.
 pub const MAX_WALK_STEPS: usize = 64;

@@ -35,7 +35,7 @@ pub const ART_KEYS_MAX: usize = 16;
 /// Most release keys that a policy can ask for, so that the old and the new ones fit the signatures of one transaction.
 pub const ART_K_MAX: u8 = 8;
 /// Longest genesis document in bytes.
-pub const GENESIS_BYTES_MAX: usize = 16 << 10;
+pub const GENESIS_BYTES_MAX: usize = crate::genesis::GENESIS_LEN_MAX;
 /// Longest recovery in bytes: its payload with the largest validator set, the largest recovery set, five signatures.
 pub const RECOVERY_BYTES_MAX: usize = 8 << 10;
 
