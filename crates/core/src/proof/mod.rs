@@ -40,6 +40,8 @@ pub enum ProofError {
     Path(PathError),
     /// The absence shown is not that of the wanted key.
     OtherGap,
+    /// The proof stands under another header than the one that was verified before.
+    OtherHeader,
 }
 
 impl fmt::Display for ProofError {
@@ -52,6 +54,9 @@ impl fmt::Display for ProofError {
             Self::Path(error) => write!(f, "{error}"),
             Self::OtherGap => {
                 f.write_str("the proof shows the absence of other keys, not of this one")
+            }
+            Self::OtherHeader => {
+                f.write_str("the proof stands under another block than the one verified before")
             }
         }
     }
@@ -270,7 +275,31 @@ impl<'a> Proof<'a> {
         set: &EpochSet<'_>,
         wanted: &StateKey,
     ) -> Result<VerifiedProof<'a>, ProofError> {
-        let checkpoint = self.checkpoint.check(anchor, set)?;
+        self.check_path(self.checkpoint.check(anchor, set)?, wanted)
+    }
+
+    /// The same for one more proof of a block whose checkpoint was verified before, without checking signatures again:
+    /// what this proof's own checkpoint holds besides the proven header is not looked at. The caller answers for the anchor
+    /// under which `checkpoint` was verified being still its own.
+    ///
+    /// # Errors
+    /// [`ProofError::OtherHeader`], [`ProofError::OtherGap`], [`ProofError::Path`]
+    pub fn check_under(
+        &self,
+        checkpoint: &VerifiedCheckpoint,
+        wanted: &StateKey,
+    ) -> Result<VerifiedProof<'a>, ProofError> {
+        if self.checkpoint.claimed() != checkpoint.header() {
+            return Err(ProofError::OtherHeader);
+        }
+        self.check_path(*checkpoint, wanted)
+    }
+
+    fn check_path(
+        &self,
+        checkpoint: VerifiedCheckpoint,
+        wanted: &StateKey,
+    ) -> Result<VerifiedProof<'a>, ProofError> {
         let header = checkpoint.header();
         let log = Log {
             leaves: header.ops_end,

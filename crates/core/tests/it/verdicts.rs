@@ -599,3 +599,40 @@ fn every_flipped_bit_makes_a_bundle_invalid() {
         );
     }
 }
+
+/// A checkpoint that was verified once serves the other proofs of its block, and no others.
+#[test]
+fn a_known_checkpoint_is_not_verified_again() {
+    let ledger = Ledger::new();
+    let genesis = kusabi_core::genesis::Genesis::decode(&ledger.genesis).unwrap();
+    let anchor = kusabi_core::anchor::Anchor::from_genesis(&genesis);
+    let (wanted, row) = (StateKey::record(&Handle::new([1; 32])), [9; 192]);
+    let bytes = ledger.prove(0, 5, wanted, &row);
+    let good = proof::Proof::decode(&bytes).unwrap();
+    let verified = good.check(&anchor, genesis.epoch_set(), &wanted).unwrap();
+    let known = verified.checkpoint();
+
+    assert_eq!(good.check_under(known, &wanted), Ok(verified));
+
+    let other_key = StateKey::record(&Handle::new([2; 32]));
+    assert!(matches!(
+        good.check_under(known, &other_key),
+        Err(proof::ProofError::Path(_))
+    ));
+    // What the signature would have caught is caught by the header being another one.
+    let forged = ledger.prove(0, 5, wanted, &[8; 192]);
+    let forged = proof::Proof::decode(&forged).unwrap();
+    assert_eq!(
+        forged.check_under(known, &wanted),
+        Err(proof::ProofError::OtherHeader)
+    );
+    // The row under the known header, but not in its state.
+    let mut swapped = bytes.clone();
+    let at = swapped.len() - 32 - 192;
+    swapped[at] ^= 1;
+    let swapped = proof::Proof::decode(&swapped).unwrap();
+    assert!(matches!(
+        swapped.check_under(known, &wanted),
+        Err(proof::ProofError::Path(_))
+    ));
+}
