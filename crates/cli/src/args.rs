@@ -98,6 +98,8 @@ pub(crate) enum Verb {
     /// Who may write in an organisation's name
     #[command(subcommand)]
     Org(verb::org::Verb),
+    /// Measure a ledger on this machine
+    Bench(verb::bench::Args),
     /// Print a completion script for a shell
     Completions(verb::completions::Args),
     /// Write the manual pages to a folder

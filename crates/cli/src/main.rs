@@ -90,6 +90,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Sign(args) => verb::sign::run(args, session).map(done),
         Verb::Verify(args) => verb::verify::run(args, session),
         Verb::Org(verb) => verb::org::run(verb, session),
+        Verb::Bench(args) => verb::bench::run(args, session),
         Verb::Completions(args) => verb::completions::run(args, session).map(done),
         Verb::Man(args) => verb::man::run(args, session).map(done),
     }

@@ -88,6 +88,9 @@ impl HttpLedger {
         }
         let http = reqwest::Client::builder()
             .connect_timeout(limits.connect)
+            // Below the 15 s after which a node closes an idle connection: a submission that meets the close on its way
+            // could not say whether it arrived.
+            .pool_idle_timeout(Duration::from_secs(10))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .retry(reqwest::retry::never())

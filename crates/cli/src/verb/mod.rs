@@ -1,6 +1,7 @@
 //! The verbs: one file each, with its arguments and its `run`.
 
 pub(crate) mod batch;
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod key;
 pub(crate) mod man;

@@ -1,0 +1,134 @@
+//! The node that is measured: a ledger founded for it, in a process of its own.
+
+use std::{
+    io::{self, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+};
+
+use kusabi_api::HttpLedger;
+use kusabi_core::id::ChainId;
+use serde::Deserialize;
+
+use super::{process::Process, unmeasurable};
+use crate::failure::Result;
+
+/// A running node.
+pub(super) struct Server {
+    child: Child,
+    folder: PathBuf,
+    address: SocketAddr,
+    chain: ChainId,
+    /// Kept open: the node may say more.
+    _out: BufReader<ChildStdout>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may be gone already; nothing of it is needed any more.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Starts `kusabi node run` in a folder, which founds a ledger in an empty one, and waits until it says where it listens.
+    pub(super) fn start(folder: &Path) -> Result<Self> {
+        let program = std::env::current_exe().map_err(unmeasurable)?;
+        let mut child = Command::new(program)
+            .args(["--json", "node", "run", "--listen", "127.0.0.1:0", "--data"])
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(unmeasurable)?;
+        let out = child
+            .stdout
+            .take()
+            .ok_or_else(|| unmeasurable("the node's output is not there"))?;
+        let mut out = BufReader::new(out);
+        let (address, chain) = match ready(&mut out) {
+            Ok(ready) => ready,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(unmeasurable(error));
+            }
+        };
+        Ok(Self {
+            child,
+            folder: folder.to_owned(),
+            address,
+            chain,
+            _out: out,
+        })
+    }
+
+    pub(super) fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(super) fn chain(&self) -> ChainId {
+        self.chain
+    }
+
+    pub(super) fn ledger(&self) -> Result<HttpLedger> {
+        HttpLedger::new(&format!("http://{}", self.address)).map_err(unmeasurable)
+    }
+
+    /// Ends the process without warning, as a power cut would, and waits until it is gone.
+    pub(super) fn kill(mut self) -> Result<()> {
+        self.child.kill().map_err(unmeasurable)?;
+        self.child.wait().map_err(unmeasurable)?;
+        Ok(())
+    }
+}
+
+/// What `kusabi node run --json` says when it answers; other lines have no address.
+#[derive(Deserialize)]
+struct Ready {
+    address: String,
+    chain: String,
+}
+
+/// Reads what the node says until it says that it is ready: where, and on which chain.
+fn ready(out: &mut impl io::BufRead) -> io::Result<(SocketAddr, ChainId)> {
+    let mut line = String::new();
+    while out.read_line(&mut line)? > 0 {
+        if let Ok(Ready { address, chain }) = serde_json::from_str(&line) {
+            let address = address.trim_start_matches("http://");
+            return Ok((
+                address.parse().map_err(io::Error::other)?,
+                chain.parse().map_err(io::Error::other)?,
+            ));
+        }
+        line.clear();
+    }
+    Err(io::Error::other("the node ended before it was ready"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_counts_is_found() {
+        let chain = "00".repeat(31) + "07";
+        let said = format!(
+            "{{\"event\":\"founded\",\"chain\":\"{chain}\"}}\n{{\"event\":\"ready\",\"chain\":\"{chain}\",\"address\":\"http://127.0.0.1:7\",\"height\":2}}\n"
+        );
+        let (address, found) = ready(&mut said.as_bytes()).unwrap();
+        assert_eq!(address.port(), 7);
+        assert_eq!(found.to_string(), chain);
+        ready(&mut "no\n".as_bytes()).unwrap_err();
+    }
+}

@@ -1,0 +1,140 @@
+//! Registrations, over HTTP with the client that every program uses; each is answered when it is final and on disk.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use kusabi_api::{HttpLedger, Ledger as _, ledger::Submitted};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    fleet::{BATCH, Fleet},
+    process::Process,
+    report::{Batches, Latency, Work, Writes},
+    unmeasurable,
+};
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+};
+
+/// Longest wait for one answer.
+const WAIT: Duration = Duration::from_secs(60);
+/// Batches that are signed before and sent as one group.
+const GROUP: u64 = 128;
+/// Batches under way at once.
+const BATCHES_AT_ONCE: usize = 16;
+
+/// What happened in one window.
+struct Window {
+    elapsed: Duration,
+    node: Duration,
+    client: Duration,
+    latencies_us: Vec<u32>,
+}
+
+/// Sends transactions, `at_once` under way at any time, until all are final.
+async fn send(
+    ledger: &HttpLedger,
+    node: Process,
+    transactions: Vec<Bytes>,
+    at_once: usize,
+) -> Result<Window> {
+    let (node_before, client_before) = (cpu(node)?, cpu(Process::own())?);
+    let start = Instant::now();
+    let turns = Arc::new(Semaphore::new(at_once));
+    let mut tasks = JoinSet::new();
+    for transaction in transactions {
+        let turn = Arc::clone(&turns)
+            .acquire_owned()
+            .await
+            .map_err(unmeasurable)?;
+        let ledger = ledger.clone();
+        tasks.spawn(async move {
+            let before = Instant::now();
+            let submitted = ledger.submit(transaction, WAIT).await;
+            let took = before.elapsed().as_micros();
+            drop(turn);
+            match submitted {
+                Ok(Submitted::Final(_)) => Ok(u32::try_from(took).unwrap_or(u32::MAX)),
+                Ok(Submitted::Pending { .. }) => Err(Failure::new(
+                    Exit::Unavailable,
+                    "a registration was not final within a minute",
+                )),
+                Err(problem) => Err(Failure::new(
+                    Exit::Unavailable,
+                    format!("the node took no registration: {problem}"),
+                )),
+            }
+        });
+    }
+    let mut latencies_us = Vec::with_capacity(tasks.len());
+    while let Some(done) = tasks.join_next().await {
+        latencies_us.push(done.map_err(unmeasurable)??);
+    }
+    Ok(Window {
+        elapsed: start.elapsed(),
+        node: cpu(node)? - node_before,
+        client: cpu(Process::own())? - client_before,
+        latencies_us,
+    })
+}
+
+fn cpu(process: Process) -> Result<Duration> {
+    process.cpu().map_err(unmeasurable)
+}
+
+/// Registers the keys `0..batches * 1024`. They are signed in groups, between the measured windows.
+pub(super) async fn batches(
+    ledger: &HttpLedger,
+    node: Process,
+    fleet: &Fleet,
+    batches: u64,
+    progress: impl Fn(u64),
+) -> Result<Batches> {
+    let (mut elapsed, mut on_node, mut on_client) = <(Duration, Duration, Duration)>::default();
+    let mut latencies_us = Vec::new();
+    let mut rates = Vec::new();
+    let mut first = 0;
+    while first < batches {
+        let count = GROUP.min(batches - first);
+        let keys = first * BATCH..(first + count) * BATCH;
+        let transactions = fleet.registrations(keys, BATCH)?;
+        let window = send(ledger, node, transactions, BATCHES_AT_ONCE).await?;
+        rates.push((count * BATCH) as f64 / window.elapsed.as_secs_f64());
+        elapsed += window.elapsed;
+        on_node += window.node;
+        on_client += window.client;
+        latencies_us.extend(window.latencies_us);
+        first += count;
+        progress(first * BATCH);
+    }
+    Ok(Batches {
+        work: Work::new(batches * BATCH, elapsed, on_node, on_client),
+        keys_per_batch: BATCH,
+        concurrency: BATCHES_AT_ONCE,
+        latency: Latency::of(latencies_us),
+        slowest_per_second: rates.iter().copied().fold(f64::INFINITY, f64::min),
+        fastest_per_second: rates.iter().copied().fold(0.0, f64::max),
+    })
+}
+
+/// Registers the keys of a range, each with a signature of its own.
+pub(super) async fn singles(
+    ledger: &HttpLedger,
+    node: Process,
+    fleet: &Fleet,
+    numbers: std::ops::Range<u64>,
+    at_once: usize,
+) -> Result<Writes> {
+    let keys = numbers.end - numbers.start;
+    let transactions = fleet.registrations(numbers, 1)?;
+    let window = send(ledger, node, transactions, at_once).await?;
+    Ok(Writes {
+        work: Work::new(keys, window.elapsed, window.node, window.client),
+        concurrency: at_once,
+        latency: Latency::of(window.latencies_us),
+    })
+}
