@@ -182,7 +182,18 @@ impl NodeHandle {
     ) -> Result<impl Future<Output = Result<Receipt, SubmitError>> + Send + 'static, SubmitError>
     {
         let malformed = |why: TxError| SubmitError::Refused(Refusal::Malformed(why));
-        let transaction = Transaction::decode(bytes).map_err(malformed)?;
+        self.offer(Transaction::decode(bytes).map_err(malformed)?)
+    }
+
+    /// The same with a transaction that was decoded already.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn offer(
+        &self,
+        transaction: Transaction,
+    ) -> Result<impl Future<Output = Result<Receipt, SubmitError>> + Send + 'static, SubmitError>
+    {
         let id = transaction.id();
         let pool = &self.link.pool;
         let reserved = pool

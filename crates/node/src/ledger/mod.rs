@@ -1,3 +1,370 @@
-//! The ledger's refusals as problems.
+//! The running node as a [`Ledger`]: what the HTTP side serves, and what a program that holds the node itself uses.
 
+mod recent;
 pub mod refusal;
+
+use crate::{
+    engine::Refusal,
+    handle::{Events, FinalBlock, NodeHandle, QueryError, SubmitError},
+    outline::Outline,
+    pool::PoolLimits,
+};
+use bytes::Bytes;
+use futures::stream;
+use kusabi_api::{
+    Answer, Block, EventStream, Kind, Ledger, Problem,
+    effect::first_row,
+    ledger::{
+        BlockEvents, MAX_WAIT, MAX_WALK_STEPS, Receipt, Status, Step, StepKind, Submitted,
+        Transaction,
+    },
+};
+use kusabi_core::{
+    genesis::{Genesis, GenesisError},
+    id::{Epoch, Height, StateKey, TxId},
+    tx,
+};
+use recent::Recent;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// How many outcomes of transactions are remembered, waiting ones included.
+const OUTCOMES_MAX: usize = 65_536;
+
+/// A transaction of more bytes is decoded on a thread of its own kind: each entry brings keys that are checked.
+const DECODE_HERE_MAX: usize = 16 * 1024;
+
+/// A reader of events that had caught up and is this many blocks behind again is cut.
+const BEHIND_MAX: u64 = 1_000;
+
+/// Blocks whose events are kept decoded for all readers.
+const EVENTS_KEPT: usize = 8;
+
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It waits.
+    Pending,
+    /// It is final.
+    Final {
+        height: Height,
+        index: u32,
+        /// The first row that it wrote.
+        row: StateKey,
+    },
+    /// It was refused.
+    Refused(Refusal),
+}
+
+/// A node and what is known about its chain.
+#[derive(Clone, Debug)]
+pub struct NodeLedger {
+    node: NodeHandle,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    genesis: Bytes,
+    heartbeat: Duration,
+    validators: u8,
+    pool: PoolLimits,
+    /// The recoveries, in order, each with the epoch that it leads to.
+    recoveries: Vec<(Epoch, Bytes)>,
+    recent: Recent,
+    events: Mutex<VecDeque<Arc<BlockEvents>>>,
+}
+
+impl NodeLedger {
+    /// The node `handle`, on the chain of `outline`, with the pool that it was started with.
+    ///
+    /// # Errors
+    /// [`GenesisError`]: the outline's document is none. A node does not start with such a one.
+    pub fn new(
+        node: NodeHandle,
+        outline: &Outline,
+        pool: PoolLimits,
+    ) -> Result<Self, GenesisError> {
+        let genesis = Genesis::decode(outline.document())?;
+        let recoveries = outline.epochs().iter().filter_map(|epoch| {
+            let opening = tx::Transaction::decode(&epoch.opening.1).ok()?;
+            match opening.action() {
+                tx::Action::Recovery { recovery } => {
+                    Some((epoch.number, Bytes::copy_from_slice(recovery)))
+                }
+                _ => None,
+            }
+        });
+        let shared = Shared {
+            name: genesis.name().to_owned(),
+            genesis: outline.document().clone(),
+            heartbeat: outline.heartbeat(),
+            validators: u8::try_from(outline.newest().vote_keys.len()).unwrap_or(u8::MAX),
+            pool,
+            recoveries: recoveries.collect(),
+            recent: Recent::new(OUTCOMES_MAX),
+            events: Mutex::default(),
+        };
+        Ok(Self {
+            node,
+            shared: Arc::new(shared),
+        })
+    }
+
+    async fn take(&self, bytes: Bytes, wait: Duration) -> Result<Submitted, Problem> {
+        let id = TxId::of(&bytes);
+        // The same bytes again: whoever lost the answer gets it.
+        if let Some(Outcome::Final { height, index, row }) = self.shared.recent.outcome(&id) {
+            return Ok(Submitted::Final(self.receipt(id, height, index, row).await));
+        }
+        let transaction = if bytes.len() <= DECODE_HERE_MAX {
+            tx::Transaction::decode(&bytes)
+        } else {
+            let decoding = move || tx::Transaction::decode(&bytes);
+            tokio::task::spawn_blocking(decoding)
+                .await
+                .map_err(|e| Problem::new(Kind::Internal, format!("decoding ended: {e}")))?
+        };
+        let transaction = transaction.map_err(refusal::malformed)?;
+        let row = first_row(transaction.action());
+        let end = self.node.offer(transaction).map_err(refused)?;
+        self.shared.recent.note(id, Outcome::Pending);
+        // A task of its own, so that the outcome is noted also when nobody waits any more.
+        let shared = Arc::clone(&self.shared);
+        let noted = tokio::spawn(async move {
+            let end = end.await;
+            match &end {
+                Ok(receipt) => shared.recent.note(
+                    id,
+                    Outcome::Final {
+                        height: receipt.height,
+                        index: receipt.index,
+                        row,
+                    },
+                ),
+                Err(SubmitError::Refused(why)) => {
+                    shared.recent.note(id, Outcome::Refused(*why));
+                }
+                // The node stops, and forgets.
+                Err(_) => {}
+            }
+            end
+        });
+        match tokio::time::timeout(wait.min(MAX_WAIT), noted).await {
+            Err(_) => Ok(Submitted::Pending { id }),
+            Ok(Ok(Ok(receipt))) => {
+                let receipt = self.receipt(id, receipt.height, receipt.index, row).await;
+                Ok(Submitted::Final(receipt))
+            }
+            Ok(Ok(Err(why))) => Err(refused(why)),
+            Ok(Err(e)) => Err(Problem::new(Kind::Internal, format!("waiting ended: {e}"))),
+        }
+    }
+
+    /// A receipt with the newest proof of the row; without one when the node is too busy to make it.
+    async fn receipt(&self, id: TxId, height: Height, index: u32, row: StateKey) -> Receipt {
+        Receipt {
+            id,
+            height: height.get(),
+            index,
+            proof: self.node.lookup(row).await.ok(),
+        }
+    }
+
+    /// Events of a block; decoded once for all readers.
+    fn block_events(&self, block: &FinalBlock) -> Result<BlockEvents, Problem> {
+        let height = block.header.height.get();
+        let kept = || {
+            self.shared
+                .events
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let found = kept()
+            .iter()
+            .find(|events| events.height == height)
+            .cloned();
+        if let Some(events) = found {
+            return Ok((*events).clone());
+        }
+        let events = BlockEvents::of(&block.header, &block.transactions)?;
+        let mut kept = kept();
+        if kept.len() >= EVENTS_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(Arc::new(events.clone()));
+        Ok(events)
+    }
+}
+
+/// A reader of events.
+struct Reader {
+    ledger: NodeLedger,
+    events: Events,
+    /// Whether it had read everything once.
+    caught_up: bool,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<BlockEvents, Problem> {
+        let behind = self.events.behind();
+        if self.caught_up && behind > BEHIND_MAX {
+            return Err(Problem::new(
+                Kind::Lagging,
+                format!("{behind} blocks were made since your last one; come back with its height"),
+            ));
+        }
+        self.caught_up |= behind <= 1;
+        let block = self.events.next().await.map_err(unanswered)?;
+        self.ledger.block_events(&block)
+    }
+}
+
+fn refused(why: SubmitError) -> Problem {
+    match why {
+        SubmitError::Refused(why) => refusal(&why),
+        SubmitError::Full(_) => Problem::new(Kind::PoolFull, why.to_string()),
+        SubmitError::Stopped(_) => Problem::new(
+            Kind::Stopping,
+            format!("{why}; the transaction may or may not become final: look its rows up later"),
+        )
+        .with_retry_after(5),
+    }
+}
+
+fn refusal(why: &Refusal) -> Problem {
+    match why {
+        Refusal::Malformed(why) => refusal::malformed(*why),
+        Refusal::Rejected(why) => refusal::rejected(*why),
+    }
+}
+
+fn unanswered(why: QueryError) -> Problem {
+    let kind = match why {
+        QueryError::Busy => Kind::TooManyRequests,
+        QueryError::NotReady => Kind::Behind,
+        QueryError::Stopped(_) => Kind::Stopping,
+    };
+    Problem::new(kind, why.to_string())
+}
+
+impl Ledger for NodeLedger {
+    fn submit(&self, transaction: Bytes, wait: Duration) -> Answer<'_, Submitted> {
+        Box::pin(self.take(transaction, wait))
+    }
+
+    fn transaction(&self, id: TxId) -> Answer<'_, Transaction> {
+        Box::pin(async move {
+            match self.shared.recent.outcome(&id) {
+                Some(Outcome::Pending) => Ok(Transaction::Pending { id }),
+                Some(Outcome::Final { height, index, row }) => Ok(Transaction::Final(
+                    self.receipt(id, height, index, row).await,
+                )),
+                Some(Outcome::Refused(why)) => {
+                    let problem = refusal(&why);
+                    Ok(Transaction::Refused {
+                        id,
+                        code: problem.code.unwrap_or_default(),
+                        detail: problem.detail,
+                    })
+                }
+                None => Err(Problem::new(
+                    Kind::Unknown,
+                    "this node does not remember such a transaction: look the rows up that it was to write",
+                )),
+            }
+        })
+    }
+
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+        Box::pin(async move { self.node.lookup(key).await.map_err(unanswered) })
+    }
+
+    fn checkpoint(&self) -> Answer<'_, Bytes> {
+        Box::pin(async move { self.node.checkpoint().await.map_err(unanswered) })
+    }
+
+    fn block(&self, height: Height) -> Answer<'_, Block> {
+        Box::pin(async move {
+            let block = self.node.block(height).await.map_err(unanswered)?;
+            let block = block.ok_or_else(|| {
+                let newest = self.node.status().height.unwrap_or_default();
+                Problem::new(
+                    Kind::Unknown,
+                    format!("there is no block of height {height}; the newest is {newest}"),
+                )
+            })?;
+            let mut header = Vec::with_capacity(block.header.encoded_len());
+            block.header.encode(&mut header);
+            Ok(Block {
+                header: header.into(),
+                checkpoint: block.checkpoint,
+                transactions: block.transactions,
+            })
+        })
+    }
+
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        Box::pin(async move { Ok(self.shared.genesis.clone()) })
+    }
+
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
+        Box::pin(async move {
+            let later = self
+                .shared
+                .recoveries
+                .iter()
+                .filter(|(next, _)| *next > epoch);
+            Ok(later
+                .take(MAX_WALK_STEPS)
+                .map(|(_, bytes)| Step {
+                    kind: StepKind::Recovery,
+                    bytes: bytes.clone(),
+                })
+                .collect())
+        })
+    }
+
+    fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        Box::pin(async move {
+            let next = after
+                .next()
+                .ok_or_else(|| Problem::new(Kind::BadParameter, "there is no height after this"))?;
+            let reader = Reader {
+                ledger: self.clone(),
+                events: self.node.events(next),
+                caught_up: false,
+            };
+            let stream = stream::unfold(Some(reader), |reader| async move {
+                let mut reader = reader?;
+                let item = reader.next().await;
+                let rest = item.is_ok().then_some(reader);
+                Some((item, rest))
+            });
+            Ok(Box::pin(stream) as EventStream)
+        })
+    }
+
+    fn status(&self) -> Answer<'_, Status> {
+        Box::pin(async move {
+            let status = self.node.status();
+            Ok(Status {
+                name: self.shared.name.clone(),
+                chain: *self.node.chain(),
+                height: status.height.unwrap_or_default().get(),
+                time_ms: status.time_ms.unwrap_or_default(),
+                epoch: status.epoch.get(),
+                validators: self.shared.validators,
+                heartbeat_ms: u64::try_from(self.shared.heartbeat.as_millis()).unwrap_or(u64::MAX),
+                waiting: status.pool.count as u64,
+                waiting_max: self.shared.pool.count as u64,
+                ready: status.height.is_some(),
+                version: env!("CARGO_PKG_VERSION").into(),
+            })
+        })
+    }
+}
