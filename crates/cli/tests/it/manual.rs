@@ -9,6 +9,7 @@ const VERBS: &[&str] = &[
     "batch",
     "batch new",
     "batch submit",
+    "bench",
     "completions",
     "key",
     "key history",
