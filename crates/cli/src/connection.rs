@@ -119,20 +119,14 @@ impl Connection {
         Ok(genesis.to_vec())
     }
 
-    /// The steps from the genesis document to the newest epoch; whoever uses them checks them.
+    /// The steps from the genesis document to the newest epoch, each verified.
     pub(crate) fn walk(&self) -> Result<Vec<kusabi_api::ledger::Step>> {
-        let mut walk = Vec::new();
-        loop {
-            let epoch = kusabi_core::id::Epoch::new(walk.len() as u64);
-            let steps = self
-                .runtime
-                .block_on(self.ledger.unverified().walk(epoch))
-                .map_err(|why| failure(&why.into()))?;
-            if steps.is_empty() {
-                return Ok(walk);
-            }
-            walk.extend(steps);
-        }
+        let founded = Trust::found(&self.chain, &self.genesis()?).map_err(|why| failure(&why))?;
+        let (_, way) = self
+            .runtime
+            .block_on(self.ledger.way(founded, None))
+            .map_err(|why| failure(&why))?;
+        Ok(way)
     }
 
     /// Signs and submits an action; the answer is the height at which it became final.
