@@ -85,6 +85,9 @@ pub(crate) enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Run a node of the ledger; found one if there is none
+    #[command(subcommand)]
+    Node(verb::node::Verb),
     /// Make, register, look up, replace and revoke keys
     #[command(subcommand)]
     Key(verb::key::Verb),
@@ -100,6 +103,14 @@ pub(crate) enum Verb {
     Org(verb::org::Verb),
     /// Measure a ledger on this machine
     Bench(verb::bench::Args),
+    /// Copy the ledger's blocks to a file
+    Backup(verb::backup::Args),
+    /// Bring a ledger's blocks back from a backup
+    Restore(verb::restore::Args),
+    /// Go on after the disk was lost, with the recovery key
+    Recover(verb::recover::Args),
+    /// Replay the ledger from its genesis and compare every root and signature
+    Audit(verb::audit::Args),
     /// Print a completion script for a shell
     Completions(verb::completions::Args),
     /// Write the manual pages to a folder

@@ -129,6 +129,24 @@ impl Connection {
         Ok(way)
     }
 
+    /// Height of the newest block, verified.
+    pub(crate) fn newest(&self) -> Result<Height> {
+        let (checkpoint, _) = self.ask(self.ledger.checkpoint())?;
+        Ok(checkpoint.header().height)
+    }
+
+    /// A block as the node has it, unchecked; nothing where a recovery left the height out.
+    pub(crate) fn block(&self, height: Height) -> Result<Option<kusabi_api::Block>> {
+        match self
+            .runtime
+            .block_on(self.ledger.unverified().block(height))
+        {
+            Ok(block) => Ok(Some(block)),
+            Err(problem) if problem.kind == Kind::Unknown => Ok(None),
+            Err(problem) => Err(failure(&problem.into())),
+        }
+    }
+
     /// Signs and submits an action; the answer is the height at which it became final.
     pub(crate) fn act(&self, action: Action, signers: &[&KeyFile]) -> Result<Height> {
         self.submit(&transaction(&self.chain, action, signers)?)

@@ -3,12 +3,8 @@
 //! [`args`] is the command line as typed, [`session`] what it resolves to, `verb/` what is done, [`page`] how it is said
 //! and [`exit`] how the process ends. Everything that a node answers is checked by `kusabi-core` before it is shown.
 
-#![allow(
-    dead_code,
-    reason = "what the verbs of the ledger need is here before them"
-)]
-
 mod args;
+mod backup_file;
 mod bundle;
 mod connection;
 mod digest;
@@ -17,6 +13,7 @@ mod exit;
 mod failure;
 mod files;
 mod floor;
+mod founding;
 mod kept;
 mod keyfile;
 mod page;
@@ -85,12 +82,17 @@ fn not_understood(error: &clap::Error) -> ExitCode {
 fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     let done = |()| Exit::Ok;
     match verb {
+        Verb::Node(verb) => verb::node::run(verb, session).map(done),
         Verb::Key(verb) => verb::key::run(verb, session),
         Verb::Batch(verb) => verb::batch::run(verb, session).map(done),
         Verb::Sign(args) => verb::sign::run(args, session).map(done),
         Verb::Verify(args) => verb::verify::run(args, session),
         Verb::Org(verb) => verb::org::run(verb, session),
         Verb::Bench(args) => verb::bench::run(args, session),
+        Verb::Backup(args) => verb::backup::run(args, session).map(done),
+        Verb::Restore(args) => verb::restore::run(args, session).map(done),
+        Verb::Recover(args) => verb::recover::run(args, session).map(done),
+        Verb::Audit(args) => verb::audit::run(args, session),
         Verb::Completions(args) => verb::completions::run(args, session).map(done),
         Verb::Man(args) => verb::man::run(args, session).map(done),
     }

@@ -37,11 +37,6 @@ impl Output {
         Self { json, quiet }
     }
 
-    /// Whether programs read the answers.
-    pub(crate) const fn json(self) -> bool {
-        self.json
-    }
-
     /// Whether a progress bar would reach a person's eyes.
     pub(crate) fn progress(self) -> bool {
         use std::io::IsTerminal as _;
@@ -248,11 +243,6 @@ pub(crate) fn instant(ms: u64) -> String {
             || format!("{ms} ms after 1970"),
             |time| time.round(jiff::Unit::Second).unwrap_or(time).to_string(),
         )
-}
-
-/// `s` when there are several.
-pub(crate) fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }
 
 #[cfg(test)]

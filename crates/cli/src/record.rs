@@ -64,7 +64,7 @@ impl Shown {
             instant(self.proven_time_ms)
         );
         let Some(record) = &self.row else {
-            page.bad("Unknown", "the ledger proves that it has no such key")
+            page.bad("Unknown:", "the ledger proves that it has no such key")
                 .field("handle", &*self.handle)
                 .field("proven at", proven);
             return;

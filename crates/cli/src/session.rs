@@ -110,6 +110,26 @@ impl Session {
         })
     }
 
+    /// The chain that the command line itself names, if it does.
+    pub(crate) fn named_chain(&self) -> Result<Option<ChainId>> {
+        self.chain_named().then(|| self.chain()).transpose()
+    }
+
+    /// The same session for one ledger, whatever the profile says.
+    pub(crate) fn at(&self, address: &str, chain: &ChainId) -> Self {
+        let globals = Globals {
+            ledger: Some(address.to_owned()),
+            chain: Some(chain.to_string()),
+            ..self.globals.clone()
+        };
+        Self::new(globals, self.output)
+    }
+
+    /// Milliseconds since 1970, of this machine's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+    }
+
     /// Name of the organisation to act for: of the command line, else of the profile.
     pub(crate) fn org(&self, named: Option<&OrgName>) -> Result<OrgName> {
         if let Some(org) = named {

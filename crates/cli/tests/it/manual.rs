@@ -6,6 +6,8 @@ use crate::command::Place;
 
 /// Every verb, as words after `kusabi`.
 const VERBS: &[&str] = &[
+    "audit",
+    "backup",
     "batch",
     "batch new",
     "batch submit",
@@ -20,10 +22,14 @@ const VERBS: &[&str] = &[
     "key rotate",
     "key show",
     "man",
+    "node",
+    "node run",
     "org",
     "org grant",
     "org show",
     "org withdraw",
+    "recover",
+    "restore",
     "sign",
     "verify",
 ];

@@ -58,11 +58,6 @@ impl Process {
         ))
     }
 
-    /// Of the bytes in memory those that no file backs: what the kernel cannot drop.
-    pub(super) fn anonymous(self) -> io::Result<u64> {
-        Ok(1024 * self.number("status", "RssAnon:")?)
-    }
-
     /// Bytes that it caused to be written to disk.
     pub(super) fn written(self) -> io::Result<u64> {
         self.number("io", "write_bytes:")
@@ -128,7 +123,6 @@ mod tests {
         }
         let (now, most) = own.resident().unwrap();
         assert!(0 < now && now <= most);
-        assert!(own.anonymous().unwrap() <= most);
         own.written().unwrap();
     }
 

@@ -11,7 +11,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     keyfile::KeyFile,
-    page::{Answer, Page},
+    page::{Answer, Page, grouped},
     session::Session,
 };
 
@@ -54,7 +54,7 @@ impl Answer for Registered {
             page.good(done, &key.file.display().to_string())
                 .field("handle", &*key.handle)
                 .field("organisation", &*self.organisation)
-                .field("at block", key.registered.to_string());
+                .field("at block", grouped(key.registered));
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Serialize)]
-struct Granted {
+pub(crate) struct Granted {
     file: PathBuf,
     handle: String,
     role: &'static str,
@@ -71,7 +71,12 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
 }
 
 /// Grants a key its role, unless it has it already.
-fn grant(session: &Session, org: &OrgName, file: &Path, officers: &[PathBuf]) -> Result<Granted> {
+pub(crate) fn grant(
+    session: &Session,
+    org: &OrgName,
+    file: &Path,
+    officers: &[PathBuf],
+) -> Result<Granted> {
     let key = KeyFile::read(file)?;
     let connection = Connection::open(session)?;
     let known = connection.record(&key.handle())?.into_value();

@@ -6,6 +6,8 @@ mod withdraw;
 
 use clap::Subcommand;
 
+pub(crate) use grant::grant;
+
 use crate::{exit::Exit, failure::Result, session::Session};
 
 #[derive(Debug, Subcommand)]

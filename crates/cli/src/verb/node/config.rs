@@ -1,0 +1,74 @@
+//! The node's configuration file, and what it resolves to together with the command line.
+
+use std::{net::SocketAddr, path::Path};
+
+use kusabi_core::id::OrgName;
+use serde::Deserialize;
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    files, profile,
+};
+
+/// A configuration has a few lines.
+const LIMIT: u64 = 64 * 1024;
+
+/// The file. Everything is optional; the command line comes first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct File {
+    listen: Option<SocketAddr>,
+    name: Option<String>,
+    org: Option<String>,
+    heartbeat_s: Option<u64>,
+    threads: Option<std::num::NonZeroUsize>,
+}
+
+/// What the node runs with.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: SocketAddr,
+    pub(crate) name: Option<String>,
+    pub(crate) org: OrgName,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) threads: Option<std::num::NonZeroUsize>,
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and puts the command line over it.
+    pub(crate) fn resolve(args: &super::run::Args) -> Result<Self> {
+        let file = args
+            .config
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .unwrap_or_default();
+        let org = match (args.org, &file.org) {
+            (Some(org), _) => org,
+            (None, Some(org)) => org
+                .parse()
+                .map_err(|why| Failure::new(Exit::Config, format!("org = \"{org}\": {why}")))?,
+            (None, None) => {
+                OrgName::new("home").map_err(|why| Failure::new(Exit::Internal, why.to_string()))?
+            }
+        };
+        Ok(Self {
+            listen: args
+                .listen
+                .or(file.listen)
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7040))),
+            name: args.name.clone().or(file.name),
+            org,
+            heartbeat_ms: file.heartbeat_s.unwrap_or(60).saturating_mul(1_000),
+            threads: file.threads,
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File> {
+    let bytes = files::read(path, LIMIT)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
+    toml::from_str(&text).map_err(|error| profile::toml_failure(path, &error))
+}

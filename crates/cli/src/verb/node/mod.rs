@@ -1,0 +1,83 @@
+//! `kusabi node`: the ledger's own process.
+
+mod config;
+pub(crate) mod run;
+
+use std::io;
+
+use clap::Subcommand;
+use kusabi_node::{
+    directory::DirectoryError, handle::Stop, node::StartError, outline::OutlineError,
+};
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    session::Session,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Run(run::Args),
+}
+
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
+    match verb {
+        Verb::Run(args) => run::run(args, session),
+    }
+}
+
+/// Why a node's directory cannot be used, with the exit code of each reason.
+pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
+    let exit = match why {
+        DirectoryError::InUse(_) => Exit::InUse,
+        DirectoryError::OtherChain { .. } => Exit::OtherChain,
+        DirectoryError::Outline {
+            error: OutlineError::Genesis(_) | OutlineError::GenesisTransaction,
+            ..
+        } => Exit::Genesis,
+        DirectoryError::Io { path, error } => {
+            return match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    crate::files::not_writable(path)
+                }
+                _ => Failure::io("used", path, error),
+            };
+        }
+        DirectoryError::NoLedger(_) | DirectoryError::NotEmpty(_) => Exit::File,
+        _ => Exit::Damaged,
+    };
+    // These sentences say what to do after a colon; here that is the advice.
+    let text = why.to_string();
+    match text.rsplit_once(": ") {
+        Some((what, advice)) if !advice.contains(' ') || what.is_empty() => {
+            Failure::new(exit, format!("{what}: {advice}"))
+        }
+        Some((what, advice)) => Failure::new(exit, what).advise(advice),
+        None => Failure::new(exit, text),
+    }
+}
+
+/// Why a node did not start.
+pub(crate) fn start_failure(why: &StartError) -> Failure {
+    match why {
+        StartError::Directory(why) => directory_failure(why),
+        StartError::Stopped(why) => stop_failure(why),
+        why => Failure::new(Exit::Internal, why.to_string()),
+    }
+}
+
+/// Why a node stopped by itself.
+pub(crate) fn stop_failure(why: &Stop) -> Failure {
+    let exit = match why {
+        Stop::DiskFull => Exit::DiskFull,
+        Stop::Storage(_) => Exit::File,
+        Stop::Refused(_) => Exit::Damaged,
+        _ => Exit::Internal,
+    };
+    let text = why.to_string();
+    match text.split_once(": ") {
+        Some((what, advice)) => Failure::new(exit, what).advise(advice),
+        None => Failure::new(exit, text),
+    }
+}

@@ -1,0 +1,95 @@
+//! `kusabi restore`: a directory from a backup.
+
+use std::path::{Path, PathBuf};
+
+use kusabi_core::id::ChainId;
+use kusabi_node::{
+    backup::{RestoreError, restore},
+    directory::Directory,
+};
+use serde::Serialize;
+
+use crate::{
+    backup_file,
+    exit::Exit,
+    failure::{Failure, Result},
+    files::{self, Mode},
+    founding::Places,
+    page::{Answer, Page, grouped},
+    session::Session,
+    verb::node::directory_failure,
+};
+
+/// Bring a ledger's blocks back from a backup; each is checked from the genesis on
+///
+/// The directory has no vote key: with the old one the validator could vote twice. `kusabi recover` gives it a new one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The backup
+    file: PathBuf,
+    /// The new directory
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Restored {
+    data: PathBuf,
+    chain: String,
+    blocks: u64,
+    height: u64,
+}
+
+impl Answer for Restored {
+    fn page(&self, page: &mut Page) {
+        page.good(
+            "Restored",
+            &format!("{} blocks to {}", grouped(self.blocks), self.data.display()),
+        )
+        .field("chain", &*self.chain)
+        .field("up to", format!("block {}", grouped(self.height)))
+        .gap()
+        .text("To go on with it, with the recovery key at hand:")
+        .command(&format!(
+            "kusabi recover --data {} --key recovery.key",
+            self.data.display()
+        ));
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
+    let extent = backup_file::extent(&args.file)?;
+    restored(&args.file, &args.data, session.named_chain()?.as_ref())?;
+    session.output().say(&Restored {
+        data: args.data.clone(),
+        chain: extent.chain.to_string(),
+        blocks: extent.blocks,
+        height: extent.last.height.get(),
+    })
+}
+
+/// Restores a backup into a new data directory.
+pub(crate) fn restored(file: &Path, data: &Path, chain: Option<&ChainId>) -> Result<Directory> {
+    let places = Places::new(data);
+    files::make_folder(data)?;
+    let directory = restore(&places.node(), chain, backup_file::open(file)?)
+        .map_err(|why| restore_failure(file, &why))?;
+    let found = directory.outline().chain().to_string();
+    if !places.chain().exists() {
+        files::create(
+            &places.chain(),
+            format!("{found}\n").as_bytes(),
+            Mode::Public,
+        )?;
+    }
+    Ok(directory)
+}
+
+fn restore_failure(file: &Path, why: &RestoreError) -> Failure {
+    match why {
+        RestoreError::Directory(why) => directory_failure(why),
+        RestoreError::Backup(why) => backup_file::failure(file, why),
+        why => Failure::new(Exit::Damaged, format!("{}: {why}", file.display()))
+            .advise("take an older or another copy; nothing was restored"),
+    }
+}
