@@ -7,3 +7,4 @@
 mod first;
 mod http;
 mod oracle;
+mod simulated;

@@ -1,0 +1,137 @@
+//! A node in the engine's simulated world: virtual time, power cuts, disks that fail, all by a seed that is printed.
+
+mod crash;
+mod recovery;
+
+use bytes::Bytes;
+use kusabi_core::{
+    anchor::Anchor,
+    genesis::Genesis,
+    id::{Handle, StateKey},
+    proof::Proof,
+    row::Record,
+    suite::Purpose,
+    tx::Transaction,
+};
+use kusabi_ledger::testing::{TestKey, World as Ledger};
+use kusabi_node::{
+    directory::VoteKey,
+    engine::simulation::{Faults, Simulation, World},
+    handle::{FinalBlock, NodeHandle},
+    outline::Outline,
+};
+use std::{sync::Arc, time::Duration};
+
+/// SplitMix64: reproducible, and enough to choose test cases.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// The founder's side of a ledger: documents and keys.
+struct Founder {
+    ledger: Ledger,
+    genesis: Transaction,
+    grant: Transaction,
+}
+
+impl Founder {
+    fn new() -> Arc<Self> {
+        let mut at_founding = Ledger::new(1 << 40);
+        let genesis = at_founding.genesis();
+        at_founding.block(vec![genesis.clone()]).unwrap();
+        let ledger = Ledger::open();
+        let grant = at_founding.grant(&ledger.writer);
+        Arc::new(Self {
+            ledger,
+            genesis,
+            grant,
+        })
+    }
+
+    fn outline(&self) -> Outline {
+        Outline::new(
+            Bytes::from(self.ledger.document.clone()),
+            Bytes::copy_from_slice(self.genesis.as_bytes()),
+        )
+        .unwrap()
+    }
+
+    fn vote_key(&self) -> VoteKey {
+        VoteKey::new(self.ledger.vote_seed)
+    }
+
+    fn simulation(&self, seed: u64) -> Simulation {
+        Simulation::new(seed, self.outline(), self.vote_key())
+    }
+
+    /// The registration of one key, by the writer.
+    fn register(&self, number: u64) -> (Handle, Transaction) {
+        let key = TestKey::new(1_000 + number, Purpose::App);
+        (key.handle, self.ledger.register(&[&key]))
+    }
+
+    /// The record under a handle as a proof shows it to a device that knows nothing but the genesis document.
+    fn check(&self, handle: &Handle, proof: &[u8]) -> Option<Record> {
+        let genesis = Genesis::decode(&self.ledger.document).unwrap();
+        let anchor = Anchor::from_genesis(&genesis);
+        let key = StateKey::record(handle);
+        let proof = Proof::decode(proof).unwrap();
+        let verified = proof.check(&anchor, genesis.epoch_set(), &key).unwrap();
+        verified.row().map(|row| Record::decode(row).unwrap())
+    }
+}
+
+/// The writer stands on the ledger afterwards, unless the node stops.
+async fn open(founder: &Founder, node: &NodeHandle) {
+    if let Ok(end) = node.submit(founder.grant.as_bytes()) {
+        // Refused when an earlier run has done it.
+        let _ = end.await;
+    }
+}
+
+/// All final blocks.
+async fn blocks(node: &NodeHandle) -> Vec<FinalBlock> {
+    let mut events = node.events(kusabi_core::id::Height::new(1).unwrap());
+    let mut blocks = Vec::new();
+    while events.behind() > 0 {
+        blocks.push(events.next().await.unwrap());
+    }
+    blocks
+}
+
+#[test]
+fn one_seed_gives_one_history() {
+    let history = |seed| {
+        let founder = Founder::new();
+        let mut simulation = founder.simulation(seed);
+        let (out, _) = simulation.run(Faults::default(), |node, world: World| async move {
+            open(&founder, &node).await;
+            let (_, register) = founder.register(1);
+            node.submit(register.as_bytes()).unwrap().await.unwrap();
+            world.sleep(Duration::from_secs(300)).await;
+            blocks(&node).await
+        });
+        out.unwrap()
+    };
+    let one = history(7);
+    assert_eq!(one, history(7));
+    // Genesis, grant, registration, and a heartbeat each minute.
+    assert_eq!(
+        one.len(),
+        3 + 5,
+        "{:?}",
+        one.iter().map(|b| b.header.time_ms).collect::<Vec<_>>()
+    );
+}

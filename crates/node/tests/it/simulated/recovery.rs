@@ -1,0 +1,170 @@
+//! Lost votes, lost disks, backups, and the new epoch that a recovery opens.
+
+use super::{Founder, blocks, open};
+use bytes::Bytes;
+use kusabi_core::{
+    anchor::Anchor,
+    genesis::Genesis,
+    handover::{Recovery, RecoveryParts},
+    header::Header,
+    id::{Epoch, Height, OrgName, StateKey},
+    keystore::KeyStore as _,
+    proof::Proof,
+    set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set},
+    tx::{Action, Draft, Transaction},
+};
+use kusabi_node::{
+    directory::VoteKey,
+    engine::{EngineError, simulation::Faults},
+    handle::Stop,
+};
+
+#[test]
+fn a_validator_whose_votes_are_gone_does_not_vote_again() {
+    let founder = Founder::new();
+    let mut simulation = founder.simulation(1);
+    let (out, _) = simulation.run(
+        Faults::default(),
+        |node, _| async move { node.status().height },
+    );
+    assert!(out.flatten().is_some());
+    simulation.lose_disk(true);
+    let (out, stop) = simulation.run(Faults::default(), |_, _| async move {});
+    assert!(out.is_none());
+    assert_eq!(stop, Some(Stop::Refused(EngineError::VotesLost(0))));
+}
+
+fn recovery(founder: &Founder, last: &Header, from: u64, vote: &VoteKey) -> (Transaction, Vec<u8>) {
+    let ledger = &founder.ledger;
+    let next_set = EpochSetParts {
+        epoch: Epoch::new(1),
+        organisations: vec![OrganisationParts {
+            id: OrgName::new("cameras").unwrap().id(),
+            threshold: 1,
+            officers: vec![ledger.officer.public_keys().verification_key().unwrap()],
+            vote_keys: vec![vote.public()],
+        }],
+    }
+    .encode()
+    .unwrap();
+    let parts = RecoveryParts {
+        from: Height::new(from).unwrap(),
+        parent_height: last.height,
+        parent_hash: last.hash(&ledger.chain),
+        next_set,
+    };
+    let key = ledger.recovery.public_keys().verification_key().unwrap();
+    let statement = parts.statement(&ledger.chain, &key).unwrap();
+    let signature = ledger.recovery.sign(&statement).unwrap();
+    let set = recovery_set(1, &[key]).unwrap();
+    let recovery = parts.encode(&set, &[(0, signature)]).unwrap();
+    let action = Action::Recovery {
+        recovery: recovery.clone(),
+    };
+    let transaction = Draft::new(ledger.chain, action).unwrap().finish().unwrap();
+    (transaction, recovery)
+}
+
+#[test]
+fn a_restored_backup_goes_on_in_a_new_epoch_and_old_proofs_hold() {
+    let founder = Founder::new();
+    let mut simulation = founder.simulation(2);
+    let f = founder.clone();
+    let (out, _) = simulation.run(Faults::default(), |node, _| async move {
+        open(&f, &node).await;
+        let (handle, register) = f.register(1);
+        let receipt = node.submit(register.as_bytes()).unwrap().await.unwrap();
+        let proof = node.lookup(StateKey::record(&handle)).await.unwrap();
+        (blocks(&node).await, handle, receipt, proof)
+    });
+    let (history, handle, receipt, old_proof) = out.unwrap();
+    let last = history.last().unwrap().header;
+
+    // The disk is lost, a backup is restored: under the old key it must not go on.
+    simulation.lose_disk(false);
+    let outline = simulation.import(history.clone()).unwrap();
+    let (out, stop) = simulation.run(Faults::default(), |_, _| async move {});
+    assert!(out.is_none());
+    assert_eq!(stop, Some(Stop::Refused(EngineError::VotesLost(0))));
+
+    // A new epoch under a new key, at a height above every one that a device may have seen.
+    let vote = VoteKey::new([42; 32]);
+    let (transaction, statement) = recovery(&founder, &last, 5_000, &vote);
+    let mut recovered = outline.clone();
+    recovered
+        .recover(Bytes::copy_from_slice(transaction.as_bytes()))
+        .unwrap();
+    simulation.recover(recovered.clone(), vote);
+    let f = founder.clone();
+    let (out, stop) = simulation.run(Faults::default(), move |node, _| async move {
+        let (second, register) = f.register(2);
+        let receipt = node.submit(register.as_bytes()).unwrap().await.unwrap();
+        let proof = node.lookup(StateKey::record(&second)).await.unwrap();
+        let old = node.lookup(StateKey::record(&handle)).await.unwrap();
+        (blocks(&node).await, second, receipt, proof, old)
+    });
+    let (whole, second, second_receipt, proof, old) = out.unwrap_or_else(|| panic!("{stop:?}"));
+    assert_eq!(whole[..history.len()], history[..]);
+    assert_eq!(whole[history.len()].header.height.get(), 5_000);
+    assert!(second_receipt.height.get() > 5_000);
+
+    // A device walks: its floor rises, and both records are proven in the new epoch.
+    let genesis = Genesis::decode(&founder.ledger.document).unwrap();
+    let mut anchor = Anchor::from_genesis(&genesis);
+    assert_eq!(
+        founder.check(&handle, &old_proof).unwrap().registered(),
+        receipt.height,
+        "the old proof holds under the old anchor"
+    );
+    let verified = Recovery::decode(&statement).unwrap();
+    let verified = verified.check(&anchor).unwrap();
+    assert!(anchor.recover(&verified));
+    assert_eq!(anchor.height().get(), 4_999);
+    let set = EpochSet::decode(&recovered.newest().set).unwrap();
+    for (handle, proof, height) in [
+        (handle, &old, receipt.height),
+        (second, &proof, second_receipt.height),
+    ] {
+        let proof = Proof::decode(proof).unwrap();
+        let verified = proof
+            .check(&anchor, &set, &StateKey::record(&handle))
+            .unwrap();
+        let record = kusabi_core::row::Record::decode(verified.row().unwrap()).unwrap();
+        assert_eq!(record.registered(), height);
+    }
+    let refused = Proof::decode(&old_proof).unwrap();
+    let refused = refused.check(&anchor, &set, &StateKey::record(&handle));
+    assert!(refused.is_err(), "the floor holds");
+
+    let audit = simulation.audit(whole.clone()).unwrap();
+    assert_eq!(audit.blocks, whole.len() as u64);
+    assert_eq!(audit.last, whole.last().unwrap().header);
+}
+
+#[test]
+fn an_import_refuses_what_was_changed() {
+    let founder = Founder::new();
+    let mut simulation = founder.simulation(4);
+    let f = founder.clone();
+    let (out, _) = simulation.run(Faults::default(), |node, _| async move {
+        open(&f, &node).await;
+        blocks(&node).await
+    });
+    let history = out.unwrap();
+    let mut refused = |change: &dyn Fn(&mut Vec<kusabi_node::handle::FinalBlock>)| {
+        let mut changed = history.clone();
+        change(&mut changed);
+        assert_ne!(changed, history);
+        simulation.lose_disk(false);
+        simulation.import(changed).unwrap_err().to_string()
+    };
+    refused(&|h| h[1].header.time_ms += 1);
+    refused(&|h| h[1].transactions.clear());
+    refused(&|h| h[1].checkpoint = h[0].checkpoint.clone());
+    refused(&|h| h[1].checkpoint = None);
+    refused(&|h| {
+        h.remove(0);
+    });
+    refused(&|h| h[1].header.state_root = h[0].header.state_root);
+    refused(&|h| h.clear());
+}
