@@ -251,8 +251,8 @@ pub fn export_stopped<W: Write>(
     directory: &Directory,
     writer: &mut BackupWriter<W>,
 ) -> Result<(), BackupError> {
-    let each = |block| writer.block(&block);
-    engine::read_all(&directory.engine(), directory.outline().clone(), each)
+    let mut each = |block| writer.block(&block);
+    engine::read_all(&directory.engine(), directory.outline().clone(), &mut each)
 }
 
 /// Why a backup was not restored.
@@ -304,7 +304,7 @@ pub fn restore<R: Read>(
         }
     };
     let claim = Claim::new(path)?;
-    let imported = engine::import(&claim.engine(), outline, blocks).inspect_err(|_| {
+    let imported = engine::import(&claim.engine(), outline, &mut blocks).inspect_err(|_| {
         // Best effort: the directory holds no ledger either way.
         let _ = fs::remove_dir_all(claim.engine());
     })?;

@@ -139,12 +139,6 @@ pub(crate) struct Link {
     pub(crate) stopped: OnceLock<Stop>,
 }
 
-impl Link {
-    fn stop(&self) -> Stop {
-        self.stopped.get().cloned().unwrap_or(Stop::Asked)
-    }
-}
-
 /// A running node. Clones are the same node.
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
@@ -200,18 +194,18 @@ impl NodeHandle {
             .reserve(id, transaction.as_bytes().len())
             .map_err(|why| match why {
                 ReserveError::Full => SubmitError::Full(pool.usage()),
-                ReserveError::Stopped => SubmitError::Stopped(self.link.stop()),
+                ReserveError::Stopped => SubmitError::Stopped(self.why()),
             })?;
         if reserved.new {
             // Bounded by the pool. If the engine is gone, the pool tells the waiter.
             let _ = self.ingest.send(transaction);
         }
-        let link = self.link.clone();
+        let node = self.clone();
         Ok(async move {
             match reserved.end.await {
                 Ok(Ended::Final { height, index }) => Ok(Receipt { id, height, index }),
                 Ok(Ended::Refused(why)) => Err(SubmitError::Refused(why)),
-                Ok(Ended::Stopped) | Err(_) => Err(SubmitError::Stopped(link.stop())),
+                Ok(Ended::Stopped) | Err(_) => Err(SubmitError::Stopped(node.why())),
             }
         })
     }
@@ -282,10 +276,22 @@ impl NodeHandle {
         self.stop.send_replace(true);
     }
 
+    /// Why the node stopped, as far as it is known by now.
+    fn why(&self) -> Stop {
+        let known = self.link.stopped.get().cloned();
+        known.unwrap_or_else(|| {
+            if *self.stop.borrow() {
+                Stop::Asked
+            } else {
+                Stop::Fault("it is ending".into())
+            }
+        })
+    }
+
     fn send<T>(&self, queue: &mpsc::Sender<T>, message: T) -> Result<(), QueryError> {
         queue.try_send(message).map_err(|why| match why {
             mpsc::error::TrySendError::Full(_) => QueryError::Busy,
-            mpsc::error::TrySendError::Closed(_) => QueryError::Stopped(self.link.stop()),
+            mpsc::error::TrySendError::Closed(_) => QueryError::Stopped(self.why()),
         })
     }
 
@@ -295,7 +301,7 @@ impl NodeHandle {
     ) -> Result<T, QueryError> {
         answer
             .await
-            .unwrap_or_else(|_| Err(QueryError::Stopped(self.link.stop())))
+            .unwrap_or_else(|_| Err(QueryError::Stopped(self.why())))
     }
 }
 
@@ -331,7 +337,7 @@ impl Events {
             self.newest
                 .wait_for(|newest| newest.is_some_and(|n| n.height >= next))
                 .await
-                .map_err(|_| QueryError::Stopped(self.node.link.stop()))?;
+                .map_err(|_| QueryError::Stopped(self.node.why()))?;
             if let Some(block) = self.node.block_from(next).await? {
                 self.next = block.header.height.next().unwrap_or(Height::MAX);
                 return Ok(block);

@@ -21,6 +21,16 @@ const LOOKUPS: usize = 4_096;
 /// Other questions waiting at most.
 const QUERIES: usize = 256;
 
+/// What the engine's storage errors are called in its last words.
+const STORAGE_WORDS: [&str; 6] = [
+    "Failed",
+    "failed to sync",
+    "io error",
+    "Io(",
+    "sync failed",
+    "Corrupt",
+];
+
 /// What a node may be told beyond its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -193,8 +203,12 @@ fn message(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no reason given".into())
 }
 
-/// The engine gives up by panicking and its storage errors do not always keep their cause, so the disk is asked.
+/// The engine gives up by panicking and its storage errors do not always keep their cause, so the disk is asked, too.
 fn why(directory: &Path, what: &str) -> Stop {
+    let says = |words: &[&str]| words.iter().any(|word| what.contains(word));
+    if says(&["StorageFull", "No space left", "os error 28"]) {
+        return Stop::DiskFull;
+    }
     let probe = directory.join("probe");
     let written = std::fs::write(&probe, [0u8; 1 << 16]);
     // Best effort: a leftover is overwritten by the next probe.
@@ -202,6 +216,7 @@ fn why(directory: &Path, what: &str) -> Stop {
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Stop::DiskFull,
         Err(error) => Stop::Storage(error.to_string()),
+        Ok(()) if says(&STORAGE_WORDS) => Stop::Storage(what.to_owned()),
         Ok(()) => Stop::Fault(what.to_owned()),
     }
 }

@@ -25,8 +25,8 @@ use kusabi_core::{
     tx::Transaction,
 };
 use kusabi_ledger::{
-    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockRun, Rejection, TIME_STEP_MS_MAX,
-    Verified, Write, check_time, run_block, work,
+    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Rejection,
+    TIME_STEP_MS_MAX, Verified, Write, check_time, run_block, work,
 };
 use std::{
     sync::Arc,
@@ -107,9 +107,23 @@ fn millis(time: SystemTime) -> u64 {
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Why no block can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unbuildable {
+    /// The transaction that must open the epoch is refused.
+    #[error("the transaction that opens this epoch is refused: {0}")]
+    Opening(Refusal),
+    /// The chain that the block was to stand on lost.
+    #[error("another block became final")]
+    Lost,
+    /// The ledger's rules about blocks.
+    #[error("{0}")]
+    Rules(BlockError),
+}
+
 /// What goes into a block.
 #[derive(Default)]
-struct Packed {
+pub(super) struct Packed {
     transactions: Vec<Bytes>,
     ids: Vec<TxId>,
     refused: Vec<(TxId, Refusal)>,
@@ -118,7 +132,11 @@ struct Packed {
 
 impl Ledger {
     /// The parts of a header that follow from its place: everything but roots, body and time.
-    fn frame(&self, parent: &Block, context: &Context<Digest, PublicKey>) -> Option<Header> {
+    pub(super) fn frame(
+        &self,
+        parent: &Block,
+        context: &Context<Digest, PublicKey>,
+    ) -> Option<Header> {
         let epoch = self
             .0
             .epochs
@@ -144,24 +162,20 @@ impl Ledger {
     }
 
     /// Packs transactions on top of `parent` and runs them.
-    async fn pack<E: Runtime>(
+    pub(super) async fn pack<E: Runtime>(
         &self,
         rng: &mut E,
         header: &Header,
         parent: &Block,
         batch: &Unmerkleized<E>,
-    ) -> Option<Packed> {
+    ) -> Result<Packed, Unbuildable> {
         let chain = self.0.epochs.chain();
         let mut candidates: Vec<(TxId, Arc<Verified>)> = Vec::new();
         let opens = self.0.opening(position(header));
         if let Some(opening) = opens {
-            match execute::verify_opening(opening, chain, rng) {
-                Ok(verified) => candidates.push((verified.transaction().id(), Arc::new(verified))),
-                Err(why) => {
-                    tracing::error!(%why, "the transaction that opens this epoch is refused");
-                    return None;
-                }
-            }
+            let verified =
+                execute::verify_opening(opening, chain, rng).map_err(Unbuildable::Opening)?;
+            candidates.push((verified.transaction().id(), Arc::new(verified)));
         }
         if header.height != FIRST {
             let mut room = Room::default();
@@ -169,7 +183,9 @@ impl Ledger {
             candidates.extend(more);
         }
         let transactions = candidates.iter().map(|(_, t)| t.transaction());
-        let state = execute::fetch::<E>(batch, transactions).await?;
+        let state = execute::fetch::<E>(batch, transactions)
+            .await
+            .ok_or(Unbuildable::Lost)?;
         let context = execute::block_context(chain, header, &parent.header);
         let mut run = BlockRun::new(context, &state);
         let mut packed = Packed::default();
@@ -182,15 +198,14 @@ impl Ledger {
                 }
                 // The rest has its turn in the next block.
                 Err(Rejection::BlockFull) => break,
+                Err(why) if opens.is_some() && packed.ids.is_empty() => {
+                    return Err(Unbuildable::Opening(Refusal::Rejected(why)));
+                }
                 Err(why) => packed.refused.push((id, Refusal::Rejected(why))),
             }
         }
-        packed.writes = run
-            .finish()
-            .inspect_err(|why| tracing::error!(%why, "no block can be built"))
-            .ok()?
-            .writes;
-        Some(packed)
+        packed.writes = run.finish().map_err(Unbuildable::Rules)?.writes;
+        Ok(packed)
     }
 
     /// The rules on a header that depend on its place and time alone.
@@ -256,7 +271,11 @@ impl<E: Runtime> Application<E> for Ledger {
         let mut header = self.frame(parent, &consensus)?;
         let earliest = parent.header.time_ms;
         header.time_ms = millis(context.current()).clamp(earliest, earliest + TIME_STEP_MS_MAX);
-        let packed = self.pack(&mut context, &header, parent, &batch).await?;
+        let packed = self
+            .pack(&mut context, &header, parent, &batch)
+            .await
+            .inspect_err(|why| tracing::error!(%why, "no block can be built"))
+            .ok()?;
         if packed.transactions.is_empty() && !self.0.heartbeat_is_due(context.current()) {
             // All candidates are refused: no reason for a block. `Paced` waits for the next.
             self.0.pool.refused_on(parent.hash(), packed.refused);
@@ -281,6 +300,7 @@ impl<E: Runtime> Application<E> for Ledger {
             &packed.ids,
             packed.refused,
         );
+        self.0.heads.touch(context.current());
         Some(Proposed { block, merkleized })
     }
 

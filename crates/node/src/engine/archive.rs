@@ -35,6 +35,9 @@ pub(super) type Blocks<E> = prunable::Archive<EightCap, E, Digest, Arc<Block>>;
 /// The archive of certificates.
 pub(super) type Certificates<E> = prunable::Archive<EightCap, E, Digest, Certificate>;
 
+/// Blocks from somewhere. A trait object, so that the engine is compiled here once and not at every caller's.
+pub(crate) type BlockSource<'a> = dyn Iterator<Item = Result<FinalBlock, BackupError>> + 'a;
+
 /// Blocks written between two syncs of an import.
 const SYNC_EVERY: u64 = 1024;
 
@@ -101,7 +104,7 @@ pub struct Imported {
 pub(crate) fn import(
     storage: &Path,
     outline: Outline,
-    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+    blocks: &mut BlockSource<'_>,
 ) -> Result<Imported, ImportError> {
     let config = disk::Config::new().with_storage_directory(storage);
     disk::Runner::new(config).start(move |context| write_all(context, outline, blocks))
@@ -122,7 +125,7 @@ pub enum ImportError {
 pub(super) async fn write_all<E: Runtime>(
     context: E,
     outline: Outline,
-    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+    blocks: &mut BlockSource<'_>,
 ) -> Result<Imported, ImportError> {
     let epochs = Epochs::of(&outline, None)?;
     let genesis = genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
@@ -203,11 +206,11 @@ fn certificate(block: &FinalBlock) -> Option<Certificate> {
 }
 
 /// Reads all blocks of a stopped node, from height 1 on, and hands each to `each`.
-pub(crate) fn read_all<X: From<EngineError>>(
+pub(crate) fn read_all(
     storage: &Path,
     outline: Outline,
-    mut each: impl FnMut(FinalBlock) -> Result<(), X>,
-) -> Result<(), X> {
+    each: &mut dyn FnMut(FinalBlock) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     let config = disk::Config::new().with_storage_directory(storage);
     disk::Runner::new(config).start(move |context| async move {
         let epochs = Epochs::of(&outline, None)?;

@@ -1,7 +1,8 @@
 //! Replays a ledger from genesis on a fresh database and compares every root.
 
 use super::{
-    EngineError, Runtime, archive,
+    EngineError, Runtime,
+    archive::{self, BlockSource},
     epochs::Epochs,
     execute,
     state::{self, Caches, Databases, PAGE},
@@ -74,8 +75,17 @@ pub enum AuditError {
 pub fn audit(
     scratch: &Path,
     outline: Outline,
-    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
-    progress: impl FnMut(&Header),
+    mut blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
+    mut progress: impl FnMut(&Header),
+) -> Result<Audit, AuditError> {
+    on_disk(scratch, outline, &mut blocks, &mut progress)
+}
+
+fn on_disk(
+    scratch: &Path,
+    outline: Outline,
+    blocks: &mut BlockSource<'_>,
+    progress: &mut dyn FnMut(&Header),
 ) -> Result<Audit, AuditError> {
     let config = disk::Config::new().with_storage_directory(scratch);
     disk::Runner::new(config).start(move |context| replay(context, outline, blocks, progress))
@@ -84,8 +94,8 @@ pub fn audit(
 pub(super) async fn replay<E: Runtime>(
     mut context: E,
     outline: Outline,
-    blocks: impl Iterator<Item = Result<FinalBlock, BackupError>>,
-    mut progress: impl FnMut(&Header),
+    blocks: &mut BlockSource<'_>,
+    progress: &mut dyn FnMut(&Header),
 ) -> Result<Audit, AuditError> {
     let epochs = Epochs::of(&outline, None)?;
     let genesis = archive::genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;

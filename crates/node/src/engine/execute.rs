@@ -2,6 +2,7 @@
 
 use super::{
     Digest, Runtime,
+    head::Head,
     state::{Database, Databases, Value},
 };
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use kusabi_core::{
     row::RowBytes,
     tx::{Transaction, TxError},
 };
-use kusabi_ledger::{BlockContext, MemoryState, Rejection, Verified, Write, claims, reads, verify};
+use kusabi_ledger::{
+    BlockContext, MemoryState, Rejection, Verified, Write, check, claims, reads, verify,
+};
 use rand_core::CryptoRng;
 
 /// Why a transaction is refused for good.
@@ -113,6 +116,42 @@ pub(super) fn decode(transactions: &[Bytes]) -> Option<Vec<Transaction>> {
         .iter()
         .map(|bytes| Transaction::decode(bytes).ok())
         .collect()
+}
+
+/// Whether the final state refuses a transaction for ever, whatever comes between: then it needs no block to be refused.
+///
+/// Everything else may change until its turn comes, even what is wrong now (a row's version may be reached by a
+/// transaction that waits, too).
+pub(super) fn refused_for_ever(
+    transaction: &Verified,
+    chain: &ChainId,
+    head: &Head,
+    state: &MemoryState,
+) -> Option<Rejection> {
+    let context = BlockContext {
+        height: head.header.height.next()?,
+        parent: head.hash,
+        ..block_context(chain, &head.header, &head.header)
+    };
+    let refused = check(transaction, &context, state).err()?;
+    matches!(
+        refused,
+        Rejection::WrongChain
+            | Rejection::HandleTaken
+            | Rejection::ReleaseExists
+            | Rejection::AnchorExists
+            | Rejection::RecordEnded
+            | Rejection::ForeignRecord
+            | Rejection::RecordPurpose
+            | Rejection::ReleaseWithdrawn
+            | Rejection::SignerEnded
+            | Rejection::ForeignSigner
+            | Rejection::SignerPurpose
+            | Rejection::HolderCannotDate
+            | Rejection::GenesisPlace
+            | Rejection::RecoveryPlace
+    )
+    .then_some(refused)
 }
 
 /// Verifies the signatures of one transaction that needs no state: the ones that open epochs.

@@ -63,7 +63,17 @@ impl Heads {
         heads.find(|h| h.header.state_root == *root).copied()
     }
 
-    /// When the state moved last, or the node started.
+    /// The newest.
+    pub(super) fn newest(&self) -> Option<Head> {
+        self.0.lock().heads.back().copied()
+    }
+
+    /// A block was built or accepted: the next heartbeat counts from here, though the state moves a little later.
+    pub(super) fn touch(&self, now: SystemTime) {
+        self.0.lock().moved_at = now;
+    }
+
+    /// When the newest block was built or seen, or the node started.
     pub(super) fn moved_at(&self) -> SystemTime {
         self.0.lock().moved_at
     }

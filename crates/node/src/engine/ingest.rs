@@ -4,6 +4,7 @@ use super::{
     Runtime,
     application::TransactionPool,
     execute::{self, Refusal},
+    head::Heads,
     state::Databases,
 };
 use kusabi_core::{id::ChainId, tx::Transaction};
@@ -22,6 +23,7 @@ pub(super) async fn take_in<E: Runtime>(
     chain: ChainId,
     mut queue: mpsc::UnboundedReceiver<Transaction>,
     databases: Databases<E>,
+    heads: Heads,
     pool: Arc<TransactionPool>,
 ) {
     let turns = Arc::new(Semaphore::new(BATCHES));
@@ -34,6 +36,7 @@ pub(super) async fn take_in<E: Runtime>(
             return;
         }
         let state = execute::fetch_final(&*databases.read().await, batch.iter()).await;
+        let head = heads.newest();
         let pool = pool.clone();
         let verifying = context.child("verify").shared(true);
         verifying.spawn(move |mut context| async move {
@@ -51,6 +54,12 @@ pub(super) async fn take_in<E: Runtime>(
             }
             let mut admitted = Vec::with_capacity(ids.len());
             for (id, verified) in ids.into_iter().zip(verify(claimed, &mut context)) {
+                let verified = verified.and_then(|verified| {
+                    let refused = head.and_then(|head| {
+                        execute::refused_for_ever(&verified, &chain, &head, &state)
+                    });
+                    refused.map_or(Ok(verified), Err)
+                });
                 match verified {
                     Ok(verified) => admitted.push((id, Arc::new(verified))),
                     Err(why) => pool.refuse(&id, &Refusal::Rejected(why)),

@@ -9,6 +9,7 @@ mod execute;
 mod finality;
 mod head;
 mod ingest;
+mod kept;
 mod pace;
 mod proof;
 mod run;
@@ -59,6 +60,9 @@ pub enum EngineError {
         "the block that epoch {0} builds on is not in this directory: restore the backup that the recovery was made for"
     )]
     ParentMissing(u64),
+    /// The newest epoch can have no first block.
+    #[error("{0}")]
+    Opening(String),
     /// A store of the engine cannot be opened.
     #[error("the engine's store of {what} cannot be opened: {why}")]
     Store {

@@ -20,6 +20,7 @@ use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio as di
 use kusabi_core::tx::Transaction;
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
 
 /// The engine's ends of the queues.
 pub(crate) struct Ends {
@@ -79,7 +80,7 @@ pub(crate) async fn run<E: Runtime>(
         threads,
         pool,
     } = instructions;
-    let key = PrivateKey::decode(Bytes::copy_from_slice(vote_key.seed()))
+    let key = PrivateKey::decode(Bytes::from_owner(Zeroizing::new(*vote_key.seed())))
         .map_err(|_| EngineError::VoteKey)?;
     let epochs = Epochs::of(&outline, Some(&key))?;
     let parameters = Parameters {

@@ -32,6 +32,8 @@ pub(super) const LINKS_MAX: usize = 8;
 const BATCH: usize = 64;
 /// Batches answered at the same time.
 const BATCHES: usize = 4;
+/// Other questions answered at the same time.
+const QUERIES: usize = 16;
 /// How long a question waits for the newest block's certificate.
 const CERTIFICATE_WAIT: Duration = Duration::from_secs(2);
 
@@ -83,10 +85,11 @@ pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: S
         let Sources {
             epochs,
             databases,
+            heads,
             pool,
             ..
         } = sources.clone();
-        move |context| ingest::take_in(context, *epochs.chain(), ingest, databases, pool)
+        move |context| ingest::take_in(context, *epochs.chain(), ingest, databases, heads, pool)
     });
     let proving = context.child("lookups").spawn({
         let checkpoints = checkpoints.clone();
@@ -130,20 +133,28 @@ async fn answer_queries<E: Runtime>(
     mut queries: mpsc::Receiver<Query>,
     checkpoints: Checkpoints<E>,
 ) {
-    // Who asked and went away needs no answer: sends may fail.
+    let turns = Arc::new(Semaphore::new(QUERIES));
     while let Some(query) = queries.recv().await {
-        match query {
-            Query::Checkpoint(answer) => {
-                let head = checkpoints.head().await;
-                let _ = answer.send(match head {
-                    Some(head) => checkpoints.newest(&context, &head).await,
-                    None => Err(QueryError::NotReady),
-                });
+        let Ok(turn) = turns.clone().acquire_owned().await else {
+            return;
+        };
+        let checkpoints = checkpoints.clone();
+        context.child("query").spawn(move |context| async move {
+            // Who asked and went away needs no answer: sends may fail.
+            match query {
+                Query::Checkpoint(answer) => {
+                    let head = checkpoints.head().await;
+                    let _ = answer.send(match head {
+                        Some(head) => checkpoints.newest(&context, &head).await,
+                        None => Err(QueryError::NotReady),
+                    });
+                }
+                Query::BlockFrom(height, answer) => {
+                    let _ = answer.send(checkpoints.block_from(height).await);
+                }
             }
-            Query::BlockFrom(height, answer) => {
-                let _ = answer.send(checkpoints.block_from(height).await);
-            }
-        }
+            drop(turn);
+        });
     }
 }
 

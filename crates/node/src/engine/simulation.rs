@@ -21,7 +21,8 @@ use commonware_runtime::{
         Checkpoint, Config, FaultConfig, PartialWriteMode, ResizeConfig, Runner, WriteConfig,
     },
 };
-use commonware_utils::{NZUsize, Probability, probability};
+use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
+use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     sync::{
         Arc,
@@ -78,7 +79,7 @@ impl Faults {
 /// The world as a script sees it.
 #[derive(Clone)]
 pub struct World {
-    sleep: Arc<dyn Fn(Duration) -> futures::future::BoxFuture<'static, ()> + Send + Sync>,
+    sleep: Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>,
     faults: Arc<dyn Fn(Faults) + Send + Sync>,
 }
 
@@ -93,6 +94,9 @@ impl World {
         (self.faults)(faults);
     }
 }
+
+/// What a test does with a running node. Boxed, so that the engine is compiled here and not in every test.
+type Script = Box<dyn FnOnce(NodeHandle, World) -> BoxFuture<'static, ()> + Send>;
 
 /// A validator and its disk, through any number of power cuts.
 pub struct Simulation {
@@ -164,6 +168,18 @@ impl Simulation {
         faults: Faults,
         script: impl FnOnce(NodeHandle, World) -> F + Send + 'static,
     ) -> (Option<T>, Option<Stop>) {
+        let out = Arc::new(Mutex::new(None));
+        let result = out.clone();
+        let script = Box::new(move |node, world| {
+            let script = script(node, world);
+            async move { *result.lock() = Some(script.await) }.boxed()
+        });
+        let stop = self.run_boxed(faults, script);
+        let out = out.lock().take();
+        (out, stop)
+    }
+
+    fn run_boxed(&mut self, faults: Faults, script: Script) -> Option<Stop> {
         let (handle, ends) = node::link(*self.outline.chain(), self.limits);
         let link = handle.link.clone();
         let instructions = Instructions {
@@ -174,13 +190,14 @@ impl Simulation {
                 page_cache: 1 << 20,
                 init_cache: NZUsize!(64),
                 init_buffer: NZUsize!(1 << 16),
+                prune_every: NZUsize!(5),
             },
             threads: NZUsize!(1),
             pool: link.pool.clone(),
         };
         let voted = self.voted.clone();
         let runner = self.runner(faults);
-        let (out, disk) = runner.start_and_recover(move |context| async move {
+        let (link, disk) = runner.start_and_recover(move |context| async move {
             *context.storage_fault_config().write() = faults.config();
             let (ready_sender, ready) = tokio::sync::oneshot::channel();
             let node = context.child("node").spawn(move |context| async move {
@@ -206,7 +223,7 @@ impl Simulation {
             });
             // A disk that fails before the node is ready ends it, and with it the sender.
             let ready = ready.await.is_ok();
-            let out = if ready {
+            if ready {
                 let clock = context.child("clock");
                 let clock = Arc::new(clock);
                 let fault_config = context.storage_fault_config();
@@ -217,16 +234,15 @@ impl Simulation {
                     }),
                     faults: Arc::new(move |faults| *fault_config.write() = faults.config()),
                 };
-                Some(script(handle, world).await)
+                script(handle, world).await;
             } else {
+                // Its value is in `link`, too.
                 let _ = ended.await;
-                None
-            };
-            (out, link)
+            }
+            link
         });
         self.disk = Some(disk);
-        let (out, link) = out;
-        (out, link.stopped.get().cloned())
+        link.stopped.get().cloned()
     }
 
     /// Writes blocks to an empty disk, as a restored backup.
@@ -238,8 +254,8 @@ impl Simulation {
         let (result, disk) =
             self.runner(Faults::default())
                 .start_and_recover(|context| async move {
-                    let blocks = blocks.into_iter().map(Ok::<_, BackupError>);
-                    archive::write_all(context, outline, blocks).await
+                    let mut blocks = blocks.into_iter().map(Ok);
+                    archive::write_all(context, outline, &mut blocks).await
                 });
         self.disk = Some(disk);
         result.map(|imported| imported.outline)
@@ -256,8 +272,8 @@ impl Simulation {
         )
         .map_err(BackupError::from)?;
         Runner::seeded(self.seed).start(|context| async move {
-            let blocks = blocks.into_iter().map(Ok::<_, BackupError>);
-            audit::replay(context, outline, blocks, |_| {}).await
+            let mut blocks = blocks.into_iter().map(Ok);
+            audit::replay(context, outline, &mut blocks, &mut |_| {}).await
         })
     }
 }

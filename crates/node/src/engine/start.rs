@@ -8,6 +8,7 @@ use super::{
     epochs::Epochs,
     finality::{self, Follower},
     head::Heads,
+    kept::Kept,
     pace::Paced,
     service::{self, Services},
     solo::{NoPeers, NoReceiver, NoSender},
@@ -26,13 +27,14 @@ use commonware_consensus::{
         self, SkipBudget,
         config::{ForwardPolicy, SkipPolicy},
         elector::RoundRobin,
+        types::Context as SimplexContext,
     },
-    types::{Epoch, Height, ViewDelta},
+    types::{Epoch, Height, Round, View, ViewDelta},
 };
 use commonware_cryptography::{Digested, Digestible as _, Sha256};
 use commonware_glue::stateful::{
     Config as StatefulConfig, PruneConfig, Stateful, SyncPlan,
-    db::{SyncEngineConfig, p2p as state_resolver},
+    db::{DatabaseSet, SyncEngineConfig, p2p as state_resolver},
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{Handle, buffer::paged::CacheRef};
@@ -184,8 +186,8 @@ pub(super) async fn run<E: Runtime>(
     let plan = SyncPlan::init(context.child("plan"), "plan-").await;
     let (marshal, mailbox, floor) = Marshal::<_, Standard<Block>, _, _, _, _, _>::init(
         context.child("marshal"),
-        certificates,
-        blocks,
+        Kept(certificates),
+        Kept(blocks),
         marshal::Config {
             provider: epochs.clone(),
             epocher: epochs.clone(),
@@ -249,7 +251,12 @@ pub(super) async fn run<E: Runtime>(
                 apply_batch_size: NZU64!(1024),
                 max_outstanding_requests: NZUsize!(8),
             },
-            prune_config: None::<PruneConfig>,
+            // The state's log only: see `kept`.
+            prune_config: Some(PruneConfig {
+                maintenance_interval: caches.prune_every,
+                retained_marshal_blocks: 0,
+                retained_qmdb_blocks: 0,
+            }),
             strategy: strategy.clone(),
         },
     );
@@ -257,7 +264,7 @@ pub(super) async fn run<E: Runtime>(
         context.child("deferred"),
         Paced {
             inner: stateful_mailbox.clone(),
-            shared,
+            shared: shared.clone(),
         },
         mailbox.clone(),
         epochs.clone(),
@@ -302,6 +309,23 @@ pub(super) async fn run<E: Runtime>(
         .is_some_and(|(position, _)| position.get() > 0 && position.get() >= epoch.first);
     if !has_votes && (voted || decided) {
         return Err(EngineError::VotesLost(number));
+    }
+    // What would keep the first block of the epoch from ever being built is said now.
+    if newest_position.is_none_or(|(position, _)| position.get() < epoch.first.max(1)) {
+        let context_of_first = SimplexContext {
+            round: Round::new(Epoch::new(number), View::new(1)),
+            leader: key.clone(),
+            parent: (View::zero(), start.digest()),
+        };
+        let ledger = Ledger(shared);
+        let frame = ledger.frame(start.inner(), &context_of_first);
+        let header = frame.ok_or(EngineError::Ended)?;
+        let batch = DatabaseSet::<E>::new_batches(&databases).await;
+        let mut rng = context.child("rng");
+        ledger
+            .pack(&mut rng, &header, start.inner(), &batch)
+            .await
+            .map_err(|why| EngineError::Opening(why.to_string()))?;
     }
     let engine = simplex::Engine::new(
         context.child("consensus"),
@@ -365,12 +389,11 @@ pub(super) async fn run<E: Runtime>(
         followed,
         engine,
     ]);
-    let ended = commonware_macros::select! {
+    // Whoever runs this knows why it ended, and tells the pool.
+    commonware_macros::select! {
         _ = parts => Err(EngineError::Ended),
         () = serving => Ok(()),
-    };
-    pool.stop();
-    ended
+    }
 }
 
 pub(super) fn store<W: std::fmt::Display>(what: &'static str) -> impl FnOnce(W) -> EngineError {

@@ -37,6 +37,8 @@ pub struct Caches {
     pub init_cache: NonZeroUsize,
     /// Bytes read at a time while the index is rebuilt at a start.
     pub init_buffer: NonZeroUsize,
+    /// Blocks between two prunings of the state's log, whose old part follows from the blocks and serves nobody.
+    pub prune_every: NonZeroUsize,
 }
 
 impl Default for Caches {
@@ -45,6 +47,7 @@ impl Default for Caches {
             page_cache: 96 << 20,
             init_cache: NZUsize!(1 << 20),
             init_buffer: NZUsize!(8 << 20),
+            prune_every: NZUsize!(256),
         }
     }
 }

@@ -4,7 +4,9 @@
     reason = "a test that cannot go on fails, also in what its cases share"
 )]
 
+mod directory;
 mod first;
 mod http;
+mod measure;
 mod oracle;
 mod simulated;

@@ -1,0 +1,109 @@
+//! The archive of blocks and certificates, which is never pruned.
+//!
+//! The engine prunes its state and its archive together. The state's log may be pruned, for everything in it follows from
+//! the blocks; the blocks are the ledger, and the way across a change of the engine's formats. So the archive ignores it.
+
+use commonware_consensus::{
+    marshal::store::{Blocks, Certificates},
+    simplex::types::Finalization,
+    types::Height,
+};
+use commonware_cryptography::Digestible;
+use commonware_runtime::Handle;
+use commonware_storage::archive::Identifier;
+
+/// A store that keeps everything.
+pub(super) struct Kept<S>(pub(super) S);
+
+impl<S: Certificates> Certificates for Kept<S> {
+    type BlockDigest = S::BlockDigest;
+    type Commitment = S::Commitment;
+    type Scheme = S::Scheme;
+    type Error = S::Error;
+
+    async fn put(
+        self,
+        height: Height,
+        digest: S::BlockDigest,
+        finalization: &Finalization<S::Scheme, S::Commitment>,
+    ) -> Result<Self, S::Error> {
+        self.0.put(height, digest, finalization).await.map(Self)
+    }
+
+    async fn sync(self) -> Result<Self, S::Error> {
+        self.0.sync().await.map(Self)
+    }
+
+    async fn start_sync(self) -> Result<(Self, Handle<()>), S::Error> {
+        let (store, handle) = self.0.start_sync().await?;
+        Ok((Self(store), handle))
+    }
+
+    async fn get(
+        &self,
+        id: Identifier<'_, S::BlockDigest>,
+    ) -> Result<Option<Finalization<S::Scheme, S::Commitment>>, S::Error> {
+        self.0.get(id).await
+    }
+
+    async fn has(&self, height: Height) -> Result<bool, S::Error> {
+        self.0.has(height).await
+    }
+
+    async fn prune(self, _: Height) -> Result<Self, S::Error> {
+        Ok(self)
+    }
+
+    fn last_index(&self) -> Option<Height> {
+        self.0.last_index()
+    }
+
+    fn ranges_from(&self, from: Height) -> impl Iterator<Item = (Height, Height)> {
+        self.0.ranges_from(from)
+    }
+}
+
+impl<S: Blocks> Blocks for Kept<S> {
+    type Block = S::Block;
+    type Error = S::Error;
+
+    async fn put(
+        self,
+        digest: <S::Block as Digestible>::Digest,
+        block: &S::Block,
+    ) -> Result<Self, S::Error> {
+        self.0.put(digest, block).await.map(Self)
+    }
+
+    async fn sync(self) -> Result<Self, S::Error> {
+        self.0.sync().await.map(Self)
+    }
+
+    async fn start_sync(self) -> Result<(Self, Handle<()>), S::Error> {
+        let (store, handle) = self.0.start_sync().await?;
+        Ok((Self(store), handle))
+    }
+
+    async fn get(
+        &self,
+        id: Identifier<'_, <S::Block as Digestible>::Digest>,
+    ) -> Result<Option<S::Block>, S::Error> {
+        self.0.get(id).await
+    }
+
+    async fn prune(self, _: Height) -> Result<Self, S::Error> {
+        Ok(self)
+    }
+
+    fn missing_items(&self, start: Height, max: usize) -> Vec<Height> {
+        self.0.missing_items(start, max)
+    }
+
+    fn next_gap(&self, value: Height) -> (Option<Height>, Option<Height>) {
+        self.0.next_gap(value)
+    }
+
+    fn last_index(&self) -> Option<Height> {
+        self.0.last_index()
+    }
+}

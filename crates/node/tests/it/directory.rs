@@ -1,0 +1,258 @@
+//! The node's directory, and backups of it, on a real disk.
+
+use bytes::Bytes;
+use kusabi_core::{
+    id::{ChainId, StateKey},
+    suite::Purpose,
+};
+use kusabi_ledger::testing::{TestKey, World};
+use kusabi_node::{
+    backup::{self, BackupError, BackupReader, BackupWriter, RestoreError},
+    directory::{Directory, DirectoryError, VoteKey},
+    engine::{self, AuditError},
+    handle::{Stop, SubmitError},
+    node::{Config, Node, StartError},
+    outline::{Outline, OutlineError},
+    pool::PoolLimits,
+};
+use std::{fs, path::Path};
+
+fn outline(world: &World) -> Outline {
+    Outline::new(
+        Bytes::from(world.document.clone()),
+        Bytes::copy_from_slice(world.genesis().as_bytes()),
+    )
+    .unwrap()
+}
+
+/// The grant of the writer, made for the state after the genesis transaction.
+fn grant(world: &World) -> Vec<u8> {
+    let mut at_founding = World::new(1 << 40);
+    let genesis = at_founding.genesis();
+    at_founding.block(vec![genesis]).unwrap();
+    at_founding.grant(&world.writer).as_bytes().to_vec()
+}
+
+fn create(path: &Path, world: &World) -> Directory {
+    Directory::create(path, outline(world), &VoteKey::new(world.vote_seed)).unwrap()
+}
+
+#[test]
+fn one_process_at_a_time_and_nothing_foreign_is_touched() {
+    let world = World::open();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path();
+    assert!(matches!(
+        Directory::open(path),
+        Err(DirectoryError::NoLedger(_))
+    ));
+    let directory = create(path, &world);
+    assert!(matches!(
+        Directory::open(path),
+        Err(DirectoryError::InUse(_))
+    ));
+    drop(directory);
+    let again = Directory::create(path, outline(&world), &VoteKey::new(world.vote_seed));
+    assert!(matches!(again, Err(DirectoryError::NotEmpty(_))));
+    let other = ChainId::new([9; 32]);
+    assert!(matches!(
+        Directory::open_for(path, &other),
+        Err(DirectoryError::OtherChain { .. })
+    ));
+    drop(Directory::open_for(path, &world.chain).unwrap());
+
+    fs::write(path.join("format"), "kusabi node 2\n").unwrap();
+    assert!(matches!(
+        Directory::open(path),
+        Err(DirectoryError::Format { .. })
+    ));
+    fs::write(path.join("format"), "kusabi node 1\n").unwrap();
+
+    let genesis = fs::read(path.join("genesis.cbor")).unwrap();
+    let mut changed = genesis.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    fs::write(path.join("genesis.cbor"), changed).unwrap();
+    assert!(matches!(
+        Directory::open(path),
+        Err(DirectoryError::Outline {
+            error: OutlineError::Genesis(_) | OutlineError::GenesisTransaction,
+            ..
+        })
+    ));
+    fs::write(path.join("genesis.cbor"), genesis).unwrap();
+
+    fs::write(path.join("vote.key"), "0000\n").unwrap();
+    assert!(matches!(
+        Directory::open(path),
+        Err(DirectoryError::VoteKey(_))
+    ));
+    fs::write(path.join("vote.key"), "11".repeat(32)).unwrap();
+    let foreign = Node::start(Directory::open(path).unwrap(), Config::default());
+    assert!(matches!(
+        foreign,
+        Err(StartError::Directory(DirectoryError::NotAValidator(_)))
+    ));
+    fs::remove_file(path.join("vote.key")).unwrap();
+    let keyless = Node::start(Directory::open(path).unwrap(), Config::default());
+    assert!(matches!(
+        keyless,
+        Err(StartError::Directory(DirectoryError::NoVoteKey(_)))
+    ));
+}
+
+#[cfg(unix)]
+#[test]
+fn the_vote_key_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = tempfile::tempdir().unwrap();
+    drop(create(place.path(), &World::open()));
+    let mode = fs::metadata(place.path().join("vote.key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_founding_that_the_ledger_refuses_does_not_start() {
+    let world = World::open();
+    let mut unsigned = World::new(1 << 40).genesis().into_bytes();
+    // A signature is the end of the transaction.
+    *unsigned.last_mut().unwrap() ^= 1;
+    let outline = Outline::new(Bytes::from(world.document.clone()), unsigned.into()).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let directory =
+        Directory::create(place.path(), outline, &VoteKey::new(world.vote_seed)).unwrap();
+    let refused = Node::start(directory, Config::default());
+    assert!(
+        matches!(
+            refused,
+            Err(StartError::Stopped(Stop::Refused(
+                engine::EngineError::Opening(_)
+            )))
+        ),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_restored_and_audited_and_a_cut_one_is_said_to_be_cut() {
+    let world = World::open();
+    let place = tempfile::tempdir().unwrap();
+    let mut node = Node::start(create(&place.path().join("a"), &world), Config::default()).unwrap();
+    let handle = node.handle();
+    handle.submit(&grant(&world)).unwrap().await.unwrap();
+    for n in 0..5 {
+        let register = world.register(&[&TestKey::new(100 + n, Purpose::App)]);
+        handle.submit(register.as_bytes()).unwrap().await.unwrap();
+    }
+    let mut writer = BackupWriter::new(Vec::new(), &world.document).unwrap();
+    let first = kusabi_core::id::Height::new(1).unwrap();
+    let next = backup::export(&handle, first, &mut writer).await.unwrap();
+    assert_eq!(Some(next), handle.status().height.and_then(|h| h.next()));
+    let whole = writer.finish().unwrap();
+    handle.shut_down();
+    assert_eq!(node.stopped().await, Stop::Asked);
+    node.join();
+
+    // The same from the stopped node.
+    let directory = Directory::open(&place.path().join("a")).unwrap();
+    let bytes = tokio::task::spawn_blocking(move || {
+        let mut writer = BackupWriter::new(Vec::new(), directory.outline().document()).unwrap();
+        backup::export_stopped(&directory, &mut writer).unwrap();
+        writer.finish().unwrap()
+    })
+    .await
+    .unwrap();
+    assert!(bytes.len() >= whole.len() && bytes[..whole.len()] == whole[..]);
+
+    let path = place.path().to_owned();
+    let chain = world.chain;
+    let audited = outline(&world);
+    tokio::task::spawn_blocking(move || {
+        let read = |bytes: &[u8]| BackupReader::new(std::io::Cursor::new(bytes.to_vec()));
+        let restored =
+            backup::restore(&path.join("b"), Some(&chain), read(&whole).unwrap()).unwrap();
+        assert_eq!(restored.outline().chain(), &chain);
+        drop(restored);
+        drop(Directory::open(&path.join("b")).unwrap());
+
+        let other = backup::restore(&path.join("c"), Some(&ChainId::ZERO), read(&whole).unwrap());
+        assert!(matches!(
+            other,
+            Err(RestoreError::Backup(BackupError::OtherChain { .. }))
+        ));
+        let cut = backup::restore(
+            &path.join("d"),
+            None,
+            read(&whole[..whole.len() - 1]).unwrap(),
+        );
+        assert!(cut.is_err());
+        assert!(matches!(
+            Directory::open(&path.join("d")),
+            Err(DirectoryError::NoLedger(_))
+        ));
+        assert!(matches!(
+            read(b"something else entirely"),
+            Err(BackupError::Magic)
+        ));
+
+        let audit = engine::audit(
+            &path.join("e"),
+            audited.clone(),
+            read(&whole).unwrap(),
+            |_| {},
+        );
+        let audit = audit.unwrap();
+        assert_eq!(audit.transactions, 7);
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        let audit = engine::audit(&path.join("f"), audited, read(&changed).unwrap(), |_| {});
+        assert!(matches!(audit, Err(AuditError::Block(_))), "{audit:?}");
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_refuses_and_repeats_join() {
+    let world = World::open();
+    let place = tempfile::tempdir().unwrap();
+    let config = Config {
+        pool: PoolLimits {
+            count: 2,
+            bytes: 1 << 20,
+        },
+        ..Config::default()
+    };
+    let mut node = Node::start(create(place.path(), &world), config).unwrap();
+    let handle = node.handle();
+    handle.submit(&grant(&world)).unwrap().await.unwrap();
+    let registers: Vec<_> = (0..3)
+        .map(|n| world.register(&[&TestKey::new(200 + n, Purpose::App)]))
+        .collect();
+    let one = handle.submit(registers[0].as_bytes()).unwrap();
+    let same = handle.submit(registers[0].as_bytes()).unwrap();
+    let two = handle.submit(registers[1].as_bytes()).unwrap();
+    // Two wait at most, so this one may only find room if one of them is final already.
+    let full = handle.submit(registers[2].as_bytes()).err();
+    assert!(
+        matches!(full, None | Some(SubmitError::Full(_))),
+        "{full:?}"
+    );
+    let (one, same) = (one.await.unwrap(), same.await.unwrap());
+    assert_eq!(one, same, "a repeat shares the outcome");
+    two.await.unwrap();
+
+    // Final already: the handle is taken, and no block is made to say so.
+    let before = handle.status().height;
+    let repeat = handle.submit(registers[0].as_bytes()).unwrap().await;
+    assert!(matches!(repeat, Err(SubmitError::Refused(_))), "{repeat:?}");
+    assert_eq!(handle.status().height, before);
+    let absent = StateKey::record(&TestKey::new(999, Purpose::App).handle);
+    assert!(!handle.lookup(absent).await.unwrap().is_empty());
+    handle.shut_down();
+    assert_eq!(node.stopped().await, Stop::Asked);
+    let late = handle.submit(registers[2].as_bytes()).err();
+    assert_eq!(late, Some(SubmitError::Stopped(Stop::Asked)));
+}
