@@ -40,7 +40,7 @@ use commonware_parallel::Sequential;
 use commonware_runtime::{Handle, buffer::paged::CacheRef};
 use commonware_storage::{archive::prunable, mmr, translator::EightCap};
 use commonware_utils::{NZDuration, NZU16, NZU64, NZUsize};
-use kusabi_core::id::Epoch as EpochNumber;
+use kusabi_core::id::{Epoch as EpochNumber, Height as LedgerHeight};
 use std::{
     num::{NonZeroU64, NonZeroUsize},
     sync::Arc,
@@ -299,6 +299,26 @@ pub(super) async fn run<E: Runtime>(
         .await
         .filter(|block| epoch.first == 0 || *block.inner().hash() == outline.newest().parent)
         .ok_or(EngineError::ParentMissing(number))?;
+    let mut parts = Box::pin(Handle::select([
+        broadcast,
+        state_fetcher,
+        marshal,
+        stateful,
+        followed,
+    ]));
+    // After a restore the archive is replayed first: the epoch opens on the state of its parent, and not on an earlier one.
+    let opens_on = start.inner().header.height;
+    let mut replayed = newest.subscribe();
+    if opens_on > LedgerHeight::ZERO {
+        commonware_macros::select! {
+            _ = &mut parts => return Err(EngineError::Ended),
+            reached = replayed.wait_for(|n| n.is_some_and(|n| n.height >= opens_on)) => {
+                if reached.is_err() {
+                    return Err(EngineError::Ended);
+                }
+            },
+        }
+    }
     let votes = votes_partition(epoch.number);
     let has_votes = context
         .scan(&votes)
@@ -381,17 +401,10 @@ pub(super) async fn run<E: Runtime>(
             newest: newest.subscribe(),
         },
     );
-    let parts = Handle::select([
-        broadcast,
-        state_fetcher,
-        marshal,
-        stateful,
-        followed,
-        engine,
-    ]);
     // Whoever runs this knows why it ended, and tells the pool.
     commonware_macros::select! {
         _ = parts => Err(EngineError::Ended),
+        _ = engine => Err(EngineError::Ended),
         () = serving => Ok(()),
     }
 }
