@@ -114,9 +114,10 @@ fn print(text: &str) -> Result<()> {
 /// A closed pipe (`kusabi … | head`) is the reader's wish, not a fault.
 fn written(result: std::io::Result<()>) -> Result<()> {
     match result {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Exit::File,
-            format!("standard output could not be written: {error}"),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::io(
+            "written",
+            std::path::Path::new("standard output"),
+            &error,
         )),
         _ => Ok(()),
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use kusabi_api::ledger::{Step, StepKind};
 use kusabi_core::{
     evidence::{Evidence, EvidenceError, Signed},
     id::{Digest, StateKey},
@@ -188,9 +189,16 @@ fn sign(connection: &Connection, key: &KeyFile, file: Digest) -> Result<(Evidenc
     Ok((evidence, proven.height().get()))
 }
 
+/// The way from the genesis document, as a bundle holds it: each step after a byte for its kind (spec/evidence.md).
 fn walk(connection: &Connection) -> Result<Vec<Vec<u8>>> {
-    let steps = connection.walk()?;
-    Ok(steps.iter().map(|step| step.bytes.to_vec()).collect())
+    let step = |step: &Step| {
+        let kind = match step.kind {
+            StepKind::Handover => 1,
+            StepKind::Recovery => 2,
+        };
+        [&[kind], &step.bytes[..]].concat()
+    };
+    Ok(connection.walk()?.iter().map(step).collect())
 }
 
 fn anchor(

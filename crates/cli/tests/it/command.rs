@@ -96,6 +96,11 @@ impl Ran {
         lines.into_iter()
     }
 
+    /// The exit code.
+    pub(crate) fn code(&self) -> i32 {
+        self.output.status.code().unwrap()
+    }
+
     /// It went well and said nothing on standard error.
     pub(crate) fn ok(&self) -> &Self {
         self.exits(0);

@@ -41,6 +41,14 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     crate::files::not_writable(path)
                 }
+                io::ErrorKind::NotADirectory => Failure::new(
+                    Exit::NotWritable,
+                    format!(
+                        "{} is below a file, and a directory is needed",
+                        path.display()
+                    ),
+                )
+                .advise("choose another path"),
                 _ => Failure::io("used", path, error),
             };
         }

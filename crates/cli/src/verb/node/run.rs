@@ -18,7 +18,10 @@ use kusabi_node::{
     node::{Config, Node},
 };
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use super::{config::Settings, directory_failure, start_failure, stop_failure};
 use crate::{
@@ -167,6 +170,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    // Before anyone is told that it is ready, for the answer may be a signal.
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let (stopping, stopping_end) = watch::channel(false);
     let server = {
         let _inside = runtime.enter();
@@ -190,7 +198,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         })?;
         runtime.block_on(async {
             tokio::select! {
-                asked = asked_to_stop() => asked,
+                () = signals.asked_to_stop() => Ok(()),
                 why = node.stopped() => Err(stop_failure(&why)),
             }
         })
@@ -372,18 +380,32 @@ fn complete(
     })
 }
 
-/// Ctrl-C or SIGTERM.
-async fn asked_to_stop() -> Result<()> {
-    let deaf = |error: io::Error| {
-        Failure::new(
-            Exit::Internal,
-            format!("no signal can be received: {error}"),
-        )
-    };
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(deaf)?;
-    tokio::select! {
-        asked = tokio::signal::ctrl_c() => asked.map_err(deaf),
-        _ = terminate.recv() => Ok(()),
+/// Ctrl-C and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on these signals no longer end the process by themselves.
+    fn listen() -> Result<Self> {
+        let deaf = |error: io::Error| {
+            Failure::new(
+                Exit::Internal,
+                format!("no signal can be received: {error}"),
+            )
+        };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
+            terminate: signal(SignalKind::terminate()).map_err(deaf)?,
+        })
+    }
+
+    /// Waits for one of them.
+    async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }

@@ -1,0 +1,345 @@
+//! The verbs that ask a ledger, with a real one.
+
+use std::fs;
+
+use snapbox::str;
+
+use crate::{command::Place, node::Node};
+
+/// A place with a running ledger.
+fn founded() -> (Place, Node) {
+    let place = Place::new();
+    let node = Node::start(&place);
+    (place, node)
+}
+
+fn key(place: &Place, name: &str, purpose: &str) -> String {
+    let made = place.run(&format!("key new {name} --purpose {purpose} --json"));
+    made.json()["handle"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn register_and_look_up() {
+    let (place, node) = founded();
+    let handle = key(&place, "camera.key", "act");
+    node.run(&place, "key lookup camera.key")
+        .exits(1)
+        .says(str![[r#"
+Unknown: the ledger proves that it has no such key
+  handle     [HASH]
+  proven at  block 2, [TIME]
+
+"#]]);
+    node.run(&place, "key register camera.key")
+        .ok()
+        .says(str![[r#"
+Registered camera.key
+  handle        [HASH]
+  organisation  home
+  at block      3
+
+"#]]);
+    node.run(&place, "key lookup camera.key")
+        .ok()
+        .says(str![[r#"
+Active device key of home
+  handle         [HASH]
+  suite          Ed25519 + X25519
+  signing key    [HASH]
+  agreement key  [HASH]
+  registered     block 3
+  binding        holds: it was made with the ID at hand
+  proven at      block 3, [TIME]
+
+"#]]);
+    // By its handle, and by its ID on standard input.
+    let by_handle = node
+        .run(&place, &format!("key lookup {handle} --json"))
+        .json();
+    assert_eq!(by_handle["binding"], "unchecked");
+    let id = place.run("key show camera.key --id --json").out();
+    let id: serde_json::Value = serde_json::from_str(&id).unwrap();
+    let by_id = place
+        .run_with(
+            &format!("key lookup - --json --ledger {}", node.address),
+            id["id"].as_str().unwrap(),
+        )
+        .json();
+    assert_eq!(by_id["binding"], "holds");
+    assert_eq!(by_id["handle"], *handle);
+    // Again is no error and changes nothing.
+    let again = node.run(&place, "key register camera.key --json").json();
+    assert_eq!(again["keys"][0]["new"], false);
+    assert_eq!(again["keys"][0]["registered"], 3);
+}
+
+#[test]
+fn both_suites_and_several_at_once() {
+    let (place, node) = founded();
+    place.run("key new a.key --suite p256").ok();
+    place
+        .run("key new b.key --suite curve25519 --purpose pre")
+        .ok();
+    place.run("key new c.key --purpose app").ok();
+    let done = node
+        .run(&place, "key register a.key b.key c.key --json")
+        .json();
+    let heights: Vec<_> = done["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["registered"].as_u64().unwrap())
+        .collect();
+    assert_eq!(heights, [3, 3, 3]);
+    place.run("key new w.key --purpose writer").ok();
+    node.run(&place, "key register w.key").exits(2);
+}
+
+#[test]
+fn a_proof_is_checked_with_nothing_but_the_genesis_hash() {
+    let (place, node) = founded();
+    key(&place, "camera.key", "act");
+    node.run(&place, "key register camera.key").ok();
+    node.run(&place, "key lookup camera.key --save camera.proof")
+        .ok();
+    let chain = node.chain.clone();
+    node.stop();
+    // Another machine: no profile, no anchor, no node.
+    fs::remove_dir_all(place.path(".config")).unwrap();
+    let offline = format!("key lookup camera.key --from camera.proof --genesis {chain}");
+    let shown = place.run(&format!("{offline} --json")).json();
+    assert_eq!(shown["binding"], "holds");
+    assert_eq!(shown["offline"], true);
+    assert!(!place.path(".config").exists());
+
+    let other = key(&place, "other.key", "act");
+    place
+        .run(&format!(
+            "key lookup {other} --from camera.proof --genesis {chain}"
+        ))
+        .exits(6);
+    place
+        .run(&format!(
+            "key lookup camera.key --from camera.proof --genesis {}",
+            "0".repeat(64)
+        ))
+        .exits(15);
+    // Any changed character of the proof itself.
+    let text = fs::read_to_string(place.path("camera.proof")).unwrap();
+    let start = text.find("\"proof\": \"").unwrap() + 10;
+    let end = start + text[start..].find('"').unwrap();
+    for at in (start..end - 4).step_by(7) {
+        let mut bad = text.clone().into_bytes();
+        bad[at] = if bad[at] == b'A' { b'B' } else { b'A' };
+        fs::write(place.path("camera.proof"), &bad).unwrap();
+        place.run(&offline).exits(6);
+    }
+    fs::write(place.path("camera.proof"), "{}").unwrap();
+    place.run(&offline).exits(5);
+}
+
+#[test]
+fn the_floor_never_goes_back() {
+    let (place, node) = founded();
+    key(&place, "camera.key", "act");
+    node.run(&place, "key register camera.key").ok();
+    let floor = place.path(format!(".config/kusabi/anchors/{}", node.chain));
+    let before = fs::read(&floor).unwrap();
+    node.run(&place, "key lookup camera.key").ok();
+    assert_eq!(fs::read(&floor).unwrap(), before);
+    // Someone who has seen more than this node shows refuses its answers.
+    let mut ahead = before.clone();
+    ahead[32 + 8 + 32 + 7] += 5;
+    fs::write(&floor, &ahead).unwrap();
+    let ran = node.run(&place, "key lookup camera.key");
+    ran.exits(6);
+    assert_eq!(fs::read(&floor).unwrap(), ahead);
+    fs::write(&floor, &before[..100]).unwrap();
+    node.run(&place, "key lookup camera.key").exits(17);
+}
+
+#[test]
+fn rotate_revoke_history() {
+    let (place, node) = founded();
+    key(&place, "one.key", "act");
+    node.run(&place, "key rotate one.key two.key").exits(1);
+    assert!(!place.path("two.key").exists());
+    node.run(&place, "key register one.key").ok();
+    node.run(&place, "key rotate one.key two.key")
+        .ok()
+        .says(str![[r#"
+Replaced one.key by two.key
+  old handle  [HASH]
+  new handle  [HASH]
+  at block    4
+
+"#]]);
+    // The same again: nothing new happens.
+    node.run(&place, "key rotate one.key two.key").ok();
+    node.run(&place, "key rotate one.key three.key").exits(1);
+    node.run(&place, "key lookup one.key").exits(1);
+    let history = node.run(&place, "key history two.key --json").json();
+    let status: Vec<_> = history["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["record"]["status"].as_str().unwrap())
+        .collect();
+    assert_eq!(status, ["active", "superseded"]);
+    node.run(&place, "key revoke two.key --reason lost")
+        .ok()
+        .says(str![[r#"
+Revoked
+  handle      [HASH]
+  from block  5
+
+"#]]);
+    node.run(&place, "key revoke two.key").ok();
+    node.run(&place, "key lookup two.key").exits(1);
+    // Someone else's key cannot be revoked with a key that has no say.
+    key(&place, "a.key", "app");
+    key(&place, "b.key", "app");
+    node.run(&place, "key register a.key b.key").ok();
+    let ran = node.run(&place, "key revoke a.key --by b.key");
+    ran.exits(3);
+    assert!(
+        ran.err().starts_with("error: the ledger refused: "),
+        "{}",
+        ran.err()
+    );
+    node.run(&place, "key lookup a.key").ok();
+}
+
+#[test]
+fn officers_give_and_take_roles() {
+    let (place, node) = founded();
+    key(&place, "w2.key", "writer");
+    key(&place, "camera.key", "act");
+    let refused = node.run(&place, "key register camera.key --writer w2.key");
+    refused.exits(3);
+    node.run(&place, "org grant w2.key").ok().says(str![[r#"
+Granted writer in home to w2.key
+  handle    [HASH]
+  at block  3
+
+"#]]);
+    node.run(&place, "org grant w2.key").ok();
+    node.run(&place, "key register camera.key --writer w2.key")
+        .ok();
+    node.run(&place, "org withdraw w2.key").ok();
+    node.run(&place, "org withdraw w2.key").ok();
+    key(&place, "late.key", "act");
+    node.run(&place, "key register late.key --writer w2.key")
+        .exits(3);
+    key(&place, "w3.key", "writer");
+    node.run(&place, "org grant w3.key --officer w2.key")
+        .exits(3);
+    // The last officer stays.
+    node.run(&place, "org withdraw ledger/keys/officer.key")
+        .exits(3);
+    let org = node.run(&place, "org show --json").json();
+    assert_eq!(org["officers"], 1);
+    assert_eq!(org["name"], "home");
+    node.run(&place, "org show nobody").exits(1);
+}
+
+#[test]
+fn batches_are_made_offline_and_registered_once() {
+    let (place, node) = founded();
+    place
+        .run("batch new --count 5000 --bundle all.keys --list all.list --quiet")
+        .ok();
+    let done = node.run(&place, "batch submit all.list --json").json();
+    assert_eq!(
+        (&done["registered"], &done["transactions"]),
+        (&5000.into(), &2.into())
+    );
+    let again = node.run(&place, "batch submit all.list --json").json();
+    assert_eq!(
+        (&again["registered"], &again["already"]),
+        (&0.into(), &5000.into())
+    );
+    place
+        .run("batch new --count 3 --dir keys --list few.list --purpose act")
+        .ok();
+    node.run(&place, "batch submit few.list").ok();
+    node.run(&place, "key lookup keys/000002.key").ok();
+    let org = node.run(&place, "org show --json").json();
+    assert_eq!(org["active"], 5_005);
+}
+
+#[test]
+fn sign_and_verify() {
+    let (place, node) = founded();
+    let chain = node.chain.clone();
+    fs::write(place.path("firmware"), b"firmware 1").unwrap();
+    key(&place, "me.key", "app");
+    node.run(&place, "sign firmware --key me.key").exits(1);
+    node.run(&place, "key register me.key").ok();
+    node.run(&place, "sign firmware --key me.key").ok();
+    node.run(&place, "verify firmware").ok().says(str![[r#"
+Valid now (key active at height 3)
+  file     firmware
+  SHA-256  [HASH]
+  signer   [HASH]
+  purpose  app
+  checked  with the newest proof of the ledger
+
+"#]]);
+    let offline = format!("verify firmware --genesis {chain}");
+    place.run(&offline).exits(1).says(str![[r#"
+Unproven: the signature is good and its key was active at height 3, but no fresh proof is at hand
+  file     firmware
+  SHA-256  [HASH]
+  signer   [HASH]
+  purpose  app
+  checked  offline, from the genesis hash alone
+
+Ask the ledger whether the key is in force: give --ledger URL.
+
+"#]]);
+    place.run(&format!("{offline} --fresh-from 3")).ok();
+    node.run(&place, "sign firmware --key me.key").exits(5);
+    node.run(&place, "sign firmware --key me.key --anchor --force")
+        .ok();
+    place.run(&offline).ok().says(str![[r#"
+Anchored while valid (signature on the ledger at height 4, key known up to height 4)
+  file     firmware
+  SHA-256  [HASH]
+  signer   [HASH]
+  purpose  app
+  checked  offline, from the genesis hash alone
+
+"#]]);
+    // A device key signs too; the writer puts its anchor on the ledger.
+    place.run("key new camera.key").ok();
+    node.run(&place, "key register camera.key").ok();
+    node.run(
+        &place,
+        "sign firmware --key camera.key --anchor --out camera.sig",
+    )
+    .ok();
+    place
+        .run(&format!("verify firmware camera.sig --genesis {chain}"))
+        .ok();
+
+    node.run(&place, "key revoke me.key").ok();
+    node.run(&place, "verify firmware").ok();
+    node.run(&place, "sign firmware --key me.key --out again.sig")
+        .exits(1);
+    place
+        .run(&format!("verify firmware --genesis {}", "0".repeat(64)))
+        .exits(1);
+    fs::write(place.path("firmware"), b"firmware 2").unwrap();
+    let ran = place.run(&format!("{offline} --json"));
+    ran.exits(1);
+    assert!(
+        ran.out().contains("\"verdict\":\"invalid\""),
+        "{}",
+        ran.out()
+    );
+    fs::write(place.path("firmware.kusabi"), b"nonsense").unwrap();
+    place.run(&offline).exits(1);
+    fs::remove_file(place.path("firmware.kusabi")).unwrap();
+    place.run(&offline).exits(5);
+}

@@ -1,0 +1,89 @@
+//! A real `kusabi node run` process.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, ChildStdout, Command},
+};
+
+use crate::command::{Place, Ran};
+
+/// A node that serves; killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+    pub(crate) address: String,
+    pub(crate) chain: String,
+}
+
+impl Node {
+    /// Starts `kusabi node run --data ledger` and waits until it says that it is ready.
+    pub(crate) fn start(place: &Place) -> Self {
+        Self::start_with(place, "")
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(place: &Place, more: &str) -> Self {
+        let mut child = place
+            .command(&format!(
+                "node run --data ledger --listen 127.0.0.1:0 --json {more}"
+            ))
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        loop {
+            let Some(line) = lines.next() else {
+                let mut err = String::new();
+                child
+                    .stderr
+                    .take()
+                    .unwrap()
+                    .read_to_string(&mut err)
+                    .unwrap();
+                panic!("the node ended before it was ready: {err}");
+            };
+            let said: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if said["event"] == "ready" {
+                return Self {
+                    child,
+                    lines,
+                    address: said["address"].as_str().unwrap().to_owned(),
+                    chain: said["chain"].as_str().unwrap().to_owned(),
+                };
+            }
+        }
+    }
+
+    /// Runs a command that asks this node.
+    pub(crate) fn run(&self, place: &Place, line: &str) -> Ran {
+        place.run(&format!("{line} --ledger {}", self.address))
+    }
+
+    /// `kill -9`, and the end of it.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; it has to end by itself and say so.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let last = self.lines.next().unwrap().unwrap();
+        assert!(last.contains("\"event\":\"stopped\""), "{last}");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Ended already, most of the time.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
