@@ -33,12 +33,9 @@ impl Node {
         loop {
             let Some(line) = lines.next() else {
                 let mut err = String::new();
-                child
-                    .stderr
-                    .take()
-                    .unwrap()
-                    .read_to_string(&mut err)
-                    .unwrap();
+                let mut stderr = child.stderr.take().unwrap();
+                stderr.read_to_string(&mut err).unwrap();
+                child.wait().unwrap();
                 panic!("the node ended before it was ready: {err}");
             };
             let said: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
