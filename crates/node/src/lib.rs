@@ -1,6 +1,7 @@
 //! The kusabi ledger on its consensus engine: one validator, its storage and its query API.
 
 pub mod backup;
+pub mod descriptors;
 pub mod directory;
 pub mod engine;
 pub mod handle;

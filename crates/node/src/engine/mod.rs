@@ -4,6 +4,7 @@ mod application;
 mod archive;
 mod audit;
 pub(crate) mod block;
+mod disk;
 mod epochs;
 mod execute;
 mod finality;
