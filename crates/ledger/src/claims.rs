@@ -9,6 +9,7 @@ use kusabi_core::suite::{Purpose, Signature, VerificationKey};
 use kusabi_core::tx::Transaction;
 use rand_core::CryptoRng;
 
+use crate::check::exactly;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -66,6 +67,7 @@ impl Verified {
 ///
 /// # Errors
 /// [`Rejection::WrongChain`], [`Rejection::TooFewSignatures`] for none at all, [`Rejection::UnknownSigner`],
+/// [`Rejection::SuperfluousSignature`] (these two also for another number than the action says),
 /// [`Rejection::SignerPurpose`] for a key that signs no transactions, [`Rejection::DamagedState`]
 pub fn claims(
     transaction: Transaction,
@@ -79,6 +81,11 @@ pub fn claims(
         transaction.action().org().is_none() && transaction.action().entries().is_empty();
     if transaction.signatures().is_empty() && !is_recovery {
         return Err(Rejection::TooFewSignatures);
+    }
+    // spec: where the rules leave the number of signers open, they themselves have said it; else whoever carries the
+    // transaction could take a signature off and give it another ID.
+    if let Some(signers) = transaction.action().signers() {
+        exactly(transaction.signatures().len(), signers.into())?;
     }
     let claims = transaction
         .signatures()

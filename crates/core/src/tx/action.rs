@@ -221,6 +221,8 @@ pub enum Action {
         reason: Reason,
         /// Height from which the keys were in other hands.
         compromised_since: Option<Height>,
+        /// How many keys sign, 1 to 16; signed with the rest, so that no signature can be taken off on the way.
+        signers: u8,
     },
     /// Gives a role.
     Grant {
@@ -250,6 +252,8 @@ pub enum Action {
         added: Vec<Entry>,
         /// Release keys that end, ascending by handle.
         removed: Vec<Named>,
+        /// How many keys sign, 1 to 16; signed with the rest, so that no signature can be taken off on the way.
+        signers: u8,
     },
     /// Publishes a release.
     Publish {
@@ -347,6 +351,14 @@ impl Action {
         }
     }
 
+    /// How many keys sign, where the rules leave it open and the action itself therefore says it.
+    pub const fn signers(&self) -> Option<u8> {
+        match self {
+            Self::Revoke { signers, .. } | Self::ArtPolicy { signers, .. } => Some(*signers),
+            _ => None,
+        }
+    }
+
     /// The entry with this handle.
     pub fn entry(&self, handle: &Handle) -> Option<&Entry> {
         let entries = self.entries();
@@ -398,6 +410,9 @@ impl Action {
         }
         for entry in entries {
             self.check_entry(entry)?;
+        }
+        if let Some(signers) = self.signers() {
+            within(signers.into(), 1, SIGNATURES_MAX).map_err(|_| TxError::Value)?;
         }
         match self {
             Self::Genesis { document, entries } => {

@@ -130,7 +130,8 @@ impl Transaction {
         self.bytes
     }
 
-    /// Its ID: `H("kusabi.tx.v1" ‖ bytes)`. The signatures are covered, and nobody but their signers can change them.
+    /// Its ID: `H("kusabi.tx.v1" ‖ bytes)`. The signatures are covered, and nobody but their signers
+    /// can change them or their number.
     pub const fn id(&self) -> TxId {
         self.id
     }

@@ -241,7 +241,7 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
     }
 }
 
-pub(super) const fn exactly(count: usize, wanted: usize) -> Result<(), Rejection> {
+pub(crate) const fn exactly(count: usize, wanted: usize) -> Result<(), Rejection> {
     if count < wanted {
         Err(Rejection::TooFewSignatures)
     } else if count > wanted {

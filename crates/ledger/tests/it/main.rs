@@ -103,6 +103,7 @@ fn revocation(world: &World, targets: &[&TestKey]) -> Action {
         targets: targets.iter().map(|key| world.named(key)).collect(),
         reason: kusabi_core::row::Reason::Lost,
         compromised_since: None,
+        signers: 1,
     }
 }
 

@@ -475,6 +475,7 @@ fn transaction(world: &World, model: &Model, step: &Step) -> Option<Transaction>
             targets: targets.iter().map(|key| named(*key)).collect(),
             reason: Reason::None,
             compromised_since: since.map(|since| Height::new(since).unwrap()),
+            signers: 1,
         },
         Op::Grant { key, purpose } => Action::Grant {
             org,
@@ -493,6 +494,7 @@ fn transaction(world: &World, model: &Model, step: &Step) -> Option<Transaction>
                 k: *k,
                 added: added.iter().map(|key| entry(*key, Purpose::Art)).collect(),
                 removed: removed.iter().map(|key| named(*key)).collect(),
+                signers: 1,
             }
         }
         Op::Publish(digest) => Action::Publish {
