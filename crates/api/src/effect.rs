@@ -183,7 +183,7 @@ mod tests {
         let entry = entry(seed, purpose);
         Record::register(
             purpose,
-            *entry.keys(),
+            entry.check_keys().unwrap(),
             ORG,
             at(height),
             entry.binding(),

@@ -203,7 +203,6 @@ impl<'a> Handover<'a> {
         if old_set.hash() != self.old_set_hash || old_set.epoch() != self.old_epoch {
             return Err(HandoverError::OldSet);
         }
-        self.next_set.check_keys()?;
         self.check_officers(chain, old_set)?;
         self.votes
             .check(old_set.validator_count(), |index, signature| {
@@ -218,6 +217,8 @@ impl<'a> Handover<'a> {
                 ))
             })
             .map_err(HandoverError::Votes)?;
+        // Last: nobody makes a device look at up to 96 points without signatures that count.
+        self.next_set.check_keys()?;
         Ok(SignedHandover {
             chain: *chain,
             handover: *self,
@@ -413,7 +414,6 @@ impl<'a> Recovery<'a> {
         if self.next_set.epoch() <= anchor.epoch() {
             return Err(HandoverError::NextEpoch);
         }
-        self.next_set.check_keys()?;
         let keys = self.recovery_set.signatories();
         let chain = anchor.chain();
         let signatures = self.signatures.iter().filter_map(|entry| {
@@ -432,6 +432,8 @@ impl<'a> Recovery<'a> {
             ))
         })
         .map_err(HandoverError::Recovery)?;
+        // Last, as in a handover.
+        self.next_set.check_keys()?;
         Ok(VerifiedRecovery {
             chain,
             recovery: *self,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::id::{Binding, Digest, Handle, Height, OrgId};
 use crate::row::{Reason, Topic};
-use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite};
+use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite, UncheckedKeys};
 
 /// Number of an action; a signature covers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +75,7 @@ pub struct Named {
 pub struct Entry {
     handle: Handle,
     purpose: Purpose,
-    keys: PublicKeys,
+    keys: UncheckedKeys,
     /// Empty unless the suite is foreign.
     spki: Box<[u8]>,
     binding: Binding,
@@ -97,7 +97,14 @@ impl Entry {
         if keys.suite() == Suite::Foreign {
             return Err(TxError::Suite);
         }
-        Self::checked(handle, purpose, keys, Box::default(), binding, metadata)
+        Self::formed(
+            handle,
+            purpose,
+            keys.into(),
+            Box::default(),
+            binding,
+            metadata,
+        )
     }
 
     /// An entry with a foreign key, given as SubjectPublicKeyInfo (DER). The binding covers [`PublicKeys::foreign`].
@@ -113,13 +120,14 @@ impl Entry {
         metadata: Option<Digest>,
     ) -> Result<Self, TxError> {
         let keys = PublicKeys::foreign(algorithm, spki).map_err(|_| TxError::Key)?;
-        Self::checked(handle, purpose, keys, spki.into(), binding, metadata)
+        Self::formed(handle, purpose, keys.into(), spki.into(), binding, metadata)
     }
 
-    fn checked(
+    /// An entry of which everything holds but that its keys' points are points.
+    pub(super) fn formed(
         handle: Handle,
         purpose: Purpose,
-        keys: PublicKeys,
+        keys: UncheckedKeys,
         spki: Box<[u8]>,
         binding: Binding,
         metadata: Option<Digest>,
@@ -155,9 +163,21 @@ impl Entry {
         self.purpose
     }
 
-    /// The public keys.
-    pub const fn keys(&self) -> &PublicKeys {
+    /// The public keys, as they came; [`check_keys`](Self::check_keys) looks at their points.
+    pub const fn keys(&self) -> &UncheckedKeys {
         &self.keys
+    }
+
+    /// The public keys, their points checked, those inside a foreign key too.
+    ///
+    /// # Errors
+    /// [`TxError::Key`]
+    pub fn check_keys(&self) -> Result<PublicKeys, TxError> {
+        match self.keys.foreign_key() {
+            Some((algorithm, ..)) => PublicKeys::foreign(algorithm, &self.spki),
+            None => self.keys.check(),
+        }
+        .map_err(|_| TxError::Key)
     }
 
     /// The whole of a foreign key; empty for other suites.

@@ -14,7 +14,7 @@ use super::{
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
 use crate::id::{Binding, ChainId, Digest, Handle, OrgId, TxId};
 use crate::row::{Reason, Topic};
-use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Signature, Suite};
+use crate::suite::{PublicKeys, Purpose, Signature, Suite, UncheckedKeys};
 use crate::wire::Sink;
 
 /// Version of the transaction format.
@@ -358,14 +358,13 @@ impl FromCbor<'_> for Entry {
         let keys = d.bytes(2..=PublicKeys::SPKI_MAX + 1)?;
         let binding = Binding::new(d.array_of()?);
         let metadata = d.optional(|d| d.array_of().map(Digest::new))?;
-        if suite == Suite::Foreign {
-            let (algorithm, spki) = keys.split_first().ok_or(TxError::Key)?;
-            let algorithm = ForeignAlgorithm::try_from(*algorithm).map_err(|_| TxError::Key)?;
-            Self::foreign(handle, purpose, algorithm, spki, binding, metadata)
-        } else {
-            let keys = PublicKeys::from_compact(suite, keys).map_err(|_| TxError::Key)?;
-            Self::new(handle, purpose, keys, binding, metadata)
-        }
+        let spki = match suite {
+            Suite::Foreign => keys.split_first().map(|(_, spki)| spki.into()),
+            _ => None,
+        };
+        let keys = UncheckedKeys::from_compact(suite, keys).map_err(|_| TxError::Key)?;
+        let spki = spki.unwrap_or_default();
+        Self::formed(handle, purpose, keys, spki, binding, metadata)
     }
 }
 

@@ -429,6 +429,7 @@ fn numbers_have_their_ranges() {
 #[test]
 fn the_largest_registration_fits() {
     let template = entry(2, Purpose::Pre);
+    let keys = key(2).public_keys();
     let entries: Vec<Entry> = (1..=4096_u32)
         .map(|index| {
             let mut bytes = [0xff; 32];
@@ -436,7 +437,7 @@ fn the_largest_registration_fits() {
             Entry::new(
                 Handle::new(bytes),
                 Purpose::Pre,
-                *template.keys(),
+                keys,
                 template.binding(),
                 Some(Digest::new(bytes)),
             )

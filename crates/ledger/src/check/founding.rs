@@ -82,12 +82,12 @@ impl<S: State + ?Sized> Desk<'_, S> {
         entry: &Entry,
         key: &[u8; VerificationKey::LEN],
     ) -> Result<(), Rejection> {
-        let signing = entry.keys().verification_key().map(|key| key.encode());
+        let org = organisation.id();
+        let record = self.new_record(org, entry)?;
+        let signing = record.keys().verification_key().map(|key| key.encode());
         if signing.as_ref() != Some(key) {
             return Err(Rejection::GenesisEntries);
         }
-        let org = organisation.id();
-        let record = self.new_record(org, entry)?;
         self.add_record(organisation, entry, &record, &mut BTreeSet::new());
         self.tell(Event::Granted {
             org,
