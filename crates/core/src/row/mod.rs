@@ -20,7 +20,7 @@ pub use blob::{BLOB_PART_BYTES, BlobPart};
 pub use ledger::LedgerRow;
 pub use organisation::{CAP_FLOOR, Organisation, WINDOW_HEIGHTS};
 pub use policy::ArtPolicy;
-pub use record::{Reason, Record, Status, Validity};
+pub use record::{REST_HEIGHTS, Reason, Record, Status, Validity};
 pub use release::{Release, ReleaseStatus};
 
 use crate::crypto::sha256;

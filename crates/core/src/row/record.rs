@@ -95,6 +95,9 @@ impl Validity {
     }
 }
 
+/// Heights for which a key that followed on another is not superseded.
+pub const REST_HEIGHTS: u64 = 64;
+
 /// A key under a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -154,6 +157,14 @@ impl Record {
             return None;
         }
         self.end(Status::Spent, height)
+    }
+
+    /// The height from which a key that followed on another can be followed on itself; none for a first key, which can be
+    /// at once. So a stolen key cannot fill its organisation's quota by superseding itself step by step.
+    pub fn rests_until(&self) -> Option<Height> {
+        let until = self.registered.get().saturating_add(REST_HEIGHTS);
+        self.predecessor()
+            .map(|_| Height::new(until).unwrap_or(Height::MAX))
     }
 
     /// The key, superseded at `height`; `None` unless it is active and no factory key.
