@@ -693,12 +693,50 @@ fn an_anchor_walks_over_handovers() {
     assert!(!anchor.follow(&checked_before));
     assert_eq!(anchor.epoch(), Epoch::ZERO);
     let low = epochs[0].hand_over(&ledger.chain, &epochs[1], (10, [1; 32]), 3, 3);
-    let low = Handover::decode(&low)
-        .unwrap()
-        .check(&anchor, &epochs[0].set())
-        .unwrap();
-    assert!(anchor.follow(&low));
-    assert_eq!(anchor.height(), Height::new(90).unwrap());
+    // So is the end of an epoch below what was seen of it, whether it was seen before the check or after.
+    let low = Handover::decode(&low).unwrap();
+    assert_eq!(
+        low.check(&anchor, &epochs[0].set()),
+        Err(HandoverError::Anchor(AnchorError::Fork))
+    );
+    let checked_before = low.check(&ledger.anchor(), &epochs[0].set()).unwrap();
+    assert!(!anchor.follow(&checked_before));
+    assert_eq!((anchor.epoch(), anchor.height().get()), (Epoch::ZERO, 90));
+}
+
+/// What was seen before a recovery that began below it is no evidence against the epochs after it.
+#[test]
+fn a_floor_from_before_a_recovery_does_not_bind_later_epochs() {
+    let ledger = Ledger::new(1, 1);
+    let [third, fourth] = [3, 4].map(|epoch| Epochal::new(epoch, 1, 1));
+    let mut anchor = ledger.anchor();
+    let seen = ledger
+        .epoch
+        .certify(&ledger.chain, &[ledger.epoch.header(90)], 1);
+    anchor.advance(&check(&seen, &anchor, &ledger.epoch.set()).unwrap());
+    let recovery = ledger.recover(&third, 50, &[0, 2]);
+    let recovery = Recovery::decode(&recovery).unwrap();
+    assert!(anchor.recover(&recovery.check(&anchor).unwrap()));
+    assert_eq!(
+        (anchor.height().get(), anchor.floor_epoch()),
+        (90, Epoch::ZERO)
+    );
+    let low = third.hand_over(&ledger.chain, &fourth, (60, [1; 32]), 1, 1);
+    let low = Handover::decode(&low).unwrap();
+    let mut followed = anchor;
+    assert!(followed.follow(&low.check(&anchor, &third.set()).unwrap()));
+    assert_eq!(
+        (followed.epoch(), followed.height().get()),
+        (Epoch::new(4), 90)
+    );
+    // Once the new epoch was seen above the floor, it does.
+    let seen = third.certify(&ledger.chain, &[third.header(91)], 1);
+    assert!(anchor.advance(&check(&seen, &anchor, &third.set()).unwrap()));
+    assert_eq!(anchor.floor_epoch(), Epoch::new(3));
+    assert_eq!(
+        low.check(&anchor, &third.set()),
+        Err(HandoverError::Anchor(AnchorError::Fork))
+    );
 }
 
 #[test]
