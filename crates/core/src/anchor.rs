@@ -56,6 +56,17 @@ impl fmt::Display for AnchorError {
 
 impl core::error::Error for AnchorError {}
 
+crate::code::codes!(AnchorError {
+    Height = 0x2001,
+    Epoch = 0x2002,
+    Set = 0x2003,
+    SetBytes = 0x2004,
+    BelowFloor = 0x2005,
+    Fork = 0x2006,
+    RecoverySet = 0x2007,
+    FloorEpoch = 0x2008,
+} in { Wire });
+
 impl From<WireError> for AnchorError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

@@ -78,6 +78,16 @@ impl fmt::Display for HandoverError {
 
 impl core::error::Error for HandoverError {}
 
+crate::code::codes!(HandoverError {
+    Version = 0x2101,
+    Height = 0x2102,
+    From = 0x2103,
+    TooFar = 0x2104,
+    NextEpoch = 0x2105,
+    OldSet = 0x2106,
+    Organisations = 0x2107,
+} in { Wire, NextSet, Anchor, Votes, Officers, Recovery });
+
 impl From<WireError> for HandoverError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

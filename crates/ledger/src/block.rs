@@ -75,6 +75,24 @@ impl fmt::Display for BlockError {
 
 impl core::error::Error for BlockError {}
 
+impl BlockError {
+    /// The number of the broken rule (spec/errors.md); of a transaction that is refused, the number of that rule.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::TooLong => 0x1101,
+            Self::TooMany => 0x1102,
+            Self::TooMuchWork => 0x1103,
+            Self::TimeBefore => 0x1104,
+            Self::TimeAfter => 0x1105,
+            Self::Height => 0x1106,
+            Self::Epoch => 0x1107,
+            Self::DamagedState => 0x1108,
+            Self::Transaction { rejection, .. } => rejection.code(),
+        }
+    }
+}
+
 /// [`BodyHash::of`], under the name that the rules of blocks use.
 pub fn body_hash<'a>(transactions: impl IntoIterator<Item = &'a [u8]>) -> BodyHash {
     BodyHash::of(transactions)

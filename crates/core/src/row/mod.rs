@@ -106,6 +106,15 @@ impl fmt::Display for RowError {
 
 impl core::error::Error for RowError {}
 
+crate::code::codes!(RowError {
+    Kind,
+    Version,
+    Reserved,
+    Value,
+    Key,
+    Contradiction,
+});
+
 impl From<WireError> for RowError {
     /// A row's length is in its type, so that only a field's value can be at fault.
     fn from(_: WireError) -> Self {

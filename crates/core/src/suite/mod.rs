@@ -54,6 +54,18 @@ impl fmt::Display for KeyError {
 
 impl core::error::Error for KeyError {}
 
+crate::code::codes!(KeyError {
+    Purpose,
+    Suite,
+    Algorithm,
+    Ed25519,
+    X25519,
+    P256,
+    Padding,
+    Length,
+    Spki,
+});
+
 /// What a key is for. A signature names it, so that a key never speaks in another role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]

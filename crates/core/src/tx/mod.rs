@@ -92,6 +92,21 @@ impl fmt::Display for TxError {
 
 impl core::error::Error for TxError {}
 
+crate::code::codes!(TxError {
+    Cbor,
+    TooLong,
+    Version,
+    Action,
+    Count,
+    Order,
+    Purpose,
+    Suite,
+    Key,
+    Zero,
+    Value,
+    NotCanonical,
+});
+
 /// A signature under a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
