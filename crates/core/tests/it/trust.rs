@@ -954,3 +954,35 @@ fn a_set_has_no_key_that_signs_for_everyone() {
     let set = EpochSet::decode(&bytes).unwrap();
     assert_eq!(set.check_keys(), Err(SetError::Key));
 }
+
+/// Nobody makes a device look at the points of a set without signatures that count; and no set with a bad one is adopted.
+#[test]
+fn the_next_set_is_looked_at_after_the_signatures() {
+    let ledger = Ledger::new(1, 1);
+    let anchor = ledger.anchor();
+    let mut next = Epochal::new(1, 1, 1);
+    let vote_key = next.bytes.len() - 33;
+    next.bytes[vote_key..vote_key + 32].fill(0);
+    let bad_set = HandoverError::NextSet(SetError::Key);
+    for (votes, organisations, error) in [
+        (0, 1, HandoverError::Votes(QuorumError::TooFew)),
+        (1, 0, HandoverError::Organisations),
+        (1, 1, bad_set),
+    ] {
+        let end = (10, [1; 32]);
+        let bytes = ledger
+            .epoch
+            .hand_over(&ledger.chain, &next, end, votes, organisations);
+        let refused = Handover::decode(&bytes)
+            .unwrap()
+            .check(&anchor, &ledger.epoch.set());
+        assert_eq!(refused, Err(error));
+    }
+    for (signers, error) in [
+        (&[0][..], HandoverError::Recovery(QuorumError::TooFew)),
+        (&[0, 1], bad_set),
+    ] {
+        let bytes = ledger.recover(&next, 1000, signers);
+        assert_eq!(Recovery::decode(&bytes).unwrap().check(&anchor), Err(error));
+    }
+}
