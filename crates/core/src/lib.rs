@@ -22,6 +22,7 @@ extern crate std;
 pub mod anchor;
 pub mod cbor;
 pub mod checkpoint;
+mod code;
 pub mod crypto;
 #[cfg(feature = "alloc")]
 pub mod evidence;

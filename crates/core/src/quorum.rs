@@ -53,6 +53,14 @@ impl core::fmt::Display for QuorumError {
 
 impl core::error::Error for QuorumError {}
 
+crate::code::codes!(QuorumError {
+    SetSize = 0x0c01,
+    UnknownSigner = 0x0c02,
+    Order = 0x0c03,
+    TooFew = 0x0c04,
+    Signature = 0x0c05,
+} in { Wire });
+
 impl From<WireError> for QuorumError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
