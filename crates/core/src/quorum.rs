@@ -1,4 +1,4 @@
-//! The one place that counts signatures (spec/proof.md, "Quorum").
+//! The one place that counts the signatures in formats (spec/proof.md, "Quorum"). Who must sign a transaction is the ledger's.
 //!
 //! Everything that needs several signers (a checkpoint, a handover, its officers, a recovery) comes here, so that
 //! "distinct", "enough" and "every one good" mean one thing.

@@ -1,6 +1,7 @@
 //! Checks a chain of blocks from genesis on, without the state: headers, links, times, bodies, epochs and certificates.
 //!
-//! What it does not check is what the transactions did: that is the audit's part ([`crate::engine::audit`]).
+//! What it does not check is what the transactions did: the engine does when it executes restored blocks at the next start,
+//! and the audit ([`crate::engine::audit`]).
 
 use crate::{
     handle::FinalBlock,
