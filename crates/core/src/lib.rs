@@ -29,6 +29,7 @@ pub mod genesis;
 pub mod handover;
 pub mod header;
 pub mod id;
+pub mod inventory;
 pub mod keystore;
 pub mod proof;
 pub mod quorum;
