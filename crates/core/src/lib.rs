@@ -33,6 +33,7 @@ pub mod inventory;
 pub mod keystore;
 pub mod proof;
 pub mod quorum;
+pub mod release;
 pub mod row;
 pub mod set;
 pub mod statement;
