@@ -5,7 +5,7 @@ It shares no code with the Rust crates; the prover of paths is that of trust.py.
 use them.
 Run: python3 firmware.py (in this directory); the result is checked in.
 """
-import hashlib, json
+import hashlib, io, json, tarfile
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -303,6 +303,42 @@ foreign = ledger(chain=OTHER_CHAIN)
 cases.append(case("OtherChain", "proofs of another chain, and a device that once trusted it", state=foreign, chain=OTHER_CHAIN))
 
 
+# Releases with their payloads, for whoever installs them: the second one is bad, the third closes a hole, the fourth needs both.
+def tar(files):
+    """files: (name, content or "-> target", mode)."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, body, mode in files:
+            info = tarfile.TarInfo(name)
+            info.mode = mode
+            if body is None:
+                info.type = tarfile.DIRTYPE
+            elif body.startswith(b"-> "):
+                info.type, info.linkname = tarfile.SYMTYPE, body[3:].decode()
+            else:
+                info.size = len(body)
+            archive.addfile(info, io.BytesIO(body or b""))
+    whole = out.getvalue().rstrip(b"\0")
+    return whole + bytes(-len(whole) % 512 + 1024)
+
+
+def update(version, counter, minimum, payloads):
+    contents = [(name, form, body) for name, form, body in payloads]
+    m = cbor(manifest(release=version, counter=counter, minimum=minimum, targets=[["cam-a", None, (1 << len(contents)) - 1]], documents=[],
+                      payloads=[[name, form, [len(body), H(body)], None] for name, form, body in contents]))
+    made = case("ok", version, signed(m, [A, B]), state=ledger(H(m), row=release(H(m), counter)), digest=H(m), counter=0)
+    return made | {"payloads": [body for _, _, body in contents]}
+
+
+rootfs = lambda verdict: tar([("./", None, 0o755), ("./bin/", None, 0o755), ("./bin/camera", b"camera " + verdict, 0o755),
+                              ("./bin/cam", b"-> camera", 0o777), ("./etc/deep/er/conf", b"conf of " + verdict, 0o600)])
+updates = [
+    update("good-1", 0, 0, [("rootfs.tar", "tar", rootfs(b"good one"))]),
+    update("bad-2", 3, 3, [("rootfs.tar", "tar", rootfs(b"bad two"))]),
+    update("good-3", 3, 2, [("rootfs.tar", "tar", rootfs(b"good three")), ("model.bin", "raw", bytes(range(256)) * 20)]),
+]
+
+
 # Inventories
 def component(name, kind=1, size=10, version=None, label=None):
     return [name, version, kind, size, H((label or name).encode())]
@@ -411,6 +447,8 @@ def shared(key, proof):
 
 for install in cases:
     install["proofs"] = [shared(*proof) for proof in install["proofs"]]
+for install in updates:
+    install["proofs"] = [shared(*proof) for proof in install["proofs"]]
 for one_claim in claims:
     one_claim["proof"] = shared(*one_claim["proof"])
 
@@ -428,7 +466,7 @@ value = {
     "signer": A.handle, "seeds": [{"suite": k.suite, "seed": k.seed, "handle": k.handle} for k in (A, B)],
     "signed": SIGNED, "refused_signed": refused(refused_signed),
     "proofs": [{"key": key, "proof": proof} for key, proof in proofs],
-    "anchors": {"own": anchor(CHAIN), "other": anchor(OTHER_CHAIN)}, "installs": cases,
+    "anchors": {"own": anchor(CHAIN), "other": anchor(OTHER_CHAIN)}, "installs": cases, "updates": updates,
     "inventories": [{"bytes": b, "digest": H(b)} for b in inventories], "refused_inventories": refused(refused_inventories),
     "differences": [{"expected": inventory(e), "actual": inventory(a), "differences": differences(e, a)} for e, a in pairs],
     "act": {"suite": 1, "seed": ACT.seed, "handle": ACT.handle}, "claims": claims,

@@ -144,7 +144,9 @@ impl InventoryReader {
 
         while !bytes.is_empty() {
             if self.carried == 0 {
-                match self.item(bytes, each)? {
+                // No further than an item can reach, as when it comes in pieces.
+                let window = bytes.get(..COMPONENT_BYTES_MAX).unwrap_or(bytes);
+                match self.item(window, each)? {
                     Some(read) => bytes = bytes.get(read..).unwrap_or_default(),
                     None => return self.keep(bytes).map(drop),
                 }

@@ -248,6 +248,12 @@ impl<'a> VerifiedRelease<'a> {
         &self.signers
     }
 
+    /// Whether a device with this counter may still install it (rule 5), should the counter have risen since the check.
+    #[must_use]
+    pub const fn admits(&self, device_counter: u64) -> bool {
+        self.manifest.counter() >= device_counter
+    }
+
     /// What the device's counter becomes when it commits the release; before that it does not change.
     #[must_use]
     pub const fn counter_after_commit(&self, device_counter: u64) -> u64 {

@@ -154,6 +154,21 @@ fn a_string_that_says_it_is_huge_is_not_waited_for() {
 }
 
 #[test]
+fn an_item_beyond_its_bounds_is_refused_alike_whole_and_in_pieces() {
+    // A text of 1,793 bytes that are no UTF-8: found by fuzzing.
+    let bytes = [&[1, 0x85, 0x79, 0x07, 0x01][..], &[0xff; 2000]].concat();
+    let wanted = InventoryError::from(CborError::OutOfBounds);
+    assert_eq!(Inventory::decode(&bytes), Err(wanted));
+    for piece in [1, 7, 1137, 1138, 1139, 2000] {
+        let mut reader = InventoryReader::default();
+        let fed = bytes
+            .chunks(piece)
+            .try_for_each(|bytes| reader.feed(bytes, |_| ()));
+        assert_eq!(fed, Err(wanted), "{piece}");
+    }
+}
+
+#[test]
 fn a_two_gigabyte_inventory_is_refused_by_its_statement() {
     let vectors = Firmware::read();
     let mut bytes = vectors.claims[0].signed.0.clone();
