@@ -140,7 +140,7 @@ impl Sim {
         // A name counts only with the directory that it stands in.
         let mut names = Names::new();
         for (path, entry) in &state.durable_names {
-            let above = path.parent().unwrap_or(Path::new(""));
+            let above = path.parent().unwrap_or_else(|| Path::new(""));
             if above.as_os_str().is_empty()
                 || path == above
                 || names.get(above) == Some(&Entry::Dir)

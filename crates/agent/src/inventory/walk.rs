@@ -144,7 +144,7 @@ impl<W: Write> Taker<'_, W> {
             } else {
                 dir.join(name)
             };
-            if self.walk.excluded.iter().any(|excluded| path == *excluded) {
+            if self.walk.excluded.contains(&path) {
                 continue;
             }
             let Some(metadata) = self.look(&path)? else {

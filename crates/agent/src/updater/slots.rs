@@ -28,7 +28,7 @@ pub struct Slots<D> {
 }
 
 impl<D: Disk> Slots<D> {
-    /// Slots in this directory, which were [`found`](Self::found)ed there.
+    /// Slots in this directory, where [`found`](Self::found) made them.
     pub const fn new(disk: D, dir: PathBuf) -> Self {
         Self { disk, dir }
     }
