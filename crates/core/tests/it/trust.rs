@@ -261,7 +261,7 @@ fn check(
 }
 
 /// Calls `refused` with every single-bit flip, every cut, tails, and doubled, dropped and swapped pieces of `bytes`.
-fn mutations(bytes: &[u8], mut refused: impl FnMut(&[u8], &str)) {
+pub(crate) fn mutations(bytes: &[u8], mut refused: impl FnMut(&[u8], &str)) {
     for bit in 0..bytes.len() * 8 {
         let mut other = bytes.to_vec();
         other[bit / 8] ^= 1 << (bit % 8);
