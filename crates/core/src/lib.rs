@@ -31,8 +31,11 @@ pub mod header;
 pub mod id;
 pub mod keystore;
 pub mod proof;
+pub mod protocol;
 pub mod quorum;
 pub mod row;
+#[cfg(feature = "alloc")]
+pub mod server;
 pub mod set;
 pub mod statement;
 pub mod suite;

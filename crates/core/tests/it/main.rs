@@ -8,6 +8,7 @@
 mod evidence;
 mod identity;
 mod ledger;
+mod noise;
 mod primitives;
 mod properties;
 mod statements;
