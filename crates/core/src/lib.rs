@@ -23,6 +23,7 @@ pub mod anchor;
 pub mod cbor;
 pub mod checkpoint;
 pub mod crypto;
+pub mod device;
 #[cfg(feature = "alloc")]
 pub mod evidence;
 pub mod genesis;

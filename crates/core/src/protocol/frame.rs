@@ -5,7 +5,7 @@ use core::fmt;
 use super::seal::{Direction, SessionKeys, TAG_LEN};
 use super::{ANSWER_LEN_MAX, REQUEST_LEN_MAX, Steps, VERSION, WAIT_SECS_MAX, proof, wait};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical, encoded_len};
-use crate::id::{Handle, SessionId};
+use crate::id::{Epoch, Handle, SessionId};
 use crate::suite::Suite;
 use crate::wire::{Sink, WireError, Writer};
 
@@ -118,6 +118,13 @@ pub enum RequestFrame<'a> {
         /// Noise message 1.
         noise: &'a [u8],
     },
+    /// Which server key serves here? Asked when the known one cannot read hellos (any more).
+    Seek {
+        /// Suite that the device speaks.
+        suite: Suite,
+        /// The device's epoch: the answer's steps lead on from there.
+        epoch: Epoch,
+    },
     /// A message of a session.
     Message {
         /// The session.
@@ -144,8 +151,8 @@ pub enum AnswerFrame<'a> {
         steps: Steps<'a>,
         /// Handle of the server's record.
         server: Handle,
-        /// Proof of the record.
-        proof: &'a [u8],
+        /// Proof of the record, under the anchor after the steps; none if there are more steps to come.
+        proof: Option<&'a [u8]>,
     },
     /// Something is in the way.
     Problem {
@@ -312,6 +319,10 @@ impl<'b> FromCbor<'b> for RequestFrame<'b> {
                     sealed: d.bytes(TAG_LEN..=REQUEST_LEN_MAX)?,
                 })
             }
+            (3, 4) => Ok(Self::Seek {
+                suite: Suite::try_from(d.u8()?).map_err(|_| FrameError::Cbor)?,
+                epoch: Epoch::new(d.u64()?),
+            }),
             _ => Err(FrameError::Cbor),
         }
     }
@@ -319,13 +330,13 @@ impl<'b> FromCbor<'b> for RequestFrame<'b> {
 
 impl ToCbor for RequestFrame<'_> {
     fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
-        e.array(5).u64(VERSION.into());
         match self {
             Self::Hello {
                 suite,
                 cookie,
                 noise,
             } => {
+                e.array(5).u64(VERSION.into());
                 e.u64(1).u64(u8::from(*suite).into());
                 e.optional(*cookie, |e, cookie| {
                     e.bytes(cookie);
@@ -337,7 +348,12 @@ impl ToCbor for RequestFrame<'_> {
                 counter,
                 sealed,
             } => {
+                e.array(5).u64(VERSION.into());
                 e.u64(2).bytes(session).u64(*counter).bytes(sealed);
+            }
+            Self::Seek { suite, epoch } => {
+                e.array(4).u64(VERSION.into());
+                e.u64(3).u64(u8::from(*suite).into()).u64(epoch.get());
             }
         }
     }
@@ -356,7 +372,7 @@ impl<'b> FromCbor<'b> for AnswerFrame<'b> {
             (4, 5) => Self::Redirect {
                 steps: Steps::from_cbor(d)?,
                 server: Handle::new(d.array_of()?),
-                proof: proof(d)?,
+                proof: d.optional(proof)?,
             },
             (5, 4) => Self::Problem {
                 problem: Problem::from_u8(d.u8()?).ok_or(FrameError::Cbor)?,
@@ -392,7 +408,10 @@ impl ToCbor for AnswerFrame<'_> {
             } => {
                 start(5, 4);
                 steps.to_cbor(e);
-                e.bytes(server).bytes(proof);
+                e.bytes(server);
+                e.optional(*proof, |e, proof| {
+                    e.bytes(proof);
+                });
             }
             Self::Problem { problem, wait_secs } => {
                 start(4, 5);

@@ -2,13 +2,15 @@
 
 use super::seal::CommonKey;
 use super::succession::NewKey;
-use super::{Floor, Steps, proof, wait};
+use super::{Floor, proof, wait};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
 use crate::id::{Handle, SessionId};
 use crate::wire::Sink;
 
 /// Longest payload of the first message: an enrolment with the longest token and label.
 pub const HELLO_LEN_MAX: usize = 384;
+/// Longest payload of the second message: a device reads it where it made its hello.
+pub const WELCOME_LEN_MAX: usize = super::REQUEST_LEN_MAX - 256;
 /// Shortest and longest token of an enrolment, in bytes.
 pub const TOKEN_LEN: core::ops::RangeInclusive<usize> = 16..=64;
 /// Longest label of an enrolment, in bytes.
@@ -58,9 +60,7 @@ pub enum Welcome<'a> {
         session: SessionId,
         /// The common key.
         key: CommonKey,
-        /// What moves the device's anchor.
-        steps: Steps<'a>,
-        /// Proof of the server's record, under the anchor after the steps; none if it did not fit.
+        /// Proof of the server's record; none if the device first needs steps, or if it does not fit.
         proof: Option<&'a [u8]>,
     },
     /// The answer to an enrolment.
@@ -122,10 +122,9 @@ impl<'b> FromCbor<'b> for Welcome<'b> {
     fn from_cbor(d: &mut Decoder<'b>) -> Result<Self, CborError> {
         let elements = d.list(3..=5)?;
         Ok(match (d.u8()?, elements) {
-            (0, 5) => Self::Session {
+            (0, 4) => Self::Session {
                 session: SessionId::new(d.array_of()?),
                 key: CommonKey::new(d.array_of()?),
-                steps: Steps::from_cbor(d)?,
                 proof: d.optional(proof)?,
             },
             (1, 3) => Self::Enrolment {
@@ -148,11 +147,9 @@ impl ToCbor for Welcome<'_> {
             Self::Session {
                 session,
                 key,
-                steps,
                 proof,
             } => {
-                e.array(5).u64(0).bytes(session).bytes(key.expose());
-                steps.to_cbor(e);
+                e.array(4).u64(0).bytes(session).bytes(key.expose());
                 e.optional(*proof, |e, proof| {
                     e.bytes(proof);
                 });

@@ -28,6 +28,8 @@ pub const STEP_LEN_MAX: usize = 10_240;
 pub const STEPS_MAX: usize = 16;
 /// Longest proof in bytes.
 pub const PROOF_LEN_MAX: usize = 6_144;
+/// Longest checkpoint in bytes.
+pub const CHECKPOINT_LEN_MAX: usize = 3_584;
 /// Longest wait that one end asks of the other, in seconds.
 pub const WAIT_SECS_MAX: u16 = 3600;
 

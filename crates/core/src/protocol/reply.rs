@@ -4,7 +4,7 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use super::{Steps, proof, wait};
+use super::{CHECKPOINT_LEN_MAX, Steps, proof, wait};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
 use crate::id::{Digest, Handle, KusabiId};
 use crate::keystore::Seed;
@@ -33,10 +33,12 @@ pub enum Answer<'a> {
         next_poll_secs: u32,
         /// What is to be done.
         orders: ArrayVec<Order, ORDERS_MAX>,
+        /// The newest checkpoint, if it is above the device's floor.
+        checkpoint: Option<&'a [u8]>,
     },
     /// What was asked to be proven, or the successor's record.
     Proof(&'a [u8]),
-    /// The transaction is on its way; ask for a proof after the wait.
+    /// Not final yet, or more steps are to come: ask again after the wait.
     Pending {
         /// Seconds.
         wait_secs: u16,
@@ -169,9 +171,9 @@ impl<'b> FromCbor<'b> for Answer<'b> {
     type Error = CborError;
 
     fn from_cbor(d: &mut Decoder<'b>) -> Result<Self, CborError> {
-        let elements = d.list(1..=3)?;
+        let elements = d.list(1..=4)?;
         Ok(match (d.u8()?, elements) {
-            (1, 3) => {
+            (1, 4) => {
                 let next_poll_secs = d.u32()?;
                 if !NEXT_POLL_SECS.contains(&next_poll_secs) {
                     return Err(CborError::OutOfBounds);
@@ -181,6 +183,7 @@ impl<'b> FromCbor<'b> for Answer<'b> {
                     orders: (0..d.list(0..=ORDERS_MAX)?)
                         .map(|_| Order::from_cbor(d))
                         .collect::<Result<_, _>>()?,
+                    checkpoint: d.optional(|d| d.bytes(1..=CHECKPOINT_LEN_MAX))?,
                 }
             }
             (2, 2) => Self::Proof(proof(d)?),
@@ -207,12 +210,16 @@ impl ToCbor for Answer<'_> {
             Self::Orders {
                 next_poll_secs,
                 orders,
+                checkpoint,
             } => {
-                e.array(3).u64(1).u64((*next_poll_secs).into());
+                e.array(4).u64(1).u64((*next_poll_secs).into());
                 e.array(orders.len());
                 for order in orders {
                     order.to_cbor(e);
                 }
+                e.optional(*checkpoint, |e, checkpoint| {
+                    e.bytes(checkpoint);
+                });
             }
             Self::Proof(proof) => {
                 e.array(2).u64(2).bytes(proof);

@@ -11,11 +11,11 @@ use crate::cbor::{ToCbor, decode_canonical, encoded_len};
 use crate::id::{ChainId, Handle, OrgId, SessionId};
 use crate::keystore::KeyStore;
 use crate::protocol::frame::{AnswerFrame, Cookie, FrameError, Problem};
-use crate::protocol::hello::{Enrolment, HELLO_LEN_MAX, Hello, Welcome};
+use crate::protocol::hello::{Enrolment, HELLO_LEN_MAX, Hello, WELCOME_LEN_MAX, Welcome};
 use crate::protocol::noise::{NoiseError, OVERHEAD_MAX, Prologue, Responder};
 use crate::protocol::seal::{CommonKey, SessionKeys};
 use crate::protocol::succession::NewKey;
-use crate::protocol::{ANSWER_LEN_MAX, Floor, PROOF_LEN_MAX, Steps};
+use crate::protocol::{ANSWER_LEN_MAX, Floor, Steps};
 use crate::row::{Record, Status};
 use crate::suite::{Purpose, Suite};
 
@@ -242,14 +242,14 @@ impl Accepted {
         self.floor
     }
 
-    /// Makes the welcome: with as many of `steps` as fit and, if they all did, the proof of the server's record. Gives the
-    /// frame to be sent and the session, which [`Sessions::open`](super::Sessions::open) takes.
+    /// Makes the welcome, with the proof of the server's record unless it does not fit; a device in an older epoch cannot use
+    /// one and asks for steps. Gives the frame to be sent and the session, which
+    /// [`Sessions::open`](super::Sessions::open) takes.
     ///
     /// # Errors
     /// [`FrameError::Full`] never happens: what does not fit is left out.
-    pub fn welcome<'s>(
+    pub fn welcome(
         self,
-        steps: impl ExactSizeIterator<Item = &'s [u8]>,
         proof: Option<&[u8]>,
         rng: &mut impl CryptoRng,
     ) -> Result<(Vec<u8>, Opened), FrameError> {
@@ -259,16 +259,12 @@ impl Accepted {
         rng.fill_bytes(&mut key);
         let (session, common) = (SessionId::new(session), CommonKey::new(key));
         key.zeroize();
-        let all = steps.len();
-        let mut buffer = vec![0; ROOM];
-        let steps = Steps::pack(steps, ROOM, &mut buffer);
         let mut welcome = Welcome::Session {
             session,
             key: common.clone(),
-            steps,
-            proof: proof.filter(|proof| steps.len() == all && proof.len() <= PROOF_LEN_MAX),
+            proof: proof.filter(|proof| !proof.is_empty()),
         };
-        if encoded_len(&welcome) > ROOM
+        if encoded_len(&welcome) > WELCOME_LEN_MAX
             && let Welcome::Session { proof, .. } = &mut welcome
         {
             *proof = None;
@@ -313,20 +309,21 @@ pub struct Opened {
     pub purpose: Purpose,
 }
 
-/// The answer to a hello that was made for a server key which does not serve any more: another one with its proof. Steps
-/// that do not fit are left out; the device comes back for more.
+/// The answer to a `seek`: the server key that serves here, with its proof unless some of `steps` are left out.
 #[must_use]
 pub fn redirect<'s>(
-    steps: impl IntoIterator<Item = &'s [u8]>,
+    steps: impl ExactSizeIterator<Item = &'s [u8]>,
     server: Handle,
     proof: &[u8],
 ) -> Vec<u8> {
+    let all = steps.len();
     let mut buffer = vec![0; ROOM];
-    let steps = Steps::pack(steps, ROOM.saturating_sub(proof.len()), &mut buffer);
+    let room = ROOM.saturating_sub(proof.len());
+    let steps = Steps::pack(steps, room, &mut buffer);
     AnswerFrame::Redirect {
         steps,
         server,
-        proof,
+        proof: (steps.len() == all).then_some(proof),
     }
     .to_cbor_vec()
 }
