@@ -107,6 +107,7 @@ impl Device {
             Problem::UnknownSession if self.failures == 0 => {
                 self.failures = 1;
                 self.phase = Phase::Idle;
+                self.pause = self.now.plus_ms(1000);
             }
             _ => {
                 self.as_next = false;
@@ -208,6 +209,11 @@ impl Device {
             Some(proof) => {
                 let (row, checkpoint) = trust.prove(proof, &StateKey::record(&handle))?;
                 let server = self.ps(row, handle).ok_or(DeviceError::NoServer)?;
+                // Without growth of the ledger no new peer key, when it has not grown for too long.
+                let grows = checkpoint.header().height > self.kept.trust.floor().height;
+                if !grows && self.is_overdue() {
+                    return Err(DeviceError::Stale);
+                }
                 Some((server, checkpoint))
             }
         };
@@ -263,6 +269,7 @@ impl Device {
             return Err(DeviceError::Unexpected);
         };
         session.flight = None;
+        self.failures = 0;
         let first = session.counter == 1;
         let confirmed = first && !matches!(finding, Finding::Problem(..));
         if confirmed {
@@ -482,7 +489,8 @@ impl Device {
                     self.take(order);
                 }
                 if self.settings.hold_secs > 0 {
-                    self.poll_at = self.now;
+                    // Not at once: a server that does not hold must not be asked without end.
+                    self.poll_at = self.now.plus_ms(200);
                 } else {
                     self.next_poll(next_poll_secs, rng);
                 }
@@ -688,7 +696,6 @@ impl Device {
     }
 
     fn connected(&mut self) {
-        self.failures = 0;
         let server = self.server;
         self.event(Event::Connected { server });
     }

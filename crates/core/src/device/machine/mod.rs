@@ -123,6 +123,8 @@ pub enum DeviceError {
     Trust(TrustError),
     /// The server's key is not (any more) that of a `ps` of this organisation.
     NoServer,
+    /// The ledger has not grown for too long, so that nothing new is adopted.
+    Stale,
     /// A private key did not do its part.
     KeyStore(KeyStoreError),
     /// The input does not fit: a key that nobody asked for, a part that is too long, too many jobs.
@@ -142,6 +144,7 @@ impl DeviceError {
             Self::NoServer => 0x1105,
             Self::KeyStore(error) => *error as u16,
             Self::Misuse => 0x1106,
+            Self::Stale => 0x1107,
         }
     }
 }
@@ -156,6 +159,7 @@ impl fmt::Display for DeviceError {
             Self::Trust(error) => return write!(f, "the server's answer is not proven: {error}"),
             Self::NoServer => "the ledger does not hold this server's key as an active one of the device's organisation",
             Self::KeyStore(error) => return write!(f, "{error}"),
+            Self::Stale => "the ledger has not grown for too long; nothing new is adopted",
             Self::Misuse => "the device cannot take this input now",
         })
     }
@@ -181,7 +185,7 @@ const BACKOFF_MS_MAX: u64 = 1_800_000;
 /// How often a request is sent before the session is given up.
 const SENDS_MAX: u8 = 3;
 /// Most outputs of one input.
-const STEPS_MAX: usize = 8;
+const STEPS_MAX: usize = 12;
 /// Most jobs at a time.
 const JOBS_MAX: usize = 4;
 /// How many orders are remembered, so that a repeated one is not done twice.
