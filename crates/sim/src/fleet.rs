@@ -283,7 +283,8 @@ impl Fleet {
                 let now = Time::from_ms(self.now);
                 let answer =
                     self.servers[server].answer(&mut self.shop, now, &bytes, &mut self.rng);
-                self.carry(|bytes| Happening::Answer { unit, bytes }, &answer);
+                let held = u64::from(self.servers[server].hold_secs) * 1000;
+                self.carry(held, |bytes| Happening::Answer { unit, bytes }, &answer);
             }
         }
     }
@@ -312,6 +313,7 @@ impl Fleet {
         self.installs[unit].extend(done.installs);
         for sent in done.sent {
             self.carry(
+                0,
                 |bytes| Happening::Request {
                     unit,
                     server: sent.server,
@@ -337,7 +339,7 @@ impl Fleet {
         self.put(at.max(self.now), Happening::Wake { unit, serial });
     }
 
-    fn carry(&mut self, make: impl Fn(Vec<u8>) -> Happening, bytes: &[u8]) {
+    fn carry(&mut self, held_ms: u64, make: impl Fn(Vec<u8>) -> Happening, bytes: &[u8]) {
         let chaos = self.chaos;
         let copies = 1 + u64::from(self.rng.chance(chaos.doubled));
         for _ in 0..copies {
@@ -349,7 +351,7 @@ impl Fleet {
                 let bit = self.rng.below(bytes.len() as u64 * 8) as usize;
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
-            let mut delay = 5 + self.rng.below(50);
+            let mut delay = held_ms + 5 + self.rng.below(50);
             if self.rng.chance(chaos.late) {
                 delay += self.rng.below(400_000);
             }

@@ -116,6 +116,8 @@ pub struct Server {
     pub door: Door,
     /// How many handshakes it pretends to be computing.
     pub load: u32,
+    /// How long the last answer is held back, in seconds: that of a poll which may wait, when there is no order.
+    pub hold_secs: u16,
     /// Why the last handshake was refused.
     pub refusal: Option<Refusal>,
 }
@@ -129,6 +131,7 @@ impl Server {
             sessions: Sessions::new(Limits::default()),
             door: Door::new([5; 32], 10, 20),
             load: 0,
+            hold_secs: 0,
             refusal: None,
         }
     }
@@ -146,6 +149,7 @@ impl Server {
         request: &[u8],
         rng: &mut Random,
     ) -> Vec<u8> {
+        self.hold_secs = 0;
         let answer = match RequestFrame::decode(request) {
             Ok(RequestFrame::Hello {
                 suite,
@@ -265,6 +269,11 @@ impl Server {
             }
         }
         let answer = work(shop, device, incoming, &admitted, rng);
+        if let (Ask::Poll(poll), Made::Orders(orders, _)) = (&admitted.request().ask, &answer)
+            && orders.is_empty()
+        {
+            self.hold_secs = poll.hold_secs;
+        }
         self.reply(shop, now, incoming, answer, Some(floor))
     }
 

@@ -4,4 +4,5 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod chaos;
 mod life;

@@ -269,9 +269,12 @@ impl Device {
             return Err(DeviceError::Unexpected);
         };
         session.flight = None;
-        self.failures = 0;
         let first = session.counter == 1;
-        let confirmed = first && !matches!(finding, Finding::Problem(..));
+        let served = !matches!(finding, Finding::Problem(..));
+        if served {
+            self.failures = 0;
+        }
+        let confirmed = first && served;
         if confirmed {
             if let Some(link) = self.kept.link() {
                 self.kept.value = link.next();
