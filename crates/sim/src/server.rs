@@ -327,7 +327,10 @@ fn work(
     admitted: &Admitted<'_>,
     rng: &mut Random,
 ) -> Made {
-    let Request { floor, ask, .. } = admitted.request();
+    let Request { floor, .. } = admitted.request();
+    let Some(ask) = admitted.ask() else {
+        return problem(SealedProblem::Rejected);
+    };
     match ask {
         Ask::Poll(poll) => {
             shop.polls += 1;

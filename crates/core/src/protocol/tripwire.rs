@@ -80,6 +80,8 @@ pub struct Row {
     pub confirmed: Value,
     /// The value that was accepted to follow.
     pub pending: Value,
+    /// The value that an unknown head displaced, the last time. Whoever still knows it is another copy.
+    pub displaced: Option<Value>,
     /// Grows with each change; 0 is "no row".
     pub version: u64,
 }
@@ -124,26 +126,45 @@ impl Judgement {
 #[must_use]
 pub fn judge(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
     let next = link.next();
-    let write = |verdict, confirmed| Judgement {
+    let keep = |verdict| Judgement { verdict, row: None };
+    let Some(row) = row else {
+        let row = Row {
+            confirmed: link.value,
+            pending: next,
+            displaced: None,
+            version: 1,
+        };
+        return Judgement {
+            verdict: if link.value == Value::ZERO {
+                Verdict::First
+            } else {
+                Verdict::UnknownHead
+            },
+            row: Some(row),
+        };
+    };
+    let write = |verdict, displaced| Judgement {
         verdict,
         row: Some(Row {
-            confirmed,
+            confirmed: link.value,
             pending: next,
-            version: row.map_or(0, |row| row.version).saturating_add(1),
+            displaced,
+            version: row.version.saturating_add(1),
         }),
     };
-    let keep = |verdict| Judgement { verdict, row: None };
-    let unchanged = row.map_or(0, |row| row.version) == seen;
-    match row {
-        None if link.value == Value::ZERO => write(Verdict::First, link.value),
-        None => write(Verdict::UnknownHead, link.value),
-        Some(row) if link.value == row.pending => write(Verdict::Advance, link.value),
-        Some(row) if link.value == row.confirmed && next == row.pending => keep(Verdict::Repeat),
-        Some(_) if !unchanged => keep(Verdict::Stale),
-        Some(row) if link.value == row.confirmed => keep(Verdict::Fork),
-        Some(row) if link.value.seq < row.confirmed.seq && link.value != Value::ZERO => {
-            keep(Verdict::Fork)
-        }
-        Some(_) => write(Verdict::UnknownHead, link.value),
+    let passed = link.value.seq < row.confirmed.seq && link.value != Value::ZERO;
+    let knew_the_displaced = row
+        .displaced
+        .is_some_and(|displaced| link.value == displaced || next == displaced);
+    if link.value == row.pending {
+        write(Verdict::Advance, row.displaced)
+    } else if link.value == row.confirmed && next == row.pending {
+        keep(Verdict::Repeat)
+    } else if row.version != seen {
+        keep(Verdict::Stale)
+    } else if link.value == row.confirmed || passed || knew_the_displaced {
+        keep(Verdict::Fork)
+    } else {
+        write(Verdict::UnknownHead, Some(row.pending))
     }
 }

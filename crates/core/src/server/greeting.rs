@@ -49,12 +49,8 @@ pub enum Refusal {
     OtherOrganisation = 0x1206,
     /// The record's purpose is neither pre nor act.
     Purpose = 0x1207,
-    /// The factory key was spent.
-    Spent = 0x1208,
-    /// The device key was superseded.
-    Superseded = 0x1209,
     /// The key was revoked.
-    Revoked = 0x120a,
+    Revoked = 0x1208,
 }
 
 impl Refusal {
@@ -82,8 +78,6 @@ impl fmt::Display for Refusal {
             Self::OtherKey => "the device does not hold the key that stands under its handle",
             Self::OtherOrganisation => "the device's record belongs to another organisation",
             Self::Purpose => "the key under the handle is no device's key",
-            Self::Spent => "the factory key is spent; the device has a device key",
-            Self::Superseded => "the device key was replaced by a later one",
             Self::Revoked => "the device's key is revoked",
         })
     }
@@ -159,11 +153,9 @@ impl Greeting {
         if !matches!(record.purpose(), Purpose::Pre | Purpose::Act) {
             return Err(Refusal::Purpose);
         }
-        match record.status() {
-            Status::Active => {}
-            Status::Spent => return Err(Refusal::Spent),
-            Status::Superseded => return Err(Refusal::Superseded),
-            Status::Revoked => return Err(Refusal::Revoked),
+        // A key that has a successor may still ask for proofs: its device may not know yet. And the tripwire hears it.
+        if record.status() == Status::Revoked {
+            return Err(Refusal::Revoked);
         }
         Ok(Accepted {
             responder: self.responder,

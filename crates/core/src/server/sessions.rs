@@ -16,7 +16,7 @@ use crate::protocol::frame::{FrameError, Problem, seal_reply};
 use crate::protocol::reply::{Answer, Reply, SealedProblem};
 use crate::protocol::request::{Ask, Request};
 use crate::protocol::seal::{Direction, SessionKeys};
-use crate::row::Record;
+use crate::row::{Record, Status};
 use crate::suite::Purpose;
 
 /// How many sessions there may be and how long they live.
@@ -263,7 +263,7 @@ impl Sessions {
         Ok(frame)
     }
 
-    /// Ends every session of a key: it was revoked, superseded or spent. Says how many there were.
+    /// Ends every session of a key: it was revoked. Says how many there were.
     pub fn end(&mut self, handle: &Handle) -> usize {
         let ended = self.by_handle.remove(handle).unwrap_or_default();
         for session in &ended {
@@ -370,7 +370,7 @@ pub struct Incoming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotAdmitted {
-    /// The key is not active any more: [`Sessions::end`], and [`Problem::UnknownSession`] to the device.
+    /// The key was revoked: [`Sessions::end`], and [`Problem::UnknownSession`] to the device.
     Ended,
     /// A key of this purpose may not ask for this: [`SealedProblem::NotAllowed`].
     NotAllowed,
@@ -407,11 +407,14 @@ impl Incoming {
     /// # Errors
     /// [`NotAdmitted`]
     pub fn admit(&self, record: Option<&Record>) -> Result<Admitted<'_>, NotAdmitted> {
-        let active =
-            record.is_some_and(|record| record.is_active() && record.purpose() == self.purpose);
-        if !active {
-            return Err(NotAdmitted::Ended);
-        }
+        let status = record
+            .filter(|record| record.purpose() == self.purpose)
+            .map_or(Status::Revoked, Record::status);
+        let in_force = match status {
+            Status::Active => true,
+            Status::Spent | Status::Superseded => false,
+            Status::Revoked => return Err(NotAdmitted::Ended),
+        };
         // `receive` has decoded it.
         let request: Request<'_> =
             decode_canonical(&self.plaintext).map_err(|_| NotAdmitted::NotAllowed)?;
@@ -423,6 +426,7 @@ impl Incoming {
         if allowed {
             Ok(Admitted {
                 purpose: self.purpose,
+                in_force,
                 request,
             })
         } else {
@@ -446,10 +450,11 @@ impl Drop for Incoming {
     }
 }
 
-/// A request of a key that is active and may ask for this; only [`Incoming::admit`] makes it.
+/// A request of a key that may ask for this; only [`Incoming::admit`] makes it.
 #[derive(Debug)]
 pub struct Admitted<'a> {
     purpose: Purpose,
+    in_force: bool,
     request: Request<'a>,
 }
 
@@ -460,9 +465,20 @@ impl<'a> Admitted<'a> {
         self.purpose
     }
 
-    /// The request.
+    /// The request: above all its link, which is judged whether or not anything is served.
     #[must_use]
     pub const fn request(&self) -> &Request<'a> {
         &self.request
+    }
+
+    /// What is to be served. `None` when the key has a successor and asks for anything but a proof:
+    /// [`SealedProblem::Rejected`]. Such a key's alarms are a reason to tell the owner, not to quarantine its successor.
+    #[must_use]
+    pub const fn ask(&self) -> Option<&Ask<'a>> {
+        match &self.request.ask {
+            ask @ Ask::Prove(_) => Some(ask),
+            ask if self.in_force => Some(ask),
+            _ => None,
+        }
     }
 }

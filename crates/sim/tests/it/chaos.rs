@@ -13,7 +13,7 @@ use kusabi_core::protocol::tripwire::Verdict;
 use kusabi_core::suite::Suite;
 use kusabi_sim::fleet::{Chaos, Fleet};
 use kusabi_sim::random::Random;
-use kusabi_sim::server::order;
+use kusabi_sim::server::{Alarm, order};
 
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -94,7 +94,7 @@ fn a_device_always_has_a_working_key_and_is_never_taken_for_a_clone() {
                 .orders
                 .insert(0, vec![order(1 + seed, Task::Rotate)]);
         }
-        fleet.run_ms(rng.below(4 * HOUR));
+        fleet.run_ms(rng.below(HOUR));
 
         fleet.chaos = Chaos::default();
         assert!(
@@ -104,7 +104,7 @@ fn a_device_always_has_a_working_key_and_is_never_taken_for_a_clone() {
             fleet.events[unit].iter().rev().take(20).collect::<Vec<_>>(),
         );
         let polls = fleet.shop.polls;
-        fleet.run_ms(3 * HOUR);
+        fleet.run_ms(40 * MINUTE);
         assert!(fleet.shop.polls > polls, "at rest, and silent");
         assert!(fleet.is_settled(unit));
         for alarm in &fleet.shop.alarms {
@@ -130,29 +130,26 @@ fn a_clone_is_seen_once_both_have_spoken() {
             rebuild: 0,
             ..chaos(&mut rng)
         };
-        fleet.run_ms(rng.below(2 * HOUR));
+        fleet.run_ms(rng.below(40 * MINUTE));
         // Copied at any moment, also while an answer is on its way.
         let calm = rng.chance(500);
         if calm {
             fleet.chaos = Chaos::default();
             fleet.run_until(24 * HOUR, |fleet| fleet.is_settled(unit));
-            fleet.run_ms(rng.below(HOUR));
+            fleet.run_ms(rng.below(40 * MINUTE));
         }
         assert_eq!(fleet.shop.alarms, []);
         let clone = fleet.clone_of(unit);
-        fleet.run_ms(rng.below(3 * HOUR));
+        fleet.run_ms(rng.below(40 * MINUTE));
         fleet.chaos = Chaos::default();
-        fleet.run_ms(6 * HOUR);
+        let seen = fleet.run_until(3 * HOUR, |fleet| {
+            let fork = |alarm: &Alarm| alarm.verdict == Verdict::Fork;
+            fleet.shop.alarms.iter().any(fork)
+        });
         assert!(
-            fleet
-                .shop
-                .alarms
-                .iter()
-                .any(|alarm| alarm.verdict == Verdict::Fork),
+            seen,
             "a clone was not seen: {:?} {:?} {:?}",
-            fleet.shop.alarms,
-            fleet.events[unit],
-            fleet.events[clone],
+            fleet.shop.alarms, fleet.events[unit], fleet.events[clone],
         );
     });
 }
