@@ -70,6 +70,8 @@ pub struct Fleet {
     pub installs: Vec<Vec<(u64, Digest)>>,
     /// Whether the database was lost at some time.
     pub rebuilt: bool,
+    /// Whether the ledger is held back: it makes no heartbeats.
+    pub frozen: bool,
     /// Whether there is a clone: then the other copy can take the keys of a device.
     pub cloned: bool,
     /// Requests that reached a server.
@@ -113,6 +115,7 @@ impl Fleet {
             installs: Vec::new(),
             rebuilt: false,
             cloned: false,
+            frozen: false,
             requests: 0,
             cuts: 0,
             rng: Random::new(seed),
@@ -256,6 +259,9 @@ impl Fleet {
     }
 
     fn grow(&mut self) {
+        if self.frozen {
+            return;
+        }
         self.shop.ledger.grow_to(self.born + self.now / 60_000);
     }
 

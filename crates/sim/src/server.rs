@@ -268,6 +268,11 @@ impl Server {
                 return self.reply(shop, now, incoming, answer, Some(floor));
             }
         }
+        if pack(shop, floor, &mut vec![0; STEPS_ROOM]).1 {
+            // Nothing is done for a device that has further to walk.
+            let answer = Made::Other(Answer::Pending { wait_secs: 0 });
+            return self.reply(shop, now, incoming, answer, Some(floor));
+        }
         let answer = work(shop, device, incoming, &admitted, rng);
         if let (Ask::Poll(poll), Made::Orders(orders, _)) = (&admitted.request().ask, &answer)
             && orders.is_empty()
@@ -285,26 +290,36 @@ impl Server {
         made: Made,
         floor: Option<Floor>,
     ) -> Result<Vec<u8>, Problem> {
-        let mut buffer = vec![0; 8_000];
-        let all = floor.map_or(&[][..], |floor| shop.ledger.steps_from(floor.epoch));
-        let steps = Steps::pack(all.iter().map(Vec::as_slice), 8_000, &mut buffer);
-        let left_out = steps.len() < all.len();
+        let mut buffer = vec![0; STEPS_ROOM];
+        let steps = match floor {
+            Some(floor) => pack(shop, floor, &mut buffer).0,
+            None => Steps::NONE,
+        };
         let reply = Reply {
             steps,
             answer: match &made {
-                // What stands under a later epoch than the steps lead to is of no use yet.
-                Made::Proof(_) if left_out => Answer::Pending { wait_secs: 0 },
                 Made::Proof(proof) => Answer::Proof(proof),
                 Made::Orders(orders, checkpoint) => Answer::Orders {
                     next_poll_secs: 1800,
                     orders: orders.clone(),
-                    checkpoint: checkpoint.as_deref().filter(|_| !left_out),
+                    checkpoint: checkpoint.as_deref(),
                 },
                 Made::Other(answer) => answer.clone(),
             },
         };
         self.sessions.answer(now, incoming, &reply)
     }
+}
+
+/// What steps may take of a reply.
+const STEPS_ROOM: usize = 8_000;
+
+/// As many steps as fit, and whether some do not.
+fn pack<'b>(shop: &Shop, floor: Floor, buffer: &'b mut [u8]) -> (Steps<'b>, bool) {
+    let all = shop.ledger.steps_from(floor.epoch);
+    let steps = Steps::pack(all.iter().map(Vec::as_slice), STEPS_ROOM, buffer);
+    let left_out = steps.len() < all.len();
+    (steps, left_out)
 }
 
 enum Made {

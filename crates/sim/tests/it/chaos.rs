@@ -87,14 +87,14 @@ fn a_device_always_has_a_working_key_and_is_never_taken_for_a_clone() {
         let mut fleet = Fleet::new(seed, suite, 1 + (seed % 2) as usize);
         let unit = fleet.provision(settings(&mut rng));
         fleet.chaos = chaos(&mut rng);
-        fleet.run_ms(rng.below(20 * MINUTE));
+        fleet.run_ms(rng.below(10 * MINUTE));
         if rng.chance(500) {
             fleet
                 .shop
                 .orders
                 .insert(0, vec![order(1 + seed, Task::Rotate)]);
         }
-        fleet.run_ms(rng.below(HOUR));
+        fleet.run_ms(rng.below(30 * MINUTE));
 
         fleet.chaos = Chaos::default();
         assert!(

@@ -6,3 +6,4 @@
 
 mod chaos;
 mod life;
+mod roles;
