@@ -5,5 +5,6 @@
 )]
 
 mod chaos;
+mod hostile;
 mod life;
 mod roles;

@@ -226,6 +226,10 @@ pub struct Device {
 }
 
 /// Where the device stands with its server.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no allocator for a box, and one of them is held"
+)]
 enum Phase {
     Idle,
     Greeting {
