@@ -2,7 +2,7 @@
 
 use kusabi_core::device::{DeviceError, Input, Kept, Settings};
 use kusabi_core::protocol::Time;
-use kusabi_core::protocol::frame::{AnswerFrame, Problem};
+use kusabi_core::protocol::frame::{AnswerFrame, Problem, RequestFrame};
 use kusabi_core::suite::Suite;
 use kusabi_sim::fleet::Fleet;
 use kusabi_sim::random::Random;
@@ -60,6 +60,25 @@ fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     })
 }
 
+/// Whether a message is an earlier one of another's session.
+fn is_earlier(before: &[u8], now: &[u8]) -> bool {
+    match (RequestFrame::decode(before), RequestFrame::decode(now)) {
+        (
+            Ok(RequestFrame::Message {
+                session: a,
+                counter: earlier,
+                ..
+            }),
+            Ok(RequestFrame::Message {
+                session: b,
+                counter: later,
+                ..
+            }),
+        ) => a == b && earlier < later,
+        _ => false,
+    }
+}
+
 fn is_hint(bytes: &[u8]) -> bool {
     matches!(
         AnswerFrame::decode(bytes),
@@ -71,7 +90,7 @@ fn is_hint(bytes: &[u8]) -> bool {
 fn every_bit_of_every_message_of_an_activation() {
     let mut wire = Wire::new();
     let (mut sent, ..) = wire.give(Input::Tick);
-    let mut exchanges = 0;
+    let (mut exchanges, mut earlier) = (0, 0);
     let mut last: Option<(Vec<u8>, Vec<u8>)> = None;
     while let Some(Sent { request, .. }) = sent.pop() {
         assert!(sent.is_empty(), "one request at a time");
@@ -100,12 +119,13 @@ fn every_bit_of_every_message_of_an_activation() {
             assert_eq!(again, answer);
             assert_eq!(wire.server(&request), answer);
         }
-        // The request before the last one.
-        if let Some((before, _)) = &last {
+        // The request before the last one, in the same session.
+        if let Some((before, _)) = &last
+            && is_earlier(before, &request)
+        {
+            earlier += 1;
             let refused = wire.server(&before.clone());
-            if matches!(AnswerFrame::decode(before), Ok(AnswerFrame::Reply(_))) {
-                assert!(is_hint(&refused));
-            }
+            assert!(is_hint(&refused), "an earlier request was served");
         }
         let kept = wire.kept();
         for mut other in flips(&answer) {
@@ -131,7 +151,7 @@ fn every_bit_of_every_message_of_an_activation() {
         last = Some((request, answer));
         if sent.is_empty() {
             wire.now += 10_000;
-            (sent, ..) = wire.give(Input::Tick);
+            (sent, ..) = wire.give(Input::Poll);
         }
         if exchanges > 8 {
             break;
@@ -140,6 +160,7 @@ fn every_bit_of_every_message_of_an_activation() {
     let kept = wire.kept();
     assert!(kept.next().is_none() && kept.wipe().is_none(), "{kept:?}");
     assert_eq!(kept.current().purpose, kusabi_core::suite::Purpose::Act);
+    assert!(earlier >= 1, "each session had one message only");
     assert!(
         exchanges >= 4,
         "hello, activation, hello, poll: {exchanges}"
