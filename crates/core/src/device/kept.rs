@@ -85,8 +85,6 @@ pub struct Kept {
     pub(super) current: Identity,
     /// The key that is to follow.
     pub(super) next: Option<Identity>,
-    /// A slot whose key is to be wiped.
-    pub(super) wipe: Option<Slot>,
     /// The tripwire's confirmed value.
     pub(super) value: Value,
     /// Tag of the value that follows, once it may have been sent.
@@ -143,7 +141,6 @@ impl Kept {
         + 1
         + SERVERS_MAX * SERVER_LEN
         + 2 * (1 + IDENTITY_LEN)
-        + 2
         + 8
         + 16
         + 17
@@ -180,7 +177,6 @@ impl Kept {
                 slot: Slot::A,
             },
             next: None,
-            wipe: None,
             value: Value::ZERO,
             pending: None,
             registered: true,
@@ -227,12 +223,6 @@ impl Kept {
         self.next.as_ref()
     }
 
-    /// A slot whose key is to be wiped.
-    #[must_use]
-    pub const fn wipe(&self) -> Option<Slot> {
-        self.wipe
-    }
-
     /// The server key of each address.
     #[must_use]
     pub fn servers(&self) -> &[Server] {
@@ -277,10 +267,6 @@ impl Kept {
         if let Some(next) = &self.next {
             identity(&mut w, next);
         }
-        w.flag(self.wipe.is_some());
-        if let Some(slot) = self.wipe {
-            w.u8(slot as u8);
-        }
         w.u64(self.value.seq);
         w.put(&self.value.tag);
         w.flag(self.pending.is_some());
@@ -320,7 +306,6 @@ impl Kept {
         } else {
             None
         };
-        let wipe = if r.flag()? { Some(slot(&mut r)?) } else { None };
         let value = Value {
             seq: r.u64()?,
             tag: r.array()?,
@@ -331,10 +316,7 @@ impl Kept {
         if servers.is_empty() {
             return Err(KeptError::Servers);
         }
-        // A key that is to be wiped is neither of those that are named.
-        let named =
-            |slot| current.slot == slot || next.is_some_and(|next: Identity| next.slot == slot);
-        if next.is_some_and(|next| next.slot == current.slot) || wipe.is_some_and(named) {
+        if next.is_some_and(|next| next.slot == current.slot) {
             return Err(KeptError::Value);
         }
         Ok(Self {
@@ -343,7 +325,6 @@ impl Kept {
             servers,
             current,
             next,
-            wipe,
             value,
             pending,
             registered,

@@ -36,7 +36,7 @@ pub enum Output<'d> {
         /// The private half.
         seed: Seed,
     },
-    /// Wipe the key in this slot.
+    /// Wipe the key in this slot, if there is one.
     Wipe(Slot),
     /// Send this request to this address. Its answer, or [`Input::Lost`](super::Input::Lost), is an input; neither must come.
     Send {

@@ -558,7 +558,6 @@ impl Device {
                 let old = self.kept.current.slot;
                 self.kept.current = next;
                 self.kept.next = None;
-                self.kept.wipe = Some(old);
                 self.as_next = false;
                 self.submitted = false;
                 if let Some(order) = self.rotate.take() {
@@ -573,7 +572,6 @@ impl Device {
             }
             Successor::Taken => {
                 self.kept.next = None;
-                self.kept.wipe = Some(next.slot);
                 self.as_next = false;
                 self.submitted = false;
                 self.event(Event::SuccessorTaken);

@@ -349,8 +349,9 @@ impl Device {
             now,
             kept,
         };
-        if let Some(slot) = device.kept.wipe {
-            device.push(Step::Wipe(slot));
+        if device.kept.next.is_none() {
+            // What lies in the other slot counts no more, or does not count yet and was not named before the power went.
+            device.push(Step::Wipe(device.kept.current.slot.other()));
         }
         device
     }
@@ -437,11 +438,7 @@ impl Device {
                 id,
                 seed,
             },
-            Step::Wipe(slot) => {
-                // The next state that is persisted comes after this was done.
-                self.kept.wipe = None;
-                Output::Wipe(slot)
-            }
+            Step::Wipe(slot) => Output::Wipe(slot),
             Step::Send(answer_by) => Output::Send {
                 server: self.server,
                 request: self.out.get(..self.out_len).unwrap_or_default(),
