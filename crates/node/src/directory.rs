@@ -291,7 +291,9 @@ impl Directory {
             .iter()
             .all(|entry| is(entry, LOCK) || is(entry, ENGINE));
         let made = |entry: &PathBuf| {
-            let new = entry.extension().is_some_and(|extension| extension == "new");
+            let new = entry
+                .extension()
+                .is_some_and(|extension| extension == "new");
             MADE.iter().any(|made| is(entry, made))
                 || new
                     && MADE
