@@ -127,7 +127,12 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let seen = Seen::of(&chain, &last, directory.outline())?;
     seen.accepted(args, &last)?;
     let clock_ms = session.now_ms();
-    let (from, epoch) = numbers(args, &seen, &last, directory.outline(), clock_ms)?;
+    let before = Before {
+        height: last.height.get().max(seen.height),
+        epoch: directory.outline().newest().number.get().max(seen.epoch),
+        time_ms: last.time_ms,
+    };
+    let (from, epoch) = before.numbers(args, clock_ms)?;
 
     let mut seed = [0; 32];
     session.rng().fill_bytes(&mut seed);
@@ -266,56 +271,60 @@ impl Seen {
     }
 }
 
-/// Height of the first new block and number of the new epoch.
-///
-/// Devices go on from what they have seen to a higher epoch, and to no lower height. What they have seen is not all in the
-/// backup: a recovery from the same one may have happened since, on a disk that was lost as well. The clock is what
-/// both have in common. A chain grows by less than one block a millisecond, so a height of “milliseconds since 1970” is above all
-/// that were made before, and so is an epoch of “seconds since 1970”.
-fn numbers(
-    args: &Args,
-    seen: &Seen,
-    last: &Header,
-    outline: &Outline,
-    clock_ms: u64,
-) -> Result<(Height, Epoch)> {
-    let by_clock = args.from.is_none() || args.above_epoch.is_none();
-    if by_clock && clock_ms.saturating_add(CLOCK_BEHIND_MS_MAX) < last.time_ms {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "this machine's clock says {}, and the newest block was made at {}",
-                instant(clock_ms),
-                instant(last.time_ms)
-            ),
-        )
-        .advise("set the clock; or give both --from HEIGHT and --above-epoch EPOCH, above all that a device may have seen"));
+/// The highest numbers that are known to have been used.
+struct Before {
+    height: u64,
+    epoch: u64,
+    /// Of the newest block.
+    time_ms: u64,
+}
+
+impl Before {
+    /// Height of the first new block and number of the new epoch.
+    ///
+    /// Devices go on from what they have seen to a higher epoch only. What they have seen is not all in the backup: a
+    /// recovery from the same one may have happened since, on a disk that was lost as well. The clock is what both have in
+    /// common. A chain grows by less than one block a millisecond, so a height of “milliseconds since 1970” is above all
+    /// that were made before, and so is an epoch of “seconds since 1970” (docs/rfd/0004).
+    fn numbers(&self, args: &Args, clock_ms: u64) -> Result<(Height, Epoch)> {
+        let by_clock = args.from.is_none() || args.above_epoch.is_none();
+        if by_clock && clock_ms.saturating_add(CLOCK_BEHIND_MS_MAX) < self.time_ms {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "this machine's clock says {}, and the newest block was made at {}",
+                    instant(clock_ms),
+                    instant(self.time_ms)
+                ),
+            )
+            .advise(
+                "set the clock; or give both --from HEIGHT and --above-epoch EPOCH, above all that a device may have seen",
+            ));
+        }
+        let now_ms = clock_ms.max(self.time_ms);
+        let epoch = match args.above_epoch {
+            Some(above) => self.epoch.max(above).saturating_add(1),
+            None => self.epoch.saturating_add(1).max(now_ms / 1_000),
+        };
+        let from = args
+            .from
+            .unwrap_or_else(|| self.height.saturating_add(1).max(now_ms));
+        if from <= self.height {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "--from {from} is not above block {}, which was seen",
+                    self.height
+                ),
+            )
+            .advise(
+                "devices refuse to go back: choose a height above all that they may have seen",
+            ));
+        }
+        let from =
+            Height::new(from).map_err(|why| Failure::new(Exit::Usage, format!("--from: {why}")))?;
+        Ok((from, Epoch::new(epoch)))
     }
-    let now_ms = clock_ms.max(last.time_ms);
-    let seen_epoch = outline
-        .newest()
-        .number
-        .get()
-        .max(seen.epoch)
-        .max(args.above_epoch.unwrap_or(0));
-    let epoch = match args.above_epoch {
-        Some(_) => seen_epoch.saturating_add(1),
-        None => seen_epoch.saturating_add(1).max(now_ms / 1_000),
-    };
-    let seen_height = last.height.get().max(seen.height);
-    let from = args
-        .from
-        .unwrap_or_else(|| seen_height.saturating_add(1).max(now_ms));
-    if from <= seen_height {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!("--from {from} is not above block {seen_height}, which was seen"),
-        )
-        .advise("devices refuse to go back: choose a height above all that they may have seen"));
-    }
-    let from =
-        Height::new(from).map_err(|why| Failure::new(Exit::Usage, format!("--from: {why}")))?;
-    Ok((from, Epoch::new(epoch)))
 }
 
 /// The same organisations, with the officers in force and one new validator.
@@ -400,4 +409,83 @@ fn signed(parts: &RecoveryParts, outline: &Outline, key: &KeyFile, path: &Path) 
 
 fn wrong(why: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Internal, format!("no recovery could be made: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 2026-11-26.
+    const NOW_MS: u64 = 1_795_700_000_000;
+
+    fn args(from: Option<u64>, above_epoch: Option<u64>) -> Args {
+        Args {
+            data: PathBuf::new(),
+            backup: None,
+            key: PathBuf::new(),
+            from,
+            above_epoch,
+            accept_loss: false,
+        }
+    }
+
+    fn numbers(before: &Before, args: &Args, clock_ms: u64) -> Result<(u64, u64), Exit> {
+        before
+            .numbers(args, clock_ms)
+            .map(|(from, epoch)| (from.get(), epoch.get()))
+            .map_err(|failure| failure.exit())
+    }
+
+    #[test]
+    fn the_clock_keeps_recoveries_apart_that_know_nothing_of_each_other() {
+        let backup = Before {
+            height: 4,
+            epoch: 0,
+            time_ms: NOW_MS - 1_000_000,
+        };
+        let by_clock = args(None, None);
+        let first = numbers(&backup, &by_clock, NOW_MS).unwrap();
+        assert_eq!(first, (NOW_MS, NOW_MS / 1_000));
+        // A minute later, after thousands of blocks of the first.
+        let second = numbers(&backup, &by_clock, NOW_MS + 60_000).unwrap();
+        assert!(second.0 > first.0 + 50_000 && second.1 > first.1);
+        // What is known counts where the clock says less.
+        let known = Before {
+            height: NOW_MS + 7,
+            epoch: NOW_MS,
+            time_ms: NOW_MS,
+        };
+        assert_eq!(
+            numbers(&known, &by_clock, NOW_MS),
+            Ok((NOW_MS + 8, NOW_MS + 1))
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_behind_the_newest_block_is_not_believed() {
+        let before = Before {
+            height: 4,
+            epoch: 2,
+            time_ms: NOW_MS,
+        };
+        // As far as a header may be ahead, the newest block's time is the better clock.
+        let behind = NOW_MS - CLOCK_BEHIND_MS_MAX;
+        assert_eq!(
+            numbers(&before, &args(None, None), behind),
+            Ok((NOW_MS, NOW_MS / 1_000))
+        );
+        for half in [args(None, None), args(Some(9), None), args(None, Some(9))] {
+            assert_eq!(numbers(&before, &half, 1_000), Err(Exit::Usage));
+        }
+        assert_eq!(numbers(&before, &args(Some(9), Some(5)), 1_000), Ok((9, 6)));
+        assert_eq!(numbers(&before, &args(Some(9), Some(1)), 1_000), Ok((9, 3)));
+        assert_eq!(
+            numbers(&before, &args(Some(4), Some(1)), 1_000),
+            Err(Exit::Usage)
+        );
+        assert_eq!(
+            numbers(&before, &args(Some(1 << 48), Some(1)), 1_000),
+            Err(Exit::Usage)
+        );
+    }
 }
