@@ -243,26 +243,36 @@ fn resume(
     end: Height,
     history: &mut History,
 ) -> Result<u64> {
+    let failed = |error: io::Error| Failure::io("read", &unfinished.partial, &error);
+    let head = BackupWriter::new(Vec::new(), genesis)
+        .and_then(BackupWriter::finish)
+        .map_err(|why| failure(&unfinished.partial, &why))?;
+    let mut start = Vec::with_capacity(head.len());
+    (&unfinished.file)
+        .take(head.len() as u64)
+        .read_to_end(&mut start)
+        .map_err(failed)?;
+    if !head.starts_with(&start) {
+        return Err(Failure::new(
+            Exit::File,
+            format!(
+                "{} is not an unfinished backup of this ledger",
+                unfinished.partial.display()
+            ),
+        )
+        .advise("move it away, or choose another name"));
+    }
+    // A run that ended in its first write.
+    if start.len() < head.len() {
+        return Ok(0);
+    }
+    (&unfinished.file).rewind().map_err(failed)?;
     let count = Cell::new(0);
-    let input = Counting {
+    let reader = BackupReader::new(Counting {
         input: BufReader::new(&unfinished.file),
         count: &count,
-    };
-    let reader = match BackupReader::new(input) {
-        Ok(reader) if *reader.document() == genesis => reader,
-        // A run that ended in its first write.
-        Err(_) if unfinished.file.metadata().map_or(0, |m| m.len()) <= count.get() => return Ok(0),
-        _ => {
-            return Err(Failure::new(
-                Exit::File,
-                format!(
-                    "{} is not an unfinished backup of this ledger",
-                    unfinished.partial.display()
-                ),
-            )
-            .advise("move it away, or choose another name"));
-        }
-    };
+    })
+    .map_err(|why| failure(&unfinished.partial, &why))?;
     let mut good = count.get();
     for block in reader {
         let Ok(block) = block else { break };

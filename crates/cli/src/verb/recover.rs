@@ -40,9 +40,9 @@ const CLOCK_BEHIND_MS_MAX: u64 = 60 * 60 * 1_000;
 ///
 /// Makes a new vote key and a new epoch. No device needs a visit: each follows the recovery at its next contact.
 ///
-/// The epoch's number is the time in seconds since 1970, and the height of its first block the time in milliseconds, so that
-/// two recoveries from one backup, which know nothing of each other, do not meet: have the clock right. Interrupted, the same
-/// command goes on where it stopped.
+/// The new epoch's number and the height of its first block are the time, in milliseconds since 1970, so that two recoveries
+/// from one backup, which know nothing of each other, do not meet: have the clock right. Interrupted, the same command goes
+/// on where it stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Directory of the ledger: a restored one, or a new one with --backup
@@ -123,6 +123,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     }
     let mut directory = open(args, session)?;
     let chain = *directory.outline().chain();
+    let index = signatory(directory.outline(), &key, &args.key)?;
     let (last, officers) = survey(&directory)?;
     let seen = Seen::of(&chain, &last, directory.outline())?;
     seen.accepted(args, &last)?;
@@ -143,7 +144,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         parent_hash: last.hash(&chain),
         next_set: next_set(directory.outline(), &officers, epoch, &vote_key)?,
     };
-    let recovery = signed(&parts, directory.outline(), &key, &args.key)?;
+    let recovery = signed(&parts, directory.outline(), index, &key)?;
     let transaction = Draft::new(chain, Action::Recovery { recovery })
         .and_then(Draft::finish)
         .map_err(|why| wrong(&why))?;
@@ -285,7 +286,7 @@ impl Before {
     /// Devices go on from what they have seen to a higher epoch only. What they have seen is not all in the backup: a
     /// recovery from the same one may have happened since, on a disk that was lost as well. The clock is what both have in
     /// common. A chain grows by less than one block a millisecond, so a height of “milliseconds since 1970” is above all
-    /// that were made before, and so is an epoch of “seconds since 1970” (docs/rfd/0004).
+    /// that were made before, and so is an epoch of that number (docs/rfd/0004).
     fn numbers(&self, args: &Args, clock_ms: u64) -> Result<(Height, Epoch)> {
         let by_clock = args.from.is_none() || args.above_epoch.is_none();
         if by_clock && clock_ms.saturating_add(CLOCK_BEHIND_MS_MAX) < self.time_ms {
@@ -304,7 +305,7 @@ impl Before {
         let now_ms = clock_ms.max(self.time_ms);
         let epoch = match args.above_epoch {
             Some(above) => self.epoch.max(above).saturating_add(1),
-            None => self.epoch.saturating_add(1).max(now_ms / 1_000),
+            None => self.epoch.saturating_add(1).max(now_ms),
         };
         let from = args
             .from
@@ -374,11 +375,11 @@ fn next_set(
     .map_err(|why| wrong(&why))
 }
 
-fn signed(parts: &RecoveryParts, outline: &Outline, key: &KeyFile, path: &Path) -> Result<Vec<u8>> {
+/// The index of the key in the ledger's recovery set.
+fn signatory(outline: &Outline, key: &KeyFile, path: &Path) -> Result<u8> {
     let genesis = Genesis::decode(outline.document()).map_err(|why| wrong(&why))?;
-    let set = genesis.recovery_set();
+    let signatories = genesis.recovery_set().signatories();
     let public = verification_key(key)?;
-    let signatories = set.signatories();
     let index = (0..signatories.len())
         .find(|index| signatories.key(*index) == Some(public))
         .and_then(|index| u8::try_from(index).ok())
@@ -398,12 +399,17 @@ fn signed(parts: &RecoveryParts, outline: &Outline, key: &KeyFile, path: &Path) 
             ),
         ));
     }
+    Ok(index)
+}
+
+fn signed(parts: &RecoveryParts, outline: &Outline, index: u8, key: &KeyFile) -> Result<Vec<u8>> {
+    let genesis = Genesis::decode(outline.document()).map_err(|why| wrong(&why))?;
     let statement = parts
-        .statement(outline.chain(), &public)
+        .statement(outline.chain(), &verification_key(key)?)
         .map_err(|why| wrong(&why))?;
     let signature = key.key().sign(&statement).map_err(|why| wrong(&why))?;
     parts
-        .encode(set.as_bytes(), &[(index, signature)])
+        .encode(genesis.recovery_set().as_bytes(), &[(index, signature)])
         .map_err(|why| wrong(&why))
 }
 
@@ -445,7 +451,7 @@ mod tests {
         };
         let by_clock = args(None, None);
         let first = numbers(&backup, &by_clock, NOW_MS).unwrap();
-        assert_eq!(first, (NOW_MS, NOW_MS / 1_000));
+        assert_eq!(first, (NOW_MS, NOW_MS));
         // A minute later, after thousands of blocks of the first.
         let second = numbers(&backup, &by_clock, NOW_MS + 60_000).unwrap();
         assert!(second.0 > first.0 + 50_000 && second.1 > first.1);
@@ -472,7 +478,7 @@ mod tests {
         let behind = NOW_MS - CLOCK_BEHIND_MS_MAX;
         assert_eq!(
             numbers(&before, &args(None, None), behind),
-            Ok((NOW_MS, NOW_MS / 1_000))
+            Ok((NOW_MS, NOW_MS))
         );
         for half in [args(None, None), args(Some(9), None), args(None, Some(9))] {
             assert_eq!(numbers(&before, &half, 1_000), Err(Exit::Usage));

@@ -8,6 +8,7 @@ use std::{path::PathBuf, sync::OnceLock};
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod command;
 #[path = "../../../cli/tests/it/node.rs"]
+#[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod node;
 mod storm;
 

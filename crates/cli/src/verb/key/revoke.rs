@@ -121,7 +121,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 version: record.version(),
             }],
             reason: match args.reason {
-                None => Reason::None,
+                // What was said before stays said.
+                None => record.reason(),
                 Some(ReasonName::Compromised) => Reason::Compromised,
                 Some(ReasonName::Lost) => Reason::Lost,
                 Some(ReasonName::Retired) => Reason::Retired,
