@@ -150,8 +150,9 @@ mod tests {
         .unwrap();
         let founded = Anchor::from_genesis(&Genesis::decode(&document).unwrap());
         let mut bytes = founded.encode();
-        bytes[72..80].copy_from_slice(&height.to_be_bytes());
-        bytes[80..112].fill(hash);
+        // The last fields: height 8, header hash 32, recovery hash 32.
+        bytes[Anchor::LEN - 72..Anchor::LEN - 64].copy_from_slice(&height.to_be_bytes());
+        bytes[Anchor::LEN - 64..Anchor::LEN - 32].fill(hash);
         Trust::stored(Anchor::decode(&bytes).unwrap(), set.into()).unwrap()
     }
 

@@ -40,9 +40,9 @@ const CLOCK_BEHIND_MS_MAX: u64 = 60 * 60 * 1_000;
 ///
 /// Makes a new vote key and a new epoch. No device needs a visit: each follows the recovery at its next contact.
 ///
-/// The new epoch's number and the height of its first block are the time, in milliseconds since 1970, so that two recoveries
-/// from one backup, which know nothing of each other, do not meet: have the clock right. Interrupted, the same command goes
-/// on where it stopped.
+/// The new epoch's number is the time in milliseconds since 1970, and the height of its first block that since the founding,
+/// so that two recoveries from one backup, which know nothing of each other, do not meet: have the clock right. Interrupted,
+/// the same command goes on where it stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Directory of the ledger: a restored one, or a new one with --backup
@@ -54,16 +54,19 @@ pub(crate) struct Args {
     /// File of the recovery key
     #[arg(long, value_name = "KEYFILE")]
     key: PathBuf,
-    /// Height of the first new block, above every height that a device may have seen [default: by the clock]
+    /// Height of the first new block, above every height that a device may have seen [default: milliseconds since the founding]
     #[arg(long, value_name = "HEIGHT")]
     from: Option<u64>,
-    /// An epoch that a device may have seen; the new one's number is above it [default: by the clock]
+    /// An epoch that a device may have seen; the new one's number is above it [default: milliseconds since 1970]
     #[arg(long, value_name = "EPOCH")]
     above_epoch: Option<u64>,
     /// Go on although this machine has verified blocks that are not in the directory and will be lost
     #[arg(long)]
     accept_loss: bool,
 }
+
+/// How far above the last block that survived the clock may lead: 34 years. What is farther was founded by a wrong clock.
+const JUMP_MAX: u64 = 1 << 40;
 
 #[derive(Serialize)]
 struct Recovered {
@@ -129,9 +132,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     seen.accepted(args, &last)?;
     let clock_ms = session.now_ms();
     let before = Before {
+        kept: last.height.get(),
         height: last.height.get().max(seen.height),
         epoch: directory.outline().newest().number.get().max(seen.epoch),
         time_ms: last.time_ms,
+        created_ms: directory.outline().created_ms(),
     };
     let (from, epoch) = before.numbers(args, clock_ms)?;
 
@@ -274,10 +279,14 @@ impl Seen {
 
 /// The highest numbers that are known to have been used.
 struct Before {
+    /// Height of the last block that survived.
+    kept: u64,
     height: u64,
     epoch: u64,
     /// Of the newest block.
     time_ms: u64,
+    /// Of the founding.
+    created_ms: u64,
 }
 
 impl Before {
@@ -285,8 +294,8 @@ impl Before {
     ///
     /// Devices go on from what they have seen to a higher epoch only. What they have seen is not all in the backup: a
     /// recovery from the same one may have happened since, on a disk that was lost as well. The clock is what both have in
-    /// common. A chain grows by less than one block a millisecond, so a height of “milliseconds since 1970” is above all
-    /// that were made before, and so is an epoch of that number (docs/rfd/0004).
+    /// common. A chain grows by less than one block a millisecond, so a height of “milliseconds since the founding” is above
+    /// all that were made before, and so is an epoch of “milliseconds since 1970” (docs/rfd/0004).
     fn numbers(&self, args: &Args, clock_ms: u64) -> Result<(Height, Epoch)> {
         let by_clock = args.from.is_none() || args.above_epoch.is_none();
         if by_clock && clock_ms.saturating_add(CLOCK_BEHIND_MS_MAX) < self.time_ms {
@@ -307,9 +316,12 @@ impl Before {
             Some(above) => self.epoch.max(above).saturating_add(1),
             None => self.epoch.saturating_add(1).max(now_ms),
         };
+        let age_ms = now_ms
+            .saturating_sub(self.created_ms)
+            .min(self.kept.saturating_add(JUMP_MAX));
         let from = args
             .from
-            .unwrap_or_else(|| self.height.saturating_add(1).max(now_ms));
+            .unwrap_or_else(|| self.height.saturating_add(1).max(age_ms));
         if from <= self.height {
             return Err(Failure::new(
                 Exit::Usage,
@@ -445,40 +457,53 @@ mod tests {
     #[test]
     fn the_clock_keeps_recoveries_apart_that_know_nothing_of_each_other() {
         let backup = Before {
+            kept: 4,
             height: 4,
             epoch: 0,
             time_ms: NOW_MS - 1_000_000,
+            created_ms: NOW_MS - 2_000_000,
         };
         let by_clock = args(None, None);
         let first = numbers(&backup, &by_clock, NOW_MS).unwrap();
-        assert_eq!(first, (NOW_MS, NOW_MS));
+        assert_eq!(first, (2_000_000, NOW_MS));
         // A minute later, after thousands of blocks of the first.
         let second = numbers(&backup, &by_clock, NOW_MS + 60_000).unwrap();
         assert!(second.0 > first.0 + 50_000 && second.1 > first.1);
         // What is known counts where the clock says less.
         let known = Before {
-            height: NOW_MS + 7,
+            height: 3_000_000,
             epoch: NOW_MS,
-            time_ms: NOW_MS,
+            ..backup
         };
         assert_eq!(
             numbers(&known, &by_clock, NOW_MS),
-            Ok((NOW_MS + 8, NOW_MS + 1))
+            Ok((3_000_001, NOW_MS + 1))
+        );
+        // A founding in 1970 leaves heights for later.
+        let wrong = Before {
+            created_ms: 0,
+            ..backup
+        };
+        assert_eq!(
+            numbers(&wrong, &by_clock, NOW_MS),
+            Ok((4 + JUMP_MAX, NOW_MS))
         );
     }
 
     #[test]
     fn a_clock_that_is_behind_the_newest_block_is_not_believed() {
         let before = Before {
+            kept: 4,
             height: 4,
             epoch: 2,
             time_ms: NOW_MS,
+            created_ms: NOW_MS - 2_000_000,
         };
         // As far as a header may be ahead, the newest block's time is the better clock.
         let behind = NOW_MS - CLOCK_BEHIND_MS_MAX;
         assert_eq!(
             numbers(&before, &args(None, None), behind),
-            Ok((NOW_MS, NOW_MS))
+            Ok((2_000_000, NOW_MS))
         );
         for half in [args(None, None), args(Some(9), None), args(None, Some(9))] {
             assert_eq!(numbers(&before, &half, 1_000), Err(Exit::Usage));

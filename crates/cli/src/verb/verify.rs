@@ -25,7 +25,7 @@ const STALE_HEARTBEATS: u64 = 10;
 
 /// Check a signed file
 ///
-/// With --genesis alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
+/// With --chain alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
 /// profile that names one, the ledger is asked whether the key is still valid.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
