@@ -95,6 +95,32 @@ impl Unfinished {
         })
     }
 
+    /// Whether an earlier run has written the beginning of a backup of this ledger.
+    ///
+    /// Anything else that stands in the file is somebody's, and is left alone.
+    fn begun(&self, genesis: &[u8]) -> Result<bool> {
+        let head = BackupWriter::new(Vec::new(), genesis)
+            .and_then(BackupWriter::finish)
+            .map_err(|why| failure(&self.partial, &why))?;
+        let mut start = Vec::with_capacity(head.len());
+        let mut file = &self.file;
+        file.take(head.len() as u64)
+            .read_to_end(&mut start)
+            .and_then(|_| file.rewind())
+            .map_err(|error| Failure::io("read", &self.partial, &error))?;
+        if !head.starts_with(&start) {
+            return Err(Failure::new(
+                Exit::File,
+                format!(
+                    "{} is not an unfinished backup of this ledger",
+                    self.partial.display()
+                ),
+            )
+            .advise("move it away, or choose another name"));
+        }
+        Ok(start.len() == head.len())
+    }
+
     /// Cuts what an earlier run has written after `length` bytes, and goes on there.
     fn truncate(&mut self, length: u64) -> Result<()> {
         self.file
@@ -117,6 +143,7 @@ pub(crate) fn from_directory(data: &Path, to: &Path) -> Result<()> {
     let directory =
         Directory::open(&Places::new(data).node()).map_err(|why| directory_failure(&why))?;
     let mut unfinished = Unfinished::open(to)?;
+    unfinished.begun(directory.outline().document())?;
     unfinished.truncate(0)?;
     let out = BufWriter::new(&unfinished.file);
     let failed = |why: BackupError| failure(&unfinished.partial, &why);
@@ -243,30 +270,10 @@ fn resume(
     end: Height,
     history: &mut History,
 ) -> Result<u64> {
-    let failed = |error: io::Error| Failure::io("read", &unfinished.partial, &error);
-    let head = BackupWriter::new(Vec::new(), genesis)
-        .and_then(BackupWriter::finish)
-        .map_err(|why| failure(&unfinished.partial, &why))?;
-    let mut start = Vec::with_capacity(head.len());
-    (&unfinished.file)
-        .take(head.len() as u64)
-        .read_to_end(&mut start)
-        .map_err(failed)?;
-    if !head.starts_with(&start) {
-        return Err(Failure::new(
-            Exit::File,
-            format!(
-                "{} is not an unfinished backup of this ledger",
-                unfinished.partial.display()
-            ),
-        )
-        .advise("move it away, or choose another name"));
-    }
-    // A run that ended in its first write.
-    if start.len() < head.len() {
+    // A run that ended in its first write has nothing to go on with.
+    if !unfinished.begun(genesis)? {
         return Ok(0);
     }
-    (&unfinished.file).rewind().map_err(failed)?;
     let count = Cell::new(0);
     let reader = BackupReader::new(Counting {
         input: BufReader::new(&unfinished.file),

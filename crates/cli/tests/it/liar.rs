@@ -82,6 +82,8 @@ fn a_copy_that_is_cut_short_is_no_backup_and_goes_on_later() {
     }
     fs::write(place.path("c.partial"), "somebody's text").unwrap();
     node.run(&place, "backup c").exits(5);
+    node.stop();
+    place.run("backup c --data ledger").exits(5);
     assert_eq!(
         fs::read(place.path("c.partial")).unwrap(),
         b"somebody's text"
@@ -199,6 +201,13 @@ fn a_node_moves_no_cursor() {
         }
         assert!(!ran.err().contains("\n  checked"), "{:?}", ran.err());
     }
+    // Nor does a proof that somebody sent.
+    let sent = serde_json::json!({ "kusabi": "proof-1", forged: 1 }).to_string();
+    fs::write(place.path("sent.proof"), sent).unwrap();
+    let ran = place.run("key lookup a.key --from sent.proof --color always");
+    ran.exits(5);
+    assert!(ran.err().contains("\\u{1b}[2K"), "{:?}", ran.err());
+    assert!(!ran.err().contains("\x1b[2K") && !ran.err().contains("\n  checked"));
     let long = "x".repeat(10_000);
     let proxy = Proxy::before(&node.address, move |_, _| problem(409, "conflict", &long));
     let ran = place.run(&format!("key lookup a.key --ledger {}", proxy.address));
