@@ -107,12 +107,12 @@ actions = [
     [1, ORG, [entry(LOW, 1), [HIGH, 8, 15, SPKI, BINDING, METADATA]]],
     [2, ORG, [LOW, 1], entry(HIGH, 2)],
     [3, ORG, [LOW, 1], entry(HIGH, 4, METADATA)],
-    [4, ORG, [[LOW, 1], [HIGH, 2]], 1, 2**48 - 1],
-    [4, ORG, [[LOW, 2**32 - 1]], 0, None],
+    [4, ORG, [[LOW, 1], [HIGH, 2]], 1, 2**48 - 1, 16],
+    [4, ORG, [[LOW, 2**32 - 1]], 0, None, 1],
     [5, ORG, 300, entry(LOW, 5)],
     [6, ORG, [LOW, 1]],
-    [7, ORG, 0, 1, [entry(LOW, 3)], []],
-    [7, ORG, 70000, 8, [], [[LOW, 1]]],
+    [7, ORG, 0, 1, [entry(LOW, 3)], [], 2],
+    [7, ORG, 70000, 8, [], [[LOW, 1]], 16],
     [8, ORG, 1, DIGEST, 2**64 - 1],
     [9, ORG, DIGEST, 1],
     [10, ORG, 1, DIGEST],
@@ -151,14 +151,45 @@ bad_transactions = [
     ("Suite", transaction([1, ORG, [[LOW, 1, 15, SPKI, BINDING, None]]])),
     ("Suite", transaction([2, ORG, [LOW, 1], [HIGH, 2, 15, SPKI, BINDING, None]])),
     ("Key", transaction([1, ORG, [[LOW, 1, 1, bytes(65), BINDING, None]]])),
+    ("Key", transaction([1, ORG, [[LOW, 1, 2, bytes(64), BINDING, None]]])),
+    ("Key", transaction([1, ORG, [[LOW, 8, 15, bytes([4]) * 50, BINDING, None]]])),
+    ("Key", transaction([1, ORG, [[LOW, 8, 15, bytes([3]) * 45, BINDING, None]]])),
+    ("Key", transaction([1, ORG, [[LOW, 8, 15, bytes([2]) * 92, BINDING, None]]])),
     ("Zero", transaction([6, ORG, [LOW, 0]])),
     ("Zero", transaction([6, ORG, [bytes(32), 1]])),
     ("Zero", transaction([1, ORG, [entry(LOW, 1, bytes(32))]])),
-    ("Value", transaction([4, ORG, [[LOW, 1]], 4, None])),
-    ("Value", transaction([4, ORG, [[LOW, 1]], 0, 2**48])),
-    ("Value", transaction([7, ORG, 0, 9, [], []])),
+    ("Value", transaction([4, ORG, [[LOW, 1]], 4, None, 1])),
+    ("Value", transaction([4, ORG, [[LOW, 1]], 0, 2**48, 1])),
+    ("Value", transaction([7, ORG, 0, 9, [], [], 1])),
+    ("Value", transaction([4, ORG, [[LOW, 1]], 0, None, 0])),
+    ("Value", transaction([4, ORG, [[LOW, 1]], 0, None, 17])),
+    ("Value", transaction([7, ORG, 0, 1, [], [], 0])),
+    ("Value", transaction([7, ORG, 0, 1, [], [], 17])),
+    ("Cbor", transaction([4, ORG, [[LOW, 1]], 0, None])),
+    ("Cbor", transaction([7, ORG, 0, 1, [], []])),
     ("Value", transaction([10, ORG, 3, DIGEST])),
     ("TooLong", bytes(2**20 + 1)),
+]
+
+
+# Of the form that the format asks for, but with a point that is none or of small order: they decode, and go no further.
+P256_NO_POINT = b"\x02" + b"\xff" * 32          # x is not below p
+P256_G = bytes.fromhex("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")  # SEC 2: the base point
+SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")                                      # RFC 8410
+SPKI_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")             # RFC 5480
+unkeyed = [
+    transaction([1, ORG, [[HIGH, purpose, suite, keys, BINDING, None]]], [LOW])
+    for purpose, suite, keys in [
+        (1, 1, bytes(32) + X25519),                             # Ed25519: order 4
+        (1, 1, u(1, 1) + bytes(31) + X25519),                   # Ed25519: the neutral element
+        (1, 1, u(1, 2) + bytes(31) + X25519),                   # Ed25519: no point has this y
+        (1, 1, ED25519 + bytes(32)),                            # X25519: order 2
+        (1, 2, P256_NO_POINT + P256_G),
+        (1, 2, P256_G + P256_NO_POINT),
+        (1, 2, b"\x04" + P256_G[1:] + P256_G),                  # no tag of a compressed point
+        (8, 15, u(1, 3) + SPKI_ED25519 + bytes(32)),
+        (8, 15, u(1, 2) + SPKI_P256 + b"\x04" + P256_G[1:] + bytes(32)),
+    ]
 ]
 
 
@@ -180,4 +211,4 @@ write("rows.json", {
     "refused": refused(bad_rows),
 })
 write("transactions.json", {"chain": CHAIN.hex(), "signer": LOW.hex(), "purpose": 5, "transactions": good,
-                            "refused": refused(bad_transactions)})
+                            "refused": refused(bad_transactions), "unkeyed": [data.hex() for data in unkeyed]})

@@ -5,8 +5,16 @@
 //! code or stack.
 #![no_std]
 
-use kusabi_core::id::{ChainId, Handle, KusabiId};
+use kusabi_core::anchor::Anchor;
+use kusabi_core::id::{ChainId, Digest, Handle, HeaderHash, Height, KusabiId, OrgId, StateKey};
+use kusabi_core::inventory::{
+    Comparison, Component, ComponentKind, Inventory, InventoryStatement, InventoryWriter,
+    SignedInventory,
+};
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
+use kusabi_core::proof::Proof;
+use kusabi_core::release::{DeviceFacts, Label, ReleaseProofs, SignedManifest, VerifiedRelease};
+use kusabi_core::set::EpochSet;
 use kusabi_core::statement::{Statement, StatementKind};
 use kusabi_core::suite::{PublicKeys, Purpose, Signature, Suite};
 
@@ -42,4 +50,78 @@ pub fn device_side(
     own.agree(&peer.agreement_key()?)
         .ok()
         .map(|secret| *secret.expose())
+}
+
+/// Checks a release with one signer from nothing but bytes, and receives its payload.
+pub fn install(
+    signed: &[u8],
+    proofs: [&[u8]; 3],
+    anchor: &[u8],
+    set: &[u8],
+    org: OrgId,
+    payload: &[u8],
+) -> Option<Digest> {
+    let signed = SignedManifest::decode(signed).ok()?;
+    let (anchor, set) = (Anchor::decode(anchor).ok()?, EpochSet::decode(set).ok()?);
+    let signer = signed.signatures().next()?.signer;
+    let keys = [
+        StateKey::release(&org, &signed.manifest().digest()),
+        StateKey::art_policy(&org),
+        StateKey::record(&signer),
+    ];
+    let [release, policy, signer] = [0, 1, 2].map(|index| {
+        let (bytes, key): (&&[u8], _) = (proofs.get(index)?, keys.get(index)?);
+        Proof::decode(bytes).ok()?.check(&anchor, &set, key).ok()
+    });
+    let release = VerifiedRelease::check(
+        &signed,
+        &ReleaseProofs {
+            release: &release?,
+            policy: &policy?,
+            signers: &[signer?],
+        },
+        &DeviceFacts {
+            chain: anchor.chain(),
+            org,
+            device_type: Label::new("sensor").ok()?,
+            channel: Label::new("stable").ok()?,
+            counter: 0,
+            channel_minimum: 0,
+            floor: anchor.height(),
+        },
+    )
+    .ok()?;
+    let mut receive = release.receive("firmware.bin")?;
+    receive.feed(payload).ok()?;
+    let received = receive.finish().ok()?;
+    release.is_complete(&[received]).then_some(release.digest())
+}
+
+/// Inventories itself, compares with what is expected, and signs.
+pub fn take_inventory(
+    image: &[u8],
+    expected: &[u8],
+    key: &SoftKey,
+    signer: &Handle,
+) -> Option<[u8; SignedInventory::LEN]> {
+    let image = Component::new(
+        "firmware",
+        None,
+        ComponentKind::Image,
+        image.len() as u64,
+        Digest::of(image),
+    )
+    .ok()?;
+    let expected = Inventory::decode(expected).ok()?;
+    let mut comparison = Comparison::new(expected.components());
+    comparison.actual(&image, &mut |_| {});
+    if !comparison.finish(&mut |_| {}).is_match() {
+        return None;
+    }
+    let mut writer = InventoryWriter::digest_only();
+    writer.put(&image).ok()?;
+    let anchor = (Height::ZERO, Some(HeaderHash::ZERO));
+    let statement = InventoryStatement::new(&writer.finish().0, None, anchor, [0; 32], None);
+    let signed = statement.sign(&ChainId::ZERO, signer, key).ok()?;
+    Some(signed.encode())
 }

@@ -183,7 +183,7 @@ mod tests {
         let entry = entry(seed, purpose);
         Record::register(
             purpose,
-            *entry.keys(),
+            entry.check_keys().unwrap(),
             ORG,
             at(height),
             entry.binding(),
@@ -258,6 +258,7 @@ mod tests {
             targets: vec![named(HANDLE, version)],
             reason: Reason::Lost,
             compromised_since,
+            signers: 1,
         };
         let not_ended = [Row::Record(active), Row::Record(superseded)];
         check(&revoke(1, None), &[Row::Record(lost), since(5)], &not_ended);
@@ -290,6 +291,7 @@ mod tests {
             k: 1,
             added: vec![],
             removed: vec![],
+            signers: 1,
         };
         check(&set, &[policy(4), policy(5)], &[policy(3)]);
 

@@ -134,8 +134,8 @@ pub struct Receipt {
     pub height: u64,
     /// Its place in the block, from 0.
     pub index: u32,
-    /// Proof of the first row that it wrote, at its height or later; verified by whoever asked. `None` when the ledger has moved on
-    /// since (the receipt is asked for again later): look the row up.
+    /// Proof of the first row that it wrote, at its height or later; verified by whoever asked. `None` when the node is too busy
+    /// to make it: look the row up.
     #[serde(default, with = "optional", skip_serializing_if = "Option::is_none")]
     pub proof: Option<Bytes>,
 }
@@ -269,7 +269,7 @@ pub struct Status {
     pub waiting: u64,
     /// Most transactions that may wait.
     pub waiting_max: u64,
-    /// Whether the node serves: it has caught up and is not stopping.
+    /// Whether a block is final and on disk.
     pub ready: bool,
     /// Version of the software.
     pub version: Cow<'static, str>,

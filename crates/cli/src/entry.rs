@@ -87,8 +87,8 @@ pub(crate) fn is_record_of(record: &Record, key: &KeyFile, chain: &ChainId) -> b
 
 /// Whether a record is what an entry puts on the ledger in an organisation's name, whatever became of it since.
 pub(crate) fn is_record_of_entry(record: &Record, entry: &Entry, owner: &OrgId) -> bool {
-    (record.keys(), record.purpose(), record.binding())
-        == (entry.keys(), entry.purpose(), entry.binding())
+    record.keys() == entry.keys()
+        && (record.purpose(), record.binding()) == (entry.purpose(), entry.binding())
         && record.owner() == *owner
         && record.metadata() == entry.metadata()
         && record.predecessor().is_none()

@@ -1,6 +1,6 @@
 //! The floor: the newest anchor that was verified for a chain, with the validator set that it names.
 //!
-//! One file per chain under `anchors/` in kusabi's home: `anchor 144 ‖ set` (spec/proof.md). It is replaced as a whole and
+//! One file per chain under `anchors/` in kusabi's home: `anchor 152 ‖ set` (spec/proof.md). It is replaced as a whole and
 //! never goes back, also when several commands run at once.
 
 use std::{fs::File, path::PathBuf};

@@ -27,7 +27,14 @@ impl Officers {
             self.active.remove(&named.handle);
         }
         for entry in action.entries() {
-            let (Purpose::Officer, Some(key)) = (entry.purpose(), entry.keys().verification_key())
+            if entry.purpose() != Purpose::Officer {
+                continue;
+            }
+            // A final transaction's keys were checked; a foreign key is no officer's.
+            let Some(key) = entry
+                .check_keys()
+                .ok()
+                .and_then(|keys| keys.verification_key())
             else {
                 continue;
             };

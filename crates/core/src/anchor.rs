@@ -30,10 +30,12 @@ pub enum AnchorError {
     SetBytes,
     /// It is below the floor.
     BelowFloor,
-    /// It is at the floor's height, with other content: two histories exist.
+    /// It is at the floor's height, with other content, or ends the floor's epoch below the floor: two histories exist.
     Fork,
     /// The recovery set given is not the one that the anchor names.
     RecoverySet,
+    /// The floor's epoch is above the anchor's.
+    FloorEpoch,
 }
 
 impl fmt::Display for AnchorError {
@@ -45,13 +47,25 @@ impl fmt::Display for AnchorError {
             Self::Set => "this was certified by another validator set than the anchor's",
             Self::SetBytes => "the validator set is not the one that the anchor names",
             Self::BelowFloor => "this is older than what was seen before",
-            Self::Fork => "this contradicts what was seen before at the same height",
+            Self::Fork => "this contradicts what was seen before: the ledger has two histories",
+            Self::FloorEpoch => "the floor's epoch is above the anchor's",
             Self::RecoverySet => "the recovery set is not the one that the anchor names",
         })
     }
 }
 
 impl core::error::Error for AnchorError {}
+
+crate::code::codes!(AnchorError {
+    Height = 0x2001,
+    Epoch = 0x2002,
+    Set = 0x2003,
+    SetBytes = 0x2004,
+    BelowFloor = 0x2005,
+    Fork = 0x2006,
+    RecoverySet = 0x2007,
+    FloorEpoch = 0x2008,
+} in { Wire });
 
 impl From<WireError> for AnchorError {
     fn from(error: WireError) -> Self {
@@ -65,6 +79,9 @@ pub struct Anchor {
     chain: ChainId,
     epoch: Epoch,
     set_hash: SetHash,
+    /// The epoch whose blocks go on above the floor, as far as is known; the anchor's own, but for a floor that was seen
+    /// before a recovery which began below it.
+    floor_epoch: Epoch,
     height: Height,
     /// Zero when the block at `height` was not seen.
     header_hash: HeaderHash,
@@ -73,7 +90,7 @@ pub struct Anchor {
 
 impl Anchor {
     /// Length of the encoding in bytes.
-    pub const LEN: usize = 144;
+    pub const LEN: usize = 152;
 
     /// The anchor of someone who knows the genesis document and has seen nothing else.
     #[must_use]
@@ -82,27 +99,53 @@ impl Anchor {
             chain: genesis.chain(),
             epoch: genesis.epoch_set().epoch(),
             set_hash: genesis.epoch_set().hash(),
+            floor_epoch: genesis.epoch_set().epoch(),
             height: Height::ZERO,
             header_hash: HeaderHash::ZERO,
             recovery_hash: genesis.recovery_set().hash(),
         }
     }
 
+    /// The anchor of someone who knows otherwise which set counts: a ledger from its own row, a node from its archive.
+    #[must_use]
+    pub const fn of_ledger(
+        chain: ChainId,
+        epoch: Epoch,
+        set_hash: SetHash,
+        height: Height,
+        header_hash: HeaderHash,
+        recovery_hash: RecoveryHash,
+    ) -> Self {
+        Self {
+            chain,
+            epoch,
+            set_hash,
+            floor_epoch: epoch,
+            height,
+            header_hash,
+            recovery_hash,
+        }
+    }
+
     /// Decodes a stored anchor. The caller answers for where it was stored: its bytes are believed.
     ///
     /// # Errors
-    /// [`AnchorError::Wire`], [`AnchorError::Height`]
+    /// [`AnchorError::Wire`], [`AnchorError::Height`], [`AnchorError::FloorEpoch`]
     pub fn decode(bytes: &[u8]) -> Result<Self, AnchorError> {
         let mut reader = Reader::new(bytes);
         let anchor = Self {
             chain: ChainId::new(reader.array()?),
             epoch: Epoch::new(reader.u64()?),
             set_hash: SetHash::new(reader.array()?),
+            floor_epoch: Epoch::new(reader.u64()?),
             height: Height::new(reader.u64()?).map_err(|_| AnchorError::Height)?,
             header_hash: HeaderHash::new(reader.array()?),
             recovery_hash: RecoveryHash::new(reader.array()?),
         };
         reader.finish()?;
+        if anchor.floor_epoch > anchor.epoch {
+            return Err(AnchorError::FloorEpoch);
+        }
         Ok(anchor)
     }
 
@@ -113,6 +156,7 @@ impl Anchor {
             out.put(self.chain.as_bytes());
             out.u64(self.epoch.get());
             out.put(self.set_hash.as_bytes());
+            out.u64(self.floor_epoch.get());
             out.u64(self.height.get());
             out.put(self.header_hash.as_bytes());
             out.put(self.recovery_hash.as_bytes());
@@ -141,6 +185,12 @@ impl Anchor {
     #[must_use]
     pub const fn height(&self) -> Height {
         self.height
+    }
+
+    /// The epoch whose blocks go on above the floor: a handover that ends it below the floor contradicts what was seen.
+    #[must_use]
+    pub const fn floor_epoch(&self) -> Epoch {
+        self.floor_epoch
     }
 
     /// Hash of the header at the floor, if it was seen.
@@ -193,11 +243,25 @@ impl Anchor {
     }
 
     /// Checks that a block is not another one at the floor's height.
-    pub(crate) fn no_fork(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
+    fn no_fork(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
         match self.header_hash() {
             Some(seen) if height == self.height && seen != *hash => Err(AnchorError::Fork),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that an epoch may end with this block: below the floor that was seen in the same epoch it cannot, and at the
+    /// floor only with the block that was seen. A floor from before a recovery says nothing about later epochs.
+    pub(crate) fn may_end(
+        &self,
+        epoch: Epoch,
+        height: Height,
+        hash: &HeaderHash,
+    ) -> Result<(), AnchorError> {
+        if epoch == self.floor_epoch && height < self.height {
+            return Err(AnchorError::Fork);
+        }
+        self.no_fork(height, hash)
     }
 
     /// Raises the floor to a verified checkpoint, unless it is there already. Says whether the anchor changed.
@@ -207,7 +271,7 @@ impl Anchor {
         let mine = *checkpoint.chain() == self.chain
             && header.epoch == self.epoch
             && header.set_hash == self.set_hash;
-        mine && self.raise(header.height, *checkpoint.hash())
+        mine && self.raise(header.height, *checkpoint.hash(), header.epoch)
     }
 
     /// Moves to the set that a verified handover names. Says whether the anchor changed.
@@ -218,12 +282,20 @@ impl Anchor {
             && handover.old_set_hash() == self.set_hash
             // The floor may have risen since the check, to another block than the handover's last.
             && self
-                .no_fork(handover.last_height(), &handover.last_header_hash())
+                .may_end(
+                    handover.old_epoch(),
+                    handover.last_height(),
+                    &handover.last_header_hash(),
+                )
                 .is_ok();
         if mine {
             self.epoch = handover.next_set().epoch();
             self.set_hash = handover.next_set().hash();
-            self.raise(handover.last_height(), handover.last_header_hash());
+            self.raise(
+                handover.last_height(),
+                handover.last_header_hash(),
+                self.epoch,
+            );
         }
         mine
     }
@@ -236,19 +308,23 @@ impl Anchor {
         if mine {
             self.epoch = recovery.next_set().epoch();
             self.set_hash = recovery.next_set().hash();
-            self.raise(recovery.floor(), HeaderHash::ZERO);
+            self.raise(recovery.floor(), HeaderHash::ZERO, self.epoch);
         }
         mine
     }
 
-    /// Raises the floor, or fills in the hash of a floor that was not seen. Never lowers it.
-    fn raise(&mut self, height: Height, hash: HeaderHash) -> bool {
+    /// Raises the floor, or fills in what was not known of it: its hash, or that `epoch` goes on above it. Never lowers it.
+    fn raise(&mut self, height: Height, hash: HeaderHash, epoch: Epoch) -> bool {
         let higher = height > self.height;
         let fills_in = height == self.height && self.header_hash.is_zero() && !hash.is_zero();
+        let belongs = height >= self.height && epoch > self.floor_epoch;
         if higher || fills_in {
             self.height = height;
             self.header_hash = hash;
         }
-        higher || fills_in
+        if belongs {
+            self.floor_epoch = epoch;
+        }
+        higher || fills_in || belongs
     }
 }

@@ -53,6 +53,17 @@ impl fmt::Display for CborError {
 
 impl core::error::Error for CborError {}
 
+crate::code::codes!(CborError {
+    Short,
+    Type,
+    NotShortest,
+    ArrayLength,
+    OutOfBounds,
+    Utf8,
+    Trailing,
+    NotCanonical,
+});
+
 impl From<minicbor::decode::Error> for CborError {
     fn from(error: minicbor::decode::Error) -> Self {
         if error.is_end_of_input() {

@@ -60,6 +60,12 @@ impl fmt::Display for CheckpointError {
 
 impl core::error::Error for CheckpointError {}
 
+crate::code::codes!(CheckpointError {
+    Count = 0x0d01,
+    Link = 0x0d02,
+    Epoch = 0x0d03,
+} in { Wire, Header, Anchor, Quorum });
+
 impl From<WireError> for CheckpointError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

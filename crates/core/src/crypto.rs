@@ -42,6 +42,13 @@ impl fmt::Display for SignatureError {
 
 impl core::error::Error for SignatureError {}
 
+crate::code::codes!(SignatureError {
+    Key,
+    Malformed,
+    Mismatch,
+    HighS,
+});
+
 /// SHA-256, fed piece by piece; encoders write into it as into any other [`Sink`].
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);

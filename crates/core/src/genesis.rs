@@ -83,6 +83,18 @@ impl fmt::Display for GenesisError {
 
 impl core::error::Error for GenesisError {}
 
+crate::code::codes!(GenesisError {
+    Length = 0x2201,
+    Version = 0x2202,
+    Heartbeat = 0x2203,
+    Epoch = 0x2204,
+    RecoveryKey = 0x2205,
+    Quota = 0x2206,
+    OrganisationName = 0x2207,
+    Organisations = 0x2208,
+    OtherChain = 0x2209,
+} in { Cbor, EpochSet, RecoverySet });
+
 impl From<CborError> for GenesisError {
     fn from(error: CborError) -> Self {
         Self::Cbor(error)

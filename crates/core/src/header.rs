@@ -54,6 +54,15 @@ impl core::fmt::Display for HeaderError {
 
 impl core::error::Error for HeaderError {}
 
+crate::code::codes!(HeaderError {
+    Protocol = 0x0801,
+    Height = 0x0802,
+    Skipped = 0x0803,
+    Operations = 0x0804,
+    View = 0x0805,
+    Leader = 0x0806,
+} in { Wire });
+
 impl From<WireError> for HeaderError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

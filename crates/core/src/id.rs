@@ -50,6 +50,15 @@ impl fmt::Display for IdError {
 
 impl core::error::Error for IdError {}
 
+crate::code::codes!(IdError {
+    HexLength,
+    HexDigit,
+    KusabiId,
+    OrgNameLength,
+    OrgNameCharacter,
+    Height,
+});
+
 /// Writes lower-case hexadecimal digits.
 pub(crate) fn write_hex(bytes: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
     for byte in bytes {

@@ -41,6 +41,13 @@ impl fmt::Display for KeyStoreError {
 
 impl core::error::Error for KeyStoreError {}
 
+crate::code::codes!(KeyStoreError {
+    OtherSuite,
+    NoSecret,
+    Unavailable,
+    Refused,
+});
+
 /// A private key that someone holds: in memory, in a TPM, on a token.
 pub trait KeyStore {
     /// The public half.

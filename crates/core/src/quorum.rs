@@ -1,4 +1,4 @@
-//! The one place that counts signatures (spec/proof.md, "Quorum").
+//! The one place that counts the signatures in formats (spec/proof.md, "Quorum"). Who must sign a transaction is the ledger's.
 //!
 //! Everything that needs several signers (a checkpoint, a handover, its officers, a recovery) comes here, so that
 //! "distinct", "enough" and "every one good" mean one thing.
@@ -52,6 +52,14 @@ impl core::fmt::Display for QuorumError {
 }
 
 impl core::error::Error for QuorumError {}
+
+crate::code::codes!(QuorumError {
+    SetSize = 0x0c01,
+    UnknownSigner = 0x0c02,
+    Order = 0x0c03,
+    TooFew = 0x0c04,
+    Signature = 0x0c05,
+} in { Wire });
 
 impl From<WireError> for QuorumError {
     fn from(error: WireError) -> Self {

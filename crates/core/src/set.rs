@@ -80,6 +80,20 @@ impl fmt::Display for SetError {
 
 impl core::error::Error for SetError {}
 
+crate::code::codes!(SetError {
+    Version = 0x0901,
+    Organisations = 0x0902,
+    Validators = 0x0903,
+    Keys = 0x0904,
+    Threshold = 0x0905,
+    OrganisationOrder = 0x0906,
+    KeyOrder = 0x0907,
+    ValidatorOrder = 0x0908,
+    UnknownOrganisation = 0x0909,
+    Key = 0x090a,
+    Repeated = 0x090b,
+} in { Wire });
+
 impl From<WireError> for SetError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

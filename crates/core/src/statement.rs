@@ -21,6 +21,10 @@ pub enum StatementKind {
     Recovery,
     /// A file, in the COSE form only (spec/evidence.md).
     Evidence,
+    /// A release; payload: its manifest (spec/firmware.md).
+    Release,
+    /// An inventory; payload: see spec/firmware.md.
+    Inventory,
 }
 
 impl StatementKind {
@@ -32,6 +36,8 @@ impl StatementKind {
             Self::Handover => 0x0200,
             Self::Recovery => 0x0201,
             Self::Evidence => 0x0300,
+            Self::Release => 0x0500,
+            Self::Inventory => 0x0501,
         }
     }
 }

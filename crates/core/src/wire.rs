@@ -40,6 +40,15 @@ impl fmt::Display for WireError {
 
 impl core::error::Error for WireError {}
 
+crate::code::codes!(WireError {
+    Short,
+    Trailing,
+    Full,
+    OutOfRange,
+    Padding,
+    Flag,
+});
+
 /// Largest value of a `u48` field, plus one.
 pub const U48_END: u64 = 1 << 48;
 

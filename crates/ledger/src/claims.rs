@@ -5,10 +5,11 @@ use ed25519_zebra::{Signature as Ed25519Signature, VerificationKeyBytes};
 use kusabi_core::id::{ChainId, Handle, StateKey};
 use kusabi_core::row::Record;
 use kusabi_core::statement::Statement;
-use kusabi_core::suite::{Purpose, Signature, VerificationKey};
-use kusabi_core::tx::Transaction;
+use kusabi_core::suite::{PublicKeys, Purpose, Signature, VerificationKey};
+use kusabi_core::tx::{KeyedTransaction, Transaction};
 use rand_core::CryptoRng;
 
+use crate::check::exactly;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -35,13 +36,13 @@ impl Claims {
 }
 
 /// A transaction whose every signature was verified: by the key under the signer's handle, or, of a key that the
-/// transaction itself brings, by that key.
+/// transaction itself brings, by that key; and whose keys are keys.
 ///
 /// The handle's keys and purpose never change on one chain of blocks. On another branch a handle could stand for others,
 /// therefore [`check`](crate::check) compares them again, so that its verdict depends on nothing but its arguments.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    transaction: Transaction,
+    transaction: KeyedTransaction,
     /// The purpose that each signature names and the key that verified it, in their order.
     keys: Vec<(Purpose, VerificationKey)>,
 }
@@ -49,12 +50,17 @@ pub struct Verified {
 impl Verified {
     /// The transaction.
     pub const fn transaction(&self) -> &Transaction {
-        &self.transaction
+        self.transaction.transaction()
     }
 
     /// The transaction, given back.
     pub fn into_transaction(self) -> Transaction {
-        self.transaction
+        self.transaction.into_transaction()
+    }
+
+    /// The checked keys that it brings under a handle.
+    pub(crate) fn entry_keys(&self, handle: &Handle) -> Option<PublicKeys> {
+        self.transaction.keys(handle)
     }
 
     pub(crate) fn keys(&self) -> &[(Purpose, VerificationKey)] {
@@ -66,6 +72,8 @@ impl Verified {
 ///
 /// # Errors
 /// [`Rejection::WrongChain`], [`Rejection::TooFewSignatures`] for none at all, [`Rejection::UnknownSigner`],
+/// [`Rejection::BadKey`] for one that signs itself in,
+/// [`Rejection::SuperfluousSignature`] (these two also for another number than the action says),
 /// [`Rejection::SignerPurpose`] for a key that signs no transactions, [`Rejection::DamagedState`]
 pub fn claims(
     transaction: Transaction,
@@ -79,6 +87,11 @@ pub fn claims(
         transaction.action().org().is_none() && transaction.action().entries().is_empty();
     if transaction.signatures().is_empty() && !is_recovery {
         return Err(Rejection::TooFewSignatures);
+    }
+    // spec: where the rules leave the number of signers open, they themselves have said it; else whoever carries the
+    // transaction could take a signature off and give it another ID.
+    if let Some(signers) = transaction.action().signers() {
+        exactly(transaction.signatures().len(), signers.into())?;
     }
     let claims = transaction
         .signatures()
@@ -105,12 +118,14 @@ fn signing_key(
     state: &(impl State + ?Sized),
 ) -> Result<(Purpose, VerificationKey), Rejection> {
     let (purpose, keys) = if let Some(entry) = transaction.action().entry(signer) {
-        (entry.purpose(), *entry.keys())
+        // One point, less than the signature that it is to verify.
+        let keys = entry.check_keys().map_err(|_| Rejection::BadKey)?;
+        (entry.purpose(), keys)
     } else {
         let row = state
             .row(&StateKey::record(signer))
             .ok_or(Rejection::UnknownSigner)?;
-        let record = Record::decode(&row).map_err(|_| Rejection::DamagedState)?;
+        let record = Record::decode_own(&row).map_err(|_| Rejection::DamagedState)?;
         (record.purpose(), *record.keys())
     };
     // spec: suite 15 signs no transaction.
@@ -124,8 +139,10 @@ fn signing_key(
 /// When the batch fails, each is verified alone, so that a bad signature condemns no neighbour. P-256 signatures are
 /// verified one by one. `rng` must be unpredictable to whoever made the signatures.
 ///
+/// Of a transaction whose signatures are good the keys that it brings are checked too.
+///
 /// # Errors
-/// [`Rejection::BadSignature`], for each transaction by itself
+/// [`Rejection::BadSignature`], [`Rejection::BadKey`], for each transaction by itself
 pub fn verify(claims: Vec<Claims>, rng: &mut impl CryptoRng) -> Vec<Result<Verified, Rejection>> {
     let together = verify_ed25519_together(&claims, rng);
     claims
@@ -149,7 +166,8 @@ pub fn verify(claims: Vec<Claims>, rng: &mut impl CryptoRng) -> Vec<Result<Verif
                         .iter()
                         .map(|claim| (claim.purpose, claim.key))
                         .collect(),
-                    transaction,
+                    // Last, as it may cost a hundred times what the signatures do: someone has answered for it now.
+                    transaction: transaction.check_keys().map_err(|_| Rejection::BadKey)?,
                 })
             },
         )

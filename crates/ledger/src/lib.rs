@@ -2,7 +2,8 @@
 //!
 //! The way of a transaction:
 //! 1. [`Transaction::decode`](kusabi_core::tx::Transaction::decode): well formed.
-//! 2. [`reads`]: the rows that all that follows may ask for, so that an asynchronous store can fetch them first.
+//! 2. [`reads`]: the rows that all that follows may ask for, so that an asynchronous store can fetch them first
+//!    ([`signer_reads`]: those that step 3 asks for).
 //! 3. [`claims`]: which keys are said to have signed.
 //! 4. [`verify`]: they have, many transactions at once. [`Verified`] is the proof; it stays good, for keys never change.
 //! 5. [`check`]: the ledger's state allows it. [`Checked`] is the proof, for this state only.
@@ -37,6 +38,6 @@ pub use block::{
 pub use check::{BlockContext, Checked, OFFICERS_MAX, check};
 pub use claims::{Claims, Verified, claims, verify};
 pub use effects::{Effects, Event, Write};
-pub use reads::reads;
+pub use reads::{reads, signer_reads};
 pub use rejection::Rejection;
 pub use state::{MemoryState, Overlay, State};

@@ -51,6 +51,20 @@ pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
     keys
 }
 
+/// Every state key that [`claims`](crate::claims) may ask for: the records of those who are said to have signed, at most 16
+/// (80 for a genesis). A node that fetches these first reads nothing else for a transaction before its signatures are
+/// known to be good.
+pub fn signer_reads(transaction: &Transaction) -> Vec<StateKey> {
+    let mut keys: Vec<_> = transaction
+        .signatures()
+        .iter()
+        .filter(|signed| transaction.action().entry(&signed.signer).is_none())
+        .map(|signed| StateKey::record(&signed.signer))
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
 /// The blob parts of an entry's foreign key, with their bytes; none for other suites.
 pub(crate) fn blob_parts(entry: &Entry) -> impl Iterator<Item = (StateKey, &[u8])> {
     let digest = entry

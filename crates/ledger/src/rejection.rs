@@ -87,11 +87,15 @@ pub enum Rejection {
     GenesisMalformed = 0x1026,
     /// The block has no room left for it; nothing is wrong with the transaction.
     BlockFull = 0x1027,
+    /// A public key that it brings is not a key: a point off its curve, or of small order.
+    BadKey = 0x1028,
+    /// The key took another's place less than 64 heights ago.
+    Resting = 0x1029,
 }
 
 impl Rejection {
     /// Every rejection, for documentation and tests.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::WrongChain,
         Self::UnknownOrganisation,
         Self::UnknownRecord,
@@ -131,6 +135,8 @@ impl Rejection {
         Self::DamagedState,
         Self::GenesisMalformed,
         Self::BlockFull,
+        Self::BadKey,
+        Self::Resting,
     ];
 
     /// Its number.
@@ -180,6 +186,8 @@ impl fmt::Display for Rejection {
             Self::RecoveryMismatch => "the recovery does not fit the block that carries it: height, parent, epoch, set or skipped heights differ",
             Self::GenesisMalformed => "the genesis document breaks its format or gives a quota of 2^48 or more; found the ledger with a correct one",
             Self::BlockFull => "the block has no room left for the transaction; it can stand in a later one",
+            Self::Resting => "the key took another's place less than 64 heights ago; replace it later, or revoke it now",
+            Self::BadKey => "a public key in the transaction is not a key of its suite; make the key pair again",
             Self::DamagedState => "a row of this node's own state cannot be read; stop the node and run the audit",
         })
     }

@@ -247,9 +247,14 @@ impl World {
         key.entry(&self.chain, &self.org)
     }
 
-    /// A transaction with these signatures.
+    /// A transaction with these signatures. Where the action says how many keys sign, it says so many.
     #[must_use]
-    pub fn sign(&self, action: Action, signers: &[&TestKey]) -> Transaction {
+    pub fn sign(&self, mut action: Action, signers: &[&TestKey]) -> Transaction {
+        if let Action::Revoke { signers: count, .. } | Action::ArtPolicy { signers: count, .. } =
+            &mut action
+        {
+            *count = u8::try_from(signers.len().max(1)).expect("a few signers");
+        }
         let mut draft = Draft::new(self.chain, action).expect("a well-formed action");
         for signer in signers {
             draft

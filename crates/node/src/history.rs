@@ -1,6 +1,7 @@
 //! Checks a chain of blocks from genesis on, without the state: headers, links, times, bodies, epochs and certificates.
 //!
-//! What it does not check is what the transactions did: that is the audit's part ([`crate::engine::audit`]).
+//! What it does not check is what the transactions did: the engine does when it executes restored blocks at the next start,
+//! and the audit ([`crate::engine::audit`]).
 
 use crate::{
     handle::FinalBlock,
@@ -13,7 +14,6 @@ use kusabi_core::{
     header::Header,
     id::{HeaderHash, Height, RecoveryHash},
     set::{EpochSet, SetError},
-    wire::{Sink, fixed},
 };
 use kusabi_ledger::{BlockError, body_hash, check_time};
 
@@ -173,16 +173,14 @@ impl History {
             return Err(HistoryError::Opening);
         }
         let set = EpochSet::decode(&epoch.set).map_err(HistoryError::Set)?;
-        let anchor: [u8; Anchor::LEN] = fixed(|out| {
-            out.put(outline.chain().as_bytes());
-            out.u64(epoch.number.get());
-            out.put(epoch.set_hash.as_bytes());
-            out.u64(0);
-            out.put(HeaderHash::ZERO.as_bytes());
-            out.put(RecoveryHash::ZERO.as_bytes());
-        });
-        let anchor = Anchor::decode(&anchor)
-            .map_err(|why| HistoryError::Certificate(CheckpointError::Anchor(why)))?;
+        let anchor = Anchor::of_ledger(
+            *outline.chain(),
+            epoch.number,
+            epoch.set_hash,
+            Height::ZERO,
+            HeaderHash::ZERO,
+            RecoveryHash::ZERO,
+        );
         let bytes = block.checkpoint.as_deref().unwrap_or_default();
         let verified = Checkpoint::decode(bytes)
             .and_then(|checkpoint| checkpoint.check(&anchor, &set))

@@ -1,6 +1,11 @@
 //! The kusabi ledger on its consensus engine: one validator, its storage and its query API.
+//!
+//! From outside in: [`http`] serves [`ledger`] (the `Ledger` trait over a node), which asks a [`handle`]; behind it is
+//! [`engine`], on a thread of its own, started by [`node`]. [`pool`] is what both sides share. [`directory`], [`outline`],
+//! [`history`] and [`backup`] are a node that does not run; `descriptors` says how many files it may open.
 
 pub mod backup;
+pub mod descriptors;
 pub mod directory;
 pub mod engine;
 pub mod handle;

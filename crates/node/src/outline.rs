@@ -11,7 +11,6 @@ use kusabi_core::{
     id::{ChainId, Epoch, HeaderHash, Height, SetHash},
     set::EpochSet,
     tx::{Action, Transaction, TxError},
-    wire::{Sink, fixed},
 };
 use std::time::Duration;
 
@@ -153,15 +152,14 @@ impl Outline {
     fn anchor(&self) -> Result<Anchor, OutlineError> {
         let genesis = Genesis::decode(&self.document)?;
         let last = self.newest();
-        let bytes: [u8; Anchor::LEN] = fixed(|out| {
-            out.put(self.chain.as_bytes());
-            out.u64(last.number.get());
-            out.put(last.set_hash.as_bytes());
-            out.u64(0);
-            out.put(HeaderHash::ZERO.as_bytes());
-            out.put(genesis.recovery_set().hash().as_bytes());
-        });
-        Anchor::decode(&bytes).map_err(|error| HandoverError::from(error).into())
+        Ok(Anchor::of_ledger(
+            self.chain,
+            last.number,
+            last.set_hash,
+            Height::ZERO,
+            HeaderHash::ZERO,
+            genesis.recovery_set().hash(),
+        ))
     }
 
     /// The chain.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kusabi_core::{
     genesis::Genesis,
-    handover::RecoveryParts,
+    handover::{RECOVERY_JUMP_MAX, RecoveryParts},
     header::Header,
     id::{ChainId, Epoch, Height},
     keystore::KeyStore as _,
@@ -64,9 +64,6 @@ pub(crate) struct Args {
     #[arg(long)]
     accept_loss: bool,
 }
-
-/// How far above the last block that survived the clock may lead: 34 years. What is farther was founded by a wrong clock.
-const JUMP_MAX: u64 = 1 << 40;
 
 #[derive(Serialize)]
 struct Recovered {
@@ -316,9 +313,9 @@ impl Before {
             Some(above) => self.epoch.max(above).saturating_add(1),
             None => self.epoch.saturating_add(1).max(now_ms),
         };
-        let age_ms = now_ms
-            .saturating_sub(self.created_ms)
-            .min(self.kept.saturating_add(JUMP_MAX));
+        let highest = self.kept.saturating_add(RECOVERY_JUMP_MAX);
+        // 34 years; what is farther was founded by a wrong clock.
+        let age_ms = now_ms.saturating_sub(self.created_ms).min(highest);
         let from = args
             .from
             .unwrap_or_else(|| self.height.saturating_add(1).max(age_ms));
@@ -332,6 +329,15 @@ impl Before {
             )
             .advise(
                 "devices refuse to go back: choose a height above all that they may have seen",
+            ));
+        }
+        if from > highest {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("block {from} is more than 2^40 heights above the last one that survived"),
+            )
+            .advise(
+                "look for a typing error in --from: heights that are jumped over are gone for good",
             ));
         }
         let from =
@@ -486,7 +492,7 @@ mod tests {
         };
         assert_eq!(
             numbers(&wrong, &by_clock, NOW_MS),
-            Ok((4 + JUMP_MAX, NOW_MS))
+            Ok((4 + RECOVERY_JUMP_MAX, NOW_MS))
         );
     }
 

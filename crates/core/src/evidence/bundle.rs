@@ -63,6 +63,19 @@ impl fmt::Display for EvidenceError {
 
 impl core::error::Error for EvidenceError {}
 
+crate::code::codes!(EvidenceError {
+    TooLarge,
+    Cose,
+    Header,
+    NotCanonical,
+    Algorithm,
+    Purpose,
+    OtherChain,
+    OtherFile,
+    Signature,
+    KeyStore,
+});
+
 impl From<SignatureError> for EvidenceError {
     fn from(_: SignatureError) -> Self {
         Self::Signature

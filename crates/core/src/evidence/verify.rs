@@ -4,7 +4,7 @@ use super::{Evidence, EvidenceError, Facts, Invalid, Verdict, judge};
 use crate::anchor::Anchor;
 use crate::genesis::Genesis;
 use crate::handover::{Handover, Recovery};
-use crate::id::{ChainId, Digest, Epoch, Height, StateKey};
+use crate::id::{ChainId, Digest, Epoch, HeaderHash, Height, StateKey};
 use crate::proof::Proof;
 use crate::row::{AnchorRow, Record, RowBytes};
 use crate::set::EpochSet;
@@ -105,10 +105,15 @@ impl Evidence {
         if row.digest != digest {
             return Err(Invalid::OtherAnchor);
         }
+        if row.height > proven.height {
+            return Err(Invalid::Proof);
+        }
         Ok(Some(row.height))
     }
 
-    /// Checks a proof under the anchor as it stands in the proof's epoch, walking there from the genesis document.
+    /// Checks a proof under the anchor as it stands in the proof's epoch, walking there from the genesis document, and then
+    /// the rest of the walk: of an epoch whose end the walk shows, no proof counts that lies beyond it. So vote keys that
+    /// were stolen after their epoch do not reach past it.
     fn prove(&self, proof: &[u8], wanted: &StateKey) -> Result<Proven, Invalid> {
         let proof = Proof::decode(proof).map_err(|_| Invalid::Proof)?;
         let epoch = proof.checkpoint().claimed().epoch;
@@ -116,20 +121,46 @@ impl Evidence {
             .map_err(|_| Invalid::Proof)?;
         let mut anchor = Anchor::from_genesis(&genesis);
         let mut set = *genesis.epoch_set();
-        for step in self.walk() {
-            if anchor.epoch() >= epoch {
-                break;
-            }
-            set = follow(&mut anchor, &set, step)?;
+        let mut steps = self.walk();
+        while anchor.epoch() < epoch {
+            let Some(step) = steps.next() else { break };
+            (set, _) = follow(&mut anchor, &set, step)?;
         }
         let verified = proof
             .check(&anchor, &set, wanted)
             .map_err(|_| Invalid::Proof)?;
-        Ok(Proven {
+        let proven = Proven {
             row: verified.row().copied(),
             epoch,
             height: verified.checkpoint().header().height,
-        })
+        };
+        for step in steps {
+            let ends = anchor.epoch() == epoch;
+            let end;
+            (set, end) = follow(&mut anchor, &set, step)?;
+            if ends && !end.admits(proven.height, verified.checkpoint().hash()) {
+                return Err(Invalid::Proof);
+            }
+        }
+        Ok(proven)
+    }
+}
+
+/// How an epoch ended.
+enum End {
+    /// With this block, as its own validators and officers say.
+    At(Height, HeaderHash),
+    /// Before this height. What stood above the block that survived is lost, but was no lie.
+    Before(Height),
+}
+
+impl End {
+    /// Whether a block can be of the epoch that ended so.
+    fn admits(&self, height: Height, hash: &HeaderHash) -> bool {
+        match self {
+            Self::At(last, last_hash) => height < *last || (height == *last && hash == last_hash),
+            Self::Before(from) => height < *from,
+        }
     }
 }
 
@@ -143,12 +174,12 @@ fn decode_record(row: &RowBytes) -> Result<Record, Invalid> {
     Record::decode(row).map_err(|_| Invalid::Proof)
 }
 
-/// Moves the anchor over one step and gives the set that counts then.
+/// Moves the anchor over one step; gives the set that counts then, and how the epoch before has ended.
 fn follow<'a>(
     anchor: &mut Anchor,
     set: &EpochSet<'_>,
     step: &'a [u8],
-) -> Result<EpochSet<'a>, Invalid> {
+) -> Result<(EpochSet<'a>, End), Invalid> {
     match step.split_first() {
         Some((&HANDOVER, bytes)) => {
             let handover = Handover::decode(bytes)
@@ -157,7 +188,9 @@ fn follow<'a>(
             if !anchor.follow(&handover) {
                 return Err(Invalid::Proof);
             }
-            Ok(*handover.signed().next_set())
+            let handover = handover.signed();
+            let end = End::At(handover.last_height(), handover.last_header_hash());
+            Ok((*handover.next_set(), end))
         }
         Some((&RECOVERY, bytes)) => {
             let recovery = Recovery::decode(bytes)
@@ -166,7 +199,7 @@ fn follow<'a>(
             if !anchor.recover(&recovery) {
                 return Err(Invalid::Proof);
             }
-            Ok(*recovery.next_set())
+            Ok((*recovery.next_set(), End::Before(recovery.from())))
         }
         _ => Err(Invalid::Proof),
     }

@@ -64,6 +64,13 @@ impl fmt::Display for ProofError {
 
 impl core::error::Error for ProofError {}
 
+crate::code::codes!(ProofError {
+    Version = 0x0f01,
+    Kind = 0x0f02,
+    OtherGap = 0x0f03,
+    OtherHeader = 0x0f04,
+} in { Wire, Checkpoint, Path });
+
 impl From<WireError> for ProofError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

@@ -82,6 +82,20 @@ impl core::fmt::Display for PathError {
 
 impl core::error::Error for PathError {}
 
+crate::code::codes!(PathError {
+    DigestsMax = 0x0e01,
+    Leaves = 0x0e02,
+    Location = 0x0e03,
+    Inactive = 0x0e04,
+    InactivePeaks = 0x0e05,
+    PartialMissing = 0x0e06,
+    PartialUnexpected = 0x0e07,
+    PartialMismatch = 0x0e08,
+    DigestsMissing = 0x0e09,
+    DigestsLeft = 0x0e0a,
+    Root = 0x0e0b,
+} in { Wire });
+
 impl From<WireError> for PathError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)

@@ -20,7 +20,7 @@ pub use blob::{BLOB_PART_BYTES, BlobPart};
 pub use ledger::LedgerRow;
 pub use organisation::{CAP_FLOOR, Organisation, WINDOW_HEIGHTS};
 pub use policy::ArtPolicy;
-pub use record::{Reason, Record, Status, Validity};
+pub use record::{REST_HEIGHTS, Reason, Record, Status, Validity};
 pub use release::{Release, ReleaseStatus};
 
 use crate::crypto::sha256;
@@ -105,6 +105,15 @@ impl fmt::Display for RowError {
 }
 
 impl core::error::Error for RowError {}
+
+crate::code::codes!(RowError {
+    Kind,
+    Version,
+    Reserved,
+    Value,
+    Key,
+    Contradiction,
+});
 
 impl From<WireError> for RowError {
     /// A row's length is in its type, so that only a field's value can be at fault.

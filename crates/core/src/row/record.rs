@@ -2,7 +2,7 @@
 
 use super::{Kind, RowBytes, RowError};
 use crate::id::{Binding, Digest, Handle, Height, OrgId};
-use crate::suite::{PublicKeys, Purpose, Suite};
+use crate::suite::{KeyError, PublicKeys, Purpose, Suite, UncheckedKeys};
 use crate::wire::{Reader, Sink, fixed};
 
 /// Whether a key may be used. It moves forward only: from active to ended, and from spent or superseded to revoked.
@@ -95,6 +95,9 @@ impl Validity {
     }
 }
 
+/// Heights for which a key that followed on another is not superseded.
+pub const REST_HEIGHTS: u64 = 64;
+
 /// A key under a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -154,6 +157,14 @@ impl Record {
             return None;
         }
         self.end(Status::Spent, height)
+    }
+
+    /// The height from which a key that followed on another can be followed on itself; none for a first key, which can be
+    /// at once. So a stolen key cannot fill its organisation's quota by superseding itself step by step.
+    pub fn rests_until(&self) -> Option<Height> {
+        let until = self.registered.get().saturating_add(REST_HEIGHTS);
+        self.predecessor()
+            .map(|_| Height::new(until).unwrap_or(Height::MAX))
     }
 
     /// The key, superseded at `height`; `None` unless it is active and no factory key.
@@ -302,6 +313,22 @@ impl Record {
     /// # Errors
     /// [`RowError`]
     pub fn decode(bytes: &RowBytes) -> Result<Self, RowError> {
+        Self::read(bytes, UncheckedKeys::check)
+    }
+
+    /// Decodes a row of one's own state: no row stands there whose points were not checked before it was written, and
+    /// looking at them again would be nearly all that reading a row costs. The caller answers for where it was stored.
+    ///
+    /// # Errors
+    /// [`RowError`]
+    pub fn decode_own(bytes: &RowBytes) -> Result<Self, RowError> {
+        Self::read(bytes, |keys| Ok(PublicKeys::believed(keys)))
+    }
+
+    fn read(
+        bytes: &RowBytes,
+        keys_of: impl FnOnce(UncheckedKeys) -> Result<PublicKeys, KeyError>,
+    ) -> Result<Self, RowError> {
         let mut r = Reader::new(bytes);
         super::begin(&mut r, Kind::Record)?;
         let purpose = Purpose::try_from(r.u8()?).map_err(|_| RowError::Value)?;
@@ -318,7 +345,9 @@ impl Record {
         let binding = Binding::new(r.array()?);
         let metadata = Digest::new(r.array()?);
         super::end(r)?;
-        let keys = PublicKeys::decode(suite, &keys).map_err(|_| RowError::Key)?;
+        let keys = UncheckedKeys::decode(suite, &keys)
+            .and_then(keys_of)
+            .map_err(|_| RowError::Key)?;
         if !purpose.has_record() {
             return Err(RowError::Value);
         }

@@ -1,7 +1,7 @@
 //! Purposes, suites and public keys (spec/identity.md).
 //!
-//! A public key is checked when it is decoded; what holds a [`PublicKeys`] or a [`VerificationKey`] never meets a
-//! malformed point again. Private keys are in [`keystore`](crate::keystore).
+//! What holds a [`PublicKeys`] or a [`VerificationKey`] never meets a malformed point again; keys whose points nobody has
+//! looked at yet are [`UncheckedKeys`]. Private keys are in [`keystore`](crate::keystore).
 
 mod key;
 mod public_keys;
@@ -9,7 +9,7 @@ mod public_keys;
 use core::fmt;
 
 pub use key::{AgreementKey, Signature, VerificationKey};
-pub use public_keys::{BindingContext, PublicKeys, foreign_verification_key};
+pub use public_keys::{BindingContext, PublicKeys, UncheckedKeys, foreign_verification_key};
 
 /// Why a purpose, suite or public key was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,18 @@ impl fmt::Display for KeyError {
 }
 
 impl core::error::Error for KeyError {}
+
+crate::code::codes!(KeyError {
+    Purpose,
+    Suite,
+    Algorithm,
+    Ed25519,
+    X25519,
+    P256,
+    Padding,
+    Length,
+    Spki,
+});
 
 /// What a key is for. A signature names it, so that a key never speaks in another role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::id::{Binding, Digest, Handle, Height, OrgId};
 use crate::row::{Reason, Topic};
-use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite};
+use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite, UncheckedKeys};
 
 /// Number of an action; a signature covers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,7 +75,7 @@ pub struct Named {
 pub struct Entry {
     handle: Handle,
     purpose: Purpose,
-    keys: PublicKeys,
+    keys: UncheckedKeys,
     /// Empty unless the suite is foreign.
     spki: Box<[u8]>,
     binding: Binding,
@@ -97,7 +97,14 @@ impl Entry {
         if keys.suite() == Suite::Foreign {
             return Err(TxError::Suite);
         }
-        Self::checked(handle, purpose, keys, Box::default(), binding, metadata)
+        Self::formed(
+            handle,
+            purpose,
+            keys.into(),
+            Box::default(),
+            binding,
+            metadata,
+        )
     }
 
     /// An entry with a foreign key, given as SubjectPublicKeyInfo (DER). The binding covers [`PublicKeys::foreign`].
@@ -113,13 +120,14 @@ impl Entry {
         metadata: Option<Digest>,
     ) -> Result<Self, TxError> {
         let keys = PublicKeys::foreign(algorithm, spki).map_err(|_| TxError::Key)?;
-        Self::checked(handle, purpose, keys, spki.into(), binding, metadata)
+        Self::formed(handle, purpose, keys.into(), spki.into(), binding, metadata)
     }
 
-    fn checked(
+    /// An entry of which everything holds but that its keys' points are points.
+    pub(super) fn formed(
         handle: Handle,
         purpose: Purpose,
-        keys: PublicKeys,
+        keys: UncheckedKeys,
         spki: Box<[u8]>,
         binding: Binding,
         metadata: Option<Digest>,
@@ -155,9 +163,21 @@ impl Entry {
         self.purpose
     }
 
-    /// The public keys.
-    pub const fn keys(&self) -> &PublicKeys {
+    /// The public keys, as they came; [`check_keys`](Self::check_keys) looks at their points.
+    pub const fn keys(&self) -> &UncheckedKeys {
         &self.keys
+    }
+
+    /// The public keys, their points checked, those inside a foreign key too.
+    ///
+    /// # Errors
+    /// [`TxError::Key`]
+    pub fn check_keys(&self) -> Result<PublicKeys, TxError> {
+        match self.keys.foreign_key() {
+            Some((algorithm, ..)) => PublicKeys::foreign(algorithm, &self.spki),
+            None => self.keys.check(),
+        }
+        .map_err(|_| TxError::Key)
     }
 
     /// The whole of a foreign key; empty for other suites.
@@ -221,6 +241,8 @@ pub enum Action {
         reason: Reason,
         /// Height from which the keys were in other hands.
         compromised_since: Option<Height>,
+        /// How many keys sign, 1 to 16; signed with the rest, so that no signature can be taken off on the way.
+        signers: u8,
     },
     /// Gives a role.
     Grant {
@@ -250,6 +272,8 @@ pub enum Action {
         added: Vec<Entry>,
         /// Release keys that end, ascending by handle.
         removed: Vec<Named>,
+        /// How many keys sign, 1 to 16; signed with the rest, so that no signature can be taken off on the way.
+        signers: u8,
     },
     /// Publishes a release.
     Publish {
@@ -347,6 +371,14 @@ impl Action {
         }
     }
 
+    /// How many keys sign, where the rules leave it open and the action itself therefore says it.
+    pub const fn signers(&self) -> Option<u8> {
+        match self {
+            Self::Revoke { signers, .. } | Self::ArtPolicy { signers, .. } => Some(*signers),
+            _ => None,
+        }
+    }
+
     /// The entry with this handle.
     pub fn entry(&self, handle: &Handle) -> Option<&Entry> {
         let entries = self.entries();
@@ -398,6 +430,9 @@ impl Action {
         }
         for entry in entries {
             self.check_entry(entry)?;
+        }
+        if let Some(signers) = self.signers() {
+            within(signers.into(), 1, SIGNATURES_MAX).map_err(|_| TxError::Value)?;
         }
         match self {
             Self::Genesis { document, entries } => {

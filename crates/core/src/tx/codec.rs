@@ -14,7 +14,7 @@ use super::{
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
 use crate::id::{Binding, ChainId, Digest, Handle, OrgId, TxId};
 use crate::row::{Reason, Topic};
-use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Signature, Suite};
+use crate::suite::{PublicKeys, Purpose, Signature, Suite, UncheckedKeys};
 use crate::wire::Sink;
 
 /// Version of the transaction format.
@@ -137,14 +137,15 @@ impl FromCbor<'_> for Action {
     fn from_cbor(d: &mut Decoder<'_>) -> Result<Self, TxError> {
         // The code comes after the head that it decides about: read it on a copy first.
         let mut ahead = d.clone();
-        let elements = ahead.list(2..=6)?;
+        let elements = ahead.list(2..=7)?;
         let code = ahead.u64()?;
         let expected = match code {
             11 => 2,
             0 | 1 | 6 => 3,
             2 | 3 | 5 | 9 | 10 => 4,
-            4 | 8 => 5,
-            7 => 6,
+            8 => 5,
+            4 => 6,
+            7 => 7,
             _ => return Err(TxError::Action),
         };
         if elements != expected {
@@ -191,6 +192,7 @@ impl Action {
                 targets: list(d, 1..=TARGETS_MAX)?,
                 reason: Reason::from_u8(d.u8()?).ok_or(TxError::Value)?,
                 compromised_since: d.optional(Decoder::height)?,
+                signers: d.u8()?,
             },
             5 => Self::Grant {
                 org,
@@ -207,6 +209,7 @@ impl Action {
                 k: d.u8()?,
                 added: list(d, 0..=ART_KEYS_MAX)?,
                 removed: list(d, 0..=ART_KEYS_MAX)?,
+                signers: d.u8()?,
             },
             8 => Self::Publish {
                 org,
@@ -260,13 +263,15 @@ impl ToCbor for Action {
                 targets,
                 reason,
                 compromised_since,
+                signers,
             } => {
-                e.array(5).u64(code).bytes(org);
+                e.array(6).u64(code).bytes(org);
                 write_list(e, targets);
                 e.u64(*reason as u64);
                 e.optional(*compromised_since, |e, height| {
                     e.u64(height.get());
                 });
+                e.u64((*signers).into());
             }
             Self::Grant {
                 org,
@@ -286,11 +291,13 @@ impl ToCbor for Action {
                 k,
                 added,
                 removed,
+                signers,
             } => {
-                e.array(6).u64(code).bytes(org);
+                e.array(7).u64(code).bytes(org);
                 e.u64((*policy_version).into()).u64((*k).into());
                 write_list(e, added);
                 write_list(e, removed);
+                e.u64((*signers).into());
             }
             Self::Publish {
                 org,
@@ -351,14 +358,13 @@ impl FromCbor<'_> for Entry {
         let keys = d.bytes(2..=PublicKeys::SPKI_MAX + 1)?;
         let binding = Binding::new(d.array_of()?);
         let metadata = d.optional(|d| d.array_of().map(Digest::new))?;
-        if suite == Suite::Foreign {
-            let (algorithm, spki) = keys.split_first().ok_or(TxError::Key)?;
-            let algorithm = ForeignAlgorithm::try_from(*algorithm).map_err(|_| TxError::Key)?;
-            Self::foreign(handle, purpose, algorithm, spki, binding, metadata)
-        } else {
-            let keys = PublicKeys::from_compact(suite, keys).map_err(|_| TxError::Key)?;
-            Self::new(handle, purpose, keys, binding, metadata)
-        }
+        let spki = match suite {
+            Suite::Foreign => keys.split_first().map(|(_, spki)| spki.into()),
+            _ => None,
+        };
+        let keys = UncheckedKeys::from_compact(suite, keys).map_err(|_| TxError::Key)?;
+        let spki = spki.unwrap_or_default();
+        Self::formed(handle, purpose, keys, spki, binding, metadata)
     }
 }
 

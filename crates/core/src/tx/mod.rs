@@ -1,7 +1,8 @@
 //! Transactions on the wire (spec/ledger.md, "Transactions"): strict in, canonical out.
 //!
-//! A [`Transaction`] is well formed: bounds, order and everything that can be said without the ledger's state hold, and its
-//! keys are keys. It is *not* thereby signed by anyone nor allowed: that is what `kusabi-ledger` says.
+//! A [`Transaction`] is well formed: bounds, order and everything that can be said without the ledger's state hold. Whether
+//! its keys are keys costs more than all of this and than its signatures: a [`KeyedTransaction`] says so. Neither is
+//! *thereby* signed by anyone nor allowed: that is what `kusabi-ledger` says.
 
 mod action;
 mod codec;
@@ -18,7 +19,7 @@ pub use draft::Draft;
 
 use crate::id::{ChainId, Handle, TxId};
 use crate::statement::{Statement, StatementKind};
-use crate::suite::{Purpose, Signature};
+use crate::suite::{PublicKeys, Purpose, Signature};
 
 /// Longest transaction in bytes.
 pub const TX_BYTES_MAX: usize = 1 << 20;
@@ -60,7 +61,7 @@ pub enum TxError {
     Purpose = 0x0b07,
     /// A suite that this action does not take.
     Suite = 0x0b08,
-    /// Keys that are not keys of their suite.
+    /// Keys that are not of their suite's form, or (once their points are looked at) are not keys.
     Key = 0x0b09,
     /// Zero where a handle, digest or row version must name something.
     Zero = 0x0b0a,
@@ -90,6 +91,21 @@ impl fmt::Display for TxError {
 }
 
 impl core::error::Error for TxError {}
+
+crate::code::codes!(TxError {
+    Cbor,
+    TooLong,
+    Version,
+    Action,
+    Count,
+    Order,
+    Purpose,
+    Suite,
+    Key,
+    Zero,
+    Value,
+    NotCanonical,
+});
 
 /// A signature under a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +146,8 @@ impl Transaction {
         self.bytes
     }
 
-    /// Its ID: `H("kusabi.tx.v1" ‖ bytes)`. The signatures are covered, and nobody but their signers can change them.
+    /// Its ID: `H("kusabi.tx.v1" ‖ bytes)`. The signatures are covered, and nobody but their signers
+    /// can change them or their number.
     pub const fn id(&self) -> TxId {
         self.id
     }
@@ -157,6 +174,18 @@ impl Transaction {
             .is_ok()
     }
 
+    /// Checks the points of all keys that it brings. That is by far the dearest of what can be said without the ledger's
+    /// state (4,096 keys of P-256: a sixth of a second), so it is done when the signatures are known to be good.
+    ///
+    /// # Errors
+    /// [`TxError::Key`]
+    pub fn check_keys(self) -> Result<KeyedTransaction, TxError> {
+        for entry in self.action.entries() {
+            entry.check_keys()?;
+        }
+        Ok(KeyedTransaction(self))
+    }
+
     /// What a signer with this purpose has signed.
     pub fn statement(&self, signer: &Handle, purpose: Purpose) -> Statement {
         let payload = self
@@ -164,6 +193,28 @@ impl Transaction {
             .get(self.action_range.clone())
             .unwrap_or_default();
         statement(&self.chain, signer, purpose, self.action.code(), payload)
+    }
+}
+
+/// A well-formed transaction whose keys are keys; only [`Transaction::check_keys`] makes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedTransaction(Transaction);
+
+impl KeyedTransaction {
+    /// The transaction.
+    pub const fn transaction(&self) -> &Transaction {
+        &self.0
+    }
+
+    /// The transaction, given back.
+    pub fn into_transaction(self) -> Transaction {
+        self.0
+    }
+
+    /// The checked keys of its entry with this handle.
+    pub fn keys(&self, handle: &Handle) -> Option<PublicKeys> {
+        let entry = self.0.action.entry(handle)?;
+        Some(PublicKeys::believed(*entry.keys()))
     }
 }
 

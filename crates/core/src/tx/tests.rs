@@ -96,12 +96,14 @@ fn samples() -> Vec<Action> {
             targets: vec![named(1), named(2)],
             reason: Reason::Compromised,
             compromised_since: Some(Height::MAX),
+            signers: 16,
         },
         Action::Revoke {
             org: org(),
             targets: vec![named(1)],
             reason: Reason::None,
             compromised_since: None,
+            signers: 1,
         },
         Action::Grant {
             org: org(),
@@ -118,6 +120,7 @@ fn samples() -> Vec<Action> {
             k: 1,
             added: vec![entry(1, Purpose::Art)],
             removed: vec![],
+            signers: 2,
         },
         Action::Publish {
             org: org(),
@@ -258,6 +261,7 @@ fn each_purpose_has_its_action() {
             k: 1,
             added: vec![entry(1, Purpose::App)],
             removed: vec![],
+            signers: 2,
         }),
         TxError::Purpose
     );
@@ -301,6 +305,7 @@ fn lists_have_bounds_and_one_order() {
         targets,
         reason: Reason::None,
         compromised_since: None,
+        signers: 1,
     };
     let many = |n: u32| {
         (1..=n)
@@ -369,7 +374,18 @@ fn numbers_have_their_ranges() {
         }],
         reason,
         compromised_since,
+        signers: 1,
     };
+    let signed_by = |signers| Action::Revoke {
+        org: org(),
+        targets: vec![named(1)],
+        reason: Reason::None,
+        compromised_since: None,
+        signers,
+    };
+    assert_eq!(refused(signed_by(0)), TxError::Value);
+    assert_eq!(refused(signed_by(17)), TxError::Value);
+    assert!(Draft::new(CHAIN, signed_by(16)).is_ok());
     assert_eq!(
         refused(revoke(Reason::None, Some(Height::ZERO), 1)),
         TxError::Value
@@ -386,6 +402,7 @@ fn numbers_have_their_ranges() {
         k,
         added: vec![],
         removed: vec![],
+        signers: 2,
     };
     assert_eq!(refused(policy(0)), TxError::Value);
     assert_eq!(refused(policy(9)), TxError::Value);
@@ -412,6 +429,7 @@ fn numbers_have_their_ranges() {
 #[test]
 fn the_largest_registration_fits() {
     let template = entry(2, Purpose::Pre);
+    let keys = key(2).public_keys();
     let entries: Vec<Entry> = (1..=4096_u32)
         .map(|index| {
             let mut bytes = [0xff; 32];
@@ -419,7 +437,7 @@ fn the_largest_registration_fits() {
             Entry::new(
                 Handle::new(bytes),
                 Purpose::Pre,
-                *template.keys(),
+                keys,
                 template.binding(),
                 Some(Digest::new(bytes)),
             )

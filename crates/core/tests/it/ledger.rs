@@ -2,7 +2,7 @@
 
 use kusabi_core::id::{ChainId, Digest, Handle, OrgId, StateKey};
 use kusabi_core::row::{ROW_BYTES, Row};
-use kusabi_core::tx::{Draft, Transaction};
+use kusabi_core::tx::{Draft, Transaction, TxError};
 use serde::Deserialize;
 
 use crate::vectors::{Hex, read};
@@ -82,6 +82,7 @@ struct Transactions {
     purpose: u8,
     transactions: Vec<TxCase>,
     refused: Vec<Refused>,
+    unkeyed: Vec<Hex>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +106,18 @@ fn transactions() {
         assert_eq!(statement.as_bytes().as_slice(), case.statement.0);
         let again = Draft::from(transaction).finish().unwrap();
         assert_eq!(again.as_bytes(), case.bytes.0);
+        assert_eq!(
+            again.clone().check_keys().unwrap().into_transaction(),
+            again
+        );
+    }
+    for (index, case) in vectors.unkeyed.iter().enumerate() {
+        let transaction = Transaction::decode(&case.0).unwrap();
+        assert_eq!(
+            transaction.check_keys(),
+            Err(TxError::Key),
+            "number {index}"
+        );
     }
     for (index, case) in vectors.refused.iter().enumerate() {
         let error = Transaction::decode(&case.bytes()).unwrap_err();

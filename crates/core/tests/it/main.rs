@@ -6,10 +6,13 @@
 )]
 
 mod evidence;
+mod firmware;
 mod identity;
+mod inventory;
 mod ledger;
 mod primitives;
 mod properties;
+mod release;
 mod statements;
 mod trust;
 mod trust_vectors;

@@ -261,7 +261,7 @@ fn check(
 }
 
 /// Calls `refused` with every single-bit flip, every cut, tails, and doubled, dropped and swapped pieces of `bytes`.
-fn mutations(bytes: &[u8], mut refused: impl FnMut(&[u8], &str)) {
+pub(crate) fn mutations(bytes: &[u8], mut refused: impl FnMut(&[u8], &str)) {
     for bit in 0..bytes.len() * 8 {
         let mut other = bytes.to_vec();
         other[bit / 8] ^= 1 << (bit % 8);
@@ -693,12 +693,50 @@ fn an_anchor_walks_over_handovers() {
     assert!(!anchor.follow(&checked_before));
     assert_eq!(anchor.epoch(), Epoch::ZERO);
     let low = epochs[0].hand_over(&ledger.chain, &epochs[1], (10, [1; 32]), 3, 3);
-    let low = Handover::decode(&low)
-        .unwrap()
-        .check(&anchor, &epochs[0].set())
-        .unwrap();
-    assert!(anchor.follow(&low));
-    assert_eq!(anchor.height(), Height::new(90).unwrap());
+    // So is the end of an epoch below what was seen of it, whether it was seen before the check or after.
+    let low = Handover::decode(&low).unwrap();
+    assert_eq!(
+        low.check(&anchor, &epochs[0].set()),
+        Err(HandoverError::Anchor(AnchorError::Fork))
+    );
+    let checked_before = low.check(&ledger.anchor(), &epochs[0].set()).unwrap();
+    assert!(!anchor.follow(&checked_before));
+    assert_eq!((anchor.epoch(), anchor.height().get()), (Epoch::ZERO, 90));
+}
+
+/// What was seen before a recovery that began below it is no evidence against the epochs after it.
+#[test]
+fn a_floor_from_before_a_recovery_does_not_bind_later_epochs() {
+    let ledger = Ledger::new(1, 1);
+    let [third, fourth] = [3, 4].map(|epoch| Epochal::new(epoch, 1, 1));
+    let mut anchor = ledger.anchor();
+    let seen = ledger
+        .epoch
+        .certify(&ledger.chain, &[ledger.epoch.header(90)], 1);
+    anchor.advance(&check(&seen, &anchor, &ledger.epoch.set()).unwrap());
+    let recovery = ledger.recover(&third, 50, &[0, 2]);
+    let recovery = Recovery::decode(&recovery).unwrap();
+    assert!(anchor.recover(&recovery.check(&anchor).unwrap()));
+    assert_eq!(
+        (anchor.height().get(), anchor.floor_epoch()),
+        (90, Epoch::ZERO)
+    );
+    let low = third.hand_over(&ledger.chain, &fourth, (60, [1; 32]), 1, 1);
+    let low = Handover::decode(&low).unwrap();
+    let mut followed = anchor;
+    assert!(followed.follow(&low.check(&anchor, &third.set()).unwrap()));
+    assert_eq!(
+        (followed.epoch(), followed.height().get()),
+        (Epoch::new(4), 90)
+    );
+    // Once the new epoch was seen above the floor, it does.
+    let seen = third.certify(&ledger.chain, &[third.header(91)], 1);
+    assert!(anchor.advance(&check(&seen, &anchor, &third.set()).unwrap()));
+    assert_eq!(anchor.floor_epoch(), Epoch::new(3));
+    assert_eq!(
+        low.check(&anchor, &third.set()),
+        Err(HandoverError::Anchor(AnchorError::Fork))
+    );
 }
 
 #[test]
@@ -915,4 +953,36 @@ fn a_set_has_no_key_that_signs_for_everyone() {
     bytes[vote_key..vote_key + 32].copy_from_slice(&[0; 32]);
     let set = EpochSet::decode(&bytes).unwrap();
     assert_eq!(set.check_keys(), Err(SetError::Key));
+}
+
+/// Nobody makes a device look at the points of a set without signatures that count; and no set with a bad one is adopted.
+#[test]
+fn the_next_set_is_looked_at_after_the_signatures() {
+    let ledger = Ledger::new(1, 1);
+    let anchor = ledger.anchor();
+    let mut next = Epochal::new(1, 1, 1);
+    let vote_key = next.bytes.len() - 33;
+    next.bytes[vote_key..vote_key + 32].fill(0);
+    let bad_set = HandoverError::NextSet(SetError::Key);
+    for (votes, organisations, error) in [
+        (0, 1, HandoverError::Votes(QuorumError::TooFew)),
+        (1, 0, HandoverError::Organisations),
+        (1, 1, bad_set),
+    ] {
+        let end = (10, [1; 32]);
+        let bytes = ledger
+            .epoch
+            .hand_over(&ledger.chain, &next, end, votes, organisations);
+        let refused = Handover::decode(&bytes)
+            .unwrap()
+            .check(&anchor, &ledger.epoch.set());
+        assert_eq!(refused, Err(error));
+    }
+    for (signers, error) in [
+        (&[0][..], HandoverError::Recovery(QuorumError::TooFew)),
+        (&[0, 1], bad_set),
+    ] {
+        let bytes = ledger.recover(&next, 1000, signers);
+        assert_eq!(Recovery::decode(&bytes).unwrap().check(&anchor), Err(error));
+    }
 }

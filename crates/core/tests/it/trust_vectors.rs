@@ -2,7 +2,7 @@
 
 use kusabi_core::anchor::Anchor;
 use kusabi_core::checkpoint::FinalizeVote;
-use kusabi_core::handover::{Handover, Recovery};
+use kusabi_core::handover::{Handover, HandoverError, RECOVERY_JUMP_MAX, Recovery};
 use kusabi_core::header::Header;
 use kusabi_core::id::{ChainId, StateKey};
 use kusabi_core::proof::{Proof, ProofError};
@@ -28,6 +28,13 @@ struct Trust {
     recovery: Hex,
     #[serde(rename = "after recovery")]
     after_recovery: Hex,
+    #[serde(rename = "farthest recovery")]
+    farthest_recovery: Hex,
+    #[serde(rename = "refused recoveries")]
+    refused_recoveries: Vec<(String, Hex)>,
+    floors: Vec<(Option<String>, Hex)>,
+    #[serde(rename = "refused anchors")]
+    refused_anchors: Vec<(String, Hex)>,
     proofs: Vec<OneKey>,
     empty: Hex,
 }
@@ -86,6 +93,45 @@ fn handover_and_recovery() {
         let mut anchor = start;
         assert!(anchor.recover(&recovery.check(&start).unwrap()));
         assert_eq!(anchor.encode(), v.after_recovery.array());
+    }
+}
+
+#[test]
+fn a_recovery_jumps_only_so_far() {
+    let v: Trust = read("trust.json");
+    let anchor = Anchor::decode(&v.anchor.0).unwrap();
+    let farthest = Recovery::decode(&v.farthest_recovery.0).unwrap();
+    let verified = farthest.check(&anchor).unwrap();
+    assert_eq!(verified.from().get(), 40 + RECOVERY_JUMP_MAX);
+    for (error, bytes) in v.refused_recoveries {
+        let refused = Recovery::decode(&bytes.0).unwrap_err();
+        assert_eq!(format!("{refused:?}"), error);
+    }
+}
+
+#[test]
+fn floors_and_the_end_of_an_epoch() {
+    let v: Trust = read("trust.json");
+    let set = EpochSet::decode(&v.epoch_sets[0].0).unwrap();
+    let handover = Handover::decode(&v.handover.0).unwrap();
+    for (error, bytes) in v.floors {
+        let anchor = Anchor::decode(&bytes.0).unwrap();
+        assert_eq!(anchor.encode().as_slice(), bytes.0);
+        match (handover.check(&anchor, &set), error) {
+            (Ok(verified), None) => {
+                let mut after = anchor;
+                assert!(after.follow(&verified));
+                assert_eq!(after.encode(), v.after_handover.array());
+            }
+            (Err(HandoverError::Anchor(refused)), Some(error)) => {
+                assert_eq!(format!("{refused:?}"), error);
+            }
+            (verdict, error) => panic!("{verdict:?} where {error:?} was expected"),
+        }
+    }
+    for (error, bytes) in v.refused_anchors {
+        let refused = Anchor::decode(&bytes.0).unwrap_err();
+        assert_eq!(format!("{refused:?}"), error);
     }
 }
 

@@ -14,7 +14,7 @@ use kusabi_core::id::{
     SetHash, StateKey, StateRoot, View,
 };
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
-use kusabi_core::proof::{self, Claim, path::Path};
+use kusabi_core::proof::{self, Claim, Proof, path::Path};
 use kusabi_core::row::{AnchorRow, Reason, Record, RowBytes, Status, Topic};
 use kusabi_core::set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set};
 use kusabi_core::suite::{PublicKeys, Purpose, Signature, Suite, VerificationKey};
@@ -175,11 +175,15 @@ impl Ledger {
 
     /// The step from an epoch to the next, whose last height is given.
     fn handover(&self, old: u8, last: u64) -> Vec<u8> {
+        self.handover_at(old, last, HeaderHash::new([1; 32]))
+    }
+
+    fn handover_at(&self, old: u8, last: u64, last_header_hash: HeaderHash) -> Vec<u8> {
         let parts = HandoverParts {
             old_epoch: Epoch::new(old.into()),
             old_set_hash: Self::set_hash(old),
             last_height: height(last),
-            last_header_hash: HeaderHash::new([1; 32]),
+            last_header_hash,
             next_set: Self::set(old + 1),
         };
         let sign = |key: SoftKey, purpose| -> Signature {
@@ -346,6 +350,85 @@ fn a_height_written_with_an_old_epochs_keys_does_not_outbid_the_ledger() {
             known_at: height(1 << 40)
         }
     );
+}
+
+/// Vote keys that were stolen after their epoch do not reach past its end, which the officers signed.
+#[test]
+fn no_proof_lies_beyond_the_end_of_its_epoch() {
+    let (ledger, signer) = (Ledger::new(), Signer::new());
+    let hash_of = |proof: &[u8]| {
+        let header = *Proof::decode(proof).unwrap().checkpoint().claimed();
+        header.hash(&ledger.chain)
+    };
+    // The record is proven in the new epoch; the anchor row in the old one.
+    let (last, lost) = (35, 60);
+    let proof = ledger.prove_record(1, 40, &signer, &signer.record());
+    let evidence = signer.sign(&ledger, proof, vec![ledger.handover(0, last)]);
+    let digest = evidence.anchor_digest();
+    let dated = |at: u64, step: Vec<u8>, epoch: u8| {
+        let proof = ledger.prove_record(epoch, lost + 10, &signer, &signer.record());
+        let evidence = signer.sign(&ledger, proof, vec![step.clone()]);
+        assert_eq!(evidence.anchor_digest(), digest);
+        // The proof is of the height after.
+        let anchor = ledger.prove_anchor(0, at, digest);
+        let evidence = evidence.anchored(anchor, vec![step]).unwrap();
+        ledger.verify(&evidence, None, u64::from(u32::MAX))
+    };
+    let good = |at| Verdict::AnchoredWhileValid {
+        at: height(at),
+        known_at: height(lost + 10),
+    };
+    assert_eq!(dated(last - 2, ledger.handover(0, last), 1), good(last - 2));
+    let at_the_end = hash_of(&ledger.prove_anchor(0, last - 1, digest));
+    let honest = ledger.handover_at(0, last, at_the_end);
+    assert_eq!(dated(last - 1, honest.clone(), 1), good(last - 1));
+    for (at, step) in [
+        (last - 1, ledger.handover(0, last)),
+        (last, honest.clone()),
+        (last + 20, honest),
+    ] {
+        assert_eq!(dated(at, step, 1), Verdict::Invalid(Invalid::Proof));
+    }
+    // After a recovery what was lost still counts, up to where the new epoch begins.
+    assert_eq!(dated(lost - 2, ledger.recovery(4, lost), 4), good(lost - 2));
+    assert_eq!(
+        dated(lost - 1, ledger.recovery(4, lost), 4),
+        Verdict::Invalid(Invalid::Proof)
+    );
+    // A step after those that the proofs need is looked at too.
+    let mut bad = ledger.handover(0, last);
+    *bad.last_mut().unwrap() ^= 1;
+    let proof = ledger.prove_record(0, 20, &signer, &signer.record());
+    let evidence = signer.sign(&ledger, proof, vec![bad]);
+    assert_eq!(
+        ledger.verify(&evidence, None, 0),
+        Verdict::Invalid(Invalid::Proof)
+    );
+}
+
+#[test]
+fn an_anchor_row_is_no_younger_than_its_proof() {
+    let (ledger, signer) = (Ledger::new(), Signer::new());
+    let proof = ledger.prove_record(0, 60, &signer, &signer.record());
+    let evidence = signer.sign(&ledger, proof, vec![]);
+    let digest = evidence.anchor_digest();
+    let row = AnchorRow {
+        topic: Topic::Evidence,
+        height: height(50),
+        org: org().id(),
+        signer: Handle::ZERO,
+        digest,
+    };
+    for (proven_at, counts) in [(49, false), (50, true)] {
+        let proof = ledger.prove(0, proven_at, StateKey::anchor(&digest), &row.encode());
+        let evidence = evidence.clone().anchored(proof, vec![]).unwrap();
+        let verdict = ledger.verify(&evidence, None, 1000);
+        assert_eq!(
+            verdict == Verdict::Invalid(Invalid::Proof),
+            !counts,
+            "{verdict:?}"
+        );
+    }
 }
 
 /// Whoever sees an anchor on its way can put the digest on the ledger first, under any topic; it dates the signature.

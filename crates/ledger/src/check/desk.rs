@@ -83,7 +83,7 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
     /// A record of the organisation at the version that the transaction names, whatever its status.
     pub(super) fn named(&self, org: OrgId, named: &Named) -> Result<Record, Rejection> {
         let record = self
-            .row(&StateKey::record(&named.handle), Record::decode)?
+            .row(&StateKey::record(&named.handle), Record::decode_own)?
             .ok_or(Rejection::UnknownRecord)?;
         if record.owner() != org {
             return Err(Rejection::ForeignRecord);
@@ -127,7 +127,7 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
                     });
                 }
                 let record = self
-                    .row(&StateKey::record(&handle), Record::decode)?
+                    .row(&StateKey::record(&handle), Record::decode_own)?
                     .ok_or(Rejection::UnknownSigner)?;
                 let key = record
                     .keys()
@@ -204,9 +204,13 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
         if self.state.row(&StateKey::record(&entry.handle())).is_some() {
             return Err(Rejection::HandleTaken);
         }
+        let keys = self
+            .transaction
+            .entry_keys(&entry.handle())
+            .ok_or(Rejection::BadKey)?;
         Ok(Record::register(
             entry.purpose(),
-            *entry.keys(),
+            keys,
             org,
             self.context.height,
             entry.binding(),
@@ -241,7 +245,7 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
     }
 }
 
-pub(super) const fn exactly(count: usize, wanted: usize) -> Result<(), Rejection> {
+pub(crate) const fn exactly(count: usize, wanted: usize) -> Result<(), Rejection> {
     if count < wanted {
         Err(Rejection::TooFewSignatures)
     } else if count > wanted {

@@ -9,7 +9,6 @@ use kusabi_core::id::{Height, OrgName, StateKey};
 use kusabi_core::row::{LedgerRow, Organisation};
 use kusabi_core::suite::{Purpose, VerificationKey};
 use kusabi_core::tx::Entry;
-use kusabi_core::wire::{Sink, fixed};
 
 use super::desk::{Desk, exactly, next};
 use crate::effects::Event;
@@ -82,12 +81,12 @@ impl<S: State + ?Sized> Desk<'_, S> {
         entry: &Entry,
         key: &[u8; VerificationKey::LEN],
     ) -> Result<(), Rejection> {
-        let signing = entry.keys().verification_key().map(|key| key.encode());
+        let org = organisation.id();
+        let record = self.new_record(org, entry)?;
+        let signing = record.keys().verification_key().map(|key| key.encode());
         if signing.as_ref() != Some(key) {
             return Err(Rejection::GenesisEntries);
         }
-        let org = organisation.id();
-        let record = self.new_record(org, entry)?;
         self.add_record(organisation, entry, &record, &mut BTreeSet::new());
         self.tell(Event::Granted {
             org,
@@ -106,15 +105,14 @@ impl<S: State + ?Sized> Desk<'_, S> {
         }
         let recovery = Recovery::decode(bytes).map_err(|_| Rejection::RecoveryRefused)?;
         // The ledger's own row is what a device would keep as its anchor; heights are compared below.
-        let anchor: [u8; Anchor::LEN] = fixed(|out| {
-            out.put(context.chain.as_bytes());
-            out.u64(row.epoch.get());
-            out.put(row.set_hash.as_bytes());
-            out.u64(context.parent_height.get());
-            out.put(context.parent.as_bytes());
-            out.put(row.recovery_hash.as_bytes());
-        });
-        let anchor = Anchor::decode(&anchor).map_err(|_| Rejection::DamagedState)?;
+        let anchor = Anchor::of_ledger(
+            context.chain,
+            row.epoch,
+            row.set_hash,
+            context.parent_height,
+            context.parent,
+            row.recovery_hash,
+        );
         let recovery = recovery
             .check(&anchor)
             .map_err(|_| Rejection::RecoveryRefused)?;

@@ -73,6 +73,13 @@ impl<S: State + ?Sized> Desk<'_, S> {
             return Err(Rejection::RecordPurpose);
         }
         self.signed_by_both(&old.handle, &new.handle())?;
+        // spec: rest
+        if ended
+            .rests_until()
+            .is_some_and(|until| self.context.height < until)
+        {
+            return Err(Rejection::Resting);
+        }
         let ended = ended
             .supersede(self.context.height)
             .ok_or(Rejection::RecordPurpose)?;

@@ -18,6 +18,8 @@ use crate::rejection::Rejection;
 use crate::state::State;
 use desk::Desk;
 
+pub(crate) use desk::exactly;
+
 /// Most officers of an organisation: as many as can sign one transaction.
 pub const OFFICERS_MAX: u8 = 16;
 
@@ -88,6 +90,7 @@ pub fn check(
             targets,
             reason,
             compromised_since,
+            signers: _,
         } => desk.revoke(*org, targets, *reason, *compromised_since)?,
         Action::Grant {
             org,
@@ -101,6 +104,7 @@ pub fn check(
             k,
             added,
             removed,
+            signers: _,
         } => desk.art_policy(*org, *policy_version, *k, added, removed)?,
         Action::Publish {
             org,

@@ -1,8 +1,8 @@
 //! Rules about whole blocks.
 
-use kusabi_core::id::Height;
-use kusabi_core::suite::Purpose;
-use kusabi_core::tx::{Action, Transaction};
+use kusabi_core::id::{Binding, Height};
+use kusabi_core::suite::{ForeignAlgorithm, Purpose, Suite};
+use kusabi_core::tx::{Action, Entry, Transaction};
 use kusabi_ledger::testing::{SeededRng, TestKey, World};
 use kusabi_ledger::{
     BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockContext, BlockError, BlockRun, Rejection, TIME_STEP_MS_MAX,
@@ -41,7 +41,7 @@ fn the_body_hash_tells_where_transactions_end() {
 fn a_block_has_bounds() {
     let world = World::open();
     let small = world.register(&[&TestKey::new(20, Purpose::App)]);
-    assert_eq!(work(&small), 1 + 8 + 1);
+    assert_eq!(work(&small), 1 + 50 + 2);
     assert_eq!(check_bounds(&vec![small.clone(); BLOCK_TXS_MAX]), Ok(()));
     assert_eq!(
         check_bounds(&vec![small; BLOCK_TXS_MAX + 1]),
@@ -69,6 +69,46 @@ fn a_block_has_bounds() {
         check_bounds(&vec![heavy; fitting + 1]),
         Err(BlockError::TooMuchWork)
     );
+}
+
+/// What a transaction counts is no less than what it costs: measured, in tens of microseconds (measure.rs).
+#[test]
+fn each_kind_has_its_work() {
+    let mut world = World::open();
+    let p256 = TestKey::of_suite(Suite::P256, 20, Purpose::App);
+    let old = with_key(&mut world, 21, Purpose::App);
+    let register = world.register(&[&p256]);
+    assert_eq!(work(&register), 1 + 50 + 7);
+    let action = Action::Supersede {
+        org: world.org,
+        old: world.named(&old),
+        new: Box::new(world.entry(&p256)),
+    };
+    let supersede = world.sign(action, &[&old, &p256]);
+    assert_eq!(work(&supersede), 1 + 2 * 50 + 1 + 7);
+    let many: Vec<TestKey> = (0..1024).map(|n| TestKey::new(n, Purpose::App)).collect();
+    let revoke = revocation(&world, &many.iter().collect::<Vec<_>>());
+    let revoke = world.sign(revoke, &[&world.officer]);
+    assert_eq!(work(&revoke), 1 + 50 + 1024);
+    let spki = [7; 161];
+    let foreign = Entry::foreign(
+        p256.handle,
+        Purpose::App,
+        ForeignAlgorithm::Rsa,
+        &spki,
+        Binding::ZERO,
+        None,
+    );
+    let action = Action::Register {
+        org: world.org,
+        entries: vec![foreign.unwrap()],
+    };
+    let register = world.sign(action, &[&world.writer]);
+    assert_eq!(work(&register), 1 + 50 + 3 + 2, "161 bytes are two parts");
+    let recovery = Action::Recovery {
+        recovery: vec![1; 300],
+    };
+    assert_eq!(work(&world.sign(recovery, &[])), 1 + 600);
 }
 
 fn verified(world: &World, transactions: Vec<Transaction>) -> Vec<Verified> {

@@ -460,3 +460,34 @@ fn the_highest_height_is_still_a_height() {
     world.submit(register).unwrap();
     assert_eq!(world.record(&key.handle).unwrap().registered(), Height::MAX);
 }
+
+/// A stolen device key runs away from itself, step by step, each a row: it gets no further than one step in 64 heights.
+#[test]
+fn a_key_that_followed_rests_before_the_next_step() {
+    let mut world = World::open();
+    let first = with_key(&mut world, 10, Purpose::App);
+    let [second, third] = [11, 12].map(|number| TestKey::new(number, Purpose::App));
+    // A first key is followed at once.
+    let step = supersession(&world, &first, &second, &[&first, &second]);
+    accept(&mut world, step);
+    let since = world.height.get();
+    let step = supersession(&world, &second, &third, &[&second, &third]);
+    refuse(&mut world, step.clone(), Rejection::Resting);
+    world.height = Height::new(since + 62).unwrap();
+    refuse(&mut world, step.clone(), Rejection::Resting);
+    // Revoking does not wait.
+    let revoke = world.sign(revocation(&world, &[&second]), &[&second]);
+    assert_eq!(crate::verdict(&world, &revoke), Ok(()));
+    world.height = Height::new(since + 63).unwrap();
+    accept(&mut world, step);
+
+    // The device key of an activation is a step too: the factory key is its predecessor.
+    let pre = with_key(&mut world, 20, Purpose::Pre);
+    let [act, next] = [21, 22].map(|number| TestKey::new(number, Purpose::Act));
+    let activate = activation(&world, &pre, &act, &[&pre, &act]);
+    accept(&mut world, activate);
+    let step = supersession(&world, &act, &next, &[&act, &next]);
+    refuse(&mut world, step.clone(), Rejection::Resting);
+    world.height = Height::new(world.height.get() + 63).unwrap();
+    accept(&mut world, step);
+}

@@ -22,7 +22,9 @@ use kusabi_core::row::RowBytes;
 use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Action, Transaction};
 use kusabi_ledger::testing::{SeededRng, TestKey, World};
-use kusabi_ledger::{BlockEffects, Rejection, State, check, claims, reads, verify};
+use kusabi_ledger::{
+    BlockEffects, BlockError, Rejection, State, check, claims, reads, signer_reads, verify,
+};
 
 /// A state that remembers which rows it was asked for.
 struct Watched<'a> {
@@ -44,7 +46,13 @@ fn verdict(world: &World, transaction: &Transaction) -> Result<(), Rejection> {
         asked: RefCell::default(),
     };
     let verdict = (|| {
-        let claims = claims(transaction.clone(), &world.chain, &watched)?;
+        let claims = claims(transaction.clone(), &world.chain, &watched);
+        let announced: BTreeSet<_> = signer_reads(transaction).into_iter().collect();
+        assert!(
+            watched.asked.borrow().is_subset(&announced),
+            "claims asks for the signers only"
+        );
+        let claims = claims?;
         let verified = verify(vec![claims], &mut SeededRng::new(7))
             .pop()
             .unwrap()?;
@@ -103,6 +111,7 @@ fn revocation(world: &World, targets: &[&TestKey]) -> Action {
         targets: targets.iter().map(|key| world.named(key)).collect(),
         reason: kusabi_core::row::Reason::Lost,
         compromised_since: None,
+        signers: 1,
     }
 }
 
@@ -115,6 +124,62 @@ fn every_rejection_has_its_own_number_and_sentence() {
     let sentences: BTreeSet<_> = Rejection::ALL.iter().map(ToString::to_string).collect();
     assert_eq!(codes.len(), Rejection::ALL.len());
     assert_eq!(sentences.len(), Rejection::ALL.len());
-    assert_eq!(codes, (0x1001..=0x1027).collect());
+    assert_eq!(codes, (0x1001..=0x1029).collect());
     assert!(sentences.iter().all(|sentence| !sentence.ends_with('.')));
+}
+
+/// `UPDATE_DOCS=1 cargo test -p kusabi-ledger --test it numbers` writes the table.
+#[test]
+fn the_numbers_are_those_of_the_page() {
+    let blocks = [
+        BlockError::TooLong,
+        BlockError::TooMany,
+        BlockError::TooMuchWork,
+        BlockError::TimeBefore,
+        BlockError::TimeAfter,
+        BlockError::Height,
+        BlockError::Epoch,
+        BlockError::DamagedState,
+    ];
+    let codes: BTreeSet<_> = blocks.iter().map(BlockError::code).collect();
+    assert_eq!(codes, (0x1101..=0x1108).collect());
+    let inside = BlockError::Transaction {
+        index: 3,
+        rejection: Rejection::Quota,
+    };
+    assert_eq!(inside.code(), Rejection::Quota.code());
+
+    let rejections = Rejection::ALL.iter().map(|error| {
+        (
+            error.code(),
+            format!("Rejection::{error:?}"),
+            error.to_string(),
+        )
+    });
+    let blocks = blocks.iter().map(|error| {
+        (
+            error.code(),
+            format!("BlockError::{error:?}"),
+            error.to_string(),
+        )
+    });
+    let mut table = String::from("| code | error | sentence |\n|---|---|---|\n");
+    for (code, name, sentence) in rejections.chain(blocks) {
+        table += &format!("| `0x{code:04x}` | `{name}` | {sentence} |\n");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../spec/errors.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (begin, end) = ("<!-- ledger -->\n", "<!-- /ledger -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let expected = format!("{before}{begin}{table}{end}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, expected).unwrap();
+        return;
+    }
+    assert!(
+        page == expected,
+        "spec/errors.md is out of date: UPDATE_DOCS=1 cargo test -p kusabi-ledger --test it numbers; a number that is no \
+         longer used stays there as retired"
+    );
 }

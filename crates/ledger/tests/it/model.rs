@@ -100,6 +100,8 @@ struct Model {
     keys: BTreeMap<u64, (Purpose, Status)>,
     /// Since when revoked keys are said to be compromised.
     compromised: BTreeMap<u64, u64>,
+    /// Since when keys that followed on others stand.
+    followed: BTreeMap<u64, u64>,
     releases: BTreeSet<u8>,
     anchors: BTreeSet<u8>,
     policy_k: Option<u8>,
@@ -231,6 +233,10 @@ impl Model {
                     && self
                         .active(*old)
                         .is_some_and(|purpose| purpose != Purpose::Pre)
+                    && self
+                        .followed
+                        .get(old)
+                        .is_none_or(|since| height - since >= 64)
                     && *signers == [*old, *new].into()
                     && self.room(1)
             }
@@ -378,11 +384,13 @@ impl Model {
                 .for_each(|(key, purpose)| self.add(*key, *purpose)),
             Op::Activate { pre, act } => {
                 self.end(*pre, Status::Spent);
+                self.followed.insert(*act, height);
                 self.add(*act, Purpose::Act);
             }
             Op::Supersede { old, new } => {
                 let (purpose, _) = self.keys[old];
                 self.end(*old, Status::Superseded);
+                self.followed.insert(*new, height);
                 self.add(*new, purpose);
             }
             Op::Revoke { targets, since } => {
@@ -475,6 +483,7 @@ fn transaction(world: &World, model: &Model, step: &Step) -> Option<Transaction>
             targets: targets.iter().map(|key| named(*key)).collect(),
             reason: Reason::None,
             compromised_since: since.map(|since| Height::new(since).unwrap()),
+            signers: 1,
         },
         Op::Grant { key, purpose } => Action::Grant {
             org,
@@ -493,6 +502,7 @@ fn transaction(world: &World, model: &Model, step: &Step) -> Option<Transaction>
                 k: *k,
                 added: added.iter().map(|key| entry(*key, Purpose::Art)).collect(),
                 removed: removed.iter().map(|key| named(*key)).collect(),
+                signers: 1,
             }
         }
         Op::Publish(digest) => Action::Publish {

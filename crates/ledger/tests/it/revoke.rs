@@ -3,7 +3,7 @@
 use kusabi_core::id::Height;
 use kusabi_core::row::{Reason, Status, Validity};
 use kusabi_core::suite::Purpose;
-use kusabi_core::tx::{Action, Transaction};
+use kusabi_core::tx::{Action, Draft, Transaction};
 use kusabi_ledger::Rejection;
 use kusabi_ledger::testing::{TestKey, World};
 
@@ -19,6 +19,7 @@ fn dated(world: &World, target: &TestKey, since: u64, signers: &[&TestKey]) -> T
         targets: vec![world.named(target)],
         reason: Reason::Compromised,
         compromised_since: Some(Height::new(since).unwrap()),
+        signers: 1,
     };
     world.sign(action, signers)
 }
@@ -303,4 +304,41 @@ fn of_two_officers_both_revoke_a_third() {
     accept(&mut world, one);
     let own = revoke(&world, &[&second], &[&second]);
     refuse(&mut world, own, Rejection::LastOfficers);
+}
+
+/// What the transaction `signed` becomes when whoever carries it takes one signature off.
+fn stripped(signed: &Transaction, world: &World, taken: &TestKey) -> Transaction {
+    let mut draft = Draft::new(world.chain, signed.action().clone()).unwrap();
+    for left in signed.signatures() {
+        if left.signer != taken.handle {
+            draft.add(left.signer, left.signature);
+        }
+    }
+    draft.finish().unwrap()
+}
+
+#[test]
+fn no_signature_is_taken_off_on_the_way() {
+    let mut world = World::open();
+    let second = with_key(&mut world, 11, Purpose::Officer);
+    let third = with_key(&mut world, 12, Purpose::Officer);
+    let keys = registered(&mut world, 20..22);
+    // Well within the cap, where one officer would do; and of an officer's own key, where the holder would.
+    let officers = [&world.officer, &second, &third];
+    for (target, signers) in [(&keys[0], &officers[..]), (&second, &officers[..2])] {
+        let signed = revoke(&world, &[target], signers);
+        for taken in signers {
+            let cut = stripped(&signed, &world, taken);
+            assert_eq!(verdict(&world, &cut), Err(Rejection::TooFewSignatures));
+        }
+        assert_eq!(verdict(&world, &signed), Ok(()));
+    }
+    // Nor is one put on: it signs the same words, but they say how many sign.
+    let alone = revoke(&world, &[&keys[1]], &[&world.officer]);
+    let mut draft = Draft::from(alone);
+    draft
+        .sign(second.handle, second.purpose, &second.key)
+        .unwrap();
+    let two = draft.finish().unwrap();
+    refuse(&mut world, two, Rejection::SuperfluousSignature);
 }

@@ -2,7 +2,7 @@
 
 use kusabi_core::row::{Reason, Status};
 use kusabi_core::suite::Purpose;
-use kusabi_core::tx::{Action, Transaction};
+use kusabi_core::tx::{Action, Draft, Transaction};
 use kusabi_ledger::testing::{TestKey, World};
 use kusabi_ledger::{Event, OFFICERS_MAX, Rejection};
 
@@ -29,6 +29,7 @@ pub(crate) fn policy(
         k,
         added: added.iter().map(|key| world.entry(key)).collect(),
         removed: removed.iter().map(|key| world.named(key)).collect(),
+        signers: 1,
     };
     world.sign(action, signers)
 }
@@ -303,4 +304,25 @@ fn revoked_release_keys_do_not_lock_the_organisation_out() {
     accept(&mut world, with_officers);
     let row = world.policy().unwrap();
     assert_eq!((row.version, row.k, row.n), (3, 2, 2));
+}
+
+#[test]
+fn the_policy_names_how_many_sign_it() {
+    let mut world = World::open();
+    let keys = with_policy(&mut world, 2, 3);
+    let new = TestKey::new(60, Purpose::Art);
+    // Four keys sign where two of them would do.
+    let signers = [&keys[0], &keys[1], &keys[2], &new];
+    let signed = policy(&world, 2, &[&new], &[], &signers);
+    for taken in signers {
+        let mut draft = Draft::new(world.chain, signed.action().clone()).unwrap();
+        for left in signed.signatures() {
+            if left.signer != taken.handle {
+                draft.add(left.signer, left.signature);
+            }
+        }
+        let cut = draft.finish().unwrap();
+        refuse(&mut world, cut, Rejection::TooFewSignatures);
+    }
+    accept(&mut world, signed);
 }

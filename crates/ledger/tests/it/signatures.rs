@@ -131,3 +131,60 @@ fn what_check_says_does_not_depend_on_where_a_signature_was_verified() {
         );
     }
 }
+
+/// A transaction with the keys of one entry changed to bytes of the right form that are no keys, signed anew.
+fn with_bad_point(
+    world: &World,
+    transaction: &Transaction,
+    entry: &TestKey,
+    signers: &[&TestKey],
+) -> Transaction {
+    let keys = entry.public_keys();
+    let good = keys.compact().unwrap();
+    let mut bytes = transaction.as_bytes().to_vec();
+    let at = bytes.windows(good.len()).position(|window| window == good);
+    let at = at.unwrap();
+    // The agreement half: the signing half may have to sign.
+    bytes[at + 33..at + good.len()].fill(0);
+    let action = Transaction::decode(&bytes).unwrap().action().clone();
+    world.sign(action, signers)
+}
+
+#[test]
+fn points_are_looked_at_after_signatures_and_before_anything_is_verified() {
+    let mut world = World::open();
+    let bad = TestKey::of_suite(Suite::P256, 30, Purpose::App);
+    let others: Vec<TestKey> = (31..40).map(|n| TestKey::new(n, Purpose::App)).collect();
+    let mut keys: Vec<&TestKey> = others.iter().collect();
+    keys.push(&bad);
+    let register = world.register(&keys);
+    let signed = with_bad_point(&world, &register, &bad, &[&world.writer]);
+    // Where the signature is not good, nobody has looked at the points.
+    let forged = spoiled(&signed, 7);
+    crate::refuse(&mut world, forged, Rejection::BadSignature);
+    crate::refuse(&mut world, signed.clone(), Rejection::BadKey);
+
+    // The neighbour in the batch is as good as before.
+    let batch = [signed, register]
+        .map(|transaction| claims(transaction, &world.chain, &world.state).unwrap());
+    let verdicts: Vec<_> = verify(batch.into(), &mut SeededRng::new(1))
+        .into_iter()
+        .map(|verdict| verdict.map(drop))
+        .collect();
+    assert_eq!(verdicts, [Err(Rejection::BadKey), Ok(())]);
+
+    // A key that signs itself in is looked at before it does.
+    let old = crate::with_key(&mut world, 50, Purpose::App);
+    let action = Action::Supersede {
+        org: world.org,
+        old: world.named(&old),
+        new: Box::new(world.entry(&bad)),
+    };
+    let supersede = world.sign(action, &[&old, &bad]);
+    let with_bad = with_bad_point(&world, &supersede, &bad, &[&old, &bad]);
+    let forged = spoiled(&with_bad, 7);
+    for transaction in [forged, with_bad] {
+        let refused = claims(transaction, &world.chain, &world.state).unwrap_err();
+        assert_eq!(refused, Rejection::BadKey);
+    }
+}

@@ -32,6 +32,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::watch;
 
 /// The height of the genesis transaction, which stands alone in its block.
 const FIRST: Height = match Height::ZERO.next() {
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) opening: Vec<(u64, Bytes)>,
     pub(super) pool: Arc<TransactionPool>,
     pub(super) heads: Heads,
+    /// Position of the newest block that the state shows.
+    pub(super) applied: watch::Sender<u64>,
     /// An empty block is made when the chain was idle for this long.
     pub(super) heartbeat: Duration,
     /// A leader that has nothing to propose gives its turn away after this long.
@@ -86,9 +89,7 @@ impl Shared {
     /// How long until an empty block is due: counted from when this node saw the newest block, not from what that block's
     /// time says.
     pub(super) fn until_heartbeat(&self, now: SystemTime) -> Duration {
-        let since = self.heads.moved_at();
-        self.heartbeat
-            .saturating_sub(now.duration_since(since).unwrap_or_default())
+        self.heartbeat.saturating_sub(self.heads.moved_since(now))
     }
 
     fn heartbeat_is_due(&self, now: SystemTime) -> bool {
@@ -369,10 +370,11 @@ impl<E: Runtime> Application<E> for Ledger {
     async fn finalized(
         &mut self,
         _: (E, Self::Context),
-        _: &Block,
+        block: &Block,
         (): (),
         _: <Databases<E> as DatabaseSet<E>>::Readers,
     ) {
-        // Clients are told when the block is durable too: see `finality`.
+        // From here on the state shows the block: clients may be told, see `finality`.
+        self.0.applied.send_replace(block.position());
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Digest, EngineError, Runtime, Scheme,
     block::{self, Block},
+    disk::{self, Real},
     epochs::Epochs,
     proof,
     service::{self, Certificate},
@@ -21,14 +22,14 @@ use commonware_cryptography::{
     ed25519::{Signature, certificate::Certificate as Signatures},
 };
 use commonware_glue::stateful::db::DatabaseSet;
-use commonware_runtime::{Runner as _, buffer::paged::CacheRef, tokio as disk};
+use commonware_runtime::buffer::paged::CacheRef;
 use commonware_storage::{
     archive::{Archive as _, Identifier, prunable},
     translator::EightCap,
 };
-use commonware_utils::{NZU16, NZUsize, Participant};
+use commonware_utils::{NZUsize, Participant};
 use kusabi_core::{header::Header, id::OpsRoot, wire::Reader};
-use std::{path::Path, sync::Arc};
+use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 /// The archive of blocks.
 pub(super) type Blocks<E> = prunable::Archive<EightCap, E, Digest, Arc<Block>>;
@@ -37,6 +38,9 @@ pub(super) type Certificates<E> = prunable::Archive<EightCap, E, Digest, Certifi
 
 /// Blocks from somewhere. A trait object, so that the engine is compiled here once and not at every caller's.
 pub(crate) type BlockSource<'a> = dyn Iterator<Item = Result<FinalBlock, BackupError>> + 'a;
+
+/// Threads of the engine while no node runs.
+pub(super) const THREADS: NonZeroUsize = NZUsize!(2);
 
 /// Blocks written between two syncs of an import.
 const SYNC_EVERY: u64 = 1024;
@@ -83,7 +87,7 @@ pub(super) fn genesis<E: Runtime>(epochs: &Epochs, outline: &Outline) -> Option<
 /// [`EngineError::Set`]
 pub fn genesis_header(outline: &Outline) -> Result<Header, EngineError> {
     let epochs = Epochs::of(outline, None)?;
-    genesis::<disk::Context>(&epochs, outline)
+    genesis::<Real>(&epochs, outline)
         .map(|block| block.header)
         .ok_or(EngineError::Ended)
 }
@@ -106,8 +110,9 @@ pub(crate) fn import(
     outline: Outline,
     blocks: &mut BlockSource<'_>,
 ) -> Result<Imported, ImportError> {
-    let config = disk::Config::new().with_storage_directory(storage);
-    disk::Runner::new(config).start(move |context| write_all(context, outline, blocks))
+    disk::start(storage, THREADS, |context| {
+        write_all(context, outline, blocks)
+    })
 }
 
 /// Why an import failed.
@@ -131,7 +136,7 @@ pub(super) async fn write_all<E: Runtime>(
     let genesis = genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
     let mut known = outline.epochs().len();
     let mut history = History::new(outline, genesis.header);
-    let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(256));
+    let pages = CacheRef::new(PAGE, NZUsize!(256));
     let (mut certificates, mut archive) = open(&context, &pages, &epochs).await?;
     let failed = |what| start::store::<commonware_storage::archive::Error>(what);
     let mut written = 0;
@@ -211,10 +216,9 @@ pub(crate) fn read_all(
     outline: Outline,
     each: &mut dyn FnMut(FinalBlock) -> Result<(), BackupError>,
 ) -> Result<(), BackupError> {
-    let config = disk::Config::new().with_storage_directory(storage);
-    disk::Runner::new(config).start(move |context| async move {
+    disk::start(storage, THREADS, |context| async move {
         let epochs = Epochs::of(&outline, None)?;
-        let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(256));
+        let pages = CacheRef::new(PAGE, NZUsize!(256));
         let (certificates, archive) = open(&context, &pages, &epochs).await?;
         let mut waiting: Vec<Arc<Block>> = Vec::new();
         for position in 1.. {

@@ -3,6 +3,7 @@
 use super::{
     EngineError, Runtime,
     archive::{self, BlockSource},
+    disk,
     epochs::Epochs,
     execute,
     state::{self, Caches, Databases, PAGE},
@@ -14,8 +15,8 @@ use crate::{
     outline::Outline,
 };
 use commonware_glue::stateful::db::{DatabaseSet, Merkleized as _, Unmerkleized as _};
-use commonware_runtime::{Runner as _, buffer::paged::CacheRef, tokio as disk};
-use commonware_utils::{NZU16, NZUsize};
+use commonware_runtime::buffer::paged::CacheRef;
+use commonware_utils::NZUsize;
 use kusabi_core::{header::Header, id::Height};
 use kusabi_ledger::{BlockError, run_block};
 use std::path::Path;
@@ -87,8 +88,9 @@ fn on_disk(
     blocks: &mut BlockSource<'_>,
     progress: &mut dyn FnMut(&Header),
 ) -> Result<Audit, AuditError> {
-    let config = disk::Config::new().with_storage_directory(scratch);
-    disk::Runner::new(config).start(move |context| replay(context, outline, blocks, progress))
+    disk::start(scratch, archive::THREADS, |context| {
+        replay(context, outline, blocks, progress)
+    })
 }
 
 pub(super) async fn replay<E: Runtime>(
@@ -107,7 +109,7 @@ pub(super) async fn replay<E: Runtime>(
     };
     let mut history = History::new(outline, genesis.header);
     let strategy = context.child("strategy").strategy(NZUsize!(2));
-    let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(1 << 14));
+    let pages = CacheRef::new(PAGE, NZUsize!(1 << 14));
     let config = state::config(&Caches::default(), pages, strategy);
     let state = <Databases<E> as DatabaseSet<E>>::init(context.child("state"), config, None).await;
     for block in blocks {

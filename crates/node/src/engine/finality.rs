@@ -1,7 +1,9 @@
-//! Follows blocks from "final" to "durable", and only then tells the pool.
+//! Follows blocks from "final" to "acknowledged".
 //!
-//! The engine reports a block once it and its certificate are on disk, and wants an acknowledgement when the application's
-//! state is, too. This reporter stands between the two and sees the acknowledgement pass.
+//! The engine reports a block once it and its certificate are on disk: from then on nothing can take it back, for a state that
+//! was lost is made again from the blocks. Clients are told as soon as the state shows the block in memory, so that the proof
+//! in their answer is of a state with their rows. The engine itself wants an acknowledgement when the state is on disk, too;
+//! this reporter stands in between and sees it pass.
 
 use super::{application::TransactionPool, block::Block};
 use crate::handle::Newest;
@@ -12,8 +14,9 @@ use commonware_utils::{
     Acknowledgement as _,
     acknowledgement::{Exact, ExactWaiter},
 };
+use futures::future::{Either, select};
 use kusabi_core::id::{Epoch, TxId};
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
 /// A block on its way to disk.
@@ -60,10 +63,18 @@ impl<R: Reporter<Activity = Update<Block>>> Reporter for Follower<R> {
     }
 }
 
-/// Runs until the engine ends: each block that became durable leaves the pool and moves `newest` on. `first_vote` is
-/// called before the first one of `epoch` is told of.
+/// What tells the state's durability, and what is to be told of it. `None` when that has come to pass.
+type Acknowledgement = (Option<ExactWaiter>, Exact);
+
+/// Where acknowledgements wait, in order.
+pub(super) type Acknowledgements = mpsc::UnboundedSender<Acknowledgement>;
+
+/// Runs until the engine ends: each block that is durable and that the state shows (`applied` tells its position) leaves the
+/// pool and moves `newest` on. `first_vote` is called before the first one of `epoch` is told of.
 pub(super) async fn follow(
     mut way: mpsc::UnboundedReceiver<OnItsWay>,
+    mut applied: watch::Receiver<u64>,
+    acknowledgements: Acknowledgements,
     pool: Arc<TransactionPool>,
     newest: watch::Sender<Option<Newest>>,
     epoch: Epoch,
@@ -76,10 +87,14 @@ pub(super) async fn follow(
         acknowledge,
     }) = way.recv().await
     {
-        if durable.await.is_err() {
-            return;
-        }
         let inner = block.inner();
+        // One that the state on disk held already at the start is not applied again, only acknowledged.
+        let shown = pin!(applied.wait_for(|position| *position >= inner.position()));
+        let durable = match select(shown, durable).await {
+            Either::Left((Ok(_), durable)) => Some(durable),
+            Either::Right((Ok(()), _)) => None,
+            Either::Left((Err(_), _)) | Either::Right((Err(_), _)) => return,
+        };
         let ids: Vec<_> = inner
             .transactions
             .iter()
@@ -92,6 +107,20 @@ pub(super) async fn follow(
         }
         pool.finalized(*inner.hash(), inner.position(), inner.header.height, &ids);
         newest.send_replace(Some(Newest::from(inner)));
+        if acknowledgements.send((durable, acknowledge)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs until the engine ends: tells it of each block whose state is on disk.
+pub(super) async fn acknowledge(mut waiting: mpsc::UnboundedReceiver<Acknowledgement>) {
+    while let Some((durable, acknowledge)) = waiting.recv().await {
+        if let Some(durable) = durable
+            && durable.await.is_err()
+        {
+            return;
+        }
         acknowledge.acknowledge();
     }
 }

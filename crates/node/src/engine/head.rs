@@ -6,7 +6,11 @@ use kusabi_core::{
     header::Header,
     id::{HeaderHash, StateRoot},
 };
-use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 /// Headers kept: the state moves while a few readers hold older ones.
 const KEPT: usize = 4;
@@ -73,8 +77,11 @@ impl Heads {
         self.0.lock().moved_at = now;
     }
 
-    /// When the newest block was built or seen, or the node started.
-    pub(super) fn moved_at(&self) -> SystemTime {
-        self.0.lock().moved_at
+    /// How long ago the newest block was built or seen, or the node started. A clock that was set back starts anew: otherwise
+    /// there would be no heartbeat until it has caught up.
+    pub(super) fn moved_since(&self, now: SystemTime) -> Duration {
+        let moved_at = &mut self.0.lock().moved_at;
+        *moved_at = now.min(*moved_at);
+        now.duration_since(*moved_at).unwrap_or_default()
     }
 }

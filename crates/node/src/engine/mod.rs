@@ -1,9 +1,19 @@
 //! One validator on its consensus engine. The only place that names the engine's crates.
+//!
+//! - The way of a block: `ingest` verifies transactions; `pace` says when a block is due; `application` proposes and checks
+//!   it, on rows that `execute` fetches; `block` is the engine's view of it; `finality` tells the pool when it is durable.
+//! - Answers: `service` takes the questions, `proof` writes the formats, `head` finds the header of a state.
+//! - Assembly: `run` from outside, `start` the parts in their order, `solo` a network of one, `state` the database, `epochs`
+//!   who certifies what.
+//! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned; `archive`
+//!   reads and writes it while no engine runs.
+//! - `audit` replays everything; `simulation` is the world of the tests.
 
 mod application;
 mod archive;
 mod audit;
 pub(crate) mod block;
+mod disk;
 mod epochs;
 mod execute;
 mod finality;
@@ -71,7 +81,8 @@ pub enum EngineError {
         /// Why.
         why: String,
     },
-    /// A part of the engine ended by itself.
+    /// A part of the engine ended by itself, or what a sound ledger always has was not there: a validator set, a block of
+    /// height 0, a leader that is in the set, room for the audit's own database.
     #[error("a part of the engine ended")]
     Ended,
 }

@@ -3,6 +3,7 @@
 use super::{
     EngineError, Runtime,
     application::TransactionPool,
+    disk,
     epochs::Epochs,
     service::Services,
     start::{self, Parameters},
@@ -16,7 +17,7 @@ use crate::{
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
-use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio as disk};
+use commonware_runtime::{Spawner as _, Supervisor as _};
 use kusabi_core::tx::Transaction;
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
@@ -51,10 +52,8 @@ pub(crate) fn run_on_disk(
     ready: impl FnOnce() + Send + 'static,
     first_vote: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
-    let config = disk::Config::new()
-        .with_storage_directory(storage)
-        .with_worker_threads(instructions.threads.get());
-    disk::Runner::new(config).start(move |context| async move {
+    let threads = instructions.threads;
+    disk::start(storage, threads, |context| async move {
         // In a task of its own: when several parts fail, the runner reports the first one, but the root would
         // report what failed after it.
         let all = context

@@ -4,6 +4,7 @@ use super::{
     Audit, AuditError, EngineError,
     archive::{self, ImportError},
     audit,
+    disk::Disk,
     run::{Instructions, run},
     state::Caches,
 };
@@ -26,7 +27,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -44,6 +45,8 @@ pub struct Faults {
     pub resize: u16,
     /// Openings of files.
     pub open: u16,
+    /// Not a failure: the longest that a sync takes, in milliseconds.
+    pub slow_ms: u16,
 }
 
 impl Faults {
@@ -54,6 +57,7 @@ impl Faults {
         sync: 0,
         resize: 1000,
         open: 0,
+        slow_ms: 0,
     };
 
     fn config(self) -> FaultConfig {
@@ -199,12 +203,15 @@ impl Simulation {
         let runner = self.runner(faults);
         let (link, disk) = runner.start_and_recover(move |context| async move {
             *context.storage_fault_config().write() = faults.config();
+            let slow = Arc::new(AtomicU64::new(faults.slow_ms.into()));
+            let slow_disk = slow.clone();
             let (ready_sender, ready) = tokio::sync::oneshot::channel();
             let node = context.child("node").spawn(move |context| async move {
                 let ready = move || {
                     let _ = ready_sender.send(());
                 };
                 let first_vote = move || voted.store(true, Ordering::SeqCst);
+                let context = Disk::simulated(context, slow_disk);
                 run(context, instructions, ends, ready, first_vote).await
             });
             let ended = context.child("end").spawn({
@@ -232,7 +239,10 @@ impl Simulation {
                         let clock = clock.clone();
                         Box::pin(async move { clock.sleep(time).await })
                     }),
-                    faults: Arc::new(move |faults| *fault_config.write() = faults.config()),
+                    faults: Arc::new(move |faults| {
+                        *fault_config.write() = faults.config();
+                        slow.store(faults.slow_ms.into(), Ordering::Relaxed);
+                    }),
                 };
                 script(handle, world).await;
             } else {
@@ -255,6 +265,7 @@ impl Simulation {
             self.runner(Faults::default())
                 .start_and_recover(|context| async move {
                     let mut blocks = blocks.into_iter().map(Ok);
+                    let context = Disk::simulated(context, Arc::default());
                     archive::write_all(context, outline, &mut blocks).await
                 });
         self.disk = Some(disk);
@@ -273,6 +284,7 @@ impl Simulation {
         .map_err(BackupError::from)?;
         Runner::seeded(self.seed).start(|context| async move {
             let mut blocks = blocks.into_iter().map(Ok);
+            let context = Disk::simulated(context, Arc::default());
             audit::replay(context, outline, &mut blocks, &mut |_| {}).await
         })
     }

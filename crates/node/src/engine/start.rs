@@ -39,19 +39,21 @@ use commonware_glue::stateful::{
 use commonware_parallel::Sequential;
 use commonware_runtime::{Handle, buffer::paged::CacheRef};
 use commonware_storage::{archive::prunable, mmr, translator::EightCap};
-use commonware_utils::{NZDuration, NZU16, NZU64, NZUsize};
+use commonware_utils::{NZDuration, NZU64, NZUsize};
 use kusabi_core::id::{Epoch as EpochNumber, Height as LedgerHeight};
 use std::{
     num::{NonZeroU64, NonZeroUsize},
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
 const MAILBOX: NonZeroUsize = NZUsize!(128);
-/// Blocks per file of the archives, and certificates; fixed for the life of the data.
-const ARCHIVE_SECTION: NonZeroU64 = NZU64!(4096);
+/// Blocks per file of the archives, and certificates; fixed for the life of the data. Nothing is ever pruned, and the engine
+/// keeps each file open: with these two years of heartbeats, or three hours of a hundred blocks a second, take four
+/// descriptors.
+const ARCHIVE_SECTION: NonZeroU64 = NZU64!(1 << 20);
 /// Views per file of what is kept for a short while only.
 const CACHE_SECTION: NonZeroU64 = NZU64!(64);
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
@@ -145,10 +147,10 @@ pub(super) async fn run<E: Runtime>(
     let heartbeat = outline.heartbeat();
     let times = Times::new(epoch.vote_keys.len(), heartbeat);
     let strategy = context.child("strategy").strategy(threads);
-    let pages = CacheRef::new(NZU16!(PAGE), NZUsize!(1024));
+    let pages = CacheRef::new(PAGE, NZUsize!(1024));
     let state_pages = CacheRef::new(
-        NZU16!(PAGE),
-        NonZeroUsize::new(caches.page_cache / usize::from(PAGE)).unwrap_or(NZUsize!(1024)),
+        PAGE,
+        NonZeroUsize::new(caches.page_cache / usize::from(PAGE.get())).unwrap_or(NZUsize!(1024)),
     );
     let peers = NoPeers::default();
     let channel = || (NoSender, NoReceiver);
@@ -233,6 +235,7 @@ pub(super) async fn run<E: Runtime>(
         opening: outline.epochs().iter().map(|e| e.opening.clone()).collect(),
         pool: pool.clone(),
         heads: heads.clone(),
+        applied: watch::Sender::new(0),
         heartbeat,
         patience: times.patience,
     });
@@ -270,12 +273,27 @@ pub(super) async fn run<E: Runtime>(
         epochs.clone(),
     );
     let (follower, way) = Follower::new(stateful_mailbox.clone());
+    let (acknowledgements, waiting) = mpsc::unbounded_channel();
     let followed = context.child("finality").spawn({
         let pool = pool.clone();
         let newest = newest.clone();
         let number = epoch.number;
-        move |_| finality::follow(way, pool, newest, number, first_vote)
+        let applied = shared.applied.subscribe();
+        move |_| {
+            finality::follow(
+                way,
+                applied,
+                acknowledgements,
+                pool,
+                newest,
+                number,
+                first_vote,
+            )
+        }
     });
+    let acknowledged = context
+        .child("acknowledgements")
+        .spawn(move |_| finality::acknowledge(waiting));
     // The block that the state stands at, before anything moves.
     let marshal = marshal.start(follower, buffer, resolver);
     let stateful = stateful.start();
@@ -305,6 +323,7 @@ pub(super) async fn run<E: Runtime>(
         marshal,
         stateful,
         followed,
+        acknowledged,
     ]));
     // After a restore the archive is replayed first: the epoch opens on the state of its parent, and not on an earlier one.
     let opens_on = start.inner().header.height;
@@ -416,7 +435,10 @@ pub(super) fn store<W: std::fmt::Display>(what: &'static str) -> impl FnOnce(W) 
     }
 }
 
+/// Partitions of votes begin with this.
+pub(super) const VOTES: &str = "votes-";
+
 /// Partition of an epoch's votes.
 pub(super) fn votes_partition(epoch: EpochNumber) -> String {
-    format!("votes-{}", epoch.get())
+    format!("{VOTES}{}", epoch.get())
 }

@@ -4,7 +4,7 @@ use super::Digest;
 use commonware_cryptography::Sha256;
 use commonware_glue::stateful::db::Shared;
 use commonware_parallel::Rayon;
-use commonware_runtime::buffer::paged::CacheRef;
+use commonware_runtime::buffer::paged::{CacheRef, page_size};
 use commonware_storage::{
     journal::contiguous::fixed::Config as LogConfig,
     mmr::{self, full::Config as MmrConfig},
@@ -13,7 +13,7 @@ use commonware_storage::{
 };
 use commonware_utils::{NZU64, NZUsize, sequence::FixedBytes};
 use kusabi_core::row::ROW_BYTES;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 
 /// Bytes of a chunk of the bitmap of current rows (spec/proof.md, "Proof").
 pub(super) const CHUNK: usize = 32;
@@ -52,8 +52,9 @@ impl Default for Caches {
     }
 }
 
-/// Bytes of a page of every page cache.
-pub(super) const PAGE: u16 = 4096;
+/// Bytes of a page of every page cache: with their checksum they fill a page of the operating system. Fixed for the life of the
+/// data.
+pub(super) const PAGE: NonZeroU16 = page_size(4096);
 const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
 
 /// The database's settings. Partitions and items per blob are fixed for the life of the data.
@@ -66,7 +67,7 @@ pub(super) fn config(
         merkle_config: MmrConfig {
             journal_partition: "state-tree".into(),
             metadata_partition: "state-tree-pins".into(),
-            items_per_blob: NZU64!(1 << 18),
+            items_per_blob: NZU64!(1 << 19),
             write_buffer: BUFFER,
             replay_buffer: BUFFER,
             strategy,
@@ -74,7 +75,7 @@ pub(super) fn config(
         },
         journal_config: LogConfig {
             partition: "state-log".into(),
-            items_per_blob: NZU64!(1 << 16),
+            items_per_blob: NZU64!(1 << 17),
             page_cache,
             write_buffer: BUFFER,
             replay_buffer: BUFFER,

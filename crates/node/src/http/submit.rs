@@ -20,6 +20,7 @@ use kusabi_api::{
 };
 use kusabi_core::id::TxId;
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 
 /// `POST /v1/transactions`: 200 when final and durable, 202 when the wait was over before.
 pub(super) async fn submit<L: Ledger + ?Sized>(
@@ -31,7 +32,9 @@ pub(super) async fn submit<L: Ledger + ?Sized>(
     let asked = form::wait(&parts.headers);
     let wait = asked.unwrap_or(app.limits.wait_default).min(MAX_WAIT);
 
-    let transaction = receive(&app, text(&parts.headers, header::CONTENT_LENGTH), body).await?;
+    // The room is held until the ledger has answered: what waits for its turn to be decoded is in memory, too.
+    let (transaction, _room) =
+        receive(&app, text(&parts.headers, header::CONTENT_LENGTH), body).await?;
     app.metrics.submissions.add(1);
     let submitted = app.ledger.submit(transaction, wait).await?;
 
@@ -53,18 +56,18 @@ pub(super) async fn submit<L: Ledger + ?Sized>(
 }
 
 /// Reads a body: nothing of it when it says that it is too large, and never more at once, of all clients together, than the limit.
-async fn receive<L: ?Sized>(
-    app: &App<L>,
+async fn receive<'a, L: ?Sized>(
+    app: &'a App<L>,
     length: Option<&str>,
     body: Body,
-) -> Result<Bytes, Problem> {
+) -> Result<(Bytes, SemaphorePermit<'a>), Problem> {
     // hyper refuses a length that is no number; no length at all means chunks, which may come to the maximum.
     let length = length.map_or(MAX_TRANSACTION as u64, |n| n.parse().unwrap_or(u64::MAX));
     let length = usize::try_from(length)
         .ok()
         .filter(|&n| n <= MAX_TRANSACTION)
         .ok_or_else(too_large)?;
-    let _room = u32::try_from(length)
+    let mut room = u32::try_from(length)
         .ok()
         .and_then(|n| app.receiving.try_acquire_many(n).ok())
         .ok_or_else(|| {
@@ -75,7 +78,11 @@ async fn receive<L: ?Sized>(
         })?;
     let read = axum::body::to_bytes(body, MAX_TRANSACTION);
     match tokio::time::timeout(app.limits.body_time, read).await {
-        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Ok(bytes)) => {
+            // Chunks had reserved the maximum.
+            drop(room.split(room.num_permits().saturating_sub(bytes.len())));
+            Ok((bytes, room))
+        }
         Ok(Err(e)) if is_limit(&e) => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(Kind::Malformed, "the body broke off")),
         Err(_) => Err(Problem::new(

@@ -30,12 +30,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::Semaphore;
 
 /// How many outcomes of transactions are remembered, waiting ones included.
 const OUTCOMES_MAX: usize = 65_536;
 
-/// A transaction of more bytes is decoded on a thread of its own kind: each entry brings keys that are checked.
+/// More bytes are decoded on a thread of another kind, so that short requests do not wait for long ones.
 const DECODE_HERE_MAX: usize = 16 * 1024;
+
+/// Long decodings at the same time.
+const DECODERS: usize = 2;
 
 /// A reader of events that had caught up and is this many blocks behind again is cut.
 const BEHIND_MAX: u64 = 1_000;
@@ -76,7 +80,30 @@ struct Shared {
     /// The recoveries, in order, each with the epoch that it leads to.
     recoveries: Vec<(Epoch, Bytes)>,
     recent: Recent,
+    decoders: Semaphore,
     events: Mutex<VecDeque<Arc<BlockEvents>>>,
+}
+
+impl Shared {
+    /// Does work that takes as long as `bytes` bytes are many.
+    async fn decode<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        if bytes <= DECODE_HERE_MAX {
+            return Ok(work());
+        }
+        let ended = |why: String| Problem::new(Kind::Internal, format!("decoding ended: {why}"));
+        let _turn = self
+            .decoders
+            .acquire()
+            .await
+            .map_err(|e| ended(e.to_string()))?;
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| ended(e.to_string()))
+    }
 }
 
 impl NodeLedger {
@@ -107,6 +134,7 @@ impl NodeLedger {
             pool,
             recoveries: recoveries.collect(),
             recent: Recent::new(OUTCOMES_MAX),
+            decoders: Semaphore::new(DECODERS),
             events: Mutex::default(),
         };
         Ok(Self {
@@ -121,15 +149,11 @@ impl NodeLedger {
         if let Some(Outcome::Final { height, index, row }) = self.shared.recent.outcome(&id) {
             return Ok(Submitted::Final(self.receipt(id, height, index, row).await));
         }
-        let transaction = if bytes.len() <= DECODE_HERE_MAX {
-            tx::Transaction::decode(&bytes)
-        } else {
-            let decoding = move || tx::Transaction::decode(&bytes);
-            tokio::task::spawn_blocking(decoding)
-                .await
-                .map_err(|e| Problem::new(Kind::Internal, format!("decoding ended: {e}")))?
-        };
-        let transaction = transaction.map_err(refusal::malformed)?;
+        let transaction = self
+            .shared
+            .decode(bytes.len(), move || tx::Transaction::decode(&bytes))
+            .await?
+            .map_err(refusal::malformed)?;
         let row = first_row(transaction.action());
         let end = self.node.offer(transaction).map_err(refused)?;
         self.shared.recent.note(id, Outcome::Pending);
@@ -146,6 +170,10 @@ impl NodeLedger {
                         row,
                     },
                 ),
+                // It may be in conflict with itself, final before this process began: then "refused" would be a lie.
+                Err(SubmitError::Refused(why)) if refusal(why).kind == Kind::Conflict => {
+                    shared.recent.forget(&id);
+                }
                 Err(SubmitError::Refused(why)) => {
                     shared.recent.note(id, Outcome::Refused(*why));
                 }
@@ -176,7 +204,7 @@ impl NodeLedger {
     }
 
     /// Events of a block; decoded once for all readers.
-    fn block_events(&self, block: &FinalBlock) -> Result<BlockEvents, Problem> {
+    async fn block_events(&self, block: FinalBlock) -> Result<BlockEvents, Problem> {
         let height = block.header.height.get();
         let kept = || {
             self.shared
@@ -191,7 +219,9 @@ impl NodeLedger {
         if let Some(events) = found {
             return Ok((*events).clone());
         }
-        let events = BlockEvents::of(&block.header, &block.transactions)?;
+        let size = block.transactions.iter().map(Bytes::len).sum();
+        let decoding = move || BlockEvents::of(&block.header, &block.transactions);
+        let events = self.shared.decode(size, decoding).await??;
         let mut kept = kept();
         if kept.len() >= EVENTS_KEPT {
             kept.pop_front();
@@ -220,7 +250,7 @@ impl Reader {
         }
         self.caught_up |= behind <= 1;
         let block = self.events.next().await.map_err(unanswered)?;
-        self.ledger.block_events(&block)
+        self.ledger.block_events(block).await
     }
 }
 

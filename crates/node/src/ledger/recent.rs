@@ -34,16 +34,30 @@ impl Recent {
         self.with(|inner| inner.outcomes.get(id).copied())
     }
 
-    /// Notes what became of a transaction; a later word replaces an earlier one.
+    /// Notes what became of a transaction. A later word replaces an earlier one, but final it stays: the same bytes, handed in
+    /// again, may be refused for what they did themselves.
     pub(super) fn note(&self, id: TxId, outcome: Outcome) {
         self.with(|inner| {
-            if inner.outcomes.insert(id, outcome).is_none() {
-                inner.order.push_back(id);
+            match inner.outcomes.get(&id) {
+                Some(Outcome::Final { .. }) => return,
+                Some(_) => {}
+                None => inner.order.push_back(id),
             }
+            inner.outcomes.insert(id, outcome);
             while inner.order.len() > self.max {
                 if let Some(oldest) = inner.order.pop_front() {
                     inner.outcomes.remove(&oldest);
                 }
+            }
+        });
+    }
+
+    /// Forgets a transaction that nothing is known about any more. Not one that is final.
+    pub(super) fn forget(&self, id: &TxId) {
+        self.with(|inner| {
+            if !matches!(inner.outcomes.get(id), Some(Outcome::Final { .. })) {
+                inner.outcomes.remove(id);
+                inner.order.retain(|known| known != id);
             }
         });
     }
@@ -57,7 +71,9 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Refusal;
     use kusabi_core::id::{Height, StateKey};
+    use kusabi_ledger::Rejection;
 
     fn id(n: u8) -> TxId {
         TxId::new([n; 32])
@@ -83,11 +99,29 @@ mod tests {
     }
 
     #[test]
-    fn a_later_word_replaces_an_earlier_one() {
+    fn a_later_word_replaces_an_earlier_one_until_it_is_final() {
+        let recent = Recent::new(2);
+        let refused = Outcome::Refused(Refusal::Rejected(Rejection::HandleTaken));
+        recent.note(id(1), Outcome::Pending);
+        recent.note(id(1), refused);
+        assert_eq!(recent.outcome(&id(1)), Some(refused));
+        recent.note(id(1), outcome(2));
+        for late in [Outcome::Pending, refused, outcome(9)] {
+            recent.note(id(1), late);
+            assert_eq!(recent.outcome(&id(1)), Some(outcome(2)));
+        }
+        recent.forget(&id(1));
+        assert_eq!(recent.outcome(&id(1)), Some(outcome(2)));
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_room() {
         let recent = Recent::new(2);
         recent.note(id(1), outcome(1));
-        recent.note(id(1), outcome(2));
-        recent.note(id(2), outcome(3));
-        assert_eq!(recent.outcome(&id(1)), Some(outcome(2)));
+        recent.note(id(2), Outcome::Pending);
+        recent.forget(&id(2));
+        assert_eq!(recent.outcome(&id(2)), None);
+        recent.note(id(3), outcome(3));
+        assert_eq!(recent.outcome(&id(1)), Some(outcome(1)));
     }
 }

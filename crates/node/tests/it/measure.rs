@@ -91,7 +91,14 @@ async fn figures() {
         id[..8].copy_from_slice(&(n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
         id[8..16].copy_from_slice(&(n as u64).to_be_bytes());
         let of = &some[n % some.len()];
-        Entry::new(id.into(), of.purpose(), *of.keys(), of.binding(), None).unwrap()
+        Entry::new(
+            id.into(),
+            of.purpose(),
+            of.check_keys().unwrap(),
+            of.binding(),
+            None,
+        )
+        .unwrap()
     };
     let register = |from: usize, count: usize| {
         let mut entries: Vec<_> = (from..from + count).map(entry).collect();

@@ -128,6 +128,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 Some(ReasonName::Retired) => Reason::Retired,
             },
             compromised_since: since,
+            signers: u8::try_from(signers.len()).unwrap_or(u8::MAX),
         };
         connection.act(action, &signers)?;
     }

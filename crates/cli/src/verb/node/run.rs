@@ -12,6 +12,7 @@ use kusabi_core::{
     suite::Purpose,
 };
 use kusabi_node::{
+    descriptors,
     directory::{Directory, DirectoryError},
     http::{Api, Limits, serve},
     ledger::NodeLedger,
@@ -164,6 +165,13 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     if let Some(threads) = settings.threads {
         config.threads = threads;
     }
+    let limits = Limits {
+        connections: descriptors::connections(Limits::default().connections).map_err(|why| {
+            Failure::new(Exit::Config, why.to_string())
+                .advise("raise the limit: `ulimit -n 4096`, or LimitNOFILE= in a systemd unit")
+        })?,
+        ..Limits::default()
+    };
     let mut node = Node::start(directory, config).map_err(|why| start_failure(&why))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -183,10 +191,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         let ledger = NodeLedger::new(node.handle(), &outline, config.pool)
             .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
         let ledger = Arc::new(ledger);
-        runtime.spawn(serve(
-            listener,
-            Api::new(ledger, Limits::default(), stopping_end),
-        ))
+        runtime.spawn(serve(listener, Api::new(ledger, limits, stopping_end)))
     };
     let founded = complete(&places, &settings, &chain, &address, new, session);
     let ended = founded.and_then(|()| {

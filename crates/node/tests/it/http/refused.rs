@@ -193,6 +193,7 @@ async fn with_an_ended_key() {
             targets: vec![world.named(&world.writer)],
             reason: Reason::Retired,
             compromised_since: None,
+            signers: 1,
         };
         world.sign(action, &[&world.officer])
     };

@@ -1,0 +1,103 @@
+//! The real disk.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink,
+};
+use std::path::{Path, PathBuf};
+
+use super::{Disk, Node};
+
+/// The disk of the machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Linux;
+
+impl Disk for Linux {
+    fn node(&self, path: &Path) -> io::Result<Option<Node>> {
+        let metadata = match fs::symlink_metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let kind = metadata.file_type();
+        Ok(Some(if kind.is_file() {
+            Node::File {
+                size: metadata.len(),
+                mode: metadata.mode() & 0o7777,
+            }
+        } else if kind.is_dir() {
+            Node::Dir
+        } else if kind.is_symlink() {
+            Node::Link
+        } else {
+            Node::Other
+        }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
+        Ok(Box::new(File::open(path)?))
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        fs::read_dir(path)?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
+    }
+
+    fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        match fs::read_link(path) {
+            Ok(target) => Ok(Some(target)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> io::Result<()> {
+        // With no permission beyond the mode's at any time; then the bits that the process's mask took away.
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode & 0o700)
+            .open(path)?;
+        file.set_permissions(Permissions::from_mode(mode))
+    }
+
+    fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().append(true).open(path)?.write_all(bytes)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        DirBuilder::new().mode(mode & 0o700).create(path)?;
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    }
+
+    fn link(&self, target: &Path, path: &Path) -> io::Result<()> {
+        symlink(target, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = match self.node(path)? {
+            None => return Ok(()),
+            Some(Node::Dir) => fs::remove_dir_all(path),
+            Some(_) => fs::remove_file(path),
+        };
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+}

@@ -1,0 +1,60 @@
+//! Takes the inventory of configured paths (spec/firmware.md, "Inventory").
+//!
+//! It walks in the order of the format and hands each component on at once, so that memory holds one directory per level and
+//! no more. Symbolic links below a configured path are components and are not followed; sockets, pipes and device nodes are
+//! passed over, and none of them can make it wait.
+//!
+//! It says what the disk holds while it reads. A file that changes meanwhile is taken as it was read.
+
+mod walk;
+
+use std::io;
+use std::path::PathBuf;
+
+use kusabi_core::inventory::InventoryError;
+
+pub use walk::Walk;
+
+/// Why no inventory was taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalkError {
+    /// A file or directory cannot be read.
+    #[error("{path} cannot be read: {error}", path = path.display())]
+    Disk {
+        /// What.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        error: io::Error,
+    },
+    /// It cannot stand in an inventory.
+    #[error("{path}: {error}", path = path.display())]
+    Component {
+        /// What.
+        path: PathBuf,
+        /// Which rule it breaks.
+        #[source]
+        error: InventoryError,
+    },
+    /// The inventory cannot be written.
+    #[error("the inventory cannot be written: {0}")]
+    Write(#[source] io::Error),
+    /// A configured path is not one below the root.
+    #[error("{path} is no path to take an inventory of: name it without '.' and '..'", path = path.display())]
+    Path {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A configured path lies within another one.
+    #[error("{inner} lies within {outer}, which is inventoried already", inner = inner.display(), outer = outer.display())]
+    Nested {
+        /// The one that lies within.
+        inner: PathBuf,
+        /// The other one.
+        outer: PathBuf,
+    },
+}
+
+#[cfg(test)]
+mod tests;

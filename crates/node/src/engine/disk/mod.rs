@@ -1,0 +1,419 @@
+//! The real world as the engine sees it: its own runtime, with a storage that fits what a ledger does.
+//!
+//! Two things are done differently from the engine's storage. Reads that the operating system can answer from memory are
+//! answered at once ([`Quick`]): this changes no byte on disk. And the votes, which are many small files that live a short
+//! while, stand in one file ([`Notebook`]).
+
+mod notebook;
+mod quick;
+
+use super::{Runtime, start::VOTES};
+use commonware_formatting::hex;
+use commonware_parallel::Rayon;
+use commonware_runtime::{
+    Blob, BlobVersion, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics, Name, ReadOptions,
+    Runner as _, Spawner, Storage, Strategizer, Supervisor, WriteOptions,
+    signal::Signal,
+    telemetry::metrics::{Metric, Registered},
+    tokio as engine,
+};
+use commonware_utils::sync::AsyncMutex;
+use futures::{Stream, future::Either, stream};
+use notebook::{Note, Notebook};
+use quick::Quick;
+use rand_core::{TryCryptoRng, TryRng};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    num::NonZeroUsize,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+#[cfg(feature = "testing")]
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A context of the engine with our storage on top of its own.
+pub(super) struct Disk<E: Runtime> {
+    inner: E,
+    shared: Arc<Shared<E>>,
+}
+
+struct Shared<E: Runtime> {
+    /// Where the files are, in the real world.
+    folder: Option<PathBuf>,
+    notebooks: AsyncMutex<HashMap<String, Arc<Notebook<E>>>>,
+    #[cfg(feature = "testing")]
+    slow: Option<Slow<E>>,
+}
+
+/// Threads that wait for the disk. Few: each has its own share of the allocator's memory, and more make no disk faster.
+const BLOCKING_THREADS: usize = 16;
+
+/// The engine's context in the real world.
+pub(super) type Real = Disk<engine::Context>;
+
+/// Runs a program of the engine on this thread, with `threads` more, on the files in `folder`.
+pub(super) fn start<F, Fut>(folder: &Path, threads: NonZeroUsize, program: F) -> Fut::Output
+where
+    F: FnOnce(Real) -> Fut,
+    Fut: Future,
+{
+    let config = engine::Config::new()
+        .with_storage_directory(folder)
+        .with_worker_threads(threads.get())
+        .with_max_blocking_threads(BLOCKING_THREADS);
+    engine::Runner::new(config).start(|inner| {
+        program(Disk {
+            inner,
+            shared: Arc::new(Shared {
+                folder: Some(folder.to_owned()),
+                notebooks: AsyncMutex::default(),
+                #[cfg(feature = "testing")]
+                slow: None,
+            }),
+        })
+    })
+}
+
+/// A disk that takes its time.
+#[cfg(feature = "testing")]
+struct Slow<E> {
+    clock: E,
+    /// The longest that a synchronisation takes.
+    up_to_ms: Arc<AtomicU64>,
+    count: AtomicU64,
+}
+
+#[cfg(feature = "testing")]
+impl<E: Runtime> Disk<E> {
+    /// In a simulated world, where each synchronisation takes up to `up_to_ms`.
+    pub(super) fn simulated(inner: E, up_to_ms: Arc<AtomicU64>) -> Self {
+        let slow = Slow {
+            clock: inner.child("slow"),
+            up_to_ms,
+            count: AtomicU64::new(0),
+        };
+        Self {
+            inner,
+            shared: Arc::new(Shared {
+                folder: None,
+                notebooks: AsyncMutex::default(),
+                slow: Some(slow),
+            }),
+        }
+    }
+}
+
+impl<E: Runtime> Shared<E> {
+    /// What a slow disk adds to a synchronisation: nothing outside of tests.
+    #[cfg(not(feature = "testing"))]
+    async fn take_time(&self) {}
+
+    #[cfg(feature = "testing")]
+    async fn take_time(&self) {
+        let Some(slow) = &self.slow else { return };
+        let up_to = slow.up_to_ms.load(Ordering::Relaxed);
+        if up_to > 0 {
+            // Uneven, so that what was begun first does not always end first.
+            let n = slow.count.fetch_add(1, Ordering::Relaxed);
+            let time = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % up_to;
+            slow.clock.sleep(Duration::from_millis(time)).await;
+        }
+    }
+}
+
+impl<E: Runtime> Disk<E> {
+    fn with(&self, inner: E) -> Self {
+        Self {
+            inner,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<E: Runtime> Supervisor for Disk<E> {
+    fn name(&self) -> Name {
+        self.inner.name()
+    }
+
+    fn child(&self, label: &'static str) -> Self {
+        self.with(self.inner.child(label))
+    }
+
+    fn with_attribute(self, key: &'static str, value: impl std::fmt::Display) -> Self {
+        let Self { inner, shared } = self;
+        Self {
+            inner: inner.with_attribute(key, value),
+            shared,
+        }
+    }
+}
+
+impl<E: Runtime> Spawner for Disk<E> {
+    fn shared(self, blocking: bool) -> Self {
+        let Self { inner, shared } = self;
+        Self {
+            inner: inner.shared(blocking),
+            shared,
+        }
+    }
+
+    fn dedicated(self) -> Self {
+        let Self { inner, shared } = self;
+        Self {
+            inner: inner.dedicated(),
+            shared,
+        }
+    }
+
+    fn spawn<F, Fut, T>(self, task: F) -> Handle<T>
+    where
+        F: FnOnce(Self) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let Self { inner, shared } = self;
+        inner.spawn(move |inner| task(Self { inner, shared }))
+    }
+
+    async fn stop(self, value: i32, timeout: Option<Duration>) -> Result<(), Error> {
+        self.inner.stop(value, timeout).await
+    }
+
+    fn stopped(&self) -> Signal {
+        self.inner.stopped()
+    }
+}
+
+impl<E: Runtime> Strategizer for Disk<E> {
+    fn strategy(&self, parallelism: NonZeroUsize) -> Rayon {
+        self.inner.strategy(parallelism)
+    }
+}
+
+impl<E: Runtime> Metrics for Disk<E> {
+    fn register<N: Into<String>, H: Into<String>, M: Metric>(
+        &self,
+        name: N,
+        help: H,
+        metric: M,
+    ) -> Registered<M> {
+        self.inner.register(name, help, metric)
+    }
+
+    fn encode(&self) -> String {
+        self.inner.encode()
+    }
+}
+
+impl<E: Runtime> Clock for Disk<E> {
+    fn current(&self) -> SystemTime {
+        self.inner.current()
+    }
+
+    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static + use<E> {
+        self.inner.sleep(duration)
+    }
+
+    fn sleep_until(
+        &self,
+        deadline: SystemTime,
+    ) -> impl Future<Output = ()> + Send + 'static + use<E> {
+        self.inner.sleep_until(deadline)
+    }
+}
+
+impl<E: Runtime> governor::clock::Clock for Disk<E> {
+    type Instant = SystemTime;
+
+    fn now(&self) -> SystemTime {
+        self.inner.current()
+    }
+}
+
+impl<E: Runtime> governor::clock::ReasonablyRealtime for Disk<E> {}
+
+impl<E: Runtime> TryRng for Disk<E> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.inner.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.inner.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.inner.try_fill_bytes(bytes)
+    }
+}
+
+impl<E: Runtime> TryCryptoRng for Disk<E> {}
+
+impl<E: Runtime> Disk<E> {
+    /// The notebook of a partition, if it is one. Opened at its first use and open until the end.
+    async fn notebook(&self, partition: &str) -> Result<Option<Arc<Notebook<E>>>, Error> {
+        if !partition.starts_with(VOTES) {
+            return Ok(None);
+        }
+        let mut notebooks = self.shared.notebooks.lock().await;
+        if let Some(notebook) = notebooks.get(partition) {
+            return Ok(Some(notebook.clone()));
+        }
+        let notebook = Notebook::open(self.inner.child("notebook"), partition).await?;
+        let notebook = Arc::new(notebook);
+        notebooks.insert(partition.to_owned(), notebook.clone());
+        Ok(Some(notebook))
+    }
+}
+
+impl<E: Runtime> Storage for Disk<E> {
+    type Blob = DiskBlob<E>;
+
+    async fn open_versioned(
+        &self,
+        partition: &str,
+        name: &[u8],
+        versions: RangeInclusive<BlobVersion>,
+    ) -> Result<(DiskBlob<E>, u64, BlobVersion), Error> {
+        if let Some(notebook) = self.notebook(partition).await? {
+            let (note, size, version) = notebook.open_blob(name, &versions)?;
+            return Ok((self.blob(Kind::Note(note)), size, version));
+        }
+        let (blob, size, version) = self.inner.open_versioned(partition, name, versions).await?;
+        let folder = self.shared.folder.as_ref();
+        let path = folder.map(|folder| folder.join(partition).join(hex(name)));
+        let quick = Quick::new(blob, path.as_deref(), size);
+        Ok((self.blob(Kind::File(quick)), size, version))
+    }
+
+    async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
+        match self.notebook(partition).await? {
+            Some(notebook) => notebook.remove(name),
+            None => self.inner.remove(partition, name).await,
+        }
+    }
+
+    async fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
+        match self.notebook(partition).await? {
+            Some(notebook) => Ok(notebook.scan()),
+            None => self.inner.scan(partition).await,
+        }
+    }
+}
+
+impl<E: Runtime> Disk<E> {
+    fn blob(&self, kind: Kind<E>) -> DiskBlob<E> {
+        DiskBlob {
+            kind,
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+/// A blob of either kind.
+pub(super) struct DiskBlob<E: Runtime> {
+    kind: Kind<E>,
+    shared: Arc<Shared<E>>,
+}
+
+enum Kind<E: Runtime> {
+    /// A file of the engine.
+    File(Quick<E::Blob>),
+    /// An entry of a notebook.
+    Note(Note<E>),
+}
+
+impl<E: Runtime> Blob for DiskBlob<E> {
+    async fn read_at_buf(
+        &self,
+        offset: u64,
+        len: usize,
+        bufs: impl Into<IoBufsMut> + Send,
+        options: ReadOptions,
+    ) -> Result<IoBufsMut, Error> {
+        match &self.kind {
+            Kind::File(blob) => blob.read_at_buf(offset, len, bufs, options).await,
+            Kind::Note(note) => note.read(offset, len),
+        }
+    }
+
+    async fn read_at(
+        &self,
+        offset: u64,
+        len: usize,
+        options: ReadOptions,
+    ) -> Result<IoBufsMut, Error> {
+        match &self.kind {
+            Kind::File(blob) => blob.read_at(offset, len, options).await,
+            Kind::Note(note) => note.read(offset, len),
+        }
+    }
+
+    fn read_many(
+        &self,
+        ranges: &[(u64, usize)],
+        options: ReadOptions,
+    ) -> impl Stream<Item = Result<(usize, IoBufsMut), Error>> + Send {
+        match &self.kind {
+            Kind::File(blob) => Either::Left(blob.read_many(ranges, options)),
+            Kind::Note(note) => Either::Right(stream::iter(note.read_many(ranges))),
+        }
+    }
+
+    async fn start_read_many(
+        &self,
+        ranges: &[(u64, usize)],
+        options: ReadOptions,
+    ) -> Handle<Vec<IoBufsMut>> {
+        match &self.kind {
+            Kind::File(blob) => blob.start_read_many(ranges, options).await,
+            Kind::Note(note) => {
+                let all = note.read_many(ranges).into_iter();
+                Handle::ready(all.map(|one| one.map(|(_, bytes)| bytes)).collect())
+            }
+        }
+    }
+
+    async fn write_at(
+        &self,
+        offset: u64,
+        bufs: impl Into<IoBufs> + Send,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        if options.contains(WriteOptions::SYNC) {
+            self.shared.take_time().await;
+        }
+        match &self.kind {
+            Kind::File(blob) => blob.write_at(offset, bufs, options).await,
+            Kind::Note(note) => note.write_at(offset, bufs.into(), options).await,
+        }
+    }
+
+    async fn resize(&self, len: u64) -> Result<(), Error> {
+        match &self.kind {
+            Kind::File(blob) => blob.resize(len).await,
+            Kind::Note(note) => note.resize(len),
+        }
+    }
+
+    async fn sync(&self) -> Result<(), Error> {
+        self.shared.take_time().await;
+        match &self.kind {
+            Kind::File(blob) => blob.sync().await,
+            Kind::Note(note) => note.sync().await,
+        }
+    }
+
+    async fn start_sync(&self) -> Handle<()> {
+        self.shared.take_time().await;
+        match &self.kind {
+            Kind::File(blob) => blob.start_sync().await,
+            Kind::Note(note) => Handle::ready(note.sync().await),
+        }
+    }
+}
