@@ -67,10 +67,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .advise("a pre key is followed by the act key that it activates"));
     }
     let connection = Connection::open(session)?;
-    let record = connection
-        .record(&old.handle())?
-        .into_value()
-        .ok_or_else(|| unknown(&args.old))?;
+    let record = connection.known_record(&old.handle())?;
     if !is_record_of(&record, &old, connection.chain()) {
         return Err(foreign(&old.handle()));
     }
@@ -125,6 +122,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .record(&new.handle())?
         .into_value()
         .filter(|record| record.predecessor() == Some(old.handle()))
+        .filter(|record| is_record_of(record, &new, connection.chain()))
         .ok_or_else(|| {
             Failure::new(
                 Exit::Negative,
@@ -148,12 +146,4 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         height: follower.registered().get(),
     })?;
     Ok(Exit::Ok)
-}
-
-fn unknown(file: &std::path::Path) -> Failure {
-    Failure::new(
-        Exit::Negative,
-        format!("{} is not on the ledger", file.display()),
-    )
-    .advise("kusabi key register KEYFILE puts it there")
 }
