@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kusabi_core::{
     genesis::Genesis,
-    handover::RecoveryParts,
+    handover::{RECOVERY_JUMP_MAX, RecoveryParts},
     header::Header,
     id::{ChainId, Epoch, Height},
     keystore::KeyStore as _,
@@ -147,10 +147,13 @@ fn last_block(data: &Path) -> Result<Header> {
 }
 
 fn first_height(args: &Args, chain: &ChainId, last: &Header) -> Result<Height> {
-    // What this machine has seen itself is a height that others may have seen too.
+    // What this machine has seen itself is a height that others may have seen too. Farther up than a recovery reaches no
+    // honest ledger was: such a floor was lifted with a stolen vote key, and the recovery brings it down.
     let seen = Floor::of(chain)?
         .read()?
-        .map_or(0, |trust| trust.anchor().height().get());
+        .map(|trust| trust.anchor().height().get())
+        .filter(|seen| seen - seen.min(&last.height.get()) < RECOVERY_JUMP_MAX)
+        .unwrap_or(0);
     let lowest = last.height.get().max(seen) + 1;
     let from = args
         .from
@@ -163,7 +166,7 @@ fn first_height(args: &Args, chain: &ChainId, last: &Header) -> Result<Height> {
                 lowest - 1
             ),
         )
-        .advise("devices refuse to go back: choose a height above all that they may have seen"));
+        .advise("no height is used twice: choose one above all that devices may have seen"));
     }
     Height::new(from).map_err(|why| Failure::new(Exit::Usage, format!("--from: {why}")))
 }
