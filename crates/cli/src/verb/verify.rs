@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use kusabi_api::verify::VerifyError;
 use kusabi_core::{
     evidence::{Evidence, Newest, Verdict},
-    id::Height,
+    id::{Height, StateKey},
+    row::{Row, RowError},
 };
 use serde::Serialize;
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, failure},
     digest::digest_of_file,
     exit::Exit,
     failure::{Failure, Result},
@@ -22,7 +24,7 @@ use crate::{
 /// Check a signed file
 ///
 /// With --genesis alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
-/// profile that names one, the ledger is asked whether the key is still valid.
+/// profile that names one, the ledger is asked whether the key is still valid and when the signature was anchored.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -118,9 +120,18 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let offline = args.offline || (session.chain_named() && !session.ledger_named());
     let newest = match &decoded {
         Some(evidence) if !offline && evidence.check_subject(&chain, &file).is_ok() => {
-            let proven = Connection::open(session)?.record(&evidence.signed().signer)?;
+            let connection = Connection::open(session)?;
+            // The anchor first: then the record is not older than it.
+            let key = StateKey::anchor(&evidence.anchor_digest());
+            let anchor = match connection.row(key)?.into_value() {
+                Some(Row::Anchor(row)) => Some(row),
+                Some(_) => return Err(failure(&VerifyError::Row(RowError::Kind))),
+                None => None,
+            };
+            let proven = connection.record(&evidence.signed().signer)?;
             Some(Newest {
                 record: *proven.value(),
+                anchor,
                 epoch: proven.checkpoint().header().epoch,
                 known_at: proven.height(),
             })
