@@ -126,7 +126,7 @@ fn only_an_active_writer_of_the_organisation_registers() {
             register(&world, &[&world.writer, &fresh]),
             Rejection::SuperfluousSignature,
         ),
-        (register(&world, &[&fresh]), Rejection::SuperfluousSignature),
+        (register(&world, &[&fresh]), Rejection::UnknownSigner),
         (register(&world, &[&stranger]), Rejection::UnknownSigner),
         (register(&world, &[&foreign]), Rejection::ForeignSigner),
     ];
@@ -323,7 +323,7 @@ fn an_activation_needs_both_keys_and_nobody_else() {
         ),
         (
             activation(&world, &pre, &act, &[&act]),
-            Rejection::TooFewSignatures,
+            Rejection::UnknownSigner,
         ),
         (
             activation(&world, &pre, &act, &[&pre, &act, &world.writer]),
@@ -342,7 +342,7 @@ fn an_activation_needs_both_keys_and_nobody_else() {
             Rejection::HandleTaken,
         ),
         (
-            activation(&world, &TestKey::new(99, Purpose::Pre), &act, &[&act]),
+            activation(&world, &TestKey::new(99, Purpose::Pre), &act, &[&pre]),
             Rejection::UnknownRecord,
         ),
     ];
@@ -407,7 +407,7 @@ fn a_superseded_key_leaves_its_place_to_its_successor() {
         ),
         (
             supersession(&world, &new, &third, &[&third]),
-            Rejection::TooFewSignatures,
+            Rejection::UnknownSigner,
         ),
         (
             supersession(&world, &new, &third, &[&world.officer, &third]),
