@@ -1,7 +1,8 @@
 //! The floor: the newest anchor that was verified for a chain, with the validator set that it names.
 //!
-//! One file per chain under `anchors/` in kusabi's home: `anchor 152 ‖ set` (spec/proof.md). It is replaced as a whole and
-//! never goes back, also when several commands run at once.
+//! One file per chain under `anchors/` in kusabi's home: `anchor 144 ‖ set` (spec/proof.md). It is replaced as a whole and
+//! never goes back, also when several commands run at once: not in epochs, and within an epoch not in heights. A recovery, which
+//! begins a higher epoch, may bring the height down.
 
 use std::{fs::File, path::PathBuf};
 

@@ -130,7 +130,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let clock_ms = session.now_ms();
     let before = Before {
         kept: last.height.get(),
-        height: last.height.get().max(seen.height),
+        height: last.height.get().max(seen.within_reach(&last)),
         epoch: directory.outline().newest().number.get().max(seen.epoch),
         time_ms: last.time_ms,
         created_ms: directory.outline().created_ms(),
@@ -250,6 +250,17 @@ impl Seen {
             epoch: anchor.epoch().get(),
             lost: block_lost || anchor.epoch() > outline.newest().number,
         })
+    }
+
+    /// The height that was seen. Farther up than a recovery reaches no honest ledger was: such a floor was lifted with a stolen
+    /// vote key, and the recovery brings it down.
+    fn within_reach(&self, last: &Header) -> u64 {
+        let above = self.height.saturating_sub(last.height.get());
+        if above < RECOVERY_JUMP_MAX {
+            self.height
+        } else {
+            0
+        }
     }
 
     fn accepted(&self, args: &Args, last: &Header) -> Result<()> {

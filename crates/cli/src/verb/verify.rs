@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use kusabi_api::verify::VerifyError;
 use kusabi_core::{
     evidence::{Evidence, Newest, Verdict},
     genesis::Genesis,
-    id::Height,
+    id::{Height, StateKey},
+    row::{Row, RowError},
 };
 use serde::Serialize;
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, failure},
     digest::digest_of_file,
     exit::Exit,
     failure::{Failure, Result},
@@ -26,7 +28,7 @@ const STALE_HEARTBEATS: u64 = 10;
 /// Check a signed file
 ///
 /// With --chain alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
-/// profile that names one, the ledger is asked whether the key is still valid.
+/// profile that names one, the ledger is asked whether the key is still valid and when the signature was anchored.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -139,7 +141,15 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let mut proof = None;
     let newest = match &decoded {
         Some(evidence) if !offline && evidence.check_subject(&chain, &file).is_ok() => {
-            let proven = Connection::open(session)?.record(&evidence.signed().signer)?;
+            let connection = Connection::open(session)?;
+            // The anchor first: then the record is not older than it.
+            let key = StateKey::anchor(&evidence.anchor_digest());
+            let anchor = match connection.row(key)?.into_value() {
+                Some(Row::Anchor(row)) => Some(row),
+                Some(_) => return Err(failure(&VerifyError::Row(RowError::Kind))),
+                None => None,
+            };
+            let proven = connection.record(&evidence.signed().signer)?;
             let header = proven.checkpoint().header();
             let age_ms = session.now_ms().saturating_sub(header.time_ms);
             proof = Some((header.height.get(), header.time_ms, age_ms));
@@ -149,6 +159,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             }
             Some(Newest {
                 record: *proven.value(),
+                anchor,
                 epoch: header.epoch,
                 known_at: proven.height(),
             })

@@ -19,9 +19,10 @@ use crate::{
     session::Session,
 };
 
-/// Replace a key by a new one; both sign, and from then on only the new one counts
+/// Replace a device or application key by a new one; both sign, and from then on only the new one counts
 ///
-/// Interrupted, the same command goes on where it stopped. The old key file stays; delete it when nothing needs it.
+/// Officers replace a role: `kusabi org grant NEW`, then `kusabi org withdraw OLD`. Interrupted, the same command goes on where it
+/// stopped. The old key file stays; delete it when nothing needs it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Key file of the key that ends
@@ -59,12 +60,19 @@ impl Answer for Rotated {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let old = KeyFile::read(&args.old)?;
-    if matches!(old.purpose(), Purpose::Pre) || !old.purpose().has_record() {
+    if !old.purpose().is_superseded() {
         return Err(Failure::new(
             Exit::Usage,
-            format!("a {} key cannot be replaced", old.purpose()),
+            format!("a {} key cannot replace itself", old.purpose()),
         )
-        .advise("a pre key is followed by the act key that it activates"));
+        .advise(match old.purpose() {
+            Purpose::Pre => "a pre key is followed by the act key that it activates",
+            Purpose::Art => "a new art policy adds the new key and ends the old one",
+            purpose if purpose.is_granted() => {
+                "officers grant the new key and end the old one: kusabi org grant NEW, then kusabi org withdraw OLD"
+            }
+            _ => "such a key has no record",
+        }));
     }
     let connection = Connection::open(session)?;
     let record = connection.known_record(&old.handle())?;
