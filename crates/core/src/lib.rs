@@ -38,6 +38,7 @@ pub mod release;
 pub mod row;
 pub mod set;
 pub mod statement;
+pub mod step;
 pub mod suite;
 #[cfg(feature = "alloc")]
 pub mod tx;
