@@ -95,7 +95,7 @@ SET = trust.epoch_set(0, [(ORG, 1, [trust.Key("firmware officer")])], [(key, ORG
 
 
 def anchor(chain=CHAIN):
-    return chain + u(0, 8) + trust.set_hash(SET) + u(0, 8) + u(0, 8) + bytes(32) + H(b"recovery")
+    return chain + u(0, 8) + trust.set_hash(SET) + u(0, 8) + bytes(32) + H(b"recovery")
 
 
 class State:
@@ -251,7 +251,7 @@ cases = [
     case("ok", "a device that has never committed", counter=0, floor=0),
     case("ok", "the channel's minimum reached", channel_minimum=7),
     case("ok", "a key that ended after the release was published",
-         state=ledger(records={A: record(A, status=3, version=2, ended=21)})),
+         state=ledger(records={A: record(A, status=4, reason=3, version=2, ended=21)})),
     case("ok", "a key found compromised since after that",
          state=ledger(records={A: record(A, reason=1, version=3, status=4, ended=30, since=21)})),
     case("ok", "a key registered at the height of publication", state=ledger(records={A: record(A, registered=20)})),
@@ -283,7 +283,7 @@ cases = [
     case("SignerPurpose", "a writer's signature", state=ledger(records={A: record(A, purpose=5)})),
     case("ForeignSigner", "a release key of another organisation", state=ledger(records={A: record(A, owner=OTHER_ORG)})),
     case("SignerNotValid", "a key registered later", state=ledger(records={A: record(A, registered=21)})),
-    case("SignerNotValid", "a key that ended before", state=ledger(records={A: record(A, status=3, version=2, ended=20)})),
+    case("SignerNotValid", "a key that ended before", state=ledger(records={A: record(A, status=4, reason=3, version=2, ended=20)})),
     case("SignerNotValid", "a key compromised since before",
          state=ledger(records={A: record(A, reason=1, version=3, status=4, ended=30, since=20)})),
     case("Row", "a row that is no record", state=ledger(records={A: policy()})),

@@ -209,6 +209,15 @@ pub enum StepKind {
     Recovery,
 }
 
+impl From<StepKind> for kusabi_core::step::StepKind {
+    fn from(kind: StepKind) -> Self {
+        match kind {
+            StepKind::Handover => Self::Handover,
+            StepKind::Recovery => Self::Recovery,
+        }
+    }
+}
+
 /// What happened in one block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockEvents {

@@ -10,7 +10,7 @@
 
 use crate::{
     effect::{first_row, shows, touches},
-    ledger::{Ledger, Receipt, Step, StepKind, Submitted},
+    ledger::{Ledger, Receipt, Step, Submitted},
     problem::Problem,
 };
 use bytes::Bytes;
@@ -19,12 +19,13 @@ use kusabi_core::{
     anchor::{Anchor, AnchorError},
     checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint},
     genesis::{Genesis, GenesisError},
-    handover::{Handover, HandoverError, Recovery},
+    handover::HandoverError,
     header::Header,
     id::{BodyHash, ChainId, Epoch, Handle, Height, StateKey, TxId},
     proof::{Proof, ProofError},
     row::{Record, Row, RowError},
     set::{EpochSet, SetError},
+    step,
     tx::{Action, Transaction, TxError},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -142,21 +143,14 @@ impl Trust {
 
     /// Follows one step, if it is good.
     fn step(&mut self, step: &Step) -> Result<(), VerifyError> {
-        let next = match step.kind {
-            StepKind::Handover => {
-                let handover = Handover::decode(&step.bytes).map_err(VerifyError::Walk)?;
-                let verified = handover
-                    .check(&self.anchor, &self.epoch_set()?)
-                    .map_err(VerifyError::Walk)?;
-                self.anchor.follow(&verified);
-                Bytes::copy_from_slice(verified.signed().next_set().as_bytes())
-            }
-            StepKind::Recovery => {
-                let recovery = Recovery::decode(&step.bytes).map_err(VerifyError::Walk)?;
-                let verified = recovery.check(&self.anchor).map_err(VerifyError::Walk)?;
-                self.anchor.recover(&verified);
-                Bytes::copy_from_slice(verified.next_set().as_bytes())
-            }
+        let next = {
+            let step = step::Step::decode(step.kind.into(), &step.bytes);
+            let step = step.map_err(VerifyError::Walk)?;
+            let set = EpochSet::decode(&self.set).map_err(VerifyError::Set)?;
+            let (next, _) = step
+                .take(&mut self.anchor, &set)
+                .map_err(VerifyError::Walk)?;
+            Bytes::copy_from_slice(next.as_bytes())
         };
         self.set = next;
         Ok(())

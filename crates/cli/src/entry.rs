@@ -61,18 +61,7 @@ pub(crate) fn binding(record: &Record, id: Option<&KusabiId>, chain: &ChainId) -
     let Some(id) = id else {
         return Binding::Unchecked;
     };
-    // Records of the genesis transaction are bound before there is a chain ID (spec/identity.md).
-    let chain = if record.registered().get() == 1 {
-        &ChainId::ZERO
-    } else {
-        chain
-    };
-    let context = BindingContext {
-        chain,
-        owner: &record.owner(),
-        purpose: record.purpose(),
-    };
-    if record.keys().is_bound(id, &context, &record.binding()) {
+    if record.is_bound(id, chain) {
         Binding::Holds
     } else {
         Binding::Broken

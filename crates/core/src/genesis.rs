@@ -289,8 +289,9 @@ impl<'a> FromCbor<'a> for Body<'a> {
     }
 }
 
-impl ToCbor for Body<'_> {
-    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+impl Body<'_> {
+    /// Writes the document with these founders, of which there are as many as it says.
+    fn write<'f, S: Sink>(&self, e: &mut Encoder<S>, founders: impl Iterator<Item = Founder<'f>>) {
         e.array(7)
             .u64(VERSION)
             .text(self.name)
@@ -300,9 +301,15 @@ impl ToCbor for Body<'_> {
             .bytes(self.epoch_set)
             .bytes(self.recovery_set)
             .array(self.founder_count);
-        for founder in self.founders() {
+        for founder in founders {
             e.array(2).text(founder.name).u64(founder.quota);
         }
+    }
+}
+
+impl ToCbor for Body<'_> {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        self.write(e, self.founders());
     }
 }
 
@@ -313,7 +320,7 @@ pub use owned::GenesisParts;
 mod owned {
     use alloc::vec::Vec;
 
-    use super::{Encoder, Genesis, GenesisError, OrgName, VERSION};
+    use super::{Body, Encoder, Founder, Genesis, GenesisError, OrgName};
 
     /// What a genesis document is made of.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -341,19 +348,20 @@ mod owned {
             let mut organisations: Vec<_> = self.organisations.iter().collect();
             organisations.sort_by_key(|(name, _)| name.id());
             let mut document = Vec::new();
-            let mut e = Encoder::new(&mut document);
-            e.array(7)
-                .u64(VERSION)
-                .text(self.name)
-                .u64(self.created_ms)
-                .array(1)
-                .u64(self.heartbeat_ms)
-                .bytes(self.epoch_set)
-                .bytes(self.recovery_set)
-                .array(organisations.len());
-            for (name, quota) in organisations {
-                e.array(2).text(name.as_str()).u64(*quota);
-            }
+            let body = Body {
+                name: self.name,
+                created_ms: self.created_ms,
+                heartbeat_ms: self.heartbeat_ms,
+                epoch_set: self.epoch_set,
+                recovery_set: self.recovery_set,
+                founder_count: organisations.len(),
+                founders: &[],
+            };
+            let founders = organisations.iter().map(|(name, quota)| Founder {
+                name: name.as_str(),
+                quota: *quota,
+            });
+            body.write(&mut Encoder::new(&mut document), founders);
             Genesis::decode(&document)?;
             Ok(document)
         }

@@ -491,6 +491,8 @@ pub struct Height(u64);
 impl Height {
     /// The genesis.
     pub const ZERO: Self = Self(0);
+    /// That of the first block, which holds the genesis transaction and nothing else.
+    pub const FIRST: Self = Self(1);
     /// The highest one.
     pub const MAX: Self = Self(U48_END - 1);
 

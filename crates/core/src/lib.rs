@@ -42,6 +42,7 @@ pub mod row;
 pub mod server;
 pub mod set;
 pub mod statement;
+pub mod step;
 pub mod suite;
 #[cfg(feature = "alloc")]
 pub mod tx;

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use kusabi_core::id::{BodyHash, StateKey};
+use kusabi_core::id::StateKey;
 use kusabi_core::row::LedgerRow;
 use kusabi_core::suite::Suite;
 use kusabi_core::tx::{ActionCode, Transaction};
@@ -12,9 +12,8 @@ use rand_core::CryptoRng;
 
 use crate::check::{BlockContext, check};
 use crate::claims::{Verified, claims, verify};
-use crate::effects::{Event, Write};
 use crate::rejection::Rejection;
-use crate::state::{Overlay, State};
+use crate::state::{Overlay, State, Write};
 
 /// Longest body in bytes: the transactions with four bytes of length each.
 pub const BLOCK_BYTES_MAX: usize = 4 << 20;
@@ -93,11 +92,6 @@ impl BlockError {
     }
 }
 
-/// [`BodyHash::of`], under the name that the rules of blocks use.
-pub fn body_hash<'a>(transactions: impl IntoIterator<Item = &'a [u8]>) -> BodyHash {
-    BodyHash::of(transactions)
-}
-
 /// Checks a block's time against its parent's. The local clock has no part in it: it may only delay a block.
 ///
 /// # Errors
@@ -156,17 +150,20 @@ pub fn check_bounds(transactions: &[Transaction]) -> Result<(), BlockError> {
         .try_for_each(|transaction| room.take(transaction))
 }
 
-/// What of a block is used up.
+/// What of a block is used up: the one place where transactions, bytes and work are counted.
 #[derive(Clone, Copy, Debug, Default)]
-struct Room {
+pub struct Room {
     transactions: usize,
     bytes: usize,
     work: u64,
 }
 
 impl Room {
-    /// Changes nothing when the transaction does not fit.
-    fn take(&mut self, transaction: &Transaction) -> Result<(), BlockError> {
+    /// Makes room for one more transaction.
+    ///
+    /// # Errors
+    /// [`BlockError::TooMany`], [`BlockError::TooLong`], [`BlockError::TooMuchWork`]; nothing has changed then.
+    pub fn take(&mut self, transaction: &Transaction) -> Result<(), BlockError> {
         let transactions = self.transactions + 1;
         let bytes = self.bytes + 4 + transaction.as_bytes().len();
         let work = self.work + work(transaction);
@@ -188,15 +185,6 @@ impl Room {
     }
 }
 
-/// What a block changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BlockEffects {
-    /// Rows to write, each key once, ascending.
-    pub writes: Vec<Write>,
-    /// What happened, with the index of the transaction in the block.
-    pub events: Vec<(usize, Event)>,
-}
-
 /// The run of a block's transactions, one after the other, each all or nothing.
 ///
 /// The state must answer for [`reads`](crate::reads) of every transaction and for the ledger's own row.
@@ -205,7 +193,6 @@ pub struct BlockRun<S> {
     state: Overlay<S>,
     room: Room,
     recovered: bool,
-    events: Vec<(usize, Event)>,
 }
 
 impl<S: State> BlockRun<S> {
@@ -219,13 +206,7 @@ impl<S: State> BlockRun<S> {
             state: Overlay::new(state),
             room: Room::default(),
             recovered: false,
-            events: Vec::new(),
         }
-    }
-
-    /// Whether the block has room for a transaction.
-    pub fn has_room_for(&self, transaction: &Transaction) -> bool {
-        self.room.clone().take(transaction).is_ok()
     }
 
     /// The state as the transactions so far have left it.
@@ -250,25 +231,19 @@ impl<S: State> BlockRun<S> {
                 return Err(Rejection::RecoveryPlace);
             }
         }
-        let effects = check(transaction, &self.context, &self.state)?.apply();
-        let position = self.context.position;
-        self.events.extend(
-            self.state
-                .take(effects)
-                .into_iter()
-                .map(|event| (position, event)),
-        );
+        let writes = check(transaction, &self.context, &self.state)?.apply();
+        self.state.take(writes);
         self.recovered |= code == ActionCode::Recovery;
         self.room = room;
         self.context.position += 1;
         Ok(())
     }
 
-    /// Ends the block.
+    /// Ends the block: the rows to write, each key once, ascending.
     ///
     /// # Errors
     /// [`BlockError::Epoch`], [`BlockError::Height`], [`BlockError::DamagedState`]
-    pub fn finish(self) -> Result<BlockEffects, BlockError> {
+    pub fn finish(self) -> Result<Vec<Write>, BlockError> {
         let row = self.ledger_row()?.ok_or(BlockError::Epoch)?;
         let context = &self.context;
         if (row.epoch, row.set_hash, row.skipped)
@@ -279,10 +254,7 @@ impl<S: State> BlockRun<S> {
         if !self.recovered && context.parent_height.next() != Some(context.height) {
             return Err(BlockError::Height);
         }
-        Ok(BlockEffects {
-            events: self.events,
-            writes: self.state.into_writes(),
-        })
+        Ok(self.state.into_writes())
     }
 
     fn ledger_row(&self) -> Result<Option<LedgerRow>, BlockError> {
@@ -293,7 +265,7 @@ impl<S: State> BlockRun<S> {
     }
 }
 
-/// Runs a whole block whose transactions nobody has verified yet.
+/// Runs a whole block whose transactions nobody has verified yet; gives the rows to write, each key once, ascending.
 ///
 /// Signatures are verified together first; those of keys that the block itself brings (a writer granted two transactions
 /// before it registers) are verified when their turn comes.
@@ -305,7 +277,7 @@ pub fn run_block(
     context: BlockContext,
     state: impl State,
     rng: &mut impl CryptoRng,
-) -> Result<BlockEffects, BlockError> {
+) -> Result<Vec<Write>, BlockError> {
     check_bounds(&transactions)?;
     let refused = |index, rejection| BlockError::Transaction { index, rejection };
 

@@ -53,11 +53,6 @@ impl Verified {
         self.transaction.transaction()
     }
 
-    /// The transaction, given back.
-    pub fn into_transaction(self) -> Transaction {
-        self.transaction.into_transaction()
-    }
-
     /// The checked keys that it brings under a handle.
     pub(crate) fn entry_keys(&self, handle: &Handle) -> Option<PublicKeys> {
         self.transaction.keys(handle)

@@ -7,7 +7,7 @@
 //! 3. [`claims`]: which keys are said to have signed.
 //! 4. [`verify`]: they have, many transactions at once. [`Verified`] is the proof; it stays good, for keys never change.
 //! 5. [`check`]: the ledger's state allows it. [`Checked`] is the proof, for this state only.
-//! 6. [`Checked::apply`]: the rows to write and the events to tell; cannot fail.
+//! 6. [`Checked::apply`]: the rows to write; cannot fail.
 //!
 //! [`BlockRun`] does 5 and 6 for the transactions of a block, one after the other, and knows the rules about whole blocks.
 #![forbid(unsafe_code)]
@@ -24,7 +24,6 @@
 mod block;
 mod check;
 mod claims;
-mod effects;
 mod reads;
 mod rejection;
 mod state;
@@ -32,12 +31,11 @@ mod state;
 pub mod testing;
 
 pub use block::{
-    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockEffects, BlockError, BlockRun,
-    TIME_STEP_MS_MAX, body_hash, check_bounds, check_time, run_block, work,
+    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Room, TIME_STEP_MS_MAX,
+    check_bounds, check_time, run_block, work,
 };
 pub use check::{BlockContext, Checked, OFFICERS_MAX, check};
 pub use claims::{Claims, Verified, claims, verify};
-pub use effects::{Effects, Event, Write};
 pub use reads::{reads, signer_reads};
 pub use rejection::Rejection;
-pub use state::{MemoryState, Overlay, State};
+pub use state::{MemoryState, Overlay, State, Write};

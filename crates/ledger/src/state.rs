@@ -5,7 +5,14 @@ use std::collections::BTreeMap;
 use kusabi_core::id::StateKey;
 use kusabi_core::row::RowBytes;
 
-use crate::effects::{Effects, Write};
+/// One row to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Where.
+    pub key: StateKey,
+    /// What stands there from now on.
+    pub row: RowBytes,
+}
 
 /// The rows of the ledger at one height.
 ///
@@ -67,15 +74,10 @@ impl<S: State> Overlay<S> {
         }
     }
 
-    /// Takes in what a transaction changes, and returns its events.
-    pub fn take(&mut self, effects: Effects) -> Vec<crate::Event> {
-        self.changes.extend(
-            effects
-                .writes
-                .into_iter()
-                .map(|write| (write.key, write.row)),
-        );
-        effects.events
+    /// Takes in what a transaction changes.
+    pub fn take(&mut self, writes: Vec<Write>) {
+        self.changes
+            .extend(writes.into_iter().map(|write| (write.key, write.row)));
     }
 
     /// All changes, each key once, ascending: the order in which every node writes them.

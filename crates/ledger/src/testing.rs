@@ -22,8 +22,8 @@ use kusabi_core::tx::{Action, Draft, Entry, Named, Transaction};
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::{
-    BlockContext, BlockEffects, BlockError, MemoryState, Rejection, State, Verified, claims,
-    run_block, verify,
+    BlockContext, BlockError, MemoryState, Rejection, State, Verified, Write, claims, run_block,
+    verify,
 };
 
 /// A generator that gives the same bytes in every test: SHA-256 of a counter.
@@ -272,7 +272,6 @@ impl World {
         BlockContext {
             chain: self.chain,
             height: self.height.next().expect("a test is short"),
-            time_ms: 0,
             epoch: row.map_or(Epoch::ZERO, |row| row.epoch),
             set_hash: row.map_or_else(|| self.genesis_set_hash(), set_hash),
             skipped: row.map_or(Height::ZERO, |row| row.skipped),
@@ -297,7 +296,7 @@ impl World {
     ///
     /// # Errors
     /// The first rule broken; nothing has changed then.
-    pub fn block(&mut self, transactions: Vec<Transaction>) -> Result<BlockEffects, BlockError> {
+    pub fn block(&mut self, transactions: Vec<Transaction>) -> Result<Vec<Write>, BlockError> {
         let context = self.context();
         self.block_in(transactions, context)
     }
@@ -310,18 +309,18 @@ impl World {
         &mut self,
         transactions: Vec<Transaction>,
         context: BlockContext,
-    ) -> Result<BlockEffects, BlockError> {
-        let effects = run_block(transactions, context, &self.state, &mut self.rng)?;
-        self.state.write(&effects.writes);
+    ) -> Result<Vec<Write>, BlockError> {
+        let writes = run_block(transactions, context, &self.state, &mut self.rng)?;
+        self.state.write(&writes);
         self.height = context.height;
-        Ok(effects)
+        Ok(writes)
     }
 
     /// Makes the next block of one transaction.
     ///
     /// # Errors
     /// Why the transaction is refused; nothing has changed then.
-    pub fn submit(&mut self, transaction: Transaction) -> Result<BlockEffects, Rejection> {
+    pub fn submit(&mut self, transaction: Transaction) -> Result<Vec<Write>, Rejection> {
         self.block(vec![transaction]).map_err(|error| match error {
             BlockError::Transaction { rejection, .. } => rejection,
             other => unreachable!("the block itself is in order: {other}"),

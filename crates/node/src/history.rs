@@ -12,10 +12,10 @@ use kusabi_core::{
     anchor::Anchor,
     checkpoint::{Checkpoint, CheckpointError},
     header::Header,
-    id::{HeaderHash, Height, RecoveryHash},
+    id::{BodyHash, HeaderHash, Height, RecoveryHash},
     set::{EpochSet, SetError},
 };
-use kusabi_ledger::{BlockError, body_hash, check_time};
+use kusabi_ledger::{BlockError, check_time};
 
 /// What is wrong with a block in its chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,7 +139,7 @@ impl History {
             return Err(HistoryError::Parent);
         }
         check_time(self.last.time_ms, header.time_ms).map_err(HistoryError::Time)?;
-        if body_hash(block.transactions.iter().map(Bytes::as_ref)) != header.body {
+        if BodyHash::of(block.transactions.iter().map(Bytes::as_ref)) != header.body {
             return Err(HistoryError::Body);
         }
         let recovered = if header.epoch == self.last.epoch {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use kusabi_api::ledger::{Step, StepKind};
+use kusabi_api::ledger::Step;
 use kusabi_core::{
     evidence::{Evidence, EvidenceError, Signed},
     id::{Digest, StateKey},
     row::Topic,
+    step::StepKind,
     tx::Action,
 };
 use serde::Serialize;
@@ -190,13 +191,7 @@ fn sign(connection: &Connection, key: &KeyFile, file: Digest) -> Result<(Evidenc
 
 /// The way from the genesis document, as a bundle holds it: each step after a byte for its kind (spec/evidence.md).
 fn walk(connection: &Connection) -> Result<Vec<Vec<u8>>> {
-    let step = |step: &Step| {
-        let kind = match step.kind {
-            StepKind::Handover => 1,
-            StepKind::Recovery => 2,
-        };
-        [&[kind], &step.bytes[..]].concat()
-    };
+    let step = |step: &Step| [&[StepKind::from(step.kind) as u8], &step.bytes[..]].concat();
     Ok(connection.walk()?.iter().map(step).collect())
 }
 

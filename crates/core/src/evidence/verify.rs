@@ -3,11 +3,11 @@
 use super::{Evidence, EvidenceError, Facts, Invalid, Verdict, judge};
 use crate::anchor::Anchor;
 use crate::genesis::Genesis;
-use crate::handover::{Handover, Recovery};
-use crate::id::{ChainId, Digest, Epoch, HeaderHash, Height, StateKey};
+use crate::id::{ChainId, Digest, Epoch, Height, StateKey};
 use crate::proof::Proof;
 use crate::row::{AnchorRow, Record, RowBytes};
 use crate::set::EpochSet;
+use crate::step::{End, Step};
 
 /// What the ledger answers now about a signer and its signature, verified by the caller. It stands in place of what a bundle
 /// embeds.
@@ -23,10 +23,6 @@ pub struct Newest {
     /// Height of the record's proof.
     pub known_at: Height,
 }
-
-/// What a step of the walk starts with.
-const HANDOVER: u8 = 1;
-const RECOVERY: u8 = 2;
 
 impl Evidence {
     /// Says what a bundle is worth for a file, knowing only the chain ID.
@@ -144,7 +140,7 @@ impl Evidence {
         let mut steps = self.walk();
         while anchor.epoch() < epoch {
             let Some(step) = steps.next() else { break };
-            (set, _) = follow(&mut anchor, &set, step)?;
+            (set, _) = take(step, &mut anchor, &set)?;
         }
         let verified = proof
             .check(&anchor, &set, wanted)
@@ -156,30 +152,12 @@ impl Evidence {
         for step in steps {
             let ends = anchor.epoch() == epoch;
             let end;
-            (set, end) = follow(&mut anchor, &set, step)?;
+            (set, end) = take(step, &mut anchor, &set)?;
             if ends && !end.admits(proven.place.1, verified.checkpoint().hash()) {
                 return Err(Invalid::Proof);
             }
         }
         Ok(proven)
-    }
-}
-
-/// How an epoch ended.
-enum End {
-    /// With this block, as its own validators and officers say.
-    At(Height, HeaderHash),
-    /// Before this height. What stood above the block that survived is lost, but was no lie.
-    Before(Height),
-}
-
-impl End {
-    /// Whether a block can be of the epoch that ended so.
-    fn admits(&self, height: Height, hash: &HeaderHash) -> bool {
-        match self {
-            Self::At(last, last_hash) => height < *last || (height == *last && hash == last_hash),
-            Self::Before(from) => height < *from,
-        }
     }
 }
 
@@ -195,33 +173,12 @@ fn decode_record(row: &RowBytes) -> Result<Record, Invalid> {
     Record::decode(row).map_err(|_| Invalid::Proof)
 }
 
-/// Moves the anchor over one step; gives the set that counts then, and how the epoch before has ended.
-fn follow<'a>(
+fn take<'a>(
+    step: &'a [u8],
     anchor: &mut Anchor,
     set: &EpochSet<'_>,
-    step: &'a [u8],
 ) -> Result<(EpochSet<'a>, End), Invalid> {
-    match step.split_first() {
-        Some((&HANDOVER, bytes)) => {
-            let handover = Handover::decode(bytes)
-                .and_then(|handover| handover.check(anchor, set))
-                .map_err(|_| Invalid::Proof)?;
-            if !anchor.follow(&handover) {
-                return Err(Invalid::Proof);
-            }
-            let handover = handover.signed();
-            let end = End::At(handover.last_height(), handover.last_header_hash());
-            Ok((*handover.next_set(), end))
-        }
-        Some((&RECOVERY, bytes)) => {
-            let recovery = Recovery::decode(bytes)
-                .and_then(|recovery| recovery.check(anchor))
-                .map_err(|_| Invalid::Proof)?;
-            if !anchor.recover(&recovery) {
-                return Err(Invalid::Proof);
-            }
-            Ok((*recovery.next_set(), End::Before(recovery.from())))
-        }
-        _ => Err(Invalid::Proof),
-    }
+    Step::decode_tagged(step)
+        .and_then(|step| step.take(anchor, set))
+        .map_err(|_| Invalid::Proof)
 }

@@ -31,21 +31,23 @@ pub enum ComponentKind {
     Image = 6,
 }
 
-impl ComponentKind {
-    /// The kind of this number.
-    #[must_use]
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
+impl TryFrom<u8> for ComponentKind {
+    type Error = InventoryError;
+
+    fn try_from(number: u8) -> Result<Self, InventoryError> {
+        Ok(match number {
             1 => Self::File,
             2 => Self::Program,
             3 => Self::Privileged,
             4 => Self::Link,
             5 => Self::Package,
             6 => Self::Image,
-            _ => return None,
+            _ => return Err(InventoryError::Kind),
         })
     }
+}
 
+impl ComponentKind {
     /// The spec's word for the kind.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -149,7 +151,7 @@ impl<'b> FromCbor<'b> for Component<'b> {
         let kind = d
             .u8()
             .map_err(|error| within(error, InventoryError::Kind))?;
-        let kind = ComponentKind::from_u8(kind).ok_or(InventoryError::Kind)?;
+        let kind = ComponentKind::try_from(kind)?;
         Self::new(name, version, kind, d.u64()?, Digest::new(d.array_of()?))
     }
 }

@@ -14,13 +14,14 @@ pub enum Topic {
     AuditLog = 2,
 }
 
-impl Topic {
-    /// The topic of this number.
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
+impl TryFrom<u8> for Topic {
+    type Error = RowError;
+
+    fn try_from(number: u8) -> Result<Self, RowError> {
+        Ok(match number {
             1 => Self::Evidence,
             2 => Self::AuditLog,
-            _ => return None,
+            _ => return Err(RowError::Value),
         })
     }
 }
@@ -48,7 +49,7 @@ impl AnchorRow {
     pub fn decode(bytes: &RowBytes) -> Result<Self, RowError> {
         let mut r = Reader::new(bytes);
         super::begin(&mut r, Kind::Anchor)?;
-        let topic = Topic::from_u8(r.u8()?).ok_or(RowError::Value)?;
+        let topic = Topic::try_from(r.u8()?)?;
         super::reserved(&mut r, 1)?;
         let row = Self {
             topic,

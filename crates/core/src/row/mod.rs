@@ -56,10 +56,11 @@ pub enum Kind {
     Ledger = 7,
 }
 
-impl Kind {
-    /// The kind that a row's first byte names.
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
+impl TryFrom<u8> for Kind {
+    type Error = RowError;
+
+    fn try_from(number: u8) -> Result<Self, RowError> {
+        Ok(match number {
             1 => Self::Record,
             2 => Self::Organisation,
             3 => Self::ArtPolicy,
@@ -67,7 +68,7 @@ impl Kind {
             5 => Self::Anchor,
             6 => Self::BlobPart,
             7 => Self::Ledger,
-            _ => return None,
+            _ => return Err(RowError::Kind),
         })
     }
 }
@@ -198,7 +199,7 @@ impl Row {
     /// [`RowError`]
     pub fn decode(bytes: &RowBytes) -> Result<Self, RowError> {
         let [kind, ..] = bytes;
-        Ok(match Kind::from_u8(*kind).ok_or(RowError::Kind)? {
+        Ok(match Kind::try_from(*kind)? {
             Kind::Record => Self::Record(Record::decode(bytes)?),
             Kind::Organisation => Self::Organisation(Organisation::decode(bytes)?),
             Kind::ArtPolicy => Self::ArtPolicy(ArtPolicy::decode(bytes)?),

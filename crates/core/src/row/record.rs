@@ -1,8 +1,8 @@
 //! The record: a key under a handle, and for which heights it is valid.
 
 use super::{Kind, RowBytes, RowError};
-use crate::id::{Binding, Digest, Handle, Height, OrgId};
-use crate::suite::{KeyError, PublicKeys, Purpose, Suite, UncheckedKeys};
+use crate::id::{Binding, ChainId, Digest, Handle, Height, KusabiId, OrgId};
+use crate::suite::{BindingContext, KeyError, PublicKeys, Purpose, Suite, UncheckedKeys};
 use crate::wire::{Reader, Sink, fixed};
 
 /// Whether a key may be used. It moves forward only: from active to ended, and from spent or superseded to revoked.
@@ -19,15 +19,16 @@ pub enum Status {
     Revoked = 4,
 }
 
-impl Status {
-    /// The status of this number.
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
+impl TryFrom<u8> for Status {
+    type Error = RowError;
+
+    fn try_from(number: u8) -> Result<Self, RowError> {
+        Ok(match number {
             1 => Self::Active,
             2 => Self::Spent,
             3 => Self::Superseded,
             4 => Self::Revoked,
-            _ => return None,
+            _ => return Err(RowError::Value),
         })
     }
 }
@@ -49,16 +50,17 @@ pub enum Reason {
     Withdrawn = 4,
 }
 
-impl Reason {
-    /// The reason of this number.
-    pub const fn from_u8(value: u8) -> Option<Self> {
-        Some(match value {
+impl TryFrom<u8> for Reason {
+    type Error = RowError;
+
+    fn try_from(number: u8) -> Result<Self, RowError> {
+        Ok(match number {
             0 => Self::None,
             1 => Self::Compromised,
             2 => Self::Lost,
             3 => Self::Retired,
             4 => Self::Withdrawn,
-            _ => return None,
+            _ => return Err(RowError::Value),
         })
     }
 }
@@ -298,6 +300,22 @@ impl Record {
         (!self.predecessor.is_zero()).then_some(self.predecessor)
     }
 
+    /// Whether it is tied to a kusabi-ID: then it was made by somebody who knew the ID, for this chain. Records of the genesis
+    /// transaction were bound before there was a chain (spec/identity.md).
+    pub fn is_bound(&self, id: &KusabiId, chain: &ChainId) -> bool {
+        let chain = if self.registered == Height::FIRST {
+            &ChainId::ZERO
+        } else {
+            chain
+        };
+        let context = BindingContext {
+            chain,
+            owner: &self.owner,
+            purpose: self.purpose,
+        };
+        self.keys.is_bound(id, &context, &self.binding)
+    }
+
     /// What ties it to its kusabi-ID.
     pub const fn binding(&self) -> Binding {
         self.binding
@@ -333,8 +351,8 @@ impl Record {
         super::begin(&mut r, Kind::Record)?;
         let purpose = Purpose::try_from(r.u8()?).map_err(|_| RowError::Value)?;
         let suite = Suite::try_from(r.u8()?).map_err(|_| RowError::Value)?;
-        let status = Status::from_u8(r.u8()?).ok_or(RowError::Value)?;
-        let reason = Reason::from_u8(r.u8()?).ok_or(RowError::Value)?;
+        let status = Status::try_from(r.u8()?)?;
+        let reason = Reason::try_from(r.u8()?)?;
         let version = r.u32()?;
         let registered = super::height(&mut r)?;
         let ended = super::height(&mut r)?;

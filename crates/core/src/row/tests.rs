@@ -1,8 +1,8 @@
 //! Rows: strict in, canonical out, and statuses that move forward only.
 
 use super::*;
-use crate::id::{Binding, Digest, Epoch, OrgName, RecoveryHash, SetHash};
-use crate::suite::{PublicKeys, Purpose, Suite};
+use crate::id::{Binding, ChainId, Digest, Epoch, KusabiId, OrgName, RecoveryHash, SetHash};
+use crate::suite::{BindingContext, PublicKeys, Purpose, Suite};
 use proptest::prelude::*;
 
 /// Seed 0…: an Ed25519 key, and the X25519 base point, which is not of small order.
@@ -312,4 +312,29 @@ proptest! {
             prop_assert_eq!(row.encode(), flat);
         }
     }
+}
+
+/// Who knows the kusabi-ID sees that a record was made by one who knew it, for this chain; records of the first block were
+/// made before there was one.
+#[test]
+fn a_record_is_bound_to_its_id_and_chain() {
+    let id = KusabiId::new([6; 16]);
+    let (chain, other) = (ChainId::new([1; 32]), ChainId::new([2; 32]));
+    let owner = OrgName::new("cameras").unwrap().id();
+    let bound_at = |height: Height, chain: &ChainId| {
+        let context = BindingContext {
+            chain,
+            owner: &owner,
+            purpose: Purpose::App,
+        };
+        let binding = keys().bind(&id, &context);
+        Record::register(Purpose::App, keys(), owner, height, binding, Digest::ZERO)
+    };
+    let second = height(2);
+    assert!(bound_at(second, &chain).is_bound(&id, &chain));
+    assert!(!bound_at(second, &chain).is_bound(&id, &other));
+    assert!(!bound_at(second, &chain).is_bound(&KusabiId::new([7; 16]), &chain));
+    assert!(!bound_at(second, &ChainId::ZERO).is_bound(&id, &chain));
+    assert!(bound_at(Height::FIRST, &ChainId::ZERO).is_bound(&id, &chain));
+    assert!(!bound_at(Height::FIRST, &chain).is_bound(&id, &chain));
 }

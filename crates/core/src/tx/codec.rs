@@ -190,7 +190,7 @@ impl Action {
             4 => Self::Revoke {
                 org,
                 targets: list(d, 1..=TARGETS_MAX)?,
-                reason: Reason::from_u8(d.u8()?).ok_or(TxError::Value)?,
+                reason: Reason::try_from(d.u8()?).map_err(|_| TxError::Value)?,
                 compromised_since: d.optional(Decoder::height)?,
                 signers: d.u8()?,
             },
@@ -224,7 +224,7 @@ impl Action {
             },
             10 => Self::Anchor {
                 org,
-                topic: Topic::from_u8(d.u8()?).ok_or(TxError::Value)?,
+                topic: Topic::try_from(d.u8()?).map_err(|_| TxError::Value)?,
                 digest: Digest::new(d.array_of()?),
             },
             _ => return Err(TxError::Action),

@@ -167,13 +167,6 @@ impl Transaction {
         &self.signatures
     }
 
-    /// Whether a signature under this handle is there.
-    pub fn is_signed_by(&self, handle: &Handle) -> bool {
-        self.signatures
-            .binary_search_by(|signed| signed.signer.cmp(handle))
-            .is_ok()
-    }
-
     /// Checks the points of all keys that it brings. That is by far the dearest of what can be said without the ledger's
     /// state (4,096 keys of P-256: a sixth of a second), so it is done when the signatures are known to be good.
     ///

@@ -21,7 +21,7 @@ fn component<'a>(
     name: &'a str,
     (version, kind, size, digest): &'a (Option<String>, u8, u64, u8),
 ) -> Component<'a> {
-    let kind = ComponentKind::from_u8(*kind).unwrap();
+    let kind = ComponentKind::try_from(*kind).unwrap();
     let digest = Digest::new([*digest; 32]);
     Component::new(name, version.as_deref(), kind, *size, digest).unwrap()
 }

@@ -7,16 +7,15 @@ use kusabi_core::tx::{Entry, Named};
 
 use super::BlockContext;
 use crate::claims::Verified;
-use crate::effects::{Effects, Event, Write};
 use crate::reads::blob_parts;
 use crate::rejection::Rejection;
-use crate::state::State;
+use crate::state::{State, Write};
 
 pub(super) struct Desk<'a, S: ?Sized> {
     transaction: &'a Verified,
     pub(super) context: &'a BlockContext,
     state: &'a S,
-    effects: Effects,
+    writes: Vec<Write>,
 }
 
 /// Someone who signed the transaction.
@@ -47,12 +46,12 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
             transaction,
             context,
             state,
-            effects: Effects::default(),
+            writes: Vec::new(),
         }
     }
 
-    pub(super) fn into_effects(self) -> Effects {
-        self.effects
+    pub(super) fn into_writes(self) -> Vec<Write> {
+        self.writes
     }
 
     // Existence and state.
@@ -179,11 +178,7 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
     // Changes.
 
     pub(super) fn write(&mut self, key: StateKey, row: RowBytes) {
-        self.effects.writes.push(Write { key, row });
-    }
-
-    pub(super) fn tell(&mut self, event: Event) {
-        self.effects.events.push(event);
+        self.writes.push(Write { key, row });
     }
 
     pub(super) fn write_record(&mut self, handle: &Handle, record: &Record) {

@@ -7,18 +7,17 @@ use kusabi_core::genesis::{Genesis, GenesisError};
 use kusabi_core::handover::Recovery;
 use kusabi_core::id::{Height, OrgName, StateKey};
 use kusabi_core::row::{LedgerRow, Organisation};
-use kusabi_core::suite::{Purpose, VerificationKey};
+use kusabi_core::suite::VerificationKey;
 use kusabi_core::tx::Entry;
 
 use super::desk::{Desk, exactly, next};
-use crate::effects::Event;
 use crate::rejection::Rejection;
 use crate::state::State;
 
 impl<S: State + ?Sized> Desk<'_, S> {
     // spec: action 0
     pub(super) fn genesis(&mut self, document: &[u8], entries: &[Entry]) -> Result<(), Rejection> {
-        let is_first = self.context.height.get() == 1 && self.context.position == 0;
+        let is_first = self.context.height == Height::FIRST && self.context.position == 0;
         if !is_first || self.ledger_row()?.is_some() {
             return Err(Rejection::GenesisPlace);
         }
@@ -48,7 +47,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
                 window_cap: Organisation::cap_of(0),
                 revoked_in_window: 0,
             };
-            self.tell(Event::Founded { org: members.id });
             for key in officers.encoded() {
                 let entry = rest.next().ok_or(Rejection::GenesisEntries)?;
                 self.found_officer(&mut organisation, entry, key)?;
@@ -68,10 +66,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             skipped: Height::ZERO,
         };
         self.write(StateKey::ledger(), row.encode());
-        self.tell(Event::EpochBegan {
-            epoch: row.epoch,
-            set_hash: row.set_hash,
-        });
         Ok(())
     }
 
@@ -88,11 +82,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             return Err(Rejection::GenesisEntries);
         }
         self.add_record(organisation, entry, &record, &mut BTreeSet::new());
-        self.tell(Event::Granted {
-            org,
-            handle: entry.handle(),
-            purpose: Purpose::Officer,
-        });
         Ok(())
     }
 
@@ -142,10 +131,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             ..row
         };
         self.write(StateKey::ledger(), row.encode());
-        self.tell(Event::EpochBegan {
-            epoch: row.epoch,
-            set_hash: row.set_hash,
-        });
         Ok(())
     }
 

@@ -8,7 +8,6 @@ use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Entry, Named};
 
 use super::desk::Desk;
-use crate::effects::Event;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -24,11 +23,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let mut parts = BTreeSet::new();
         for (entry, record) in entries.iter().zip(&records) {
             self.add_record(&mut organisation, entry, record, &mut parts);
-            self.tell(Event::Registered {
-                org,
-                handle: entry.handle(),
-                purpose: entry.purpose(),
-            });
         }
         self.write_organisation(&organisation)
     }
@@ -51,11 +45,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             .spend(self.context.height)
             .ok_or(Rejection::RecordEnded)?;
         self.replace(&mut organisation, pre, &spent, act, &record);
-        self.tell(Event::Activated {
-            org,
-            pre: pre.handle,
-            act: act.handle(),
-        });
         self.write_organisation(&organisation)
     }
 
@@ -84,11 +73,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             .supersede(self.context.height)
             .ok_or(Rejection::RecordPurpose)?;
         self.replace(&mut organisation, old, &ended, new, &record);
-        self.tell(Event::Superseded {
-            org,
-            old: old.handle,
-            new: new.handle(),
-        });
         self.write_organisation(&organisation)
     }
 

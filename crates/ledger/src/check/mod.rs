@@ -13,9 +13,8 @@ use kusabi_core::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
 use kusabi_core::tx::{Action, ActionCode};
 
 use crate::claims::Verified;
-use crate::effects::Effects;
 use crate::rejection::Rejection;
-use crate::state::State;
+use crate::state::{State, Write};
 use desk::Desk;
 
 pub(crate) use desk::exactly;
@@ -30,8 +29,6 @@ pub struct BlockContext {
     pub chain: ChainId,
     /// The block's height.
     pub height: Height,
-    /// The block's time: milliseconds since 1970. No rule about transactions uses it yet.
-    pub time_ms: u64,
     /// The block's epoch.
     pub epoch: Epoch,
     /// Hash of that epoch's validator set.
@@ -50,13 +47,13 @@ pub struct BlockContext {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "nothing has happened before it is applied"]
 pub struct Checked {
-    effects: Effects,
+    writes: Vec<Write>,
 }
 
 impl Checked {
-    /// What it changes. Cannot fail, and does the same every time.
-    pub fn apply(self) -> Effects {
-        self.effects
+    /// The rows to write, each key at most once. Cannot fail, and does the same every time.
+    pub fn apply(self) -> Vec<Write> {
+        self.writes
     }
 }
 
@@ -74,9 +71,7 @@ pub fn check(
         return Err(Rejection::WrongChain);
     }
     // spec: height 1 is the genesis transaction and nothing else.
-    if context.height <= Height::ZERO.next().unwrap_or_default()
-        && action.code() != ActionCode::Genesis
-    {
+    if context.height <= Height::FIRST && action.code() != ActionCode::Genesis {
         return Err(Rejection::NotFounded);
     }
     let mut desk = Desk::new(transaction, context, state);
@@ -121,6 +116,6 @@ pub fn check(
         Action::Recovery { recovery } => desk.recovery(recovery)?,
     }
     Ok(Checked {
-        effects: desk.into_effects(),
+        writes: desk.into_writes(),
     })
 }

@@ -5,7 +5,6 @@ use kusabi_core::row::{AnchorRow, Release, ReleaseStatus, Topic};
 use kusabi_core::suite::Purpose;
 
 use super::desk::{Desk, exactly};
-use crate::effects::Event;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -31,11 +30,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let release = Release::published(org, digest, self.context.height, minimum_counter);
         organisation.rows = organisation.rows.saturating_add(1);
         self.write(key, release.encode());
-        self.tell(Event::ReleasePublished {
-            org,
-            digest,
-            minimum_counter,
-        });
         self.write_organisation(&organisation)
     }
 
@@ -69,7 +63,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             .withdraw(self.context.height)
             .ok_or(Rejection::ReleaseWithdrawn)?;
         self.write(key, withdrawn.encode());
-        self.tell(Event::ReleaseWithdrawn { org, digest });
         Ok(())
     }
 
@@ -101,12 +94,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         };
         organisation.rows = organisation.rows.saturating_add(1);
         self.write(key, row.encode());
-        self.tell(Event::Anchored {
-            org,
-            topic,
-            digest,
-            signer: signer.handle,
-        });
         self.write_organisation(&organisation)
     }
 }

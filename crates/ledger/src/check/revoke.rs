@@ -6,7 +6,6 @@ use kusabi_core::suite::Purpose;
 use kusabi_core::tx::Named;
 
 use super::desk::{Desk, next};
-use crate::effects::Event;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -78,12 +77,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         }
         for (target, record) in targets.iter().zip(&ended) {
             self.write_record(&target.handle, record);
-            self.tell(Event::Revoked {
-                org,
-                handle: target.handle,
-                reason,
-                compromised_since: compromised,
-            });
         }
         self.write_organisation(&organisation)
     }

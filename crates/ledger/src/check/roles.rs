@@ -10,7 +10,6 @@ use kusabi_core::tx::{ART_KEYS_MAX, Entry, Named};
 use super::OFFICERS_MAX;
 use super::desk::{Desk, exactly, next};
 use super::revoke::take_officer;
-use crate::effects::Event;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -36,11 +35,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             organisation.officers_n = organisation.officers_n.saturating_add(1);
         }
         self.add_record(&mut organisation, entry, &record, &mut BTreeSet::new());
-        self.tell(Event::Granted {
-            org,
-            handle: entry.handle(),
-            purpose: entry.purpose(),
-        });
         self.write_organisation(&organisation)
     }
 
@@ -63,11 +57,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             organisation.version = next(organisation.version)?;
         }
         self.write_record(&target.handle, &ended);
-        self.tell(Event::Withdrawn {
-            org,
-            handle: target.handle,
-            purpose,
-        });
         self.write_organisation(&organisation)
     }
 
@@ -119,19 +108,9 @@ impl<S: State + ?Sized> Desk<'_, S> {
                 .ok_or(Rejection::RecordEnded)?;
             organisation.active = organisation.active.saturating_sub(1);
             self.write_record(&named.handle, &ended);
-            self.tell(Event::Withdrawn {
-                org,
-                handle: named.handle,
-                purpose: Purpose::Art,
-            });
         }
         for (entry, record) in added.iter().zip(&new_records) {
             self.add_record(&mut organisation, entry, record, &mut BTreeSet::new());
-            self.tell(Event::Granted {
-                org,
-                handle: entry.handle(),
-                purpose: Purpose::Art,
-            });
         }
         let policy = ArtPolicy {
             version: next(policy_version)?,
@@ -140,7 +119,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
             n,
         };
         self.write(StateKey::art_policy(&org), policy.encode());
-        self.tell(Event::PolicySet { org, k, n });
         self.write_organisation(&organisation)
     }
 

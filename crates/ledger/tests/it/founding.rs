@@ -7,7 +7,7 @@ use kusabi_core::set::{EpochSet, recovery_set};
 use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Action, Draft, Transaction};
 use kusabi_ledger::testing::{TestKey, World};
-use kusabi_ledger::{BlockContext, BlockError, Event, Rejection};
+use kusabi_ledger::{BlockContext, BlockError, Rejection};
 
 use crate::with_key;
 
@@ -32,26 +32,10 @@ fn refused(world: &mut World, transaction: Transaction) -> Rejection {
 fn the_genesis_block_founds_the_ledger() {
     let mut world = World::new(1000);
     let genesis = world.genesis();
-    let effects = world.submit(genesis).unwrap();
-    assert_eq!(effects.writes.len(), 3, "organisation, officer, ledger");
+    let writes = world.submit(genesis).unwrap();
+    assert_eq!(writes.len(), 3, "organisation, officer, ledger");
     let row = world.ledger().unwrap();
     assert_eq!((row.epoch, row.skipped), (Epoch::ZERO, Height::ZERO));
-    assert_eq!(
-        effects.events,
-        [
-            Event::Founded { org: world.org },
-            Event::Granted {
-                org: world.org,
-                handle: world.officer.handle,
-                purpose: Purpose::Officer
-            },
-            Event::EpochBegan {
-                epoch: Epoch::ZERO,
-                set_hash: row.set_hash
-            },
-        ]
-        .map(|event| (0, event))
-    );
     let org = world.organisation();
     assert_eq!((org.officers_k, org.officers_n), (1, 1));
     assert_eq!((org.active, org.rows, org.quota), (1, 1, 1000));
@@ -202,7 +186,7 @@ fn recovery(world: &World, parts: &RecoveryParts, key: &impl KeyStore) -> Transa
         .unwrap()
 }
 
-fn at_zero(result: Result<kusabi_ledger::BlockEffects, BlockError>) -> Rejection {
+fn at_zero(result: Result<Vec<kusabi_ledger::Write>, BlockError>) -> Rejection {
     match result {
         Err(BlockError::Transaction {
             index: 0,
@@ -235,19 +219,9 @@ fn a_recovery_begins_an_epoch() {
     let out_of_place = world.block_in(vec![transaction.clone()], same_epoch);
     assert_eq!(at_zero(out_of_place), Rejection::RecoveryPlace);
 
-    let effects = world
+    world
         .block_in(vec![transaction.clone(), register], context)
         .unwrap();
-    assert_eq!(
-        effects.events[0],
-        (
-            0,
-            Event::EpochBegan {
-                epoch: Epoch::new(3),
-                set_hash: context.set_hash
-            }
-        )
-    );
     let row = world.ledger().unwrap();
     assert_eq!((row.version, row.epoch), (2, Epoch::new(3)));
     assert_eq!(row.set_hash, context.set_hash);

@@ -23,7 +23,7 @@ use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Action, Transaction};
 use kusabi_ledger::testing::{SeededRng, TestKey, World};
 use kusabi_ledger::{
-    BlockEffects, BlockError, Rejection, State, check, claims, reads, signer_reads, verify,
+    BlockError, Rejection, State, Write, check, claims, reads, signer_reads, verify,
 };
 
 /// A state that remembers which rows it was asked for.
@@ -59,8 +59,8 @@ fn verdict(world: &World, transaction: &Transaction) -> Result<(), Rejection> {
         let first = check(&verified, &world.context(), &watched)?.apply();
         let again = check(&verified, &world.context(), &watched)?.apply();
         assert_eq!(first, again, "the same every time");
-        let keys: BTreeSet<_> = first.writes.iter().map(|write| write.key).collect();
-        assert_eq!(keys.len(), first.writes.len(), "each key is written once");
+        let keys: BTreeSet<_> = first.iter().map(|write| write.key).collect();
+        assert_eq!(keys.len(), first.len(), "each key is written once");
         let announced: BTreeSet<_> = reads(transaction).into_iter().collect();
         assert!(keys.is_subset(&announced), "what is written was read");
         Ok(())
@@ -74,12 +74,12 @@ fn verdict(world: &World, transaction: &Transaction) -> Result<(), Rejection> {
 }
 
 #[track_caller]
-fn accept(world: &mut World, transaction: Transaction) -> BlockEffects {
+fn accept(world: &mut World, transaction: Transaction) -> Vec<Write> {
     assert_eq!(verdict(world, &transaction), Ok(()));
-    let effects = world.submit(transaction.clone()).unwrap();
+    let writes = world.submit(transaction.clone()).unwrap();
     let replayed = verdict(world, &transaction);
     assert!(replayed.is_err(), "a replay is refused by state alone");
-    effects
+    writes
 }
 
 /// It is refused by this rule, alone and in a block, and nothing changes.

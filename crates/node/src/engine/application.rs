@@ -2,7 +2,7 @@
 
 use super::{
     Digest, PublicKey, Runtime, Scheme,
-    block::{Block, body_hash, position},
+    block::{Block, position},
     epochs::Epochs,
     execute::{self, Refusal, Unmerkleized},
     head::Heads,
@@ -25,8 +25,7 @@ use kusabi_core::{
     tx::Transaction,
 };
 use kusabi_ledger::{
-    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Rejection,
-    TIME_STEP_MS_MAX, Verified, Write, check_time, run_block, work,
+    BlockError, BlockRun, Rejection, Room, TIME_STEP_MS_MAX, Verified, Write, check_time, run_block,
 };
 use std::{
     sync::Arc,
@@ -34,32 +33,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// The height of the genesis transaction, which stands alone in its block.
-const FIRST: Height = match Height::ZERO.next() {
-    Some(height) => height,
-    None => Height::MAX,
-};
-
 /// The pool with its types.
 pub(super) type TransactionPool = Pool<Verified, Refusal>;
-
-/// Room in a block, so that no more is taken from the pool than fits.
-#[derive(Default)]
-struct Room {
-    count: usize,
-    bytes: usize,
-    work: u64,
-}
-
-impl Room {
-    fn take(&mut self, transaction: &Verified) -> bool {
-        let transaction = transaction.transaction();
-        self.count += 1;
-        self.bytes += transaction.as_bytes().len() + 4;
-        self.work += work(transaction);
-        self.count <= BLOCK_TXS_MAX && self.bytes <= BLOCK_BYTES_MAX && self.work <= BLOCK_WORK_MAX
-    }
-}
 
 /// What all clones of the application share.
 pub(super) struct Shared {
@@ -178,9 +153,12 @@ impl Ledger {
                 execute::verify_opening(opening, chain, rng).map_err(Unbuildable::Opening)?;
             candidates.push((verified.transaction().id(), Arc::new(verified)));
         }
-        if header.height != FIRST {
+        // The genesis transaction stands alone in its block.
+        if header.height != Height::FIRST {
+            // No more is taken from the pool than fits.
             let mut room = Room::default();
-            let more = self.0.pool.candidates(parent.hash(), |t| room.take(t));
+            let fits = |t: &Verified| room.take(t.transaction()).is_ok();
+            let more = self.0.pool.candidates(parent.hash(), fits);
             candidates.extend(more);
         }
         let transactions = candidates.iter().map(|(_, t)| t.transaction());
@@ -205,7 +183,7 @@ impl Ledger {
                 Err(why) => packed.refused.push((id, Refusal::Rejected(why))),
             }
         }
-        packed.writes = run.finish().map_err(Unbuildable::Rules)?.writes;
+        packed.writes = run.finish().map_err(Unbuildable::Rules)?;
         Ok(packed)
     }
 
@@ -291,7 +269,7 @@ impl<E: Runtime> Application<E> for Ledger {
         header.ops_root = OpsRoot::new(merkleized.ops_root().0);
         header.ops_start = *merkleized.sync_boundary();
         header.ops_end = bounds.tip.size.into();
-        header.body = body_hash(&packed.transactions);
+        header.body = BodyHash::of(packed.transactions.iter().map(Bytes::as_ref));
         let position = parent.position() + 1;
         let block = Block::new(&self.0.epochs, header, packed.transactions)?;
         self.0.pool.placed(
@@ -325,13 +303,10 @@ impl<E: Runtime> Application<E> for Ledger {
         let state = execute::fetch::<E>(&batch, transactions.iter()).await?;
         let ledger_context =
             execute::block_context(self.0.epochs.chain(), &block.header, &parent.header);
-        let effects = run_block(transactions, ledger_context, &state, &mut context)
+        let writes = run_block(transactions, ledger_context, &state, &mut context)
             .inspect_err(|why| tracing::warn!(%why, height = block.header.height.get(), "a block is refused"))
             .ok()?;
-        let merkleized = execute::write::<E>(batch, effects.writes)
-            .merkleize()
-            .await
-            .ok()?;
+        let merkleized = execute::write::<E>(batch, writes).merkleize().await.ok()?;
         // The engine compares the ops root and its range; the root that proofs lead to is ours to compare.
         if merkleized.root().0 != block.header.state_root.to_bytes() {
             return None;

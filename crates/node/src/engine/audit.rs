@@ -127,9 +127,9 @@ pub(super) async fn replay<E: Runtime>(
             .await
             .ok_or(EngineError::Ended)?;
         let ledger_context = execute::block_context(&chain, &header, &parent);
-        let effects = run_block(transactions, ledger_context, &rows, &mut context)
+        let writes = run_block(transactions, ledger_context, &rows, &mut context)
             .map_err(|why| AuditError::Rules { height, why })?;
-        let merkleized = execute::write::<E>(batch, effects.writes)
+        let merkleized = execute::write::<E>(batch, writes)
             .merkleize()
             .await
             .map_err(|_| EngineError::Ended)?;

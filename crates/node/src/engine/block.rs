@@ -33,11 +33,6 @@ pub(super) struct Block {
 /// What decoding a block needs: the chain that its hash covers and the sets that its leader's index points into.
 pub(super) type BlockCfg = Epochs;
 
-/// Hash of a block's transactions (spec/proof.md, "Header").
-pub(super) fn body_hash(transactions: &[Bytes]) -> BodyHash {
-    kusabi_ledger::body_hash(transactions.iter().map(Bytes::as_ref))
-}
-
 fn length(bytes: &Bytes) -> u32 {
     u32::try_from(bytes.len()).unwrap_or(u32::MAX)
 }
@@ -133,7 +128,7 @@ impl Read for Block {
             }
             transactions.push(buf.copy_to_bytes(len));
         }
-        if body_hash(&transactions) != header.body {
+        if BodyHash::of(transactions.iter().map(Bytes::as_ref)) != header.body {
             return Err(invalid("body hash"));
         }
         Self::new(epochs, header, transactions).ok_or_else(|| invalid("unknown epoch or leader"))
@@ -221,7 +216,7 @@ pub(super) fn genesis(
         ops_root,
         ops_start,
         ops_end,
-        body: body_hash(&[]),
+        body: BodyHash::of([]),
         epoch: epoch.number,
         set_hash: epoch.set_hash,
         view: id::View::ZERO,

@@ -37,7 +37,6 @@ pub(super) fn block_context(chain: &ChainId, header: &Header, parent: &Header) -
     BlockContext {
         chain: *chain,
         height: header.height,
-        time_ms: header.time_ms,
         epoch: header.epoch,
         set_hash: header.set_hash,
         // A header skips no more heights than it has, so this is one.

@@ -109,12 +109,17 @@ impl World {
 /// What a test does with a running node. Boxed, so that the engine is compiled here and not in every test.
 type Script = Box<dyn FnOnce(NodeHandle, World) -> BoxFuture<'static, ()> + Send>;
 
+/// Bounds of the pool.
+const LIMITS: PoolLimits = PoolLimits {
+    count: 1_024,
+    bytes: 4 << 20,
+};
+
 /// A validator and its disk, through any number of power cuts.
 pub struct Simulation {
     outline: Outline,
     vote_key: VoteKey,
     voted: Arc<AtomicBool>,
-    limits: PoolLimits,
     disk: Option<Checkpoint>,
     seed: u64,
     start: SystemTime,
@@ -129,18 +134,9 @@ impl Simulation {
             outline,
             vote_key,
             voted: Arc::default(),
-            limits: PoolLimits {
-                count: 1_024,
-                bytes: 4 << 20,
-            },
             disk: None,
             seed,
         }
-    }
-
-    /// Bounds of the pool from the next run on.
-    pub const fn set_limits(&mut self, limits: PoolLimits) {
-        self.limits = limits;
     }
 
     /// Empties the disk, as if it was replaced; the vote key's note stays if `keep_note`.
@@ -191,7 +187,7 @@ impl Simulation {
     }
 
     fn run_boxed(&mut self, faults: Faults, script: Script) -> Option<Stop> {
-        let (handle, ends) = node::link(*self.outline.chain(), self.limits);
+        let (handle, ends) = node::link(*self.outline.chain(), LIMITS);
         let link = handle.link.clone();
         let instructions = Instructions {
             outline: self.outline.clone(),

@@ -9,4 +9,5 @@ mod first;
 mod http;
 mod measure;
 mod oracle;
+mod random;
 mod simulated;

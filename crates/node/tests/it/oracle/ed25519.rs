@@ -1,6 +1,6 @@
 //! One rule for Ed25519: core's verifier and the engine's say the same of every key and signature.
 
-use super::Random;
+use crate::random::Random;
 use bytes::Bytes;
 use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_cryptography::{Signer as _, Verifier as _, ed25519};

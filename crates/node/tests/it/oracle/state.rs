@@ -1,7 +1,7 @@
 //! Paths: random states of the engine's database, proofs of presence and absence, and altered ones.
 
-use super::Random;
 use super::ledger::{Ledger, checkpoint};
+use crate::random::Random;
 use commonware_codec::EncodeSize as _;
 use commonware_cryptography::{Sha256, sha256::Digest};
 use commonware_parallel::Sequential;

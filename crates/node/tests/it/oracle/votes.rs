@@ -1,7 +1,7 @@
 //! Certificates: what the engine's validators finalize core accepts, and of altered certificates both say the same.
 
-use super::Random;
 use super::ledger::{Certified, Ledger, checkpoint};
+use crate::random::Random;
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_codec::types::lazy::Lazy;

@@ -1,6 +1,7 @@
 //! Power cuts and failing disks at random moments under load.
 
-use super::{Founder, Random, blocks, open};
+use super::{Founder, blocks, open};
+use crate::random::Random;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
 use kusabi_node::{
@@ -117,8 +118,8 @@ fn life(seed: u64) -> usize {
     let told = Arc::new(Mutex::new(Told::default()));
     for round in 0..ROUNDS {
         let faults = faults(&mut random);
-        let quiet = Duration::from_millis(random.below(400));
-        let loud = Duration::from_millis(random.below(400));
+        let quiet = Duration::from_millis(random.below(400) as u64);
+        let loud = Duration::from_millis(random.below(400) as u64);
         let (founder, told) = (founder.clone(), told.clone());
         let (out, stop) = simulation.run(Faults::default(), move |node, world| async move {
             still_true(&founder, &node, &told).await;

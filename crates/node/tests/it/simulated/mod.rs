@@ -22,23 +22,6 @@ use kusabi_node::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// SplitMix64: reproducible, and enough to choose test cases.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
-
 /// The founder's side of a ledger: documents and keys.
 struct Founder {
     ledger: Ledger,
