@@ -76,9 +76,9 @@ impl App {
                     devices: 0,
                     waiting: 0,
                 };
-                orders::insert(tx.on(), &order, nonce).await?;
                 order.devices = orders::hand_out(tx.on(), &order).await?;
                 order.waiting = order.devices;
+                orders::insert(tx.on(), &order, nonce).await?;
                 let detail = json!({
                     "kind": order.kind, "release": order.release,
                     "target": order.target, "devices": order.devices,

@@ -33,6 +33,10 @@ impl From<Error> for Failure {
             Error::Behind => Kind::Behind,
             Error::Ledger(VerifyError::Ledger(problem)) => return Self(problem.clone()),
             Error::Ledger(_) => Kind::BadAnswer,
+            Error::Store(why) if why.is_race() => {
+                let detail = "too many write at once; nothing was changed, try again";
+                return Self(Problem::new(Kind::TooManyRequests, detail));
+            }
             Error::Store(_) | Error::Random(_) | Error::Json(_) => Kind::Internal,
         };
         Self(Problem::new(kind, chain(&error)))

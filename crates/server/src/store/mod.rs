@@ -49,7 +49,7 @@ impl StoreError {
     }
 
     /// Whether another transaction was quicker, and a repeat can succeed.
-    fn is_race(&self) -> bool {
+    pub(crate) fn is_race(&self) -> bool {
         let code = self.source.as_database_error().and_then(|e| e.code());
         // serialization_failure and deadlock_detected (PostgreSQL, appendix A), or two that found the same thing missing.
         matches!(code.as_deref(), Some("40001" | "40P01"))
@@ -377,4 +377,91 @@ fn unreadable(name: &'static str) -> sqlx::Error {
 /// A number for the database. What counts milliseconds or heights stays far below 2^63.
 pub(crate) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    async fn open(directory: &tempfile::TempDir) -> Store {
+        let path = directory.path().join("server.sqlite");
+        Store::sqlite(&path, OrgId::new([1; 16])).await.unwrap()
+    }
+
+    async fn note(tx: &mut Tx<'_>, key: &str) -> Result<(), StoreError> {
+        let answered = idempotency::Answered {
+            request: [1; 32],
+            answer: None,
+        };
+        idempotency::insert(tx.on(), "t", key, &answered, 1).await
+    }
+
+    async fn noted(store: &Store, key: &str) -> bool {
+        let mut reader = store.read("test").await.unwrap();
+        idempotency::find(reader.on(), "t", key)
+            .await
+            .unwrap()
+            .is_some()
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory).await;
+        for pool in [&store.writer, &store.readers] {
+            let mut connection = pool.acquire().await.unwrap();
+            let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+                .fetch_one(&mut *connection)
+                .await
+                .unwrap();
+            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+                .fetch_one(&mut *connection)
+                .await
+                .unwrap();
+            // 2 is FULL: each commit waits for the disk.
+            assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_fails_or_is_given_up_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory).await;
+        let failed: Result<(), StoreError> = store
+            .tx("test", |tx| {
+                Box::pin(async move {
+                    note(tx, "failed").await?;
+                    note(tx, "failed").await
+                })
+            })
+            .await;
+        assert!(failed.is_err());
+
+        // The client goes away while its transaction is open.
+        let inside = tokio::sync::Notify::new();
+        let inside = &inside;
+        let given_up = store.tx("test", move |tx| {
+            Box::pin(async move {
+                note(tx, "given up").await?;
+                inside.notify_one();
+                pending::<Result<(), StoreError>>().await
+            })
+        });
+        tokio::select! {
+            _ = given_up => unreachable!("it waits for ever"),
+            () = inside.notified() => {}
+        }
+        let kept: Result<(), StoreError> = store.tx("test", |tx| Box::pin(note(tx, "kept"))).await;
+        kept.unwrap();
+        let all = [
+            noted(&store, "failed").await,
+            noted(&store, "given up").await,
+            noted(&store, "kept").await,
+        ];
+        assert_eq!(all, [false, false, true]);
+
+        store.close().await;
+        assert!(noted(&open(&directory).await, "kept").await);
+    }
 }

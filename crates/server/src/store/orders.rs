@@ -17,7 +17,7 @@ pub(crate) async fn next_id(on: On<'_>) -> Result<u64, StoreError> {
     Ok(last.unsigned_abs() + 1)
 }
 
-/// A new order, not yet to any device. `nonce` makes a report fresh.
+/// A new order, after it was handed out: its counts are kept with it. `nonce` makes a report fresh.
 pub(crate) async fn insert(
     on: On<'_>,
     order: &Order,
@@ -29,8 +29,8 @@ pub(crate) async fn insert(
     };
     sqlx::query(
         "INSERT INTO orders \
-         (org, id, kind, release_digest, nonce, target_kind, target, created_ms, created_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         (org, id, kind, release_digest, nonce, target_kind, target, created_ms, created_by, devices, waiting) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(on.org)
     .bind(int(order.id))
@@ -41,6 +41,8 @@ pub(crate) async fn insert(
     .bind(target.clone())
     .bind(int(order.created_ms))
     .bind(order.created_by.clone())
+    .bind(int(order.devices))
+    .bind(int(order.waiting))
     .execute(on.connection)
     .await
     .map_err(StoreError::of("insert an order"))?;
@@ -77,15 +79,12 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
 pub(crate) async fn list(on: On<'_>, before: u64, count: u16) -> Result<Vec<Order>, StoreError> {
     let error = StoreError::of("list orders");
     let rows = sqlx::query(
-        "SELECT o.id, o.kind, o.release_digest, o.target_kind, o.target, o.created_ms, o.created_by, \
-         (SELECT COUNT(*) FROM device_orders d WHERE d.org = o.org AND d.order_id = o.id) AS devices, \
-         (SELECT COUNT(*) FROM device_orders d WHERE d.org = o.org AND d.order_id = o.id AND d.state = $4) AS waiting \
-         FROM orders o WHERE o.org = $1 AND o.id < $2 ORDER BY o.id DESC LIMIT $3",
+        "SELECT id, kind, release_digest, target_kind, target, created_ms, created_by, devices, waiting \
+         FROM orders WHERE org = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
     )
     .bind(on.org)
     .bind(int(before))
     .bind(i64::from(count))
-    .bind(OrderState::Waiting.name())
     .fetch_all(on.connection)
     .await
     .map_err(error)?;

@@ -1,6 +1,6 @@
 //! Requests that are repeated.
 
-use crate::world::{Database, World};
+use crate::world::{Database, World, at_once};
 use axum::http::{Method, StatusCode};
 use kusabi_api::Kind;
 use serde_json::{Value, json};
@@ -147,31 +147,9 @@ async fn many_at_once_with_one_key_are_one() {
     let world = World::new().await;
     let all = (0..20).map(|_| create(&world, &world.operator, "k1", "north"));
     let mut answers: Vec<Value> = Vec::new();
-    for got in futures(all).await {
+    for got in at_once(all).await {
         answers.push(got.json());
     }
     assert!(answers.windows(2).all(|two| two[0] == two[1]));
     assert_eq!(world.pages(&world.viewer, GROUPS).await.0.len(), 1);
-}
-
-/// All of them, at once.
-async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut waiting = false;
-        for (one, done) in &mut running {
-            if done.is_none() {
-                match one.as_mut().poll(context) {
-                    std::task::Poll::Ready(value) => *done = Some(value),
-                    std::task::Poll::Pending => waiting = true,
-                }
-            }
-        }
-        if waiting {
-            return std::task::Poll::Pending;
-        }
-        std::task::Poll::Ready(())
-    })
-    .await;
-    running.into_iter().filter_map(|(_, done)| done).collect()
 }

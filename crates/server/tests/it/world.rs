@@ -264,3 +264,25 @@ pub(crate) async fn app_of(
     let ledger = VerifyingLedger::found(ledger, &chain).await.unwrap();
     App::new(database.store(org).await, ledger, Arc::<Told>::clone(edge))
 }
+
+/// All of them, at once.
+pub(crate) async fn at_once<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<_> = all.map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut waiting = false;
+        for (one, done) in &mut running {
+            if done.is_none() {
+                match one.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *done = Some(value),
+                    std::task::Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting {
+            return std::task::Poll::Pending;
+        }
+        std::task::Poll::Ready(())
+    })
+    .await;
+    running.into_iter().filter_map(|(_, done)| done).collect()
+}

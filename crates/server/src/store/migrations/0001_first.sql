@@ -56,6 +56,9 @@ CREATE TABLE orders (
     target TEXT NOT NULL,
     created_ms BIGINT NOT NULL,
     created_by TEXT NOT NULL,
+    -- Kept, not counted: a list of orders must not read a row for each device of each order.
+    devices BIGINT NOT NULL,
+    waiting BIGINT NOT NULL,
     PRIMARY KEY (org, id)
 );
 
@@ -80,6 +83,8 @@ CREATE TABLE alarms (
     acknowledged_by TEXT,
     PRIMARY KEY (org, id)
 );
+
+CREATE INDEX alarms_open ON alarms (org, acknowledged_ms, id);
 
 CREATE TABLE users (
     org {bytes} NOT NULL,
