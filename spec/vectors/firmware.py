@@ -95,7 +95,7 @@ SET = trust.epoch_set(0, [(ORG, 1, [trust.Key("firmware officer")])], [(key, ORG
 
 
 def anchor(chain=CHAIN):
-    return chain + u(0, 8) + trust.set_hash(SET) + u(0, 8) + bytes(32) + H(b"recovery")
+    return chain + u(0, 8) + trust.set_hash(SET) + u(0, 8) + u(0, 8) + bytes(32) + H(b"recovery")
 
 
 class State:

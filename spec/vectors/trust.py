@@ -178,7 +178,7 @@ def main():
     recovery_set = signatories(2, recovery_keys)
     chain = H(b"a chain for test vectors")
     recovery_hash = H(b"kusabi.recovery.v1", recovery_set)
-    anchor = chain + u(0, 8) + set_hash(sets[0]) + u(0, 8) + u(0, 8) + bytes(32) + recovery_hash
+    anchor = chain + u(0, 8) + set_hash(sets[0]) + u(0, 8) + bytes(32) + recovery_hash
 
     last = H(b"last header")
     payload = b"\x01" + u(0, 8) + set_hash(sets[0]) + u(40, 8) + last + u(len(sets[1]), 2) + sets[1]
@@ -186,7 +186,7 @@ def main():
     by_org = sorted((org(o.encode()), sorted(officers[o], key=lambda k: k.encoded)) for o in "abc")
     handover += u(4, 1) + b"".join(
         u(o, 1) + u(i, 1) + by_org[o][1][i].state(chain, 6, 0x200, payload) for o in (0, 2) for i in (0, 2))
-    after_handover = chain + u(1, 8) + set_hash(sets[1]) + u(1, 8) + u(40, 8) + last + recovery_hash
+    after_handover = chain + u(1, 8) + set_hash(sets[1]) + u(40, 8) + last + recovery_hash
 
     fresh = epoch_set(7, organisations, [(Key("vote 7 0"), org(b"a"))])
     def recover(from_height, parent_height):
@@ -198,13 +198,15 @@ def main():
     refused_recoveries = [["From", recover(40, 40)], ["From", recover(39, 40)], ["TooFar", recover(41 + 2**40, 40)],
                           ["TooFar", recover(2**48 - 1, 40)], ["Height", recover(2**48, 40)]]
     # What a device at these floors makes of a handover that ends epoch 0 at height 40.
-    floor = lambda epoch, floor_epoch, height, hash_: (
-        chain + u(epoch, 8) + set_hash(sets[epoch]) + u(floor_epoch, 8) + u(height, 8) + hash_ + recovery_hash)
-    floors = [[None, floor(0, 0, 39, H(b"seen"))], [None, floor(0, 0, 40, last)], [None, floor(0, 0, 40, bytes(32))],
-              ["Fork", floor(0, 0, 40, H(b"seen"))], ["Fork", floor(0, 0, 41, H(b"seen"))],
-              ["Fork", floor(0, 0, 2**48 - 1, bytes(32))], ["Epoch", floor(1, 0, 39, H(b"seen"))]]
-    bad_anchors = [["FloorEpoch", floor(0, 1, 41, last)], ["Height", floor(0, 0, 2**48, last)]]
-    after_recovery = chain + u(7, 8) + set_hash(fresh) + u(7, 8) + u(4999, 8) + bytes(32) + recovery_hash
+    floor = lambda epoch, height, hash_: chain + u(epoch, 8) + set_hash(sets[epoch]) + u(height, 8) + hash_ + recovery_hash
+    floors = [[None, floor(0, 39, H(b"seen"))], [None, floor(0, 40, last)], [None, floor(0, 40, bytes(32))],
+              ["Fork", floor(0, 40, H(b"seen"))], ["Fork", floor(0, 41, H(b"seen"))],
+              ["Fork", floor(0, 2**48 - 1, bytes(32))], ["Epoch", floor(1, 39, H(b"seen"))]]
+    bad_anchors = [["Height", floor(0, 2**48, last)]]
+    # A recovery sets the floor, wherever it stood: also where it was lifted as high as can be.
+    before_recovery = [floor(0, 39, H(b"seen")), floor(0, 4999, H(b"seen")), floor(0, 2**48 - 1, H(b"seen")),
+                       floor(1, 41, H(b"seen")), floor(1, 2**48 - 1, bytes(32))]
+    after_recovery = chain + u(7, 8) + set_hash(fresh) + u(4999, 8) + bytes(32) + recovery_hash
 
     proofs = []
     for n, location, inactive in ((1, 0, 0), (7, 2, 0), (255, 200, 0), (256, 255, 0), (257, 3, 0), (257, 256, 1), (700, 300, 0), (700, 699, 2), (1024, 513, 0)):
@@ -233,7 +235,7 @@ def main():
         "chain": chain, "epoch sets": sets, "anchor": anchor,
         "header": h, "header hash": header_hash(chain, h), "finalize message": message,
         "handover": handover, "after handover": after_handover,
-        "recovery": recovery, "after recovery": after_recovery, "farthest recovery": farthest,
+        "recovery": recovery, "before recovery": before_recovery, "after recovery": after_recovery, "farthest recovery": farthest,
         "refused recoveries": refused_recoveries, "floors": floors, "refused anchors": bad_anchors,
         "proofs": proofs, "empty": b"\x01\x03" + checkpoint + log.path(2, 0) + b"\0",
     }

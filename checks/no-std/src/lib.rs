@@ -6,6 +6,7 @@
 #![no_std]
 
 use kusabi_core::anchor::Anchor;
+use kusabi_core::device::{Device, Input, Kept, KeyRing, Output, Settings, Slot};
 use kusabi_core::id::{ChainId, Digest, Handle, HeaderHash, Height, KusabiId, OrgId, StateKey};
 use kusabi_core::inventory::{
     Comparison, Component, ComponentKind, Inventory, InventoryStatement, InventoryWriter,
@@ -13,6 +14,7 @@ use kusabi_core::inventory::{
 };
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
 use kusabi_core::proof::Proof;
+use kusabi_core::protocol::Time;
 use kusabi_core::release::{DeviceFacts, Label, ReleaseProofs, SignedManifest, VerifiedRelease};
 use kusabi_core::set::EpochSet;
 use kusabi_core::statement::{Statement, StatementKind};
@@ -124,4 +126,67 @@ pub fn take_inventory(
     let statement = InventoryStatement::new(&writer.finish().0, None, anchor, [0; 32], None);
     let signed = statement.sign(&ChainId::ZERO, signer, key).ok()?;
     Some(signed.encode())
+}
+
+/// Runs the device machine: starts it with what it kept, gives it inputs and takes its outputs. Returns how many requests
+/// it wanted to send.
+pub fn device_machine<K: KeyRing, R: rand_core::CryptoRng>(
+    kept: &[u8],
+    keys: &K,
+    rng: &mut R,
+    answer: &mut [u8],
+    store: &mut [u8; Kept::LEN_MAX],
+) -> Option<usize> {
+    let kept = Kept::decode(kept).ok()?;
+    let mut device = Device::start(Settings::default(), kept, Time::from_ms(0));
+    let mut sent = 0;
+    for input in [Input::Tick, Input::Answer(answer), Input::KeyMade] {
+        let _ = device.handle(Time::from_ms(1), keys, rng, input);
+        loop {
+            match device.poll() {
+                Output::Persist(kept) => {
+                    kept.encode(store).ok()?;
+                }
+                Output::Send { request, .. } => sent += request.len(),
+                Output::Wait(_) => break,
+                _ => {}
+            }
+        }
+    }
+    Some(sent)
+}
+
+/// Makes the generic machine into code: with keys in memory and numbers from a counter.
+pub fn device_machine_in_memory(
+    kept: &[u8],
+    id: KusabiId,
+    key: SoftKey,
+    answer: &mut [u8],
+    store: &mut [u8; Kept::LEN_MAX],
+) -> Option<usize> {
+    struct One(KusabiId, SoftKey);
+    impl KeyRing for One {
+        type Key = SoftKey;
+        fn key(&self, _: Slot) -> Option<(&KusabiId, &SoftKey)> {
+            Some((&self.0, &self.1))
+        }
+    }
+    struct Counter(u64);
+    impl rand_core::TryRng for Counter {
+        type Error = core::convert::Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            self.0 += 1;
+            Ok(self.0 as u32)
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            self.0 += 1;
+            Ok(self.0)
+        }
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+            out.fill(1);
+            Ok(())
+        }
+    }
+    impl rand_core::TryCryptoRng for Counter {}
+    device_machine(kept, &One(id, key), &mut Counter(0), answer, store)
 }

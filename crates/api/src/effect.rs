@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_end_is_shown_by_a_revoked_row_of_a_later_version() {
-        let active = record(1, Purpose::Writer, 10);
+        let active = record(1, Purpose::App, 10);
         let superseded = active.supersede(at(20)).unwrap();
         let lost = active.revoke(at(20), Reason::Lost, None).unwrap();
         let since = |since| {

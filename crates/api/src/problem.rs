@@ -15,6 +15,9 @@ pub const TYPE_PREFIX: &str = "urn:kusabi:problem:";
 /// Longest problem document that a client reads, in bytes.
 pub const MAX_BYTES: usize = 16 * 1024;
 
+/// Longest detail that is taken over from an answer, in characters.
+const MAX_DETAIL: usize = 1_024;
+
 /// Whether the same request may succeed later without being changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
@@ -224,7 +227,7 @@ impl Problem {
             Some(document) => Self {
                 kind: Kind::from_uri(&document.kind)
                     .unwrap_or_else(|| Kind::from_status(document.status)),
-                detail: Cow::Owned(document.detail.into_owned()),
+                detail: Cow::Owned(shortened(&document.detail)),
                 code: document.code,
                 retry_after_s: document.retry_after,
             },
@@ -233,6 +236,14 @@ impl Problem {
                 format!("the node answered with status {status} and no problem document"),
             ),
         }
+    }
+}
+
+/// The first [`MAX_DETAIL`] characters of somebody else's sentence.
+fn shortened(detail: &str) -> String {
+    match detail.char_indices().nth(MAX_DETAIL) {
+        None => detail.to_owned(),
+        Some((at, _)) => format!("{}…", &detail[..at]),
     }
 }
 
@@ -261,6 +272,16 @@ mod tests {
             let problem = Problem::new(kind, "a sentence").with_code(7);
             let back = Problem::from_answer(kind.status(), &problem.to_json());
             assert_eq!(back, problem);
+        }
+    }
+
+    #[test]
+    fn a_foreign_detail_is_shortened() {
+        for (length, taken) in [(1_024, 1_024), (1_025, 1_025), (5_000, 1_025)] {
+            let problem = Problem::new(Kind::Rejected, "ü".repeat(length));
+            let read = Problem::from_answer(422, &problem.to_json());
+            assert_eq!(read.detail.chars().count(), taken);
+            assert_eq!(read.detail.ends_with('…'), length > 1_024);
         }
     }
 

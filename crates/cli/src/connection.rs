@@ -4,12 +4,17 @@ use std::{future::Future, time::Duration};
 
 use kusabi_api::{
     HttpLedger, Kind, Ledger as _, Problem,
+    ledger::{Step, StepKind},
     problem::Retry,
-    verify::{Done, Proven, Trust, VerifyError, VerifyingLedger},
+    verify::{Done, Proven, ProvenBlock, Trust, VerifyError, VerifyingLedger},
 };
 use kusabi_core::{
-    genesis::GenesisError,
+    anchor::{Anchor, AnchorError},
+    checkpoint::{CheckpointError, VerifiedCheckpoint},
+    genesis::{Genesis, GenesisError},
+    handover::Recovery,
     id::{ChainId, Handle, Height, OrgId, StateKey},
+    proof::ProofError,
     row::{Organisation, Record, Row},
     tx::{Action, Draft, Transaction},
 };
@@ -87,6 +92,14 @@ impl Connection {
         self.ask(self.ledger.record(handle))
     }
 
+    /// The record of a key that has to be there.
+    pub(crate) fn known_record(&self, handle: &Handle) -> Result<Record> {
+        self.record(handle)?.into_value().ok_or_else(|| {
+            Failure::new(Exit::Negative, format!("the ledger has no key {handle}"))
+                .advise("check the handle: kusabi key show KEYFILE\nkusabi key register KEYFILE puts a key there")
+        })
+    }
+
     /// Any row, or its absence.
     pub(crate) fn row(&self, key: StateKey) -> Result<Proven<Option<Row>>> {
         self.ask(self.ledger.lookup(key))
@@ -109,6 +122,14 @@ impl Connection {
         }
     }
 
+    /// Name of an organisation, or its ID where the ledger does not know it.
+    pub(crate) fn organisation_name(&self, org: &OrgId) -> Result<String> {
+        Ok(match self.organisation(org)?.into_value() {
+            Some(Row::Organisation(row)) => row.name.to_string(),
+            _ => org.to_string(),
+        })
+    }
+
     /// The genesis document, checked against the chain ID.
     pub(crate) fn genesis(&self) -> Result<Vec<u8>> {
         let genesis = self
@@ -120,7 +141,7 @@ impl Connection {
     }
 
     /// The steps from the genesis document to the newest epoch, each verified.
-    pub(crate) fn walk(&self) -> Result<Vec<kusabi_api::ledger::Step>> {
+    pub(crate) fn walk(&self) -> Result<Vec<Step>> {
         let founded = Trust::found(&self.chain, &self.genesis()?).map_err(|why| failure(&why))?;
         let (_, way) = self
             .runtime
@@ -129,10 +150,43 @@ impl Connection {
         Ok(way)
     }
 
-    /// Height of the newest block, verified.
-    pub(crate) fn newest(&self) -> Result<Height> {
-        let (checkpoint, _) = self.ask(self.ledger.checkpoint())?;
-        Ok(checkpoint.header().height)
+    /// Where recoveries went on: the height of the block before, and that of the first block after it.
+    pub(crate) fn jumps(&self) -> Result<Vec<(Height, Height)>> {
+        let genesis = self.genesis()?;
+        let genesis =
+            Genesis::decode(&genesis).map_err(|why| failure(&VerifyError::Genesis(why)))?;
+        // The walk has checked each under the anchor before it; this one knows the recovery keys, and is below them all.
+        let founded = Anchor::from_genesis(&genesis);
+        self.walk()?
+            .iter()
+            .filter(|step| step.kind == StepKind::Recovery)
+            .map(|step| {
+                let recovery = Recovery::decode(&step.bytes)
+                    .and_then(|recovery| recovery.check(&founded))
+                    .map_err(|why| failure(&VerifyError::Walk(why)))?;
+                Ok((recovery.parent_height(), recovery.from()))
+            })
+            .collect()
+    }
+
+    /// The newest block's header, verified.
+    pub(crate) fn newest(&self) -> Result<VerifiedCheckpoint> {
+        self.ask(self.ledger.checkpoint())
+            .map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// What is trusted now.
+    pub(crate) fn anchor(&self) -> Anchor {
+        *self.ledger.trust().anchor()
+    }
+
+    /// A block of the past with its transactions, verified; nothing where it cannot be proven by itself.
+    pub(crate) fn proven_block(&self, height: Height) -> Result<Option<ProvenBlock>> {
+        match self.runtime.block_on(self.ledger.block(height)) {
+            Ok(block) => Ok(Some(block)),
+            Err(VerifyError::Uncertified(_)) => Ok(None),
+            Err(why) => Err(failure(&why)),
+        }
     }
 
     /// A block as the node has it, unchecked; nothing where a recovery left the height out.
@@ -199,9 +253,29 @@ pub(crate) fn failure(why: &VerifyError) -> Failure {
         )
         .advise("check --ledger and --chain; if both are right, this node is not to be trusted"),
         VerifyError::Transaction(why) => Failure::new(Exit::Usage, why.to_string()),
-        why => Failure::new(Exit::Unproven, why.to_string()).advise(
-            "nothing of the answer was used; ask another node with --ledger URL, and tell the operator of this one",
-        ),
+        why => Failure::new(Exit::Unproven, why.to_string()).advise(match anchor_error(why) {
+            Some(AnchorError::BelowFloor) => {
+                "the node is behind what this machine has verified, or shows an old state: wait until it has caught up, or ask \
+                 another one with --ledger URL"
+            }
+            Some(AnchorError::Fork | AnchorError::Set) => {
+                "the ledger has two histories, or this node one of its own: keep the answers of both, and ask every operator \
+                 before you go on"
+            }
+            _ => {
+                "nothing of the answer was used; ask another node with --ledger URL, and tell the operator of this one"
+            }
+        }),
+    }
+}
+
+/// What an answer contradicts, where it is the anchor.
+fn anchor_error(why: &VerifyError) -> Option<&AnchorError> {
+    match why {
+        VerifyError::Checkpoint(CheckpointError::Anchor(why))
+        | VerifyError::Proof(ProofError::Checkpoint(CheckpointError::Anchor(why))) => Some(why),
+        VerifyError::Fork(_) => Some(&AnchorError::Fork),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the ledger is told about a key, and whether what it holds is that key.
 
 use kusabi_core::{
-    id::{ChainId, Handle, KusabiId, OrgId},
+    id::{ChainId, Handle, KusabiId, OrgId, OrgName},
     row::Record,
     suite::{BindingContext, PublicKeys, Purpose},
     tx::Entry,
@@ -83,6 +83,38 @@ pub(crate) fn binding(record: &Record, id: Option<&KusabiId>, chain: &ChainId) -
 pub(crate) fn is_record_of(record: &Record, key: &KeyFile, chain: &ChainId) -> bool {
     let same: (PublicKeys, Purpose) = (*record.keys(), record.purpose());
     same == (key.public(), key.purpose()) && binding(record, key.id(), chain) == Binding::Holds
+}
+
+/// Whether a record is what an entry puts on the ledger in an organisation's name, whatever became of it since.
+pub(crate) fn is_record_of_entry(record: &Record, entry: &Entry, owner: &OrgId) -> bool {
+    record.keys() == entry.keys()
+        && (record.purpose(), record.binding()) == (entry.purpose(), entry.binding())
+        && record.owner() == *owner
+        && record.metadata() == entry.metadata()
+        && record.predecessor().is_none()
+}
+
+/// The sentence for a key that belongs to another organisation than the one that was named.
+pub(crate) fn of_another(what: &str, owner: &str, named: &OrgName) -> Failure {
+    Failure::new(
+        Exit::Negative,
+        format!("{what} is on the ledger already, as a key of {owner} and not of {named}"),
+    )
+    .advise(
+        "a key belongs to one organisation for ever: name that one with --org, or make a new key",
+    )
+}
+
+/// The sentence for a key that stands on the ledger and counts no more.
+pub(crate) fn ended(what: &str, record: &Record) -> Failure {
+    Failure::new(
+        Exit::Negative,
+        format!(
+            "{what} is on the ledger already, and it has ended ({})",
+            kusabi_api::view::status(record.status())
+        ),
+    )
+    .advise("nothing brings a key back: make a new one with kusabi key new")
 }
 
 /// The sentence for a handle under which someone else's key stands.

@@ -1,6 +1,6 @@
 //! What went wrong, in words: what happened, to what, and what to do about it.
 
-use std::{error::Error, fmt, io, path::Path};
+use std::{borrow::Cow, error::Error, fmt, io, path::Path};
 
 use serde::Serialize;
 
@@ -14,6 +14,7 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 pub(crate) struct Failure {
     exit: Exit,
     what: String,
+    excerpt: Option<String>,
     advice: Option<String>,
 }
 
@@ -23,8 +24,15 @@ impl Failure {
         Self {
             exit,
             what: what.into(),
+            excerpt: None,
             advice: None,
         }
+    }
+
+    /// Adds lines that show where the fault is; `what` itself is one line.
+    pub(crate) fn excerpt(mut self, lines: impl Into<String>) -> Self {
+        self.excerpt = Some(lines.into());
+        self
     }
 
     /// Adds what a person can do about it.
@@ -72,6 +80,11 @@ impl Failure {
         self.advice.as_deref()
     }
 
+    /// The lines that show where the fault is, if there are any.
+    pub(crate) fn lines(&self) -> Option<&str> {
+        self.excerpt.as_deref()
+    }
+
     /// The form that `--json` prints on standard error.
     pub(crate) fn json(&self) -> impl Serialize {
         #[derive(Serialize)]
@@ -82,7 +95,7 @@ impl Failure {
         struct Body<'a> {
             code: &'static str,
             exit: u8,
-            what: &'a str,
+            what: Cow<'a, str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             advice: Option<&'a str>,
         }
@@ -90,7 +103,10 @@ impl Failure {
             error: Body {
                 code: self.exit.word(),
                 exit: self.exit as u8,
-                what: &self.what,
+                what: match &self.excerpt {
+                    None => Cow::Borrowed(&self.what),
+                    Some(lines) => Cow::Owned(format!("{}\n\n{lines}", self.what)),
+                },
                 advice: self.advice.as_deref(),
             },
         }

@@ -3,10 +3,14 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -34,25 +38,76 @@ impl Mode {
 
 /// Creates a file that did not exist: either it is there in full and on the disk, or it is not there.
 ///
-/// The bytes go to a temporary name first; a hard link gives them their own name and fails if that is taken.
+/// At no moment do the bytes stand under a second name that a kill could leave behind: a secret that is moved away later is
+/// then really gone. The file has no name until it is whole, where the file system knows such files; elsewhere it is renamed.
 pub(crate) fn create(path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
-    let failed = |error: &io::Error| Failure::io("created", path, error);
+    let failed = |error: io::Error| Failure::io("created", path, &error);
     if path.symlink_metadata().is_ok() {
-        return Err(failed(&io::ErrorKind::AlreadyExists.into()));
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
     }
-    let temporary = write_temporary(path, bytes, mode).map_err(|error| failed(&error))?;
-    let linked = fs::hard_link(&temporary, path).or_else(|error| match error.kind() {
-        // Some file systems know no links; an exclusive creation is the next best thing.
-        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
-            let mut file = exclusive(path, mode)?;
-            file.write_all(bytes)?;
-            file.sync_all()
-        }
-        _ => Err(error),
-    });
+    sweep(path);
+    create_nameless(path, bytes, mode)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::StorageFull => Err(error),
+            _ => create_renamed(path, bytes, mode),
+        })
+        .map_err(failed)?;
+    sync_folder(path).map_err(failed)
+}
+
+/// A file that gets its only name when it is whole (`O_TMPFILE`, Linux).
+fn create_nameless(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .mode(mode.bits())
+        .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+        .open(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+    Ok(())
+}
+
+/// A file under a name of its own that becomes the right one, which must be free.
+fn create_renamed(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
+    let temporary = write_temporary(path, bytes, mode)?;
+    let renamed = renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE)
+        .map_err(io::Error::from)
+        .or_else(|error| match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
+                let mut file = exclusive(path, mode)?;
+                file.write_all(bytes)?;
+                file.sync_all()
+            }
+            _ => Err(error),
+        });
+    // Gone already, if it was renamed.
     let _ = fs::remove_file(&temporary);
-    linked.map_err(|error| failed(&error))?;
-    sync_folder(path).map_err(|error| failed(&error))
+    renamed
+}
+
+/// Removes what commands that were killed have left beside `path` while they wrote it.
+pub(crate) fn sweep(path: &Path) {
+    let Some(start) = temporary_start(path) else {
+        return;
+    };
+    let Ok(entries) = fs::read_dir(folder_of(path)) else {
+        return;
+    };
+    for entry in entries.filter_map(|entry| entry.ok()) {
+        let name = entry.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(&start))
+            .and_then(|number| number.parse::<u32>().ok());
+        // A process that lives is not done with it.
+        if let Some(number) = number
+            && !Path::new("/proc").join(number.to_string()).exists()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Replaces a file: a reader sees the old bytes or the new ones, also after a power cut.
@@ -183,6 +238,11 @@ fn exclusive(path: &Path, mode: Mode) -> io::Result<File> {
         .open(path)
 }
 
+/// `.NAME.`, which the number of the process that writes follows.
+fn temporary_start(path: &Path) -> Option<String> {
+    Some(format!(".{}.", path.file_name()?.to_str()?))
+}
+
 fn write_temporary(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
     let mut temporary = std::ffi::OsString::from(".");
@@ -200,13 +260,16 @@ fn write_temporary(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<PathBuf>
     Ok(temporary)
 }
 
-/// A name is on the disk only when its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    }
+}
+
+/// A name is on the disk only when its folder is.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder_of(path))?.sync_all()
 }
 
 #[cfg(test)]
@@ -225,6 +288,42 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn both_ways_of_creating_leave_one_name_and_never_replace() {
+        for make in [create_nameless, create_renamed] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("a.key");
+            make(&path, b"one", Mode::Secret).unwrap();
+            assert_eq!(path.metadata().unwrap().nlink(), 1);
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+            let again = make(&path, b"two", Mode::Secret).unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&path).unwrap(), b"one");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_killed_command_left_is_swept_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        // No process has this number; this one has its own.
+        let alive = format!(".a.key.{}", std::process::id());
+        for name in [
+            ".a.key.4294967295",
+            ".b.key.4294967295",
+            ".a.key.backup",
+            &alive,
+        ] {
+            fs::write(place(name), "x").unwrap();
+        }
+        sweep(&place("a.key"));
+        assert!(!place(".a.key.4294967295").exists());
+        for kept in [".b.key.4294967295", ".a.key.backup", &alive] {
+            assert!(place(kept).exists(), "{kept}");
+        }
     }
 
     #[test]

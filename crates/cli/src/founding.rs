@@ -20,7 +20,7 @@ use kusabi_core::{
     tx::{Action, Draft},
 };
 use kusabi_node::{
-    directory::{Directory, VoteKey},
+    directory::{Directory, DirectoryError, VoteKey},
     outline::Outline,
 };
 use rand_core::CryptoRng;
@@ -31,6 +31,7 @@ use crate::{
     failure::{Failure, Result},
     files::{self, Mode},
     keyfile::{KeyFile, underivable},
+    verb::node::directory_failure,
 };
 
 /// Rows that the founder's organisation may have; a disk is full long before.
@@ -66,6 +67,29 @@ impl Places {
 
     pub(crate) fn key(&self, purpose: Purpose) -> PathBuf {
         self.root.join("keys").join(format!("{purpose}.key"))
+    }
+
+    /// The chain that this directory was made for, if that was written down.
+    pub(crate) fn noted_chain(&self) -> Result<Option<ChainId>> {
+        let path = self.chain();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let bytes = files::read(&path, 1_024)?;
+        let noted = String::from_utf8_lossy(&bytes);
+        noted.trim_end().parse().map(Some).map_err(|why| {
+            Failure::new(Exit::Damaged, format!("{}: {why}", path.display())).advise(
+                "it holds the chain ID and nothing else: write it again, or remove the file",
+            )
+        })
+    }
+
+    /// Writes down which chain this directory is for, unless it is there already.
+    pub(crate) fn note_chain(&self, chain: &ChainId) -> Result<()> {
+        if self.chain().exists() {
+            return Ok(());
+        }
+        files::create(&self.chain(), format!("{chain}\n").as_bytes(), Mode::Public)
     }
 }
 
@@ -113,19 +137,22 @@ pub(crate) fn found(
     let outline = Outline::new(document.into(), transaction.as_bytes().to_vec().into())
         .map_err(|why| wrong(&why))?;
     // A directory that an interrupted founding left half-made has never voted.
-    discard_half_made(&places.node())?;
-    let directory =
-        Directory::create(&places.node(), outline, &vote_key).map_err(|why| super_failure(&why))?;
-    files::create(
-        &places.chain(),
-        format!("{chain}\n").as_bytes(),
-        Mode::Public,
-    )?;
+    Directory::discard_unfinished(&places.node()).map_err(|why| match &why {
+        DirectoryError::NotEmpty(path) => holds_no_ledger(path),
+        why => directory_failure(why),
+    })?;
+    let directory = Directory::create(&places.node(), outline, &vote_key)
+        .map_err(|why| directory_failure(&why))?;
+    places.note_chain(&chain)?;
     Ok(directory)
 }
 
-fn super_failure(why: &kusabi_node::directory::DirectoryError) -> Failure {
-    crate::verb::node::directory_failure(why)
+fn holds_no_ledger(path: &Path) -> Failure {
+    Failure::new(
+        Exit::File,
+        format!("{} holds no ledger and is not empty", path.display()),
+    )
+    .advise("name a new directory")
 }
 
 fn document(
@@ -175,6 +202,8 @@ pub(crate) fn verification_key(key: &KeyFile) -> Result<VerificationKey> {
 /// The founder's key of an interrupted founding, or a new one.
 fn key(places: &Places, purpose: Purpose, rng: &mut impl CryptoRng) -> Result<KeyFile> {
     let path = places.key(purpose);
+    // The owner moves these files away: no copy may stay behind under another name.
+    files::sweep(&path);
     if path.exists() {
         return KeyFile::read(&path);
     }
@@ -185,13 +214,12 @@ fn key(places: &Places, purpose: Purpose, rng: &mut impl CryptoRng) -> Result<Ke
 
 /// A ledger is founded in an empty directory, or in one where its founding was interrupted.
 fn refuse_other_content(places: &Places) -> Result<()> {
-    if let Ok(chain) = fs::read_to_string(places.chain()) {
+    if let Some(chain) = places.noted_chain()? {
         return Err(Failure::new(
             Exit::Damaged,
             format!(
-                "{} held the ledger {}, and its node directory is gone",
+                "{} held the ledger {chain}, and its node directory is gone",
                 places.root.display(),
-                chain.trim_end()
             ),
         )
         .advise("bring the ledger back from a backup: kusabi recover --help"));
@@ -214,42 +242,6 @@ fn refuse_other_content(places: &Places) -> Result<()> {
             )
             .advise("name a new directory"));
         }
-    }
-    Ok(())
-}
-
-/// Removes what an interrupted founding left; never anything that it did not make.
-fn discard_half_made(node: &Path) -> Result<()> {
-    const MADE: [&str; 4] = [
-        "node.lock",
-        "genesis.cbor",
-        "genesis-transaction.cbor",
-        "vote.key",
-    ];
-    let Ok(entries) = fs::read_dir(node) else {
-        return Ok(());
-    };
-    let entries: Vec<_> = entries.filter_map(|entry| entry.ok()).collect();
-    let strange = entries.iter().find(|entry| {
-        let name = entry.file_name();
-        let name = Path::new(&name);
-        !MADE
-            .iter()
-            .any(|made| name == Path::new(made) || name == Path::new(made).with_extension("new"))
-    });
-    if let Some(strange) = strange {
-        return Err(Failure::new(
-            Exit::File,
-            format!(
-                "{} holds no ledger and is not empty",
-                strange.path().display()
-            ),
-        )
-        .advise("name a new directory"));
-    }
-    for entry in entries {
-        fs::remove_file(entry.path())
-            .map_err(|error| Failure::io("removed", &entry.path(), &error))?;
     }
     Ok(())
 }

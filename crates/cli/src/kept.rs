@@ -92,7 +92,7 @@ impl Kept {
                 Exit::OtherChain,
                 format!("{} is from another chain than {chain}", path.display()),
             )
-            .advise("check --genesis; if it is right, this file proves nothing to you"),
+            .advise("check --chain; if it is right, this file proves nothing to you"),
             VerifyError::Proof(ProofError::OtherGap | ProofError::Path(_)) => Failure::new(
                 Exit::Unproven,
                 format!(

@@ -76,6 +76,11 @@ impl KeyFile {
         }
     }
 
+    /// Reads one key from each file.
+    pub(crate) fn read_all(paths: &[impl AsRef<Path>]) -> Result<Vec<Self>> {
+        paths.iter().map(|path| Self::read(path.as_ref())).collect()
+    }
+
     /// Writes a key that was not there; never over another one.
     pub(crate) fn create(&self, path: &Path) -> Result<()> {
         files::create(path, self.to_text(true).as_bytes(), Mode::Secret)

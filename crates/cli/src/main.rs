@@ -16,12 +16,14 @@ mod floor;
 mod founding;
 mod kept;
 mod keyfile;
+mod officers;
 mod page;
 mod profile;
 mod progress;
 mod record;
 mod session;
 mod verb;
+mod visible;
 mod who;
 
 use std::process::ExitCode;
@@ -84,7 +86,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     match verb {
         Verb::Node(verb) => verb::node::run(verb, session).map(done),
         Verb::Key(verb) => verb::key::run(verb, session),
-        Verb::Batch(verb) => verb::batch::run(verb, session).map(done),
+        Verb::Batch(verb) => verb::batch::run(verb, session),
         Verb::Sign(args) => verb::sign::run(args, session).map(done),
         Verb::Verify(args) => verb::verify::run(args, session),
         Verb::Org(verb) => verb::org::run(verb, session),

@@ -1,7 +1,8 @@
 //! What a command says: a page for people, or one JSON object per line for programs.
 //!
 //! Answers go to standard output, errors and progress to standard error. Colours appear only where a terminal reads them
-//! (`anstream` strips them otherwise and honours `NO_COLOR`).
+//! (`anstream` strips them otherwise and honours `NO_COLOR`). Everything passes [`visible`] on its way: text from a node or
+//! from a file of somebody else moves no cursor and hides nothing.
 
 use std::io::Write as _;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
+    visible,
 };
 
 const GOOD: Style = AnsiColor::Green.on_default().bold();
@@ -46,14 +48,13 @@ impl Output {
     /// Prints an answer.
     pub(crate) fn say(self, answer: &impl Answer) -> Result<()> {
         if self.json {
-            let mut line = serde_json::to_string(answer).map_err(|error| {
+            let line = serde_json::to_string(answer).map_err(|error| {
                 Failure::new(
                     Exit::Internal,
                     format!("an answer has no JSON form: {error}"),
                 )
             })?;
-            line.push('\n');
-            return print(&line);
+            return print(&format!("{}\n", visible::json(&line)));
         }
         if self.quiet {
             return Ok(());
@@ -74,22 +75,23 @@ impl Output {
         // Nothing is left to do when standard error is closed.
         let mut err = anstream::stderr().lock();
         let _ = if self.json {
-            writeln!(
-                err,
-                "{}",
-                serde_json::to_string(&failure.json()).unwrap_or_default()
-            )
+            let line = serde_json::to_string(&failure.json()).unwrap_or_default();
+            writeln!(err, "{}", visible::json(&line))
         } else {
+            let excerpt = failure
+                .lines()
+                .map(|lines| format!("\n{}\n", visible::lines(lines)));
             let advice = failure.advice().map(|advice| {
                 format!(
                     "{LABEL}  hint:{LABEL:#} {}\n",
-                    advice.replace('\n', "\n        ")
+                    visible::lines(advice).replace('\n', "\n        ")
                 )
             });
             write!(
                 err,
-                "{BAD}error:{BAD:#} {}\n{}",
-                failure.what(),
+                "{BAD}error:{BAD:#} {}\n{}{}",
+                visible::line(failure.what()),
+                excerpt.unwrap_or_default(),
                 advice.unwrap_or_default()
             )
         };
@@ -99,9 +101,10 @@ impl Output {
     pub(crate) fn warn(self, what: &str) {
         let mut err = anstream::stderr().lock();
         let _ = if self.json {
-            writeln!(err, "{}", serde_json::json!({ "warning": what }))
+            let line = serde_json::json!({ "warning": what }).to_string();
+            writeln!(err, "{}", visible::json(&line))
         } else {
-            writeln!(err, "{WARN}warning:{WARN:#} {what}")
+            writeln!(err, "{WARN}warning:{WARN:#} {}", visible::line(what))
         };
     }
 }
@@ -149,6 +152,7 @@ impl Page {
     fn headline(&mut self, style: Style, done: &str, rest: &str) -> &mut Self {
         self.flush();
         let space = if rest.is_empty() { "" } else { " " };
+        let (done, rest) = (visible::line(done), visible::line(rest));
         self.text
             .push_str(&format!("{style}{done}{style:#}{space}{rest}\n"));
         self
@@ -160,7 +164,11 @@ impl Page {
         label: impl Into<String>,
         value: impl Into<String>,
     ) -> &mut Self {
-        self.fields.push((label.into(), value.into()));
+        let (label, value) = (label.into(), value.into());
+        self.fields.push((
+            visible::line(&label).into_owned(),
+            visible::lines(&value).into_owned(),
+        ));
         self
     }
 
@@ -175,7 +183,7 @@ impl Page {
     /// A paragraph; lines are kept as they are.
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         self.flush();
-        self.text.push_str(text);
+        self.text.push_str(&visible::lines(text));
         self.text.push('\n');
         self
     }
@@ -190,6 +198,7 @@ impl Page {
     /// A command that the reader may want to type next.
     pub(crate) fn command(&mut self, command: &str) -> &mut Self {
         self.flush();
+        let command = visible::line(command);
         self.text
             .push_str(&format!("  {COMMAND}{command}{COMMAND:#}\n"));
         self
@@ -246,6 +255,20 @@ pub(crate) fn instant(ms: u64) -> String {
         )
 }
 
+/// A span of time in the largest unit of which there are two at least: `90 min`, `3 d`.
+pub(crate) fn elapsed(ms: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1_000, "s"),
+    ];
+    UNITS.iter().find(|(unit, _)| ms >= 2 * unit).map_or_else(
+        || format!("{ms} ms"),
+        |(unit, name)| format!("{} {name}", grouped(ms / unit)),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,6 +293,34 @@ mod tests {
             .field("long", "2\n3");
         let text = anstream::adapter::strip_str(&page.finish()).to_string();
         assert_eq!(text, "Made x.key\n  a     1\n  long  2\n        3\n");
+    }
+
+    #[test]
+    fn a_page_shows_what_would_move_the_cursor() {
+        let mut page = Page::default();
+        page.good("Made\x1b[2K", "x\r\ny\u{202e}")
+            .field("a\x1b", "\u{9b}2K\nb")
+            .text("\x08")
+            .command("rm\x07");
+        let text = anstream::adapter::strip_str(&page.finish()).to_string();
+        assert_eq!(
+            text,
+            "Made\\u{1b}[2K x\\u{d}\\u{a}y\\u{202e}\n  a\\u{1b}  \\u{9b}2K\n           b\n\\u{8}\n  rm\\u{7}\n"
+        );
+    }
+
+    #[test]
+    fn spans_have_a_unit() {
+        for (ms, text) in [
+            (0, "0 ms"),
+            (1_999, "1999 ms"),
+            (119_000, "119 s"),
+            (5_400_000, "90 min"),
+            (172_799_999, "47 h"),
+            (864_000_000_000, "10,000 d"),
+        ] {
+            assert_eq!(elapsed(ms), text);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where the ledger is and whose keys to use: a small TOML file.
 //!
 //! ```toml
-//! ledger = "http://127.0.0.1:7420"
+//! ledger = "http://127.0.0.1:7040"
 //! chain = "5ac1…"
 //! org = "home"
 //! writer = "/srv/ledger/keys/writer.key"
@@ -91,15 +91,9 @@ pub(crate) fn default_path() -> Result<PathBuf> {
 
 /// A TOML error as a sentence with the line that is wrong.
 pub(crate) fn toml_failure(path: &Path, error: &toml::de::Error) -> Failure {
-    Failure::new(
-        Exit::Config,
-        format!(
-            "{} is not valid\n\n{}",
-            path.display(),
-            error.to_string().trim_end()
-        ),
-    )
-    .advise("mend the line; docs/cli.md lists every setting")
+    Failure::new(Exit::Config, format!("{} is not valid", path.display()))
+        .excerpt(error.to_string().trim_end())
+        .advise("mend the line; docs/cli.md lists every setting")
 }
 
 #[cfg(test)]
@@ -111,7 +105,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NAME);
         let mut profile = Profile {
-            ledger: Some("http://127.0.0.1:7420".into()),
+            ledger: Some("http://127.0.0.1:7040".into()),
             chain: Some("00".repeat(32)),
             org: Some("home".into()),
             writer: Some("keys/writer.key".into()),
@@ -123,12 +117,29 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_names_every_setting() {
+        let manual = include_str!("../../../docs/cli.md");
+        let profile = Profile {
+            ledger: Some(String::new()),
+            chain: Some(String::new()),
+            org: Some(String::new()),
+            writer: Some(PathBuf::new()),
+            officers: vec![PathBuf::new()],
+        };
+        let settings: toml::Table = toml::from_str(&profile.to_toml()).unwrap();
+        assert_eq!(settings.len(), 5);
+        for setting in settings.keys() {
+            assert!(manual.contains(&format!("`{setting}`")), "{setting}");
+        }
+    }
+
+    #[test]
     fn an_unknown_setting_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(NAME);
-        std::fs::write(&path, "ledgre = \"http://127.0.0.1:7420\"\n").unwrap();
+        std::fs::write(&path, "ledgre = \"http://127.0.0.1:7040\"\n").unwrap();
         let failure = Profile::read(&path).unwrap_err();
         assert_eq!(failure.exit(), Exit::Config);
-        assert!(failure.what().contains("ledgre"), "{failure}");
+        assert!(failure.lines().unwrap().contains("ledgre"), "{failure}");
     }
 }

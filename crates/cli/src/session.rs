@@ -97,7 +97,7 @@ impl Session {
         let (path, profile) = self.profile()?;
         let chain = profile.chain.as_ref().ok_or_else(|| {
             missing("no chain is named, so nothing could be checked", path).advise(format!(
-                "give --genesis HASH, or write  chain = \"…\"  to {}\n{CHAIN_ADVICE}",
+                "give --chain HASH, or write  chain = \"…\"  to {}\n{CHAIN_ADVICE}",
                 path.display()
             ))
         })?;
@@ -113,6 +113,12 @@ impl Session {
     /// The chain that the command line itself names, if it does.
     pub(crate) fn named_chain(&self) -> Result<Option<ChainId>> {
         self.chain_named().then(|| self.chain()).transpose()
+    }
+
+    /// The chain that the command line or the profile names, if one does.
+    pub(crate) fn known_chain(&self) -> Result<Option<ChainId>> {
+        let known = self.chain_named() || self.profile()?.1.chain.is_some();
+        known.then(|| self.chain()).transpose()
     }
 
     /// The same session for one ledger, whatever the profile says.

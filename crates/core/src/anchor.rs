@@ -1,8 +1,9 @@
 //! What a device keeps: the set that it trusts, and a floor below which it never goes (spec/proof.md, "Anchor").
 //!
 //! An anchor moves in three ways, each by a type that only a check makes: [`Anchor::advance`] by a checkpoint,
-//! [`Anchor::follow`] by a handover, [`Anchor::recover`] by a recovery. None of them can fail or go back; each says whether
-//! the anchor moved, so that a caller persists it only then.
+//! [`Anchor::follow`] by a handover, [`Anchor::recover`] by a recovery. None of them can fail, none goes back to an epoch, and
+//! only a recovery, which begins a higher one, may bring the floor down. Each says whether the anchor moved, so that a caller
+//! persists it only then.
 
 use core::fmt;
 
@@ -34,8 +35,6 @@ pub enum AnchorError {
     Fork,
     /// The recovery set given is not the one that the anchor names.
     RecoverySet,
-    /// The floor's epoch is above the anchor's.
-    FloorEpoch,
 }
 
 impl fmt::Display for AnchorError {
@@ -48,7 +47,6 @@ impl fmt::Display for AnchorError {
             Self::SetBytes => "the validator set is not the one that the anchor names",
             Self::BelowFloor => "this is older than what was seen before",
             Self::Fork => "this contradicts what was seen before: the ledger has two histories",
-            Self::FloorEpoch => "the floor's epoch is above the anchor's",
             Self::RecoverySet => "the recovery set is not the one that the anchor names",
         })
     }
@@ -64,7 +62,6 @@ crate::code::codes!(AnchorError {
     BelowFloor = 0x2005,
     Fork = 0x2006,
     RecoverySet = 0x2007,
-    FloorEpoch = 0x2008,
 } in { Wire });
 
 impl From<WireError> for AnchorError {
@@ -79,9 +76,6 @@ pub struct Anchor {
     chain: ChainId,
     epoch: Epoch,
     set_hash: SetHash,
-    /// The epoch whose blocks go on above the floor, as far as is known; the anchor's own, but for a floor that was seen
-    /// before a recovery which began below it.
-    floor_epoch: Epoch,
     height: Height,
     /// Zero when the block at `height` was not seen.
     header_hash: HeaderHash,
@@ -90,7 +84,7 @@ pub struct Anchor {
 
 impl Anchor {
     /// Length of the encoding in bytes.
-    pub const LEN: usize = 152;
+    pub const LEN: usize = 144;
 
     /// The anchor of someone who knows the genesis document and has seen nothing else.
     #[must_use]
@@ -99,7 +93,6 @@ impl Anchor {
             chain: genesis.chain(),
             epoch: genesis.epoch_set().epoch(),
             set_hash: genesis.epoch_set().hash(),
-            floor_epoch: genesis.epoch_set().epoch(),
             height: Height::ZERO,
             header_hash: HeaderHash::ZERO,
             recovery_hash: genesis.recovery_set().hash(),
@@ -120,7 +113,6 @@ impl Anchor {
             chain,
             epoch,
             set_hash,
-            floor_epoch: epoch,
             height,
             header_hash,
             recovery_hash,
@@ -130,22 +122,18 @@ impl Anchor {
     /// Decodes a stored anchor. The caller answers for where it was stored: its bytes are believed.
     ///
     /// # Errors
-    /// [`AnchorError::Wire`], [`AnchorError::Height`], [`AnchorError::FloorEpoch`]
+    /// [`AnchorError::Wire`], [`AnchorError::Height`]
     pub fn decode(bytes: &[u8]) -> Result<Self, AnchorError> {
         let mut reader = Reader::new(bytes);
         let anchor = Self {
             chain: ChainId::new(reader.array()?),
             epoch: Epoch::new(reader.u64()?),
             set_hash: SetHash::new(reader.array()?),
-            floor_epoch: Epoch::new(reader.u64()?),
             height: Height::new(reader.u64()?).map_err(|_| AnchorError::Height)?,
             header_hash: HeaderHash::new(reader.array()?),
             recovery_hash: RecoveryHash::new(reader.array()?),
         };
         reader.finish()?;
-        if anchor.floor_epoch > anchor.epoch {
-            return Err(AnchorError::FloorEpoch);
-        }
         Ok(anchor)
     }
 
@@ -156,7 +144,6 @@ impl Anchor {
             out.put(self.chain.as_bytes());
             out.u64(self.epoch.get());
             out.put(self.set_hash.as_bytes());
-            out.u64(self.floor_epoch.get());
             out.u64(self.height.get());
             out.put(self.header_hash.as_bytes());
             out.put(self.recovery_hash.as_bytes());
@@ -181,16 +168,10 @@ impl Anchor {
         self.set_hash
     }
 
-    /// The floor: nothing below it is accepted any more.
+    /// The floor: nothing below it is accepted any more, and the anchor's epoch goes on above it.
     #[must_use]
     pub const fn height(&self) -> Height {
         self.height
-    }
-
-    /// The epoch whose blocks go on above the floor: a handover that ends it below the floor contradicts what was seen.
-    #[must_use]
-    pub const fn floor_epoch(&self) -> Epoch {
-        self.floor_epoch
     }
 
     /// Hash of the header at the floor, if it was seen.
@@ -222,7 +203,10 @@ impl Anchor {
             return Err(AnchorError::Set);
         }
         self.names(set)?;
-        self.above_floor(header.height, hash)
+        if header.height < self.height {
+            return Err(AnchorError::BelowFloor);
+        }
+        self.no_fork(header.height, hash)
     }
 
     /// Checks that `set` is the trusted one.
@@ -234,14 +218,6 @@ impl Anchor {
         }
     }
 
-    /// Checks that a block is not below the floor, and not another one at the floor.
-    fn above_floor(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
-        if height < self.height {
-            return Err(AnchorError::BelowFloor);
-        }
-        self.no_fork(height, hash)
-    }
-
     /// Checks that a block is not another one at the floor's height.
     fn no_fork(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
         match self.header_hash() {
@@ -250,15 +226,10 @@ impl Anchor {
         }
     }
 
-    /// Checks that an epoch may end with this block: below the floor that was seen in the same epoch it cannot, and at the
-    /// floor only with the block that was seen. A floor from before a recovery says nothing about later epochs.
-    pub(crate) fn may_end(
-        &self,
-        epoch: Epoch,
-        height: Height,
-        hash: &HeaderHash,
-    ) -> Result<(), AnchorError> {
-        if epoch == self.floor_epoch && height < self.height {
+    /// Checks that the anchor's epoch may end with this block: below the floor it cannot, for it was seen to go on there, and
+    /// at the floor only with the block that was seen.
+    pub(crate) fn may_end(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
+        if height < self.height {
             return Err(AnchorError::Fork);
         }
         self.no_fork(height, hash)
@@ -271,7 +242,14 @@ impl Anchor {
         let mine = *checkpoint.chain() == self.chain
             && header.epoch == self.epoch
             && header.set_hash == self.set_hash;
-        mine && self.raise(header.height, *checkpoint.hash(), header.epoch)
+        let higher = header.height > self.height;
+        // The hash of a floor that a recovery has set, or that of height 0, is learnt from the block that stands there.
+        let fills_in = header.height == self.height && self.header_hash.is_zero();
+        if mine && (higher || fills_in) {
+            self.height = header.height;
+            self.header_hash = *checkpoint.hash();
+        }
+        mine && (higher || fills_in)
     }
 
     /// Moves to the set that a verified handover names. Says whether the anchor changed.
@@ -282,25 +260,20 @@ impl Anchor {
             && handover.old_set_hash() == self.set_hash
             // The floor may have risen since the check, to another block than the handover's last.
             && self
-                .may_end(
-                    handover.old_epoch(),
-                    handover.last_height(),
-                    &handover.last_header_hash(),
-                )
+                .may_end(handover.last_height(), &handover.last_header_hash())
                 .is_ok();
         if mine {
             self.epoch = handover.next_set().epoch();
             self.set_hash = handover.next_set().hash();
-            self.raise(
-                handover.last_height(),
-                handover.last_header_hash(),
-                self.epoch,
-            );
+            self.height = handover.last_height();
+            self.header_hash = handover.last_header_hash();
         }
         mine
     }
 
-    /// Moves to the set that a verified recovery names. Says whether the anchor changed.
+    /// Moves to the set that a verified recovery names, and to the floor from which it counts, higher or lower than before:
+    /// floors that were lifted with stolen vote keys end here. Only the epoch keeps an old recovery from being used again.
+    /// Says whether the anchor changed.
     pub fn recover(&mut self, recovery: &VerifiedRecovery<'_>) -> bool {
         let mine = *recovery.chain() == self.chain
             && recovery.recovery_hash() == self.recovery_hash
@@ -308,23 +281,9 @@ impl Anchor {
         if mine {
             self.epoch = recovery.next_set().epoch();
             self.set_hash = recovery.next_set().hash();
-            self.raise(recovery.floor(), HeaderHash::ZERO, self.epoch);
+            self.height = recovery.floor();
+            self.header_hash = HeaderHash::ZERO;
         }
         mine
-    }
-
-    /// Raises the floor, or fills in what was not known of it: its hash, or that `epoch` goes on above it. Never lowers it.
-    fn raise(&mut self, height: Height, hash: HeaderHash, epoch: Epoch) -> bool {
-        let higher = height > self.height;
-        let fills_in = height == self.height && self.header_hash.is_zero() && !hash.is_zero();
-        let belongs = height >= self.height && epoch > self.floor_epoch;
-        if higher || fills_in {
-            self.height = height;
-            self.header_hash = hash;
-        }
-        if belongs {
-            self.floor_epoch = epoch;
-        }
-        higher || fills_in || belongs
     }
 }

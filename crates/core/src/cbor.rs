@@ -405,6 +405,12 @@ impl<S: Sink> Encoder<S> {
         self
     }
 
+    /// The head of a byte string; its `len` bytes come next, from elsewhere.
+    pub fn bytes_head(&mut self, len: usize) -> &mut Self {
+        certain(self.inner.bytes_len(len as u64).is_ok());
+        self
+    }
+
     /// A text.
     pub fn text(&mut self, text: &str) -> &mut Self {
         certain(self.inner.str(text).is_ok());
@@ -438,6 +444,20 @@ impl<S: Sink> Encoder<S> {
 /// Writing into a sink cannot fail; minicbor's type does not know it.
 fn certain(ok: bool) {
     debug_assert!(ok, "a sink refused bytes");
+}
+
+/// How many bytes a value is in CBOR.
+#[must_use]
+pub fn encoded_len(value: &impl ToCbor) -> usize {
+    struct Count(usize);
+    impl Sink for Count {
+        fn put(&mut self, bytes: &[u8]) {
+            self.0 = self.0.saturating_add(bytes.len());
+        }
+    }
+    let mut count = Count(0);
+    value.to_cbor(&mut Encoder::new(&mut count));
+    count.0
 }
 
 impl<S> fmt::Debug for Encoder<S> {

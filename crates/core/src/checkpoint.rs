@@ -11,16 +11,25 @@ use crate::header::{Header, HeaderError};
 use crate::id::{ChainId, Epoch, HeaderHash, View};
 use crate::quorum::{Certificate, Quorum, QuorumError};
 use crate::set::EpochSet;
-use crate::wire::{Reader, Sink, WireError, Writer};
+use crate::wire::{Reader, Sink, WireError, Writer, fixed};
 
 /// The most headers in a checkpoint: the proven one and eight that link to the certified one.
 pub const HEADERS_MAX: usize = 9;
 
-/// The engine's namespace without its kind of vote; the chain follows it.
-const NAMESPACE: &[u8] = b"kusabi.consensus.v1";
+const NAMESPACE: &[u8; 19] = b"kusabi.consensus.v1";
 const FINALIZE: &[u8] = b"_FINALIZE";
 /// Length of the namespace in a finalize message; below 128, so its varint is one byte.
 const NAMESPACE_LEN: u8 = 19 + 32 + 9;
+
+/// The label under which the engine signs all its votes, before it adds the kind of vote: it holds the chain, so that no vote
+/// is good on another.
+#[must_use]
+pub fn namespace(chain: &ChainId) -> [u8; 51] {
+    fixed(|out| {
+        out.put(NAMESPACE);
+        out.put(chain.as_bytes());
+    })
+}
 /// The longest finalize message: length, namespace, three varints of up to ten bytes, hash.
 const MESSAGE_LEN_MAX: usize = 1 + NAMESPACE_LEN as usize + 30 + 32;
 
@@ -149,6 +158,24 @@ impl<'a> Checkpoint<'a> {
         &self.first
     }
 
+    /// How many headers it carries: one when the proven header is the certified one.
+    #[must_use]
+    pub const fn header_count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// View and parent view of the vote, unchecked.
+    #[must_use]
+    pub const fn views(&self) -> (View, View) {
+        (self.view, self.parent_view)
+    }
+
+    /// The signatures, unchecked.
+    #[must_use]
+    pub const fn certificate(&self) -> &Certificate<'a> {
+        &self.certificate
+    }
+
     /// Checks links, anchor and certificate.
     ///
     /// # Errors
@@ -210,8 +237,7 @@ impl FinalizeVote {
     /// Writes the message that is signed.
     pub fn encode(&self, chain: &ChainId, out: &mut impl Sink) {
         out.u8(NAMESPACE_LEN);
-        out.put(NAMESPACE);
-        out.put(chain.as_bytes());
+        out.put(&namespace(chain));
         out.put(FINALIZE);
         varint(self.epoch.get(), out);
         varint(self.view.get(), out);

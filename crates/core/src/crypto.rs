@@ -217,3 +217,14 @@ pub(crate) fn p256_bytes(key: &p256::PublicKey) -> [u8; 33] {
     }
     bytes
 }
+
+/// The uncompressed encoding of a public key (SEC 1, tag 04).
+pub(crate) fn p256_uncompressed(key: &p256::PublicKey) -> [u8; 65] {
+    use p256::elliptic_curve::sec1::ToSec1Point;
+    let mut bytes = [0; 65];
+    // A public key is never the point at infinity, so its uncompressed form has 65 bytes.
+    for (to, from) in bytes.iter_mut().zip(key.to_sec1_point(false).as_bytes()) {
+        *to = *from;
+    }
+    bytes
+}

@@ -201,7 +201,7 @@ impl<'a> Handover<'a> {
         if self.old_set_hash != anchor.set_hash() {
             return Err(AnchorError::Set.into());
         }
-        anchor.may_end(self.old_epoch, self.last_height, &self.last_header_hash)?;
+        anchor.may_end(self.last_height, &self.last_header_hash)?;
         let signed = self.check_signatures(&anchor.chain(), old_set)?;
         Ok(VerifiedHandover { signed })
     }
@@ -504,7 +504,7 @@ impl<'a> VerifiedRecovery<'a> {
         &self.recovery.next_set
     }
 
-    /// Where a device's floor rises to: the height before [`from`](Self::from).
+    /// Where a device's floor is then: the height before [`from`](Self::from).
     #[must_use]
     pub fn floor(&self) -> Height {
         // `from` is above the parent's height, so it is at least 1.

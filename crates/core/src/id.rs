@@ -215,6 +215,11 @@ digest_like!(
     RecoveryHash, 32
 );
 
+digest_like!(
+    /// Names a session on the wire; random, and of no meaning outside of it.
+    SessionId, 16
+);
+
 impl Handle {
     /// The handle of an ID.
     #[must_use]

@@ -24,6 +24,7 @@ pub mod cbor;
 pub mod checkpoint;
 mod code;
 pub mod crypto;
+pub mod device;
 #[cfg(feature = "alloc")]
 pub mod evidence;
 pub mod genesis;
@@ -33,9 +34,12 @@ pub mod id;
 pub mod inventory;
 pub mod keystore;
 pub mod proof;
+pub mod protocol;
 pub mod quorum;
 pub mod release;
 pub mod row;
+#[cfg(feature = "alloc")]
+pub mod server;
 pub mod set;
 pub mod statement;
 pub mod suite;

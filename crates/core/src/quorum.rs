@@ -146,10 +146,20 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// Bit i is set when validator i signed.
+    /// How many validators the set has, as it says.
     #[must_use]
-    pub const fn signers(&self) -> u16 {
-        self.signers
+    pub const fn size(&self) -> u8 {
+        self.n
+    }
+
+    /// Who is said to have signed, by index in the set, with the signature; ascending.
+    pub fn signatures(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'a [u8; SIGNATURE_LEN])> + Clone + use<'a> {
+        let signers = self.signers;
+        (0..16)
+            .filter(move |i| signers >> i & 1 == 1)
+            .zip(self.signatures)
     }
 
     /// Checks that a quorum of the `n` validators of a set signed.
@@ -164,8 +174,6 @@ impl<'a> Certificate<'a> {
         if usize::from(self.n) != n {
             return Err(QuorumError::SetSize);
         }
-        let signers = self.signers;
-        let indices = (0..16).filter(move |i| signers >> i & 1 == 1);
-        count(quorum(n), indices.zip(self.signatures), verify)
+        count(quorum(n), self.signatures(), verify)
     }
 }

@@ -60,13 +60,25 @@ impl Statement {
         kind: StatementKind,
         payload: &[&[u8]],
     ) -> Self {
+        Self::of_digest(chain, signer, purpose, kind, &crypto::sha256(payload))
+    }
+
+    /// The statement over a payload that is given by its SHA-256.
+    #[must_use]
+    pub fn of_digest(
+        chain: &ChainId,
+        signer: &Handle,
+        purpose: Purpose,
+        kind: StatementKind,
+        digest: &[u8; 32],
+    ) -> Self {
         Self(wire::fixed(|w| {
             w.put(b"kusabi.statement.v1");
             w.put(chain.as_ref());
             w.put(signer.as_ref());
             w.u8(purpose.into());
             w.u16(kind.code());
-            w.put(&crypto::sha256(payload));
+            w.put(digest);
         }))
     }
 

@@ -6,7 +6,7 @@ use kusabi_core::id::{ChainId, Handle, StateKey};
 use kusabi_core::row::Record;
 use kusabi_core::statement::Statement;
 use kusabi_core::suite::{PublicKeys, Purpose, Signature, VerificationKey};
-use kusabi_core::tx::{KeyedTransaction, Transaction};
+use kusabi_core::tx::{ActionCode, KeyedTransaction, Signed, Transaction};
 use rand_core::CryptoRng;
 
 use crate::check::exactly;
@@ -71,7 +71,8 @@ impl Verified {
 /// Finds the keys that are said to have signed.
 ///
 /// # Errors
-/// [`Rejection::WrongChain`], [`Rejection::TooFewSignatures`] for none at all, [`Rejection::UnknownSigner`],
+/// [`Rejection::WrongChain`], [`Rejection::TooFewSignatures`] for none at all, [`Rejection::UnknownSigner`] (also when no
+/// signer has a record),
 /// [`Rejection::BadKey`] for one that signs itself in,
 /// [`Rejection::SuperfluousSignature`] (these two also for another number than the action says),
 /// [`Rejection::SignerPurpose`] for a key that signs no transactions, [`Rejection::DamagedState`]
@@ -83,8 +84,7 @@ pub fn claims(
     if transaction.chain() != *chain {
         return Err(Rejection::WrongChain);
     }
-    let is_recovery =
-        transaction.action().org().is_none() && transaction.action().entries().is_empty();
+    let is_recovery = transaction.action().code() == ActionCode::Recovery;
     if transaction.signatures().is_empty() && !is_recovery {
         return Err(Rejection::TooFewSignatures);
     }
@@ -92,6 +92,13 @@ pub fn claims(
     // transaction could take a signature off and give it another ID.
     if let Some(signers) = transaction.action().signers() {
         exactly(transaction.signatures().len(), signers.into())?;
+    }
+    // spec: someone whom the ledger knows answers for what a transaction costs; else anyone could fill the pool with keys that
+    // sign themselves in.
+    let brought = |signed: &Signed| transaction.action().entry(&signed.signer).is_some();
+    let founds = transaction.action().code() == ActionCode::Genesis;
+    if !is_recovery && !founds && transaction.signatures().iter().all(brought) {
+        return Err(Rejection::UnknownSigner);
     }
     let claims = transaction
         .signatures()

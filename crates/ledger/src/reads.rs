@@ -32,10 +32,10 @@ pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
     );
     match action {
         Action::Genesis { .. } | Action::Recovery { .. } => keys.push(StateKey::ledger()),
-        // A superseded or revoked key may be a release key, which the policy counts.
-        Action::Supersede { org, .. }
-        | Action::Revoke { org, .. }
-        | Action::ArtPolicy { org, .. } => keys.push(StateKey::art_policy(org)),
+        // A revoked key may be a release key, which the policy counts.
+        Action::Revoke { org, .. } | Action::ArtPolicy { org, .. } => {
+            keys.push(StateKey::art_policy(org))
+        }
         Action::Publish { org, digest, .. } | Action::WithdrawRelease { org, digest, .. } => {
             keys.push(StateKey::art_policy(org));
             keys.push(StateKey::release(org, digest));
@@ -43,6 +43,7 @@ pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
         Action::Anchor { digest, .. } => keys.push(StateKey::anchor(digest)),
         Action::Register { .. }
         | Action::Activate { .. }
+        | Action::Supersede { .. }
         | Action::Grant { .. }
         | Action::Withdraw { .. } => {}
     }

@@ -251,7 +251,17 @@ pub fn export_stopped<W: Write>(
     directory: &Directory,
     writer: &mut BackupWriter<W>,
 ) -> Result<(), BackupError> {
-    let mut each = |block| writer.block(&block);
+    read_stopped(directory, |block| writer.block(&block))
+}
+
+/// Reads all blocks of a stopped node, oldest first.
+///
+/// # Errors
+/// [`BackupError`]; what `each` says ends it.
+pub fn read_stopped(
+    directory: &Directory,
+    mut each: impl FnMut(FinalBlock) -> Result<(), BackupError>,
+) -> Result<(), BackupError> {
     engine::read_all(&directory.engine(), directory.outline().clone(), &mut each)
 }
 

@@ -37,18 +37,16 @@ const ENGINE: &str = "engine";
 #[non_exhaustive]
 pub enum DirectoryError {
     /// Another process has it open.
-    #[error("{0} is in use by another process: stop that one first")]
+    #[error("{0} is in use by another process")]
     InUse(PathBuf),
     /// There is no ledger in it.
-    #[error("{0} holds no ledger: found one, or restore a backup into it")]
+    #[error("{0} holds no ledger")]
     NoLedger(PathBuf),
     /// There is something in it already.
-    #[error("{0} is not empty: name a new directory")]
+    #[error("{0} is not empty")]
     NotEmpty(PathBuf),
     /// Made by another version of this program.
-    #[error(
-        "{path} has the format {found:?}, this program reads {FORMAT_TEXT:?}: use the program that made it to back it up, and restore the backup with this one"
-    )]
+    #[error("{path} has the format {found:?}, and this program reads {FORMAT_TEXT:?}")]
     Format {
         /// The directory.
         path: PathBuf,
@@ -66,9 +64,7 @@ pub enum DirectoryError {
         found: ChainId,
     },
     /// What it says of the chain is refused.
-    #[error(
-        "{path}: {error}: the file was changed or damaged; restore a backup into a new directory"
-    )]
+    #[error("{path}: {error}")]
     Outline {
         /// The file.
         path: PathBuf,
@@ -76,17 +72,13 @@ pub enum DirectoryError {
         error: OutlineError,
     },
     /// The vote key's file is damaged.
-    #[error(
-        "{0} is not a vote key (64 hex digits): restore the file, or recover the ledger with a new vote key"
-    )]
+    #[error("{0} is not a vote key (64 hex digits)")]
     VoteKey(PathBuf),
     /// There is no vote key.
-    #[error("{0} is missing, so this node cannot vote: recover the ledger with a new vote key")]
+    #[error("{0} is missing, so this node cannot vote")]
     NoVoteKey(PathBuf),
     /// The vote key is no validator's in the newest epoch.
-    #[error(
-        "the vote key in {0} is not a validator's in this ledger's newest epoch: recover the ledger, or use the right file"
-    )]
+    #[error("the vote key in {0} is not a validator's in this ledger's newest epoch")]
     NotAValidator(PathBuf),
     /// Reading or writing failed.
     #[error("{path}: {error}")]
@@ -96,6 +88,30 @@ pub enum DirectoryError {
         /// Why.
         error: io::Error,
     },
+}
+
+impl DirectoryError {
+    /// What a person can do about it, where more can be said than what happened.
+    #[must_use]
+    pub const fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::InUse(_) => "stop that one first",
+            Self::NoLedger(_) => "found one, or restore a backup into it",
+            Self::NotEmpty(_) => "name a new directory",
+            Self::Format { .. } => {
+                "use the program that made it to back it up, and restore the backup with this one"
+            }
+            Self::Outline { .. } => {
+                "the file was changed or damaged; restore a backup into a new directory"
+            }
+            Self::VoteKey(_) => "restore the file, or recover the ledger with a new vote key",
+            Self::NoVoteKey(_) => "recover the ledger with a new vote key",
+            Self::NotAValidator(_) => {
+                "recover the ledger (again, if a recovery was interrupted), or use the right file"
+            }
+            Self::OtherChain { .. } | Self::Io { .. } => return None,
+        })
+    }
 }
 
 /// A validator's vote key.
@@ -252,6 +268,53 @@ impl Claim {
 }
 
 impl Directory {
+    /// Removes what a founding or a restoring that was interrupted left in `path`, so that it can begin again. A directory
+    /// that is not there, or empty, stays as it is.
+    ///
+    /// What it removes has never been a ledger's: the format file, which is written last, is not there, and neither are the
+    /// engine's files, unless they are alone: then a restoring has begun to write them and ended before it wrote the rest.
+    ///
+    /// # Errors
+    /// [`DirectoryError::NotEmpty`] when anything else is in it, and then nothing is removed; [`DirectoryError::InUse`].
+    pub fn discard_unfinished(path: &Path) -> Result<(), DirectoryError> {
+        const MADE: [&str; 4] = [LOCK, GENESIS, GENESIS_TRANSACTION, VOTE_KEY];
+        let Ok(entries) = fs::read_dir(path) else {
+            return Ok(());
+        };
+        let _lock = lock(path)?;
+        let entries: Vec<PathBuf> = entries
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .collect();
+        let is = |entry: &Path, name: &str| entry.file_name().is_some_and(|file| file == name);
+        let restoring = entries
+            .iter()
+            .all(|entry| is(entry, LOCK) || is(entry, ENGINE));
+        let made = |entry: &PathBuf| {
+            let new = entry
+                .extension()
+                .is_some_and(|extension| extension == "new");
+            MADE.iter().any(|made| is(entry, made))
+                || new
+                    && MADE
+                        .iter()
+                        .chain(&[FORMAT])
+                        .any(|made| entry.with_extension("") == path.join(made).with_extension(""))
+        };
+        if !restoring && !entries.iter().all(made) {
+            return Err(DirectoryError::NotEmpty(path.to_owned()));
+        }
+        for entry in entries {
+            if is(&entry, ENGINE) {
+                fs::remove_dir_all(&entry)
+            } else {
+                fs::remove_file(&entry)
+            }
+            .map_err(io_at(&entry))?;
+        }
+        Ok(())
+    }
+
     /// Makes a directory for a new ledger.
     ///
     /// # Errors
@@ -322,7 +385,8 @@ impl Directory {
         }
     }
 
-    /// Adds the epoch that a recovery opens, in which `vote_key` votes. The node must not be running.
+    /// Adds the epoch that a recovery opens, in which `vote_key` votes, or puts it in the place of one that has no block yet.
+    /// The node must not be running.
     ///
     /// # Errors
     /// Why the recovery is refused; nothing is changed then.
@@ -331,12 +395,11 @@ impl Directory {
         transaction: Bytes,
         vote_key: &VoteKey,
     ) -> Result<(), DirectoryError> {
-        let n = self.outline.epochs().len();
-        let file = self.path.join(recovery_file(n));
         let mut outline = self.outline.clone();
         outline
             .recover(transaction.clone())
-            .map_err(outline_at(file.clone()))?;
+            .map_err(outline_at(self.path.clone()))?;
+        let file = self.path.join(recovery_file(outline.epochs().len() - 1));
         if !outline.newest().vote_keys.contains(&vote_key.public()) {
             return Err(DirectoryError::NotAValidator(self.path.join(VOTE_KEY)));
         }

@@ -31,18 +31,31 @@ pub enum Stop {
     #[error("{0}")]
     Refused(EngineError),
     /// The disk is full.
-    #[error(
-        "the disk is full: free some space and start again; nothing that was acknowledged is lost"
-    )]
+    #[error("the disk is full")]
     DiskFull,
     /// Reading or writing failed.
-    #[error(
-        "storage failed ({0}): check the disk and start again; nothing that was acknowledged is lost"
-    )]
+    #[error("storage failed ({0})")]
     Storage(String),
     /// Anything else. A fault in this program.
-    #[error("the engine stopped ({0}); start again, and please report this")]
+    #[error("the engine stopped ({0})")]
     Fault(String),
+}
+
+impl Stop {
+    /// What a person can do about it.
+    #[must_use]
+    pub const fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Asked | Self::Refused(_) => None,
+            Self::DiskFull => {
+                Some("free some space and start again; nothing that was acknowledged is lost")
+            }
+            Self::Storage(_) => {
+                Some("check the disk and start again; nothing that was acknowledged is lost")
+            }
+            Self::Fault(_) => Some("start again, and please report this"),
+        }
+    }
 }
 
 /// Why a transaction was not taken.

@@ -105,6 +105,9 @@ impl Outline {
 
     /// Adds the epoch that a recovery transaction opens. Its signatures are checked.
     ///
+    /// A recovery from the block that the newest epoch was to build on takes that epoch's place: it has no block, and nothing
+    /// follows from it.
+    ///
     /// # Errors
     /// Why it does not follow; nothing is changed then.
     pub fn recover(&mut self, transaction: Bytes) -> Result<(), OutlineError> {
@@ -115,13 +118,16 @@ impl Outline {
         if decoded.chain() != self.chain {
             return Err(OutlineError::NotARecovery);
         }
-        let last = self.newest();
         let recovery = Recovery::decode(recovery)?.check(&self.anchor()?)?;
         let parent = recovery.parent_height().get();
-        // An epoch that has no block yet can be recovered from, too: its predecessor's last block is the parent.
+        let last = match self.epochs.as_slice() {
+            [.., before, empty] if empty.parent == recovery.parent_hash() => before,
+            _ => self.newest(),
+        };
+        let replaces = last.number != self.newest().number;
         let parent_position = parent
             .checked_sub(last.skipped)
-            .filter(|position| *position + 1 >= last.first)
+            .filter(|position| *position >= last.first)
             .ok_or(OutlineError::RecoveryParent)?;
         let set = recovery.next_set();
         let next = EpochOutline {
@@ -135,6 +141,9 @@ impl Outline {
             opening: (parent_position + 1, transaction.clone()),
             parent: recovery.parent_hash(),
         };
+        if replaces {
+            self.epochs.pop();
+        }
         self.epochs.push(next);
         Ok(())
     }

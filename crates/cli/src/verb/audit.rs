@@ -1,7 +1,9 @@
-//! `kusabi audit`: replays a ledger from its genesis and compares every root and signature.
+//! `kusabi audit`: replays a ledger from its genesis and compares every root and signature, and the whole with what this machine
+//! has verified before.
 
 use std::path::{Path, PathBuf};
 
+use kusabi_core::{anchor::Anchor, header::Header, id::ChainId};
 use kusabi_node::engine::{Audit, AuditError, audit};
 use serde::Serialize;
 
@@ -10,6 +12,7 @@ use crate::{
     connection::Connection,
     exit::Exit,
     failure::{Failure, Result},
+    floor::Floor,
     page::{Answer, Page, grouped, instant},
     progress,
     session::Session,
@@ -17,8 +20,9 @@ use crate::{
 
 /// Replay the ledger from its genesis; every root and every signature is compared
 ///
-/// Of the running node that the profile or --ledger names, of a backup, or of a stopped node's directory. The state is
-/// built anew in a temporary folder ($TMPDIR), which needs about as much room as the ledger.
+/// Of the running node that the profile or --ledger names, of a backup, or of a stopped node's directory. What this machine
+/// has verified of that ledger has to be in it. The state is built anew in a temporary folder ($TMPDIR), which needs about as
+/// much room as the ledger.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A backup
@@ -42,6 +46,9 @@ struct Audited {
     time_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state_root: Option<String>,
+    /// Height of the newest block that this machine has verified, where the history does not hold that block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen_above: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
 }
@@ -64,31 +71,87 @@ impl Answer for Audited {
                     .map(|height| format!("block {}", grouped(height))),
             )
             .field_if("time", self.time_ms.map(instant))
-            .field_if("state root", self.state_root.as_deref());
+            .field_if("state root", self.state_root.as_deref())
+            .field_if(
+                "not in it",
+                self.seen_above.map(|height| {
+                    format!(
+                        "block {}, which this machine has verified: this copy is older, or a recovery left it out",
+                        grouped(height)
+                    )
+                }),
+            );
     }
 }
 
-/// A folder that goes away with the audit.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("kusabi-audit-{}", std::process::id()));
-        crate::files::make_folder(&folder)?;
-        Ok(Self(folder))
-    }
+/// What this machine knows of the ledger already, and what of it was met in a history.
+struct Seen {
+    anchor: Option<Anchor>,
+    chain: ChainId,
+    contradiction: Option<String>,
+    /// Whether the anchor's block, or its epoch where no block of it was seen, has come by.
+    met: bool,
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is left is only a copy of what is public.
-        let _ = std::fs::remove_dir_all(&self.0);
+impl Seen {
+    /// `anchor` is of this chain, or there is none.
+    fn new(anchor: Option<Anchor>, chain: ChainId) -> Self {
+        Self {
+            anchor,
+            chain,
+            contradiction: None,
+            met: false,
+        }
+    }
+
+    fn compare(&mut self, header: &Header) {
+        let Some(anchor) = &self.anchor else {
+            return;
+        };
+        if header.epoch == anchor.epoch() && header.set_hash != anchor.set_hash() {
+            self.contradiction.get_or_insert_with(|| {
+                format!(
+                    "block {} is of another validator set of epoch {} than this machine has verified",
+                    header.height,
+                    header.epoch.get()
+                )
+            });
+        }
+        if header.height == anchor.height() {
+            let other = anchor
+                .header_hash()
+                .is_some_and(|hash| hash != header.hash(&self.chain));
+            if other {
+                self.contradiction.get_or_insert_with(|| {
+                    format!(
+                        "block {} is not the one that this machine has verified",
+                        header.height
+                    )
+                });
+            }
+            self.met = true;
+        }
+        // After a recovery the floor is the height before its first block, which is no block.
+        if anchor.header_hash().is_none() && header.epoch == anchor.epoch() {
+            self.met = true;
+        }
+    }
+
+    /// Height of the block that was verified and is not there.
+    fn missing(&self) -> Option<u64> {
+        let anchor = self.anchor.as_ref()?;
+        (!self.met && anchor.height().get() > 0).then(|| anchor.height().get())
     }
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
-    let scratch = Scratch::new()?;
-    let copy = scratch.0.join("blocks");
+    // A new folder with a name that nobody can guess; what is in it is a copy of what is public.
+    let scratch = tempfile::Builder::new()
+        .prefix("kusabi-audit-")
+        .tempdir()
+        .map_err(|error| Failure::io("created", &std::env::temp_dir(), &error))?;
+    let copy = scratch.path().join("blocks");
+    let mut seen = None;
     let file = match (&args.file, &args.data) {
         (Some(file), _) => file,
         (None, Some(data)) => {
@@ -96,45 +159,48 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             &copy
         }
         (None, None) => {
-            backup_file::from_ledger(&Connection::open(session)?, &copy, session.output())?;
+            let connection = Connection::open(session)?;
+            // What was trusted before this node was asked: the copy ends at what it has proven since.
+            seen = Some(connection.anchor());
+            backup_file::from_ledger(&connection, &copy, session.output())?;
             &copy
         }
     };
     let extent = backup_file::extent(file)?;
     if let Some(chain) = session
-        .named_chain()?
+        .known_chain()?
         .filter(|chain| *chain != extent.chain)
     {
-        return Err(Failure::new(
-            Exit::OtherChain,
-            format!(
-                "{} is of the ledger {}, not of {chain}",
-                file.display(),
-                extent.chain
-            ),
-        ));
+        return Err(backup_file::of_another_chain(file, &extent.chain, &chain));
     }
-    let audited = match replay(&scratch.0.join("state"), file, extent.blocks, session)? {
-        Ok(audit) => Audited {
-            good: true,
-            chain: extent.chain.to_string(),
-            blocks: Some(audit.blocks),
-            transactions: Some(audit.transactions),
-            height: Some(audit.last.height.get()),
-            time_ms: Some(audit.last.time_ms),
-            state_root: Some(audit.last.state_root.to_string()),
-            why: None,
-        },
-        Err(why) => Audited {
-            good: false,
-            chain: extent.chain.to_string(),
-            blocks: None,
-            transactions: None,
-            height: None,
-            time_ms: None,
-            state_root: None,
-            why: Some(why),
-        },
+    if seen.is_none() {
+        seen = Floor::of(&extent.chain)?
+            .read()?
+            .map(|trust| *trust.anchor());
+    }
+    let mut seen = Seen::new(seen, extent.chain);
+    let replayed = replay(
+        &scratch.path().join("state"),
+        file,
+        extent.blocks,
+        session,
+        &mut seen,
+    )?;
+    let audit = replayed.and_then(|audit| match seen.contradiction.take() {
+        None => Ok(audit),
+        Some(why) => Err(why),
+    });
+    let last = audit.as_ref().ok().map(|audit| audit.last);
+    let audited = Audited {
+        good: audit.is_ok(),
+        chain: extent.chain.to_string(),
+        blocks: audit.as_ref().ok().map(|audit| audit.blocks),
+        transactions: audit.as_ref().ok().map(|audit| audit.transactions),
+        height: last.map(|last| last.height.get()),
+        time_ms: last.map(|last| last.time_ms),
+        state_root: last.map(|last| last.state_root.to_string()),
+        seen_above: last.and_then(|_| seen.missing()),
+        why: audit.err(),
     };
     session.output().say(&audited)?;
     Ok(if audited.good {
@@ -150,13 +216,17 @@ fn replay(
     file: &Path,
     blocks: u64,
     session: &Session,
+    seen: &mut Seen,
 ) -> Result<Result<Audit, String>> {
     let bar = progress::bar(session.output(), "Replaying", blocks);
     let outcome = audit(
         scratch,
         backup_file::outline(file)?,
         backup_file::open(file)?,
-        |_| bar.inc(1),
+        |header| {
+            seen.compare(header);
+            bar.inc(1);
+        },
     );
     bar.finish_and_clear();
     match outcome {

@@ -14,8 +14,9 @@ use crate::{
 
 /// Copy the ledger's blocks to a file
 ///
-/// From the running node that the profile or --ledger names, or from a stopped one's directory. The file holds no secret:
-/// neither vote keys nor officers' keys; keep those apart.
+/// From the running node that the profile or --ledger names, or from a stopped one's directory. A node's blocks are checked as
+/// they come; what an interrupted run has copied stays in FILE.partial, and the same command goes on with it. The file holds
+/// no secret: neither vote keys nor officers' keys; keep those apart.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The new file

@@ -13,7 +13,7 @@ use crate::{
     backup_file,
     exit::Exit,
     failure::{Failure, Result},
-    files::{self, Mode},
+    files,
     founding::Places,
     page::{Answer, Page, grouped},
     session::Session,
@@ -59,7 +59,7 @@ impl Answer for Restored {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let extent = backup_file::extent(&args.file)?;
-    restored(&args.file, &args.data, session.named_chain()?.as_ref())?;
+    restored(&args.file, &args.data, session.known_chain()?.as_ref())?;
     session.output().say(&Restored {
         data: args.data.clone(),
         chain: extent.chain.to_string(),
@@ -68,20 +68,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     })
 }
 
-/// Restores a backup into a new data directory.
+/// Restores a backup into a new data directory, or into one where restoring was interrupted.
 pub(crate) fn restored(file: &Path, data: &Path, chain: Option<&ChainId>) -> Result<Directory> {
     let places = Places::new(data);
-    files::make_folder(data)?;
-    let directory = restore(&places.node(), chain, backup_file::open(file)?)
-        .map_err(|why| restore_failure(file, &why))?;
-    let found = directory.outline().chain().to_string();
-    if !places.chain().exists() {
-        files::create(
-            &places.chain(),
-            format!("{found}\n").as_bytes(),
-            Mode::Public,
-        )?;
+    let reader = backup_file::open(file)?;
+    let found = ChainId::of(reader.document());
+    let noted = places.noted_chain()?;
+    if let Some(expected) = chain.or(noted.as_ref()).filter(|chain| **chain != found) {
+        return Err(backup_file::of_another_chain(file, &found, expected));
     }
+    files::make_folder(data)?;
+    Directory::discard_unfinished(&places.node()).map_err(|why| directory_failure(&why))?;
+    let directory =
+        restore(&places.node(), Some(&found), reader).map_err(|why| restore_failure(file, &why))?;
+    places.note_chain(&found)?;
     Ok(directory)
 }
 

@@ -7,7 +7,6 @@ use kusabi_core::{
     evidence::{Evidence, EvidenceError, Signed},
     id::{Digest, StateKey},
     row::Topic,
-    suite::Purpose,
     tx::Action,
 };
 use serde::Serialize;
@@ -213,16 +212,12 @@ fn anchor(
         .into_value()
         .ok_or_else(|| foreign(&key.handle()))?
         .owner();
-    let own = matches!(
-        key.purpose(),
-        Purpose::Writer | Purpose::Officer | Purpose::Revoker | Purpose::Art | Purpose::App
-    );
     let action = Action::Anchor {
         org,
         topic: Topic::Evidence,
         digest,
     };
-    if own && args.anchor_by.is_none() {
+    if key.purpose().may_anchor() && args.anchor_by.is_none() {
         connection.act(action, &[key])?;
     } else {
         let by = KeyFile::read(&session.writer(args.anchor_by.as_deref())?)?;

@@ -2,27 +2,33 @@
 
 use std::path::PathBuf;
 
+use kusabi_api::verify::VerifyError;
 use kusabi_core::{
     evidence::{Evidence, Newest, Verdict},
-    id::Height,
+    genesis::Genesis,
+    id::{Height, StateKey},
+    row::{Row, RowError},
 };
 use serde::Serialize;
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, failure},
     digest::digest_of_file,
     exit::Exit,
     failure::{Failure, Result},
     files,
-    page::{Answer, Page},
+    page::{Answer, Page, elapsed, grouped, instant},
     session::Session,
     verb::sign::beside,
 };
 
+/// Heartbeats after which the newest proof of a ledger is old: one that runs makes a block in each.
+const STALE_HEARTBEATS: u64 = 10;
+
 /// Check a signed file
 ///
-/// With --genesis alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
-/// profile that names one, the ledger is asked whether the key is still valid.
+/// With --chain alone no network is used: an anchored signature is then proven by its bundle. With --ledger, or a
+/// profile that names one, the ledger is asked whether the key is still valid and when the signature was anchored.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The file
@@ -53,6 +59,14 @@ struct Judged {
     known_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     anchored_at: Option<u64>,
+    /// Height and time of the ledger's proof, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven_time_ms: Option<u64>,
+    /// By this machine's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proven_age_ms: Option<u64>,
     offline: bool,
 }
 
@@ -88,6 +102,14 @@ impl Answer for Judged {
             .field("SHA-256", &*self.sha256)
             .field_if("signer", self.signer.as_deref())
             .field_if("purpose", self.purpose)
+            .field_if(
+                "proven at",
+                self.proven_at
+                    .zip(self.proven_time_ms)
+                    .map(|(height, time_ms)| {
+                        format!("block {}, {}", grouped(height), instant(time_ms))
+                    }),
+            )
             .field(
                 "checked",
                 if self.offline {
@@ -116,12 +138,29 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
 
     // Whoever names the chain and nothing else asks for an answer without a network.
     let offline = args.offline || (session.chain_named() && !session.ledger_named());
+    let mut proof = None;
     let newest = match &decoded {
         Some(evidence) if !offline && evidence.check_subject(&chain, &file).is_ok() => {
-            let proven = Connection::open(session)?.record(&evidence.signed().signer)?;
+            let connection = Connection::open(session)?;
+            // The anchor first: then the record is not older than it.
+            let key = StateKey::anchor(&evidence.anchor_digest());
+            let anchor = match connection.row(key)?.into_value() {
+                Some(Row::Anchor(row)) => Some(row),
+                Some(_) => return Err(failure(&VerifyError::Row(RowError::Kind))),
+                None => None,
+            };
+            let proven = connection.record(&evidence.signed().signer)?;
+            let header = proven.checkpoint().header();
+            let age_ms = session.now_ms().saturating_sub(header.time_ms);
+            proof = Some((header.height.get(), header.time_ms, age_ms));
+            // The subject was checked: this is the chain's own document.
+            if let Ok(genesis) = Genesis::decode_for(&chain, evidence.genesis()) {
+                warn_of_age(session, age_ms, genesis.heartbeat_ms());
+            }
             Some(Newest {
                 record: *proven.value(),
-                epoch: proven.checkpoint().header().epoch,
+                anchor,
+                epoch: header.epoch,
                 known_at: proven.height(),
             })
         }
@@ -154,7 +193,22 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             .map(|evidence| evidence.signed().purpose.name()),
         known_at: known_at.map(Height::get),
         anchored_at: anchored_at.map(Height::get),
+        proven_at: proof.map(|(height, ..)| height),
+        proven_time_ms: proof.map(|(_, time_ms, _)| time_ms),
+        proven_age_ms: proof.map(|(.., age_ms)| age_ms),
         offline,
     })?;
     Ok(if good { Exit::Ok } else { Exit::Negative })
+}
+
+/// A ledger that runs makes a block in each heartbeat, so an older proof is that of a node that is behind, of a ledger that has
+/// stopped, or an answer of the past. The verdict stays: this machine's clock may be the one that is wrong.
+fn warn_of_age(session: &Session, age_ms: u64, heartbeat_ms: u64) {
+    if age_ms > heartbeat_ms.saturating_mul(STALE_HEARTBEATS) {
+        session.output().warn(&format!(
+            "by this machine's clock the ledger's newest proof is {} old, and a revocation since then would not be in it: \
+             ask another node with --ledger URL, or check the clock",
+            elapsed(age_ms)
+        ));
+    }
 }

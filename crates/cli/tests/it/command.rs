@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use snapbox::{assert_data_eq, cmd::cargo_bin};
+use snapbox::assert_data_eq;
 
 /// A folder in which commands run.
 pub(crate) struct Place {
@@ -32,7 +32,7 @@ impl Place {
 
     /// `kusabi` with these arguments, ready to run; nothing of the caller's environment but the path.
     pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(cargo_bin!("kusabi"));
+        let mut command = Command::new(crate::kusabi());
         command
             .args(line.split_whitespace())
             .current_dir(self.folder.path())
@@ -49,6 +49,16 @@ impl Place {
     pub(crate) fn run(&self, line: &str) -> Ran {
         Ran {
             output: self.command(line).output().unwrap(),
+            line: line.to_owned(),
+        }
+    }
+
+    /// The same by somebody else: with another home, in this folder.
+    pub(crate) fn run_at(&self, home: &str, line: &str) -> Ran {
+        let mut command = self.command(line);
+        command.env("KUSABI_HOME", self.path(home));
+        Ran {
+            output: command.output().unwrap(),
             line: line.to_owned(),
         }
     }

@@ -59,6 +59,38 @@ fn an_interrupted_founding_is_completed() {
 }
 
 #[test]
+fn no_copy_of_a_founders_key_stays_under_another_name() {
+    let place = Place::new();
+    Node::start(&place).stop();
+    // As older versions left it when they were killed at the wrong moment. No process has this number.
+    let hidden = place.path("ledger/keys/.recovery.key.4294967295");
+    for complete in [true, false] {
+        fs::copy(place.path("ledger/keys/recovery.key"), &hidden).unwrap();
+        if !complete {
+            fs::remove_dir_all(place.path("ledger/node")).unwrap();
+            fs::remove_file(place.path("ledger/chain")).unwrap();
+            fs::remove_file(place.path("ledger/profile.toml")).unwrap();
+        }
+        Node::start(&place).stop();
+        assert!(!hidden.exists());
+        let names = fs::read_dir(place.path("ledger/keys")).unwrap().count();
+        assert_eq!(names, 3);
+    }
+}
+
+#[test]
+fn a_founding_that_ended_before_the_chain_was_noted_is_completed() {
+    let place = Place::new();
+    let node = Node::start(&place);
+    let chain = node.chain.clone();
+    node.stop();
+    fs::remove_file(place.path("ledger/chain")).unwrap();
+    Node::start(&place).stop();
+    let noted = fs::read_to_string(place.path("ledger/chain")).unwrap();
+    assert_eq!(noted.trim_end(), chain);
+}
+
+#[test]
 fn a_directory_has_one_process() {
     let place = Place::new();
     let node = Node::start(&place);

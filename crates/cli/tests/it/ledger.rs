@@ -149,7 +149,8 @@ fn the_floor_never_goes_back() {
     assert_eq!(fs::read(&floor).unwrap(), before);
     // Someone who has seen more than this node shows refuses its answers.
     let mut ahead = before.clone();
-    ahead[32 + 8 + 32 + 7] += 5;
+    // The last byte of the height, before two hashes.
+    ahead[kusabi_core::anchor::Anchor::LEN - 65] += 5;
     fs::write(&floor, &ahead).unwrap();
     let ran = node.run(&place, "key lookup camera.key");
     ran.exits(6);
@@ -196,6 +197,20 @@ Revoked
 "#]]);
     node.run(&place, "key revoke two.key").ok();
     node.run(&place, "key lookup two.key").exits(1);
+    // A key file with another key under the follower's handle is not the follower.
+    let field = |file: &str, name: &str| {
+        let text = fs::read_to_string(place.path(file)).unwrap();
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.to_owned()
+    };
+    key(&place, "four.key", "act");
+    let mut mixed = fs::read_to_string(place.path("four.key")).unwrap();
+    for name in ["handle: ", "id: "] {
+        mixed = mixed.replace(&field("four.key", name), &field("two.key", name));
+    }
+    fs::write(place.path("four.key"), mixed).unwrap();
+    place.run("key show four.key").ok();
+    node.run(&place, "key rotate one.key four.key").exits(1);
     // Someone else's key cannot be revoked with a key that has no say.
     key(&place, "a.key", "app");
     key(&place, "b.key", "app");
@@ -208,6 +223,79 @@ Revoked
         ran.err()
     );
     node.run(&place, "key lookup a.key").ok();
+}
+
+#[test]
+fn since_when_a_key_was_in_other_hands_can_be_said_later() {
+    let (place, node) = founded();
+    for name in ["one", "old"] {
+        key(&place, &format!("{name}.key"), "act");
+    }
+    node.run(&place, "key register one.key old.key").ok();
+    node.run(&place, "key revoke one.key --reason lost").ok();
+    let officer = "--by ledger/keys/officer.key";
+    node.run(
+        &place,
+        &format!("key revoke one.key --reason compromised --compromised-since 3 {officer}"),
+    )
+    .ok()
+    .says(str![[r#"
+Revoked
+  handle          [HASH]
+  from block      4
+  in other hands  since block 3
+
+"#]]);
+    let shown = node.run(&place, "key lookup one.key --json");
+    let shown: serde_json::Value = serde_json::from_str(&shown.out()).unwrap();
+    assert_eq!(shown["record"]["compromised_since"], 3);
+    // The same or a later height says nothing new, an earlier one does.
+    for (since, new) in [(3, false), (4, false), (2, true)] {
+        let said = node
+            .run(
+                &place,
+                &format!("key revoke one.key --compromised-since {since} {officer} --json"),
+            )
+            .json();
+        assert_eq!(said["new"], new, "{since}");
+        assert_eq!(said["compromised_since"], since.min(3));
+    }
+    // A key that ended otherwise is not revoked without such a word, and with it, it is.
+    node.run(&place, "key rotate old.key new.key").ok();
+    let ran = node.run(&place, "key revoke old.key");
+    ran.exits(1);
+    assert!(ran.err().contains("--compromised-since"), "{}", ran.err());
+    node.run(
+        &place,
+        &format!("key revoke old.key --compromised-since 3 {officer}"),
+    )
+    .ok();
+}
+
+#[test]
+fn a_key_that_has_ended_is_not_given_back() {
+    let (place, node) = founded();
+    key(&place, "w2.key", "writer");
+    key(&place, "camera.key", "act");
+    node.run(&place, "org grant w2.key").ok();
+    node.run(&place, "key register camera.key").ok();
+    node.run(&place, "org withdraw w2.key").ok();
+    node.run(&place, "key revoke camera.key").ok();
+    for line in ["org grant w2.key", "key register camera.key"] {
+        let ran = node.run(&place, line);
+        ran.exits(1).says("");
+        assert!(ran.err().contains("it has ended"), "{}", ran.err());
+    }
+    // The organisation is the record's, and not the one that was named.
+    key(&place, "mine.key", "act");
+    node.run(&place, "key register mine.key").ok();
+    let ran = node.run(&place, "key register mine.key --org other");
+    ran.exits(1).says("");
+    assert!(
+        ran.err().contains("as a key of home and not of other"),
+        "{}",
+        ran.err()
+    );
 }
 
 #[test]
@@ -269,6 +357,92 @@ fn batches_are_made_offline_and_registered_once() {
 }
 
 #[test]
+fn one_key_does_not_speak_for_a_batch() {
+    let (place, node) = founded();
+    let batch = |name: &str| {
+        place
+            .run(&format!(
+                "batch new --count 5 --dir {name} --list {name}.list --purpose act --quiet"
+            ))
+            .ok();
+        let list = fs::read_to_string(place.path(format!("{name}.list"))).unwrap();
+        let handles: Vec<String> = list
+            .lines()
+            .skip(1)
+            .map(|line| line.split(' ').next().unwrap().to_owned())
+            .collect();
+        handles
+    };
+    let file_of = |name: &str, handle: &str| {
+        (1..=5)
+            .map(|number| format!("{name}/{number:06}.key"))
+            .find(|file| {
+                fs::read_to_string(place.path(file))
+                    .unwrap()
+                    .contains(handle)
+            })
+            .unwrap()
+    };
+    let known = |handles: &[String]| {
+        handles
+            .iter()
+            .filter(|handle| node.run(&place, &format!("key lookup {handle}")).code() == 0)
+            .count()
+    };
+    // The first, or one in the middle, was registered by hand: the rest follows.
+    for (name, place_in_list) in [("first", 0), ("middle", 2)] {
+        let handles = batch(name);
+        let file = file_of(name, &handles[place_in_list]);
+        node.run(&place, &format!("key register {file}")).ok();
+        let done = node
+            .run(&place, &format!("batch submit {name}.list --json"))
+            .json();
+        assert_eq!(
+            (&done["registered"], &done["already"]),
+            (&4.into(), &1.into())
+        );
+        assert_eq!(known(&handles), 5);
+        let again = node
+            .run(&place, &format!("batch submit {name}.list --json"))
+            .json();
+        assert_eq!(
+            (&again["registered"], &again["already"]),
+            (&0.into(), &5.into())
+        );
+    }
+    // Somebody was there first with a key of his own: that one is named each time, the others are registered.
+    let handles = batch("theirs");
+    let taken = file_of("theirs", &handles[0]);
+    let text = fs::read_to_string(place.path(&taken)).unwrap();
+    key(&place, "thief.key", "act");
+    let thief = fs::read_to_string(place.path("thief.key")).unwrap();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        line.to_owned()
+    };
+    let mut mixed = thief.clone();
+    for name in ["handle: ", "id: "] {
+        mixed = mixed.replace(&field(&thief, name), &field(&text, name));
+    }
+    fs::write(place.path("thief.key"), mixed).unwrap();
+    node.run(&place, "key register thief.key").ok();
+    for registered in [4, 0] {
+        let ran = node.run(&place, "batch submit theirs.list --json");
+        ran.exits(1);
+        let said: serde_json::Value = serde_json::from_str(&ran.out()).unwrap();
+        assert_eq!(said["registered"], registered);
+        assert_eq!(said["foreign"], serde_json::json!([handles[0]]));
+    }
+    assert_eq!(known(&handles), 5);
+    let ran = node.run(&place, "batch submit theirs.list");
+    assert!(
+        ran.out().contains("Not registered: 1 keys"),
+        "{}",
+        ran.out()
+    );
+}
+
+#[test]
 fn sign_and_verify() {
     let (place, node) = founded();
     let chain = node.chain.clone();
@@ -279,11 +453,12 @@ fn sign_and_verify() {
     node.run(&place, "sign firmware --key me.key").ok();
     node.run(&place, "verify firmware").ok().says(str![[r#"
 Valid now (key active at height 3)
-  file     firmware
-  SHA-256  [HASH]
-  signer   [HASH]
-  purpose  app
-  checked  with the newest proof of the ledger
+  file       firmware
+  SHA-256    [HASH]
+  signer     [HASH]
+  purpose    app
+  proven at  block 3, [TIME]
+  checked    with the newest proof of the ledger
 
 "#]]);
     let offline = format!("verify firmware --genesis {chain}");

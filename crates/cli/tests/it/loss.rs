@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use kusabi_core::set::EpochSet;
+use kusabi_node::directory::Directory;
 use snapbox::str;
 
 use crate::{command::Place, node::Node};
@@ -64,18 +66,29 @@ To go on with it, with the recovery key at hand:
     place
         .run("recover --data ledger --key stranger.key")
         .exits(15);
-    // Devices may have seen block 5.
-    place
-        .run("recover --data ledger --key recovery.key --from 5")
-        .exits(2);
+    // This machine has seen block 5: is there no newer backup?
     place
         .run("recover --data ledger --key recovery.key")
+        .exits(2)
+        .complains(str![[r#"
+error: this machine has verified block 5 in epoch 0, and ledger ends at block 4 in epoch 0
+  hint: what came after it will be lost for good: look for a newer backup or another node's copy first; if there is none, give --accept-loss
+
+"#]]);
+    // Devices may have seen block 5.
+    place
+        .run("recover --data ledger --key recovery.key --accept-loss --from 5")
+        .exits(2);
+    place
+        .run("recover --data ledger --key recovery.key --accept-loss --from 1000000004 --above-epoch 6")
         .ok()
         .says(str![[r#"
 Recovered the ledger in ledger
   chain    [HASH]
   kept     up to block 4
-  goes on  at block 1,000,000,004, in epoch 1
+  lost     what came after it, up to block 5 or further
+  goes on  at block 1,000,000,004, in epoch 7
+  clock    [TIME]
 
 What was registered after that block is lost: register it again. Now start the node:
   kusabi node run --data ledger
@@ -110,6 +123,154 @@ What was registered after that block is lost: register it again. Now start the n
     node.run(&place, "backup new.backup").ok();
     node.stop();
     place.run("audit new.backup").ok();
+}
+
+/// A ledger with a backup, its keys in a safe place, its disk lost.
+fn lost() -> (Place, String) {
+    let place = Place::new();
+    let node = Node::start(&place);
+    let chain = node.chain.clone();
+    place.run("key new camera.key").ok();
+    node.run(&place, "key register camera.key").ok();
+    node.run(&place, "backup b").ok();
+    node.stop();
+    fs::rename(place.path("ledger/keys"), place.path("safe")).unwrap();
+    fs::remove_dir_all(place.path("ledger")).unwrap();
+    (place, chain)
+}
+
+const RECOVER: &str = "recover --data ledger --backup b --key safe/recovery.key --json";
+
+#[test]
+fn two_recoveries_from_one_backup_do_not_meet() {
+    let (place, _) = lost();
+    let first = place.run(RECOVER).json();
+    let node = Node::start(&place);
+    place.run("key new x.key").ok();
+    node.run(&place, "key register x.key --writer safe/writer.key")
+        .ok();
+    node.stop();
+    // The disk is lost again before there was a backup, and the operator's machine, which knew of the first recovery, too.
+    fs::remove_dir_all(place.path("ledger")).unwrap();
+    let line = format!("{RECOVER} --profile safe/none.toml");
+    fs::write(place.path("safe/none.toml"), "").unwrap();
+    let second = place.run_at("new-home", &line).json();
+    let number = |said: &serde_json::Value, what: &str| said[what].as_u64().unwrap();
+    assert!(number(&second, "epoch") > number(&first, "epoch"));
+    assert!(number(&second, "from") > number(&first, "from") + 1);
+    // Whoever followed the first one follows the second one.
+    let node = Node::start(&place);
+    node.run(&place, "key lookup camera.key").ok();
+    node.run(&place, "key lookup x.key").exits(1);
+    node.run(&place, "key register x.key --writer safe/writer.key")
+        .ok();
+    node.run(&place, "audit").ok();
+}
+
+#[test]
+fn what_this_machine_has_seen_is_passed() {
+    let (place, _) = lost();
+    place.run(RECOVER).ok();
+    let node = Node::start(&place);
+    node.run(&place, "key lookup camera.key").ok();
+    node.stop();
+    fs::remove_dir_all(place.path("ledger")).unwrap();
+    // The epoch that was seen is not in the backup.
+    place.run(RECOVER).exits(2);
+    let seen = place.run(&format!("{RECOVER} --accept-loss")).json();
+    assert!(seen["lost_up_to"].as_u64().is_some());
+    let node = Node::start(&place);
+    node.run(&place, "key lookup camera.key").ok();
+}
+
+#[test]
+fn a_recovery_that_was_interrupted_goes_on() {
+    let (place, _) = lost();
+    // In the middle of restoring.
+    fs::create_dir_all(place.path("ledger/node/engine/half")).unwrap();
+    fs::write(place.path("ledger/node/node.lock"), "").unwrap();
+    place.run("restore b --data ledger").ok();
+    // Between restoring and recovering.
+    place.run(RECOVER).ok();
+    // Between the new vote key and the recovery.
+    fs::remove_file(place.path("ledger/node/recovery-1.cbor")).unwrap();
+    place
+        .run("node run --data ledger --listen 127.0.0.1:0")
+        .exits(17)
+        .complains(str![[r#"
+error: the vote key in ledger/node/vote.key is not a validator's in this ledger's newest epoch
+  hint: recover the ledger (again, if a recovery was interrupted), or use the right file
+
+"#]]);
+    place.run(RECOVER).ok();
+    // Once more, because its answer was lost: the epoch without a block is replaced.
+    let last = place.run(RECOVER).json();
+    assert!(!place.path("ledger/node/recovery-2.cbor").exists());
+    let node = Node::start(&place);
+    let found = node.run(&place, "key lookup camera.key --json").json();
+    assert_eq!(found["proven_at"], last["from"]);
+    node.run(&place, "audit").ok();
+    node.run(&place, "backup c").ok();
+    node.stop();
+    // Blocks have followed: the old backup is another place.
+    place.run(RECOVER).exits(5);
+    place.run("restore c --data again").ok();
+    place
+        .run("recover --data again --key safe/recovery.key")
+        .ok();
+}
+
+#[test]
+fn only_officers_in_force_sign_for_the_next_epoch() {
+    let place = Place::new();
+    let node = Node::start(&place);
+    for name in ["second", "third"] {
+        place
+            .run(&format!("key new {name}.key --purpose officer"))
+            .ok();
+        node.run(&place, &format!("org grant {name}.key")).ok();
+    }
+    node.run(
+        &place,
+        "org withdraw ledger/keys/officer.key --officer second.key",
+    )
+    .ok();
+    node.run(&place, "key rotate third.key fourth.key").ok();
+    node.stop();
+    place
+        .run("recover --data ledger --key ledger/keys/recovery.key")
+        .ok();
+    let directory = Directory::open(&place.path("ledger/node")).unwrap();
+    let set = EpochSet::decode(&directory.outline().newest().set).unwrap();
+    let officers = set.organisations().next().unwrap().officers;
+    let mut named: Vec<String> = (0..officers.len())
+        .map(|index| {
+            let key = officers.key(index).unwrap();
+            key.raw().iter().map(|byte| format!("{byte:02x}")).collect()
+        })
+        .collect();
+    let mut expected: Vec<String> = ["second.key", "fourth.key"]
+        .map(|name| {
+            let shown = place.run(&format!("key show {name} --json")).json();
+            shown["signing_key"].as_str().unwrap().to_owned()
+        })
+        .to_vec();
+    named.sort();
+    expected.sort();
+    assert_eq!(named, expected);
+}
+
+#[test]
+fn the_profile_says_which_ledger_is_meant() {
+    let (place, chain) = lost();
+    let profile = place.path(".config/kusabi/profile.toml");
+    let text = fs::read_to_string(&profile).unwrap();
+    fs::write(&profile, text.replace(&chain, &"0".repeat(64))).unwrap();
+    for line in ["audit b", "restore b --data ledger", RECOVER] {
+        place.run(line).exits(15);
+        assert!(!place.path("ledger").exists());
+    }
+    place.run(&format!("audit b --chain {chain}")).ok();
 }
 
 #[test]

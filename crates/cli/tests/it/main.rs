@@ -2,11 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
+use std::path::PathBuf;
+
 mod command;
 mod founding;
 mod keys;
 mod ledger;
+mod liar;
 mod loss;
 mod manual;
 mod node;
-mod storm;
+mod proxy;
+
+/// The command under test.
+fn kusabi() -> PathBuf {
+    snapbox::cmd::cargo_bin!("kusabi").to_owned()
+}

@@ -69,3 +69,15 @@ fn completions_for_every_shell() {
     }
     place.run("completions tcsh").exits(2);
 }
+
+#[test]
+fn the_page_lists_every_verb() {
+    let page = include_str!("../../../../docs/cli.md");
+    let groups = ["batch", "key", "node", "org"];
+    for verb in VERBS.iter().filter(|verb| !groups.contains(verb)) {
+        let listed = page
+            .lines()
+            .any(|line| line.starts_with("| `") && line.contains(&format!("`{verb}")));
+        assert!(listed, "docs/cli.md lacks {verb}");
+    }
+}

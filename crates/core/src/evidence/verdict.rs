@@ -12,14 +12,18 @@ use crate::suite::Purpose;
 pub struct Facts {
     /// The purpose that the signer claims, covered by the signature.
     pub purpose: Purpose,
-    /// The signer's record, from the newest proof at hand.
+    /// The signer's record: the ledger's answer, or the embedded one where the ledger was not asked.
     pub record: Record,
     /// Height of that proof.
     pub known_at: Height,
-    /// Whether that proof is fresh enough for the caller, or the newest that the ledger answers.
+    /// Whether that proof is fresh enough for the caller, or what the ledger answers now.
     pub fresh: bool,
-    /// Height of the anchor row that names this signature.
+    /// Height of the anchor row that names this signature: the ledger's answer, or the embedded one.
     pub anchored: Option<Height>,
+    /// Height of an embedded anchor row that the ledger, asked now, does not have.
+    pub lost_anchor: Option<Height>,
+    /// Height of an embedded proof that is beyond the ledger's answer.
+    pub ahead: Option<Height>,
 }
 
 /// What a bundle is worth.
@@ -66,6 +70,18 @@ pub enum Unproven {
         at: Height,
         /// Height of the proof.
         known_at: Height,
+    },
+    /// The key ended, and the row that would date the signature stands in the bundle, but not on the ledger.
+    LostAnchor {
+        /// Height of the row.
+        at: Height,
+    },
+    /// The bundle proves a block beyond the ledger's answer: one of the two is not to be believed.
+    AheadOfLedger {
+        /// Height that the bundle proves.
+        proven: Height,
+        /// Height of the ledger's answer.
+        answered: Height,
     },
 }
 
@@ -120,7 +136,15 @@ pub fn judge(facts: &Facts) -> Verdict {
         known_at,
         fresh,
         anchored,
+        lost_anchor,
+        ahead,
     } = *facts;
+    if let Some(proven) = ahead {
+        return Verdict::Unproven(Unproven::AheadOfLedger {
+            proven,
+            answered: known_at,
+        });
+    }
     if record.purpose() != purpose {
         return Verdict::Invalid(Invalid::OtherPurpose {
             claimed: purpose,
@@ -148,13 +172,14 @@ pub fn judge(facts: &Facts) -> Verdict {
             }
             Validity::Compromised { since } => Verdict::Invalid(Invalid::Compromised { since }),
         },
-        None => match record.ended() {
-            None => Verdict::Unproven(Unproven::Stale { known_at }),
-            Some(ended) => Verdict::Unproven(Unproven::Undated {
+        None => Verdict::Unproven(match (record.ended(), lost_anchor) {
+            (None, _) => Unproven::Stale { known_at },
+            (Some(_), Some(at)) => Unproven::LostAnchor { at },
+            (Some(ended), None) => Unproven::Undated {
                 status: record.status(),
                 ended,
-            }),
-        },
+            },
+        }),
     }
 }
 
@@ -189,6 +214,14 @@ impl fmt::Display for Unproven {
             Self::AnchoredLater { at, known_at } => write!(
                 f,
                 "the signature was anchored at height {at}, but its key is known only up to height {known_at}"
+            ),
+            Self::LostAnchor { at } => write!(
+                f,
+                "the signature is good, but its key has ended and the ledger does not have the anchor of height {at} that would date it: a recovery has lost it, or it was made with a stolen vote key"
+            ),
+            Self::AheadOfLedger { proven, answered } => write!(
+                f,
+                "the signature is good, but its proofs, of height {proven}, are beyond the ledger's answer, of height {answered}: ask again and ask another node; if it stays so, they contradict the ledger"
             ),
         }
     }

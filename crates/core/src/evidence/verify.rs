@@ -9,14 +9,18 @@ use crate::proof::Proof;
 use crate::row::{AnchorRow, Record, RowBytes};
 use crate::set::EpochSet;
 
-/// The signer's record as the caller knows it from a proof of its own, verified: the newest that the ledger answers.
+/// What the ledger answers now about a signer and its signature, verified by the caller. It stands in place of what a bundle
+/// embeds.
 #[derive(Debug, Clone, Copy)]
 pub struct Newest {
     /// The record under the signer's handle; `None` when its absence was proven.
     pub record: Option<Record>,
-    /// Epoch of the proof.
+    /// The row under the signature's [anchor digest](Evidence::anchor_digest); `None` when its absence was proven. Asked for
+    /// before the record, so that no row is of a height above the record's proof.
+    pub anchor: Option<AnchorRow>,
+    /// Epoch of the record's proof.
     pub epoch: Epoch,
-    /// Height of the proof.
+    /// Height of the record's proof.
     pub known_at: Height,
 }
 
@@ -27,8 +31,8 @@ const RECOVERY: u8 = 2;
 impl Evidence {
     /// Says what a bundle is worth for a file, knowing only the chain ID.
     ///
-    /// A proof at `fresh_from` or above counts as fresh, and so does `newest`, if the caller has asked the ledger; offline
-    /// there is none, and `fresh_from` is the caller's idea of now ([`Height::MAX`] when it has none).
+    /// With `newest`, the ledger's answer is the record and the anchor row, and it is fresh. Offline there is none; then a proof
+    /// at `fresh_from` or above counts as fresh, and `fresh_from` is the caller's idea of now ([`Height::MAX`] when it has none).
     #[must_use]
     pub fn verify(
         bytes: &[u8],
@@ -58,22 +62,25 @@ impl Evidence {
             .map_err(Invalid::Evidence)?;
         let signed = evidence.signed();
 
-        let record = evidence.prove(evidence.proof(), &StateKey::record(&signed.signer))?;
-        let embedded = Newest {
-            record: record.row.as_ref().map(decode_record).transpose()?,
-            epoch: record.epoch,
-            known_at: record.height,
+        let proven = evidence.prove(evidence.proof(), &StateKey::record(&signed.signer))?;
+        let embedded = proven.row.as_ref().map(decode_record).transpose()?;
+        let anchor = evidence.proven_anchor()?;
+        // An answer that is behind a proof is either old or contradicted: neither it nor the proof is believed.
+        let ahead = newest.and_then(|newest| {
+            [Some(proven.place), anchor.map(|(_, place)| place)]
+                .into_iter()
+                .flatten()
+                .filter(|(epoch, height)| *epoch > newest.epoch || *height > newest.known_at)
+                .map(|(_, height)| height)
+                .max()
+        });
+        let record = match newest {
+            // Whichever is right: a handle's key never changes, so that the signature can be looked at.
+            Some(newest) if ahead.is_some() => newest.record.or(embedded),
+            Some(newest) => newest.record,
+            None => embedded,
         };
-        // The epoch goes before the height: vote keys that were stolen after their epoch can write any height.
-        let known = match newest {
-            Some(newest)
-                if (newest.epoch, newest.known_at) >= (embedded.epoch, embedded.known_at) =>
-            {
-                newest
-            }
-            _ => &embedded,
-        };
-        let record = known.record.ok_or(Invalid::Unknown)?;
+        let record = record.ok_or(Invalid::Unknown)?;
 
         let key = record
             .keys()
@@ -83,17 +90,30 @@ impl Evidence {
             .check_signature(chain, file, &key)
             .map_err(Invalid::Evidence)?;
 
+        let embedded_anchor = anchor.map(|(row, _)| row.height);
+        let (known_at, anchored) = match newest {
+            None => (proven.place.1, embedded_anchor),
+            Some(newest) => {
+                let digest = evidence.anchor_digest();
+                if newest.anchor.is_some_and(|row| row.digest != digest) {
+                    return Err(Invalid::OtherAnchor);
+                }
+                (newest.known_at, newest.anchor.map(|row| row.height))
+            }
+        };
         Ok(Facts {
             purpose: signed.purpose,
             record,
-            known_at: known.known_at,
-            fresh: newest.is_some() || known.known_at >= fresh_from,
-            anchored: evidence.anchored_at()?,
+            known_at,
+            fresh: newest.is_some() || known_at >= fresh_from,
+            anchored,
+            lost_anchor: embedded_anchor.filter(|_| anchored.is_none()),
+            ahead,
         })
     }
 
-    /// Height of the embedded anchor row, after checking that it is about this signature.
-    fn anchored_at(&self) -> Result<Option<Height>, Invalid> {
+    /// The embedded anchor row and the place of its proof, after checking that it is about this signature.
+    fn proven_anchor(&self) -> Result<Option<(AnchorRow, Place)>, Invalid> {
         let Some(proof) = self.anchor() else {
             return Ok(None);
         };
@@ -105,10 +125,10 @@ impl Evidence {
         if row.digest != digest {
             return Err(Invalid::OtherAnchor);
         }
-        if row.height > proven.height {
+        if row.height > proven.place.1 {
             return Err(Invalid::Proof);
         }
-        Ok(Some(row.height))
+        Ok(Some((row, proven.place)))
     }
 
     /// Checks a proof under the anchor as it stands in the proof's epoch, walking there from the genesis document, and then
@@ -131,14 +151,13 @@ impl Evidence {
             .map_err(|_| Invalid::Proof)?;
         let proven = Proven {
             row: verified.row().copied(),
-            epoch,
-            height: verified.checkpoint().header().height,
+            place: (epoch, verified.checkpoint().header().height),
         };
         for step in steps {
             let ends = anchor.epoch() == epoch;
             let end;
             (set, end) = follow(&mut anchor, &set, step)?;
-            if ends && !end.admits(proven.height, verified.checkpoint().hash()) {
+            if ends && !end.admits(proven.place.1, verified.checkpoint().hash()) {
                 return Err(Invalid::Proof);
             }
         }
@@ -164,10 +183,12 @@ impl End {
     }
 }
 
+/// Epoch and height of a proof.
+type Place = (Epoch, Height);
+
 struct Proven {
     row: Option<RowBytes>,
-    epoch: Epoch,
-    height: Height,
+    place: Place,
 }
 
 fn decode_record(row: &RowBytes) -> Result<Record, Invalid> {

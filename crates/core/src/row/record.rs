@@ -167,10 +167,10 @@ impl Record {
             .map(|_| Height::new(until).unwrap_or(Height::MAX))
     }
 
-    /// The key, superseded at `height`; `None` unless it is active and no factory key.
+    /// The key, superseded at `height`; `None` unless it is active and a device or application key.
     #[must_use]
     pub fn supersede(self, height: Height) -> Option<Self> {
-        if self.purpose == Purpose::Pre {
+        if !self.purpose.is_superseded() {
             return None;
         }
         self.end(Status::Superseded, height)
@@ -377,7 +377,7 @@ impl Record {
         let status = match self.status {
             Status::Active => never_ended && self.version == 1,
             Status::Spent => self.purpose == Purpose::Pre && self.version == 2,
-            Status::Superseded => self.purpose != Purpose::Pre && self.version == 2,
+            Status::Superseded => self.purpose.is_superseded() && self.version == 2,
             // Each further version says since when it was compromised.
             Status::Revoked => {
                 self.version == 2 || (self.version > 2 && self.compromised != Height::ZERO)

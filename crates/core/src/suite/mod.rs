@@ -101,6 +101,37 @@ impl Purpose {
         (self as u8) < Self::Vote as u8
     }
 
+    /// Whether writers register keys of this purpose (spec/ledger.md, action 1).
+    #[must_use]
+    pub const fn is_registered(self) -> bool {
+        matches!(self, Self::Pre | Self::Act | Self::App)
+    }
+
+    /// Whether officers grant and withdraw keys of this purpose (actions 5 and 6).
+    #[must_use]
+    pub const fn is_granted(self) -> bool {
+        matches!(
+            self,
+            Self::Writer | Self::Revoker | Self::Ps | Self::Officer
+        )
+    }
+
+    /// Whether a key of this purpose can let another one take its place (action 3). A role cannot: a stolen one would always
+    /// be gone before what ends it arrives.
+    #[must_use]
+    pub const fn is_superseded(self) -> bool {
+        matches!(self, Self::Act | Self::App)
+    }
+
+    /// Whether keys of this purpose put digests on the ledger (action 10).
+    #[must_use]
+    pub const fn may_anchor(self) -> bool {
+        matches!(
+            self,
+            Self::Writer | Self::Officer | Self::Revoker | Self::Art | Self::App
+        )
+    }
+
     /// The word that the spec uses.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -478,12 +478,10 @@ impl Action {
     fn check_entry(&self, entry: &Entry) -> Result<(), TxError> {
         let fits = match self {
             Self::Genesis { .. } => entry.purpose == Purpose::Officer,
-            Self::Register { .. } => {
-                matches!(entry.purpose, Purpose::Pre | Purpose::Act | Purpose::App)
-            }
+            Self::Register { .. } => entry.purpose.is_registered(),
             Self::Activate { .. } => entry.purpose == Purpose::Act,
-            Self::Supersede { .. } => entry.purpose != Purpose::Pre,
-            Self::Grant { .. } => is_granted(entry.purpose),
+            Self::Supersede { .. } => entry.purpose.is_superseded(),
+            Self::Grant { .. } => entry.purpose.is_granted(),
             Self::ArtPolicy { .. } => entry.purpose == Purpose::Art,
             _ => false,
         };
@@ -498,14 +496,6 @@ impl Action {
         }
         Ok(())
     }
-}
-
-/// Whether officers give and take keys of this purpose.
-pub(super) const fn is_granted(purpose: Purpose) -> bool {
-    matches!(
-        purpose,
-        Purpose::Writer | Purpose::Revoker | Purpose::Ps | Purpose::Officer
-    )
 }
 
 pub(super) fn ascending(handles: impl Iterator<Item = Handle>) -> Result<(), TxError> {

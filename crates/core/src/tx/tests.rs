@@ -89,7 +89,7 @@ fn samples() -> Vec<Action> {
         Action::Supersede {
             org: org(),
             old: named(1),
-            new: Box::new(entry(2, Purpose::Ps)),
+            new: Box::new(entry(2, Purpose::App)),
         },
         Action::Revoke {
             org: org(),
@@ -246,14 +246,23 @@ fn each_purpose_has_its_action() {
             TxError::Purpose
         );
     }
-    assert_eq!(
-        refused(Action::Supersede {
-            org: org(),
-            old: named(1),
-            new: Box::new(entry(2, Purpose::Pre)),
-        }),
-        TxError::Purpose
-    );
+    for purpose in [
+        Purpose::Pre,
+        Purpose::Art,
+        Purpose::Ps,
+        Purpose::Writer,
+        Purpose::Officer,
+        Purpose::Revoker,
+    ] {
+        assert_eq!(
+            refused(Action::Supersede {
+                org: org(),
+                old: named(1),
+                new: Box::new(entry(2, purpose)),
+            }),
+            TxError::Purpose
+        );
+    }
     assert_eq!(
         refused(Action::ArtPolicy {
             org: org(),

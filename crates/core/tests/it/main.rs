@@ -5,11 +5,13 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod device_protocol;
 mod evidence;
 mod firmware;
 mod identity;
 mod inventory;
 mod ledger;
+mod noise;
 mod primitives;
 mod properties;
 mod release;

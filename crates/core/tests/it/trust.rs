@@ -704,38 +704,59 @@ fn an_anchor_walks_over_handovers() {
     assert_eq!((anchor.epoch(), anchor.height().get()), (Epoch::ZERO, 90));
 }
 
-/// What was seen before a recovery that began below it is no evidence against the epochs after it.
+/// A thief of a vote key lifts a device's floor as high as can be; the recovery keys bring it back, and nobody can use an old
+/// recovery to bring it back further.
 #[test]
-fn a_floor_from_before_a_recovery_does_not_bind_later_epochs() {
+fn a_recovery_sets_the_floor_wherever_it_stood() {
     let ledger = Ledger::new(1, 1);
-    let [third, fourth] = [3, 4].map(|epoch| Epochal::new(epoch, 1, 1));
+    let [third, fourth, fifth] = [3, 4, 5].map(|epoch| Epochal::new(epoch, 1, 1));
     let mut anchor = ledger.anchor();
-    let seen = ledger
+    let stolen = ledger.epoch.header(Height::MAX.get());
+    let stolen = ledger.epoch.certify(&ledger.chain, &[stolen], 1);
+    assert!(anchor.advance(&check(&stolen, &anchor, &ledger.epoch.set()).unwrap()));
+    assert_eq!(anchor.height(), Height::MAX);
+
+    // The epoch cannot end below what was seen of it: a handover does not bring the device back.
+    let low = ledger
         .epoch
-        .certify(&ledger.chain, &[ledger.epoch.header(90)], 1);
-    anchor.advance(&check(&seen, &anchor, &ledger.epoch.set()).unwrap());
-    let recovery = ledger.recover(&third, 50, &[0, 2]);
-    let recovery = Recovery::decode(&recovery).unwrap();
-    assert!(anchor.recover(&recovery.check(&anchor).unwrap()));
+        .hand_over(&ledger.chain, &Epochal::new(1, 1, 1), (60, [1; 32]), 1, 1);
     assert_eq!(
-        (anchor.height().get(), anchor.floor_epoch()),
-        (90, Epoch::ZERO)
-    );
-    let low = third.hand_over(&ledger.chain, &fourth, (60, [1; 32]), 1, 1);
-    let low = Handover::decode(&low).unwrap();
-    let mut followed = anchor;
-    assert!(followed.follow(&low.check(&anchor, &third.set()).unwrap()));
-    assert_eq!(
-        (followed.epoch(), followed.height().get()),
-        (Epoch::new(4), 90)
-    );
-    // Once the new epoch was seen above the floor, it does.
-    let seen = third.certify(&ledger.chain, &[third.header(91)], 1);
-    assert!(anchor.advance(&check(&seen, &anchor, &third.set()).unwrap()));
-    assert_eq!(anchor.floor_epoch(), Epoch::new(3));
-    assert_eq!(
-        low.check(&anchor, &third.set()),
+        Handover::decode(&low)
+            .unwrap()
+            .check(&anchor, &ledger.epoch.set()),
         Err(HandoverError::Anchor(AnchorError::Fork))
+    );
+
+    let old = ledger.recover(&third, 50, &[0, 2]);
+    let old = Recovery::decode(&old).unwrap();
+    assert!(anchor.recover(&old.check(&anchor).unwrap()));
+    assert_eq!((anchor.height().get(), anchor.header_hash()), (49, None));
+    let honest = third.certify(&ledger.chain, &[third.header(50)], 1);
+    assert!(anchor.advance(&check(&honest, &anchor, &third.set()).unwrap()));
+
+    // In the new epoch floors hold again: the stolen key and the recovery that was followed have no say, and neither has an
+    // end of the epoch below what was seen.
+    assert_eq!(
+        check(&stolen, &anchor, &ledger.epoch.set()).unwrap_err(),
+        CheckpointError::Anchor(AnchorError::Epoch)
+    );
+    let low = third.hand_over(&ledger.chain, &fourth, (49, [1; 32]), 1, 1);
+    assert_eq!(
+        Handover::decode(&low).unwrap().check(&anchor, &third.set()),
+        Err(HandoverError::Anchor(AnchorError::Fork))
+    );
+
+    // A later recovery: the older one, checked before it or after, does not bring the floor back down.
+    let early = old.check(&ledger.anchor()).unwrap();
+    let late = ledger.recover(&fifth, 2000, &[0, 2]);
+    let late = Recovery::decode(&late).unwrap();
+    assert!(anchor.recover(&late.check(&anchor).unwrap()));
+    assert_eq!(anchor.height().get(), 1999);
+    assert_eq!(old.check(&anchor), Err(HandoverError::NextEpoch));
+    assert!(!anchor.recover(&early));
+    assert_eq!(
+        (anchor.epoch(), anchor.height().get()),
+        (Epoch::new(5), 1999)
     );
 }
 

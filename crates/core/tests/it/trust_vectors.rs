@@ -26,6 +26,8 @@ struct Trust {
     #[serde(rename = "after handover")]
     after_handover: Hex,
     recovery: Hex,
+    #[serde(rename = "before recovery")]
+    before_recovery: Vec<Hex>,
     #[serde(rename = "after recovery")]
     after_recovery: Hex,
     #[serde(rename = "farthest recovery")]
@@ -87,9 +89,11 @@ fn handover_and_recovery() {
         v.epoch_sets[1].0
     );
 
-    // From before and from after the handover the recovery leads to the same place.
+    // From before and from after the handover, and wherever the floor stood, the recovery leads to the same place.
     let recovery = Recovery::decode(&v.recovery.0).unwrap();
-    for start in [anchor, after] {
+    let lifted = v.before_recovery.iter().map(|bytes| &bytes.0);
+    let lifted = lifted.map(|bytes| Anchor::decode(bytes).unwrap());
+    for start in [anchor, after].into_iter().chain(lifted) {
         let mut anchor = start;
         assert!(anchor.recover(&recovery.check(&start).unwrap()));
         assert_eq!(anchor.encode(), v.after_recovery.array());

@@ -294,6 +294,7 @@ fn valid_now_needs_a_fresh_proof() {
     // The ledger, asked now, decides.
     let newest = |record| Newest {
         record: Some(record),
+        anchor: None,
         epoch: Epoch::ZERO,
         known_at: height(90),
     };
@@ -315,6 +316,7 @@ fn valid_now_needs_a_fresh_proof() {
     );
     let unknown = Newest {
         record: None,
+        anchor: None,
         epoch: Epoch::ZERO,
         known_at: height(90),
     };
@@ -324,31 +326,136 @@ fn valid_now_needs_a_fresh_proof() {
     );
 }
 
-/// Vote keys that were stolen after their epoch sign any height, but not the epoch that the caller has reached.
+/// Vote keys, stolen in their epoch or after it, sign any height; the ledger's answer is the record all the same.
 #[test]
-fn a_height_written_with_an_old_epochs_keys_does_not_outbid_the_ledger() {
+fn a_forged_height_does_not_outbid_the_ledger() {
     let (ledger, signer) = (Ledger::new(), Signer::new());
-    let forged = ledger.prove_record(0, 1 << 40, &signer, &signer.record());
-    let evidence = signer.sign(&ledger, forged, vec![]);
     let ended = signer.record().supersede(height(30)).unwrap();
+    let undated = Verdict::Unproven(Unproven::Undated {
+        status: Status::Superseded,
+        ended: height(30),
+    });
     let answered = |epoch| Newest {
         record: Some(ended),
+        anchor: None,
         epoch: Epoch::new(epoch),
         known_at: height(90),
     };
+    let bundle = |epoch, at| {
+        let walk = if epoch == 0 {
+            vec![]
+        } else {
+            vec![ledger.handover(0, 35)]
+        };
+        let proof = ledger.prove_record(epoch, at, &signer, &signer.record());
+        signer.sign(&ledger, proof, walk)
+    };
+    // Up to the answer's height what is embedded says nothing beside it; above it, or in a later epoch, it contradicts it.
+    for (epoch, at, answer, expected) in [
+        (0, 90, 0, None),
+        (0, 90, 1, None),
+        (0, 91, 0, Some(91)),
+        (0, 1 << 40, 0, Some(1 << 40)),
+        (0, 1 << 40, 1, Some(1 << 40)),
+        (1, 40, 1, None),
+        (1, 40, 0, Some(40)),
+    ] {
+        let expected = expected.map_or(undated, |proven| {
+            Verdict::Unproven(Unproven::AheadOfLedger {
+                proven: height(proven),
+                answered: height(90),
+            })
+        });
+        let verdict = ledger.verify(&bundle(epoch, at), Some(&answered(answer)), 0);
+        assert_eq!(verdict, expected, "{epoch} {at} {answer}");
+    }
+    // Nor does it say that a signer is unknown, when the answer may only be old.
+    let unknown = Newest {
+        record: None,
+        ..answered(0)
+    };
+    let ahead = Verdict::Unproven(Unproven::AheadOfLedger {
+        proven: height(91),
+        answered: height(90),
+    });
+    assert_eq!(ledger.verify(&bundle(0, 91), Some(&unknown), 0), ahead);
     assert_eq!(
-        ledger.verify(&evidence, Some(&answered(1)), 0),
-        Verdict::Unproven(Unproven::Undated {
+        ledger.verify(&bundle(0, 90), Some(&unknown), 0),
+        Verdict::Invalid(Invalid::Unknown)
+    );
+    // A bad signature stays bad.
+    let other = Evidence::verify(
+        bundle(0, 91).encoded(),
+        &ledger.chain,
+        &Digest::of(b"other"),
+        Some(&answered(0)),
+        Height::ZERO,
+    );
+    let why = Invalid::Evidence(EvidenceError::OtherFile);
+    assert_eq!(other, Verdict::Invalid(why));
+}
+
+/// An anchor row forged with the vote keys of an old epoch dates nothing for whoever asks the ledger.
+#[test]
+fn the_ledgers_anchor_row_is_the_anchor() {
+    let (ledger, signer) = (Ledger::new(), Signer::new());
+    let ended = signer.record().supersede(height(30)).unwrap();
+    let proof = ledger.prove_record(0, 40, &signer, &ended);
+    let plain = signer.sign(&ledger, proof, vec![]);
+    let digest = plain.anchor_digest();
+    let anchored = |at| {
+        let anchor = ledger.prove_anchor(0, at, digest);
+        plain.clone().anchored(anchor, vec![]).unwrap()
+    };
+    let row = |at: u64, digest| AnchorRow {
+        topic: Topic::Evidence,
+        height: height(at),
+        org: org().id(),
+        signer: Handle::ZERO,
+        digest,
+    };
+    let verdict = |evidence: &Evidence, anchor| {
+        let newest = Newest {
+            record: Some(ended),
+            anchor,
+            epoch: Epoch::new(1),
+            known_at: height(90),
+        };
+        ledger.verify(evidence, Some(&newest), 0)
+    };
+    let dated = |at| Verdict::AnchoredWhileValid {
+        at: height(at),
+        known_at: height(90),
+    };
+    let forged = anchored(20);
+    assert!(matches!(
+        ledger.verify(&forged, None, 0),
+        Verdict::AnchoredWhileValid { .. }
+    ));
+    let lost = Unproven::LostAnchor { at: height(20) };
+    assert_eq!(verdict(&forged, None), Verdict::Unproven(lost));
+    // What the ledger has counts, whatever the bundle holds: another height, or nothing.
+    assert_eq!(verdict(&forged, Some(row(25, digest))), dated(25));
+    assert_eq!(verdict(&plain, Some(row(25, digest))), dated(25));
+    assert_eq!(
+        verdict(&forged, Some(row(31, digest))),
+        Verdict::Invalid(Invalid::EndedBefore {
+            at: height(31),
             status: Status::Superseded,
             ended: height(30)
         })
     );
-    // Within one epoch the higher proof knows more.
     assert_eq!(
-        ledger.verify(&evidence, Some(&answered(0)), 0),
-        Verdict::ValidNow {
-            known_at: height(1 << 40)
-        }
+        verdict(&forged, Some(row(25, Digest::new([9; 32])))),
+        Verdict::Invalid(Invalid::OtherAnchor)
+    );
+    // A forged row is proven at the height after it: beyond the answer it contradicts the ledger.
+    assert_eq!(
+        verdict(&anchored(90), None),
+        Verdict::Unproven(Unproven::AheadOfLedger {
+            proven: height(91),
+            answered: height(90)
+        })
     );
 }
 

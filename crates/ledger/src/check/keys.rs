@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use kusabi_core::id::{OrgId, StateKey};
+use kusabi_core::id::OrgId;
 use kusabi_core::row::Organisation;
 use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Entry, Named};
 
-use super::desk::{Desk, next};
+use super::desk::Desk;
 use crate::effects::Event;
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -59,7 +59,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         self.write_organisation(&organisation)
     }
 
-    // spec: action 3
+    // spec: action 3; roles, of which a stolen one would outrun its withdrawal, do not decode
     pub(super) fn supersede(
         &mut self,
         org: OrgId,
@@ -83,16 +83,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let ended = ended
             .supersede(self.context.height)
             .ok_or(Rejection::RecordPurpose)?;
-        match new.purpose() {
-            // The officers have changed: what they signed before this is made again.
-            Purpose::Officer => organisation.version = next(organisation.version)?,
-            Purpose::Art => {
-                let mut policy = self.policy(org)?.ok_or(Rejection::DamagedState)?;
-                policy.version = next(policy.version)?;
-                self.write(StateKey::art_policy(&org), policy.encode());
-            }
-            _ => {}
-        }
         self.replace(&mut organisation, old, &ended, new, &record);
         self.tell(Event::Superseded {
             org,

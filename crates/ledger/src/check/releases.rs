@@ -89,10 +89,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let [signer] = signers.as_slice() else {
             return exactly(signers.len(), 1);
         };
-        if !matches!(
-            signer.role(org)?,
-            Purpose::Writer | Purpose::Officer | Purpose::Revoker | Purpose::Art | Purpose::App
-        ) {
+        if !signer.role(org)?.may_anchor() {
             return Err(Rejection::SignerPurpose);
         }
         let row = AnchorRow {

@@ -49,10 +49,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let mut organisation = self.organisation(org)?;
         let record = self.named_active(org, target)?;
         let purpose = record.purpose();
-        if !matches!(
-            purpose,
-            Purpose::Writer | Purpose::Revoker | Purpose::Ps | Purpose::Officer
-        ) {
+        if !purpose.is_granted() {
             return Err(Rejection::RecordPurpose);
         }
         self.signed_by(org, &[Purpose::Officer], organisation.officers_k)?;

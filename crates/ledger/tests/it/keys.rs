@@ -3,7 +3,7 @@
 use kusabi_core::id::{Binding, ChainId, Handle, Height, OrgName, StateKey};
 use kusabi_core::row::{BlobPart, Organisation, Status};
 use kusabi_core::suite::{ForeignAlgorithm, Purpose, Suite};
-use kusabi_core::tx::{Action, Draft, Entry, Named, Transaction};
+use kusabi_core::tx::{Action, Draft, Entry, Named, Transaction, TxError};
 use kusabi_ledger::testing::{TestKey, WRITER, World};
 use kusabi_ledger::{Event, Rejection, State};
 
@@ -126,7 +126,7 @@ fn only_an_active_writer_of_the_organisation_registers() {
             register(&world, &[&world.writer, &fresh]),
             Rejection::SuperfluousSignature,
         ),
-        (register(&world, &[&fresh]), Rejection::SuperfluousSignature),
+        (register(&world, &[&fresh]), Rejection::UnknownSigner),
         (register(&world, &[&stranger]), Rejection::UnknownSigner),
         (register(&world, &[&foreign]), Rejection::ForeignSigner),
     ];
@@ -323,7 +323,7 @@ fn an_activation_needs_both_keys_and_nobody_else() {
         ),
         (
             activation(&world, &pre, &act, &[&act]),
-            Rejection::TooFewSignatures,
+            Rejection::UnknownSigner,
         ),
         (
             activation(&world, &pre, &act, &[&pre, &act, &world.writer]),
@@ -342,7 +342,7 @@ fn an_activation_needs_both_keys_and_nobody_else() {
             Rejection::HandleTaken,
         ),
         (
-            activation(&world, &TestKey::new(99, Purpose::Pre), &act, &[&act]),
+            activation(&world, &TestKey::new(99, Purpose::Pre), &act, &[&pre]),
             Rejection::UnknownRecord,
         ),
     ];
@@ -365,7 +365,7 @@ fn an_activation_needs_both_keys_and_nobody_else() {
 fn a_foreign_record_is_out_of_reach() {
     let mut world = World::open();
     let foreign = foreign_writer(&mut world);
-    let new = TestKey::new(13, Purpose::Writer);
+    let new = TestKey::new(13, Purpose::App);
     let supersede = supersession(&world, &foreign, &new, &[&foreign, &new]);
     refuse(&mut world, supersede, Rejection::ForeignRecord);
     let revoke = world.sign(revocation(&world, &[&foreign]), &[&world.officer]);
@@ -407,7 +407,7 @@ fn a_superseded_key_leaves_its_place_to_its_successor() {
         ),
         (
             supersession(&world, &new, &third, &[&third]),
-            Rejection::TooFewSignatures,
+            Rejection::UnknownSigner,
         ),
         (
             supersession(&world, &new, &third, &[&world.officer, &third]),
@@ -439,16 +439,61 @@ fn a_factory_key_is_not_superseded() {
     refuse(&mut world, supersede, Rejection::RecordPurpose);
 }
 
+/// What officers sign to end a stolen role key stays good, whatever the thief does with the key: it cannot go on under another
+/// handle, neither as a role nor as a key that may follow.
 #[test]
-fn superseding_an_officer_makes_older_grants_stale() {
+fn a_role_does_not_outrun_its_withdrawal() {
     let mut world = World::open();
-    let revoker = TestKey::new(20, Purpose::Revoker);
-    let grant = world.grant(&revoker);
-    let new = TestKey::new(21, Purpose::Officer);
-    let supersede = supersession(&world, &world.officer, &new, &[&world.officer, &new]);
-    accept(&mut world, supersede);
+    let stolen = [
+        with_key(&mut world, 10, Purpose::Writer),
+        with_key(&mut world, 11, Purpose::Revoker),
+        with_key(&mut world, 12, Purpose::Ps),
+        with_key(&mut world, 13, Purpose::Officer),
+    ];
+    for (key, number) in stolen.iter().zip(20..) {
+        let action = Action::Withdraw {
+            org: world.org,
+            target: world.named(key),
+        };
+        let withdrawal = world.sign(action, &[&world.officer]);
+        let escape = Action::Supersede {
+            org: world.org,
+            old: world.named(key),
+            new: Box::new(world.entry(&TestKey::new(number, key.purpose))),
+        };
+        assert_eq!(
+            Draft::new(world.chain, escape).unwrap_err(),
+            TxError::Purpose
+        );
+        let app = TestKey::new(number, Purpose::App);
+        let escape = supersession(&world, key, &app, &[key, &app]);
+        refuse(&mut world, escape, Rejection::RecordPurpose);
+        accept(&mut world, withdrawal);
+        assert!(!world.record(&key.handle).unwrap().is_active());
+    }
+}
+
+/// How a role's key is replaced: the new one is granted, the old one withdrawn. The last officer does it alone.
+#[test]
+fn an_officers_key_is_replaced_by_granting_and_withdrawing() {
+    let mut world = World::open();
+    let new = with_key(&mut world, 20, Purpose::Officer);
+    let action = Action::Withdraw {
+        org: world.org,
+        target: world.named(&world.officer),
+    };
+    let withdrawal = world.sign(action, &[&new]);
+    accept(&mut world, withdrawal);
     assert_eq!(world.organisation().officers_n, 1);
-    refuse(&mut world, grant, Rejection::StaleVersion);
+    let grant = Action::Grant {
+        org: world.org,
+        org_version: world.organisation().version,
+        entry: Box::new(world.entry(&TestKey::new(21, Purpose::Writer))),
+    };
+    let by_old = world.sign(grant.clone(), &[&world.officer]);
+    refuse(&mut world, by_old, Rejection::SignerEnded);
+    let by_new = world.sign(grant, &[&new]);
+    accept(&mut world, by_new);
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl Model {
                 step.signers = [*pre, *act].into();
             }
             Op::Supersede { old, new } => {
-                *old = pick(&|purpose| purpose != Purpose::Pre).unwrap_or(*old);
+                *old = pick(&Purpose::is_superseded).unwrap_or(*old);
                 *new = fresh;
                 step.signers = [*old, *new].into();
             }
@@ -230,9 +230,7 @@ impl Model {
             Op::Supersede { old, new } => {
                 !step.stale
                     && absent(new)
-                    && self
-                        .active(*old)
-                        .is_some_and(|purpose| purpose != Purpose::Pre)
+                    && self.active(*old).is_some_and(Purpose::is_superseded)
                     && self
                         .followed
                         .get(old)
@@ -469,8 +467,8 @@ fn transaction(world: &World, model: &Model, step: &Step) -> Option<Transaction>
         }
         Op::Supersede { old, new } => {
             new_purpose = match key(model, *old, Purpose::App).purpose {
-                Purpose::Pre => Purpose::App,
-                purpose => purpose,
+                purpose if purpose.is_superseded() => purpose,
+                _ => Purpose::App,
             };
             Action::Supersede {
                 org,

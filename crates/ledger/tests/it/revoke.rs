@@ -201,14 +201,12 @@ fn a_revoker_does_not_undo_what_a_former_officer_signed() {
     let mut world = World::open();
     let revoker = with_key(&mut world, 10, Purpose::Revoker);
     let second = with_key(&mut world, 11, Purpose::Officer);
-    let follower = TestKey::new(12, Purpose::Officer);
-    let action = Action::Supersede {
+    let action = Action::Withdraw {
         org: world.org,
-        old: world.named(&second),
-        new: Box::new(world.entry(&follower)),
+        target: world.named(&second),
     };
-    let supersede = world.sign(action, &[&second, &follower]);
-    accept(&mut world, supersede);
+    let withdrawal = world.sign(action, &[&world.officer]);
+    accept(&mut world, withdrawal);
     let by_revoker = dated(&world, &second, 1, &[&revoker]);
     refuse(&mut world, by_revoker, Rejection::SignerPurpose);
     let by_officer = dated(&world, &second, 1, &[&world.officer]);

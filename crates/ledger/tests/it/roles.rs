@@ -105,7 +105,7 @@ fn nobody_but_officers_gives_roles() {
         (grant(&world, &[&world.writer]), Rejection::SignerPurpose),
         (grant(&world, &[&revoker]), Rejection::SignerPurpose),
         // A new officer has no say in whether it becomes one.
-        (grant(&world, &[&new]), Rejection::SuperfluousSignature),
+        (grant(&world, &[&new]), Rejection::UnknownSigner),
         (
             grant(&world, &[&world.officer, &new]),
             Rejection::SuperfluousSignature,
@@ -178,7 +178,7 @@ fn officers_and_new_keys_set_the_first_policy() {
         ),
         (
             policy(&world, 2, &added, &[], &[&keys[0], &keys[1]]),
-            Rejection::TooFewSignatures,
+            Rejection::UnknownSigner,
         ),
         (
             policy(

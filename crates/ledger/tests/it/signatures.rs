@@ -188,3 +188,28 @@ fn points_are_looked_at_after_signatures_and_before_anything_is_verified() {
         assert_eq!(refused, Rejection::BadKey);
     }
 }
+
+/// A transaction that only keys of its own have signed costs nobody anything: it is refused before a signature is looked at,
+/// so that it takes no place in a pool.
+#[test]
+fn someone_whom_the_ledger_knows_signs_each_transaction() {
+    let world = World::open();
+    let nobody = kusabi_core::id::OrgName::new("nobody").unwrap().id();
+    let fresh = TestKey::new(30, Purpose::App);
+    for org in [world.org, nobody] {
+        let action = Action::Register {
+            org,
+            entries: vec![world.entry(&fresh)],
+        };
+        let own = world.sign(action.clone(), &[&fresh]);
+        for transaction in [spoiled(&own, 7), own] {
+            let refused = claims(transaction, &world.chain, &world.state).unwrap_err();
+            assert_eq!(refused, Rejection::UnknownSigner);
+        }
+        let by_writer = world.sign(action, &[&world.writer]);
+        assert!(claims(by_writer, &world.chain, &world.state).is_ok());
+    }
+    // The genesis is signed by the officers that it makes, and needs no state.
+    let unfounded = World::new(1000);
+    assert!(claims(unfounded.genesis(), &unfounded.chain, &unfounded.state).is_ok());
+}

@@ -6,7 +6,7 @@ use super::{
     disk::{self, Real},
     epochs::Epochs,
     proof,
-    service::{self, Certificate},
+    service::Certificate,
     start,
     state::{Databases, PAGE},
 };
@@ -28,7 +28,11 @@ use commonware_storage::{
     translator::EightCap,
 };
 use commonware_utils::{NZUsize, Participant};
-use kusabi_core::{header::Header, id::OpsRoot, wire::Reader};
+use kusabi_core::{
+    checkpoint::{Checkpoint, HEADERS_MAX},
+    header::Header,
+    id::OpsRoot,
+};
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
 /// The archive of blocks.
@@ -182,29 +186,31 @@ pub(super) async fn write_all<E: Runtime>(
 /// The block's own certificate in the engine's form. `None` when only a later block's covers it.
 fn certificate(block: &FinalBlock) -> Option<Certificate> {
     let bytes = block.checkpoint.as_deref()?;
-    let mut reader = Reader::new(bytes);
-    if reader.u8().ok()? != 1 {
+    let checkpoint = Checkpoint::decode(bytes).ok()?;
+    if checkpoint.header_count() != 1 {
         return None;
     }
-    Header::read(&mut reader).ok()?;
-    let (view, parent) = (reader.u64().ok()?, reader.u64().ok()?);
-    let n = reader.u8().ok()?;
-    let bits = reader.u16().ok()?;
-    let signers = (0..u32::from(n)).filter(|i| bits >> i & 1 == 1);
+    let (view, parent) = checkpoint.views();
+    let votes = checkpoint.certificate();
+    let mut signers = Vec::new();
     let mut signatures = Vec::new();
-    for _ in 0..bits.count_ones() {
-        let bytes = Bytes::copy_from_slice(reader.bytes(64).ok()?);
-        signatures.push(Signature::decode(bytes).ok()?.into());
+    for (index, signature) in votes.signatures() {
+        signers.push(Participant::new(u32::try_from(index).ok()?));
+        signatures.push(
+            Signature::decode(Bytes::copy_from_slice(signature))
+                .ok()?
+                .into(),
+        );
     }
     let header = &block.header;
     Some(Certificate {
         proposal: Proposal {
-            round: Round::new(Epoch::new(header.epoch.get()), View::new(view)),
-            parent: View::new(parent),
+            round: Round::new(Epoch::new(header.epoch.get()), View::new(view.get())),
+            parent: View::new(parent.get()),
             payload: Digest::from(block.hash.to_bytes()),
         },
         certificate: Signatures {
-            signers: Signers::new(u32::from(n), signers.map(Participant::new)).ok()?,
+            signers: Signers::new(u32::from(votes.size()), signers).ok()?,
             signatures,
         },
     })
@@ -239,12 +245,12 @@ pub(crate) fn read_all(
             };
             for (index, block) in waiting.iter().enumerate() {
                 let headers: Vec<_> = waiting[index..].iter().map(|b| b.header).collect();
-                let linked = headers.len() <= service::LINKS_MAX + 1;
+                let linked = headers.len() <= HEADERS_MAX;
                 each(FinalBlock {
                     header: block.header,
                     hash: *block.hash(),
                     checkpoint: linked
-                        .then(|| proof::checkpoint(&headers, &certificate))
+                        .then(|| proof::checkpoint(headers, &certificate))
                         .flatten()
                         .map(Bytes::from),
                     transactions: block.transactions.clone(),

@@ -12,7 +12,10 @@ use commonware_cryptography::{
     ed25519::PrivateKey,
 };
 use commonware_utils::{ordered::Set, sync::RwLock};
-use kusabi_core::id::{ChainId, Epoch as EpochNumber, Height as ChainHeight, SetHash};
+use kusabi_core::{
+    checkpoint,
+    id::{ChainId, Epoch as EpochNumber, Height as ChainHeight, SetHash},
+};
 use std::sync::Arc;
 
 /// One epoch of the chain.
@@ -48,11 +51,6 @@ pub enum SetError {
 pub(super) struct Epochs {
     chain: ChainId,
     entries: Arc<RwLock<Vec<EpochEntry>>>,
-}
-
-/// The label under which the engine signs: it holds the chain, so no vote is good on another.
-pub(super) fn namespace(chain: &ChainId) -> Vec<u8> {
-    [b"kusabi.consensus.v1".as_slice(), chain.as_bytes()].concat()
 }
 
 impl Epochs {
@@ -100,7 +98,7 @@ impl Epochs {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let participants: Set<PublicKey> = Set::from_iter_dedup(vote_keys.iter().cloned());
-        let namespace = namespace(&self.chain);
+        let namespace = checkpoint::namespace(&self.chain);
         let signer =
             key.and_then(|key| Scheme::signer(&namespace, participants.clone(), key.clone()));
         let signs = signer.is_some();

@@ -6,17 +6,22 @@ use super::{
     state::{CHUNK, Database, Value},
 };
 use bytes::Bytes;
+use commonware_cryptography::ed25519::certificate::Certificate as Signatures;
 use commonware_storage::{
     mmr,
     qmdb::{
         any::value::FixedEncoding,
-        current::{
-            ordered::proof::constant::{ExclusionProof, KeyValueProof},
-            proof::constant::OperationProof,
-        },
+        current::ordered::proof::constant::{ExclusionProof, KeyValueProof},
     },
 };
-use kusabi_core::{header::Header, id::StateKey};
+use kusabi_core::{
+    checkpoint::CheckpointParts,
+    header::Header,
+    id::{StateKey, View},
+    proof::{self, Claim},
+    row::ROW_BYTES,
+    suite::Signature,
+};
 
 /// What was read of the state for one key; a checkpoint makes it a proof.
 pub(super) enum Path {
@@ -35,82 +40,78 @@ pub(super) async fn path<E: Runtime>(state: &Database<E>, key: StateKey) -> Opti
     })
 }
 
-fn write_path(out: &mut Vec<u8>, proof: &OperationProof<mmr::Family, Digest, CHUNK>) -> Option<()> {
-    let inner = &proof.range_proof;
-    out.extend_from_slice(&proof.loc.to_be_bytes());
-    out.extend_from_slice(&proof.chunk);
-    out.push(u8::try_from(inner.proof.inactive_peaks).ok()?);
-    match &inner.partial_chunk_digest {
-        None => out.push(0),
-        Some(digest) => {
-            out.push(1);
-            out.extend_from_slice(&digest.0);
-        }
-    }
-    out.push(u8::try_from(inner.proof.digests.len()).ok()?);
-    for digest in &inner.proof.digests {
-        out.extend_from_slice(&digest.0);
-    }
-    Some(())
+/// Digests as core has them.
+fn digests(of: &[Digest]) -> Vec<[u8; 32]> {
+    of.iter().map(|digest| digest.0).collect()
+}
+
+fn row(value: &Value) -> Option<&[u8; ROW_BYTES]> {
+    value.as_ref().first_chunk()
 }
 
 impl Path {
     /// The proof's bytes.
     pub(super) fn proof(&self, checkpoint: &Bytes) -> Option<Bytes> {
+        let (path, claim) = match self {
+            Self::Present(proof, value) => (
+                &proof.proof,
+                Claim::Present {
+                    row: row(value)?,
+                    next_key: StateKey::new(proof.next_key.0),
+                },
+            ),
+            Self::Absent(ExclusionProof::KeyValue(proof, span)) => (
+                proof,
+                Claim::Between {
+                    key: StateKey::new(span.key.0),
+                    row: row(&span.value)?,
+                    next_key: StateKey::new(span.next_key.0),
+                },
+            ),
+            Self::Absent(ExclusionProof::Commit(proof, metadata)) => (
+                proof,
+                Claim::Empty {
+                    metadata: match metadata {
+                        None => None,
+                        Some(value) => Some(row(value)?),
+                    },
+                },
+            ),
+        };
+        let inner = &path.range_proof;
+        let path = proof::path::Path {
+            location: *path.loc,
+            chunk: path.chunk,
+            inactive_peaks: u8::try_from(inner.proof.inactive_peaks).ok()?,
+            partial: inner.partial_chunk_digest.map(|digest| digest.0),
+            digests: &digests(&inner.proof.digests),
+        };
         let mut out = Vec::with_capacity(checkpoint.len() + 1024);
-        out.push(1);
-        out.push(match self {
-            Self::Present(..) => 1,
-            Self::Absent(ExclusionProof::KeyValue(..)) => 2,
-            Self::Absent(ExclusionProof::Commit(..)) => 3,
-        });
-        out.extend_from_slice(checkpoint);
-        match self {
-            Self::Present(proof, row) => {
-                write_path(&mut out, &proof.proof)?;
-                out.extend_from_slice(row.as_ref());
-                out.extend_from_slice(&proof.next_key.0);
-            }
-            Self::Absent(ExclusionProof::KeyValue(proof, span)) => {
-                write_path(&mut out, proof)?;
-                out.extend_from_slice(&span.key.0);
-                out.extend_from_slice(span.value.as_ref());
-                out.extend_from_slice(&span.next_key.0);
-            }
-            Self::Absent(ExclusionProof::Commit(proof, metadata)) => {
-                write_path(&mut out, proof)?;
-                match metadata {
-                    None => out.push(0),
-                    Some(row) => {
-                        out.push(1);
-                        out.extend_from_slice(row.as_ref());
-                    }
-                }
-            }
-        }
+        proof::encode(checkpoint, &path, &claim, &mut out).ok()?;
         Some(Bytes::from(out))
     }
 }
 
 /// A checkpoint's bytes.
-pub(super) fn checkpoint(headers: &[Header], certificate: &Certificate) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(512);
-    out.push(u8::try_from(headers.len()).ok()?);
-    for header in headers {
-        header.encode(&mut out);
-    }
+pub(super) fn checkpoint(headers: Vec<Header>, certificate: &Certificate) -> Option<Vec<u8>> {
     let proposal = &certificate.proposal;
-    out.extend_from_slice(&proposal.round.view().get().to_be_bytes());
-    out.extend_from_slice(&proposal.parent.get().to_be_bytes());
-    let signers = &certificate.certificate.signers;
-    out.push(u8::try_from(signers.len()).ok()?);
-    let mut bits = 0u16;
-    for signer in signers.iter() {
-        bits |= 1 << signer.get();
-    }
-    out.extend_from_slice(&bits.to_be_bytes());
-    for signature in &certificate.certificate.signatures {
-        out.extend_from_slice(commonware_codec::Encode::encode(signature.get()?).as_ref());
-    }
+    let Signatures {
+        signers,
+        signatures,
+    } = &certificate.certificate;
+    let signatures = signers.iter().zip(signatures).map(|(signer, signature)| {
+        let index = u8::try_from(signer.get()).ok()?;
+        let bytes = commonware_codec::Encode::encode(signature.get()?);
+        Some((index, Signature::new(*bytes.first_chunk()?)))
+    });
+    let parts = CheckpointParts {
+        headers,
+        view: View::new(proposal.round.view().get()),
+        parent_view: View::new(proposal.parent.get()),
+        n: u8::try_from(signers.len()).ok()?,
+        signatures: signatures.collect::<Option<_>>()?,
+    };
+    let mut out = Vec::with_capacity(512);
+    parts.encode(&mut out).ok()?;
     Some(out)
 }

@@ -19,6 +19,7 @@ use commonware_consensus::{
 use commonware_macros::select;
 use commonware_utils::sync::{AsyncMutex, Mutex};
 use kusabi_core::{
+    checkpoint::HEADERS_MAX,
     header::Header,
     id::{self, StateRoot},
     tx::Transaction,
@@ -26,8 +27,6 @@ use kusabi_core::{
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Headers that a checkpoint may carry after the one that is proven (spec/proof.md, "Checkpoint").
-pub(super) const LINKS_MAX: usize = 8;
 /// Lookups answered under one read of the state.
 const BATCH: usize = 64;
 /// Batches answered at the same time.
@@ -231,9 +230,9 @@ impl<E: Runtime> Checkpoints<E> {
             let last = headers.last()?;
             let position = Height::new(position(last));
             if let Some(finalization) = self.sources.mailbox.get_finalization(position).await {
-                return proof::checkpoint(&headers, &finalization).map(Bytes::from);
+                return proof::checkpoint(headers, &finalization).map(Bytes::from);
             }
-            if headers.len() > LINKS_MAX {
+            if headers.len() >= HEADERS_MAX {
                 return None;
             }
             let next = self.sources.mailbox.get_block(position.next()).await?;

@@ -50,14 +50,21 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// A full disk: nothing can be written any more.
-    pub const FULL: Self = Self {
+    /// A disk as it should be.
+    pub const NONE: Self = Self {
         read: 0,
-        write: 1000,
+        write: 0,
         sync: 0,
-        resize: 1000,
+        resize: 0,
         open: 0,
         slow_ms: 0,
+    };
+
+    /// A full disk: nothing can be written any more.
+    pub const FULL: Self = Self {
+        write: 1000,
+        resize: 1000,
+        ..Self::NONE
     };
 
     fn config(self) -> FaultConfig {

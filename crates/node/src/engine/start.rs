@@ -398,8 +398,10 @@ pub(super) async fn run<E: Runtime>(
         },
     );
     let engine = engine.start(channel(), channel(), channel());
-    // Ready once the newest epoch is open: before that the ledger knows no keys, or not its set.
-    let opened = outline.height(epoch.first.max(1));
+    // Ready once the newest epoch is open: before that the ledger knows no keys, or not its set. And once the state shows all
+    // that was final before: clients were told of blocks whose state a crash may have taken.
+    let known = newest_position.map_or(0, |(position, _)| position.get());
+    let opened = outline.height(epoch.first.max(1).max(known));
     let mut durable = newest.subscribe();
     context.child("ready").spawn(move |_| async move {
         let open = durable.wait_for(|n| n.is_some_and(|n| n.height >= opened));

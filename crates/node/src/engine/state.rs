@@ -44,7 +44,7 @@ pub struct Caches {
 impl Default for Caches {
     fn default() -> Self {
         Self {
-            page_cache: 96 << 20,
+            page_cache: 64 << 20,
             init_cache: NZUsize!(1 << 20),
             init_buffer: NZUsize!(8 << 20),
             prune_every: NZUsize!(256),

@@ -256,3 +256,56 @@ async fn a_full_pool_refuses_and_repeats_join() {
     let late = handle.submit(registers[2].as_bytes()).err();
     assert_eq!(late, Some(SubmitError::Stopped(Stop::Asked)));
 }
+
+#[test]
+fn what_an_interrupted_founding_or_restoring_left_is_discarded_and_nothing_else() {
+    let world = World::open();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("node");
+    // Nothing there is nothing to do.
+    Directory::discard_unfinished(&path).unwrap();
+    assert!(!path.exists());
+
+    // A founding that ended before its last file.
+    drop(create(&path, &world));
+    fs::remove_file(path.join("format")).unwrap();
+    fs::write(path.join("format.new"), "kus").unwrap();
+    fs::write(path.join("genesis.new"), "").unwrap();
+    Directory::discard_unfinished(&path).unwrap();
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+
+    // A restoring that ended in the middle of its blocks.
+    fs::create_dir_all(path.join("engine/blocks")).unwrap();
+    fs::write(path.join("engine/blocks/0"), "x").unwrap();
+    fs::write(path.join("node.lock"), "").unwrap();
+    Directory::discard_unfinished(&path).unwrap();
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+
+    // The engine's files beside a vote key are a validator's, and a photograph is somebody's.
+    for (file, kept) in [("engine/blocks", "vote.key"), ("photo.jpg", "genesis.cbor")] {
+        fs::create_dir_all(path.join(file)).unwrap();
+        fs::write(path.join(kept), "x").unwrap();
+        assert!(matches!(
+            Directory::discard_unfinished(&path),
+            Err(DirectoryError::NotEmpty(_))
+        ));
+        assert!(path.join(file).exists() && path.join(kept).exists());
+        fs::remove_dir_all(&path).unwrap();
+    }
+    drop(create(&path, &world));
+    assert!(Directory::discard_unfinished(&path).is_err());
+    drop(Directory::open(&path).unwrap());
+}
+
+#[test]
+fn errors_say_what_to_do_apart_from_what_happened() {
+    let in_use = DirectoryError::InUse("/srv/a: b".into());
+    assert_eq!(in_use.to_string(), "/srv/a: b is in use by another process");
+    assert_eq!(in_use.advice(), Some("stop that one first"));
+    let storage = Stop::Storage("reading the state: Io(EIO)".into());
+    assert_eq!(
+        storage.to_string(),
+        "storage failed (reading the state: Io(EIO))"
+    );
+    assert!(storage.advice().unwrap().starts_with("check the disk"));
+}

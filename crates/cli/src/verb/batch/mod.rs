@@ -5,7 +5,7 @@ mod submit;
 
 use clap::Subcommand;
 
-use crate::{failure::Result, session::Session};
+use crate::{exit::Exit, failure::Result, session::Session};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -13,9 +13,9 @@ pub(crate) enum Verb {
     Submit(submit::Args),
 }
 
-pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     match verb {
-        Verb::New(args) => new::run(args, session),
+        Verb::New(args) => new::run(args, session).map(|()| Exit::Ok),
         Verb::Submit(args) => submit::run(args, session),
     }
 }

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use kusabi_core::tx::Action;
+use kusabi_core::{
+    id::{Handle, OrgId},
+    tx::{Action, Entry},
+};
 use serde::Serialize;
 
 use crate::{
     bundle::{CHUNK, List},
     connection::Connection,
+    entry::is_record_of_entry,
     exit::Exit,
     failure::{Failure, Result},
     keyfile::KeyFile,
@@ -16,9 +20,12 @@ use crate::{
     session::Session,
 };
 
+/// Handles of foreign keys that a page shows; JSON has them all.
+const FOREIGN_SHOWN: usize = 10;
+
 /// Register the keys of a list
 ///
-/// Safe to repeat: what is registered already is skipped, so an interrupted run goes on where it stopped.
+/// Safe to repeat: what is registered already, as the ledger proves, is skipped, so an interrupted run goes on where it stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The list that `kusabi batch new` made
@@ -35,6 +42,9 @@ struct Registered {
     registered: usize,
     already: usize,
     transactions: usize,
+    /// Handles of the list under which somebody else's key stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    foreign: Vec<String>,
 }
 
 impl Answer for Registered {
@@ -50,10 +60,29 @@ impl Answer for Registered {
         if self.already > 0 {
             page.field("already there", grouped(self.already as u64));
         }
+        if self.foreign.is_empty() {
+            return;
+        }
+        let mut handles = self.foreign.clone();
+        handles.truncate(FOREIGN_SHOWN);
+        let more = self.foreign.len() - handles.len();
+        if more > 0 {
+            handles.push(format!("and {} more", grouped(more as u64)));
+        }
+        page.gap()
+            .bad(
+                "Not registered:",
+                &format!(
+                    "{} keys, because other ones stand under their handles",
+                    grouped(self.foreign.len() as u64)
+                ),
+            )
+            .field("handles", handles.join("\n"))
+            .text("Somebody who saw the list was there first: make new keys for these devices.");
     }
 }
 
-pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let list = List::read(&args.list)?;
     if list.chain != session.chain()? {
         return Err(Failure::new(
@@ -71,27 +100,91 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         registered: 0,
         already: 0,
         transactions: 0,
+        foreign: Vec::new(),
     };
+    let org = list.org.id();
     for chunk in list.entries.chunks(CHUNK) {
-        // A chunk is one transaction and all or nothing, so its first key speaks for all of them.
-        let first = chunk.first().map(kusabi_core::tx::Entry::handle);
-        let there = match &first {
-            Some(first) => connection.record(first)?.value().is_some(),
-            None => true,
-        };
-        if there {
-            answer.already += chunk.len();
-        } else {
-            let action = Action::Register {
-                org: list.org.id(),
-                entries: chunk.to_vec(),
-            };
-            connection.act(action, &[&writer])?;
-            answer.registered += chunk.len();
-            answer.transactions += 1;
-        }
+        submit(chunk, &org, &writer, &connection, &mut answer)?;
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
-    session.output().say(&answer)
+    session.output().say(&answer)?;
+    Ok(if answer.foreign.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Negative
+    })
+}
+
+/// Registers what of a chunk is not on the ledger: as a rule all of it, or nothing where an earlier run was here.
+fn submit(
+    chunk: &[Entry],
+    org: &OrgId,
+    writer: &KeyFile,
+    connection: &Connection,
+    answer: &mut Registered,
+) -> Result<()> {
+    let Some(first) = chunk.first().map(Entry::handle) else {
+        return Ok(());
+    };
+    let register = |entries: &[Entry]| {
+        let action = Action::Register {
+            org: *org,
+            entries: entries.to_vec(),
+        };
+        connection.act(action, &[writer]).map(drop)
+    };
+    let refused = match connection.record(&first)?.into_value() {
+        Some(record) if stands_whole(chunk, org, record.registered(), connection)? => {
+            answer.already += chunk.len();
+            return Ok(());
+        }
+        Some(_) => None,
+        None => match register(chunk) {
+            Ok(()) => {
+                answer.registered += chunk.len();
+                answer.transactions += 1;
+                return Ok(());
+            }
+            Err(failure) if failure.exit() == Exit::Refused => Some(failure),
+            Err(failure) => return Err(failure),
+        },
+    };
+    // One of them is there and not all, or somebody is ahead of us: each is asked for.
+    let mut missing = Vec::new();
+    let mut foreign: Vec<Handle> = Vec::new();
+    for entry in chunk {
+        match connection.record(&entry.handle())?.value() {
+            None => missing.push(entry.clone()),
+            Some(record) if is_record_of_entry(record, entry, org) => answer.already += 1,
+            Some(_) => foreign.push(entry.handle()),
+        }
+    }
+    if let Some(failure) = refused.filter(|_| missing.len() == chunk.len()) {
+        return Err(failure);
+    }
+    answer.foreign.extend(foreign.iter().map(Handle::to_string));
+    if !missing.is_empty() {
+        register(&missing)?;
+        answer.registered += missing.len();
+        answer.transactions += 1;
+    }
+    Ok(())
+}
+
+/// Whether the block of this height holds the transaction that registers the whole chunk: one answer for thousands of keys.
+fn stands_whole(
+    chunk: &[Entry],
+    org: &OrgId,
+    height: kusabi_core::id::Height,
+    connection: &Connection,
+) -> Result<bool> {
+    let Some(block) = connection.proven_block(height)? else {
+        return Ok(false);
+    };
+    let whole = |action: &Action| matches!(action, Action::Register { org: owner, entries } if owner == org && entries == chunk);
+    Ok(block
+        .transactions()
+        .iter()
+        .any(|transaction| whole(transaction.action())))
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     connection::Connection,
-    entry::{entry, foreign, is_record_of},
+    entry::{ended, entry, foreign, is_record_of, of_another},
     exit::Exit,
     failure::{Failure, Result},
     keyfile::KeyFile,
@@ -66,13 +66,23 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
 
     let mut entries = Vec::new();
     let mut new = Vec::new();
-    for key in &keys {
+    for (key, file) in keys.iter().zip(&args.files) {
         let known = connection.record(&key.handle())?.into_value();
         new.push(known.is_none());
-        match known {
-            None => entries.push(entry(key, connection.chain(), &org.id())?),
-            Some(record) if is_record_of(&record, key, connection.chain()) => {}
-            Some(_) => return Err(foreign(&key.handle())),
+        let Some(record) = known else {
+            entries.push(entry(key, connection.chain(), &org.id())?);
+            continue;
+        };
+        let name = file.display().to_string();
+        if !is_record_of(&record, key, connection.chain()) {
+            return Err(foreign(&key.handle()));
+        }
+        if record.owner() != org.id() {
+            let owner = connection.organisation_name(&record.owner())?;
+            return Err(of_another(&name, &owner, &org));
+        }
+        if !record.is_active() {
+            return Err(ended(&name, &record));
         }
     }
     if !entries.is_empty() {
@@ -88,7 +98,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         let record = connection
             .record(&key.handle())?
             .into_value()
-            .filter(|record| is_record_of(record, key, connection.chain()))
+            .filter(|record| {
+                is_record_of(record, key, connection.chain()) && record.owner() == org.id()
+            })
             .ok_or_else(|| foreign(&key.handle()))?;
         registered.push(Key {
             file: file.clone(),

@@ -22,7 +22,8 @@ use crate::{
 
 /// Revoke a key; nothing brings it back
 ///
-/// A key file revokes itself. Otherwise a revoker or an officer of the organisation signs.
+/// A key file revokes itself. Otherwise a revoker or an officer of the organisation signs, and always where it is said since
+/// when the key was in other hands; that can also be said later, of a key that has ended.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Handle (64 hex digits), a key file, or `-` to read a kusabi-ID from standard input
@@ -54,6 +55,8 @@ enum ReasonName {
 struct Revoked {
     handle: String,
     height: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compromised_since: Option<u64>,
     new: bool,
 }
 
@@ -66,7 +69,12 @@ impl Answer for Revoked {
         };
         page.good(done, "")
             .field("handle", &*self.handle)
-            .field("from block", grouped(self.height));
+            .field("from block", grouped(self.height))
+            .field_if(
+                "in other hands",
+                self.compromised_since
+                    .map(|height| format!("since block {}", grouped(height))),
+            );
     }
 }
 
@@ -79,24 +87,33 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .transpose()
         .map_err(|why| Failure::new(Exit::Usage, format!("--compromised-since: {why}")))?;
     let connection = Connection::open(session)?;
-    let record = connection.record(&handle)?.into_value().ok_or_else(|| {
-        Failure::new(Exit::Negative, format!("the ledger has no key {handle}"))
-            .advise("check the handle: kusabi key show KEYFILE")
-    })?;
-    let new = record.status() != Status::Revoked;
+    let record = connection.known_record(&handle)?;
+    // Of a revoked key it can be said later since when it was in other hands, and earlier than was said (spec/ledger.md).
+    let dates =
+        since.is_some_and(|since| record.compromised_since().is_none_or(|said| since < said));
+    let new = record.is_active() || dates;
+    if !new && record.status() != Status::Revoked {
+        return Err(Failure::new(
+            Exit::Negative,
+            format!(
+                "the key has ended already ({})",
+                kusabi_api::view::status(record.status())
+            ),
+        )
+        .advise(
+            "it can still be said since when it was in other hands: --compromised-since HEIGHT --by KEYFILE",
+        ));
+    }
     if new {
-        let signers = match known.key() {
-            Some(_) if args.by.is_empty() => Vec::new(),
-            _ => session
-                .officers(&args.by)?
-                .iter()
-                .map(|path| KeyFile::read(path))
-                .collect::<Result<Vec<_>>>()?,
+        // A holder's word counts for the end of its own key and for nothing more (spec/ledger.md, action 5).
+        let own = known
+            .key()
+            .filter(|_| args.by.is_empty() && since.is_none());
+        let others = match own {
+            Some(_) => Vec::new(),
+            None => KeyFile::read_all(&session.officers(&args.by)?)?,
         };
-        let signers: Vec<&KeyFile> = match known.key() {
-            Some(key) if signers.is_empty() => vec![key],
-            _ => signers.iter().collect(),
-        };
+        let signers: Vec<&KeyFile> = own.into_iter().chain(&others).collect();
         let action = Action::Revoke {
             org: record.owner(),
             targets: vec![Named {
@@ -104,7 +121,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 version: record.version(),
             }],
             reason: match args.reason {
-                None => Reason::None,
+                // What was said before stays said.
+                None => record.reason(),
                 Some(ReasonName::Compromised) => Reason::Compromised,
                 Some(ReasonName::Lost) => Reason::Lost,
                 Some(ReasonName::Retired) => Reason::Retired,
@@ -114,11 +132,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         };
         connection.act(action, &signers)?;
     }
-    let ended = connection
-        .record(&handle)?
-        .into_value()
-        .filter(|record| record.status() == Status::Revoked)
-        .and_then(|record| record.ended())
+    let now = connection.known_record(&handle)?;
+    let said = since.is_none_or(|since| now.compromised_since().is_some_and(|said| said <= since));
+    let ended = now
+        .ended()
+        .filter(|_| now.status() == Status::Revoked && said)
         .ok_or_else(|| {
             Failure::new(
                 Exit::Unproven,
@@ -128,6 +146,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     session.output().say(&Revoked {
         handle: handle.to_string(),
         height: ended.get(),
+        compromised_since: now.compromised_since().map(Height::get),
         new,
     })?;
     Ok(Exit::Ok)

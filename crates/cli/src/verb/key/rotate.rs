@@ -19,9 +19,10 @@ use crate::{
     session::Session,
 };
 
-/// Replace a key by a new one; both sign, and from then on only the new one counts
+/// Replace a device or application key by a new one; both sign, and from then on only the new one counts
 ///
-/// Interrupted, the same command goes on where it stopped. The old key file stays; delete it when nothing needs it.
+/// Officers replace a role: `kusabi org grant NEW`, then `kusabi org withdraw OLD`. Interrupted, the same command goes on where it
+/// stopped. The old key file stays; delete it when nothing needs it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Key file of the key that ends
@@ -59,18 +60,22 @@ impl Answer for Rotated {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let old = KeyFile::read(&args.old)?;
-    if matches!(old.purpose(), Purpose::Pre) || !old.purpose().has_record() {
+    if !old.purpose().is_superseded() {
         return Err(Failure::new(
             Exit::Usage,
-            format!("a {} key cannot be replaced", old.purpose()),
+            format!("a {} key cannot replace itself", old.purpose()),
         )
-        .advise("a pre key is followed by the act key that it activates"));
+        .advise(match old.purpose() {
+            Purpose::Pre => "a pre key is followed by the act key that it activates",
+            Purpose::Art => "a new art policy adds the new key and ends the old one",
+            purpose if purpose.is_granted() => {
+                "officers grant the new key and end the old one: kusabi org grant NEW, then kusabi org withdraw OLD"
+            }
+            _ => "such a key has no record",
+        }));
     }
     let connection = Connection::open(session)?;
-    let record = connection
-        .record(&old.handle())?
-        .into_value()
-        .ok_or_else(|| unknown(&args.old))?;
+    let record = connection.known_record(&old.handle())?;
     if !is_record_of(&record, &old, connection.chain()) {
         return Err(foreign(&old.handle()));
     }
@@ -125,6 +130,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .record(&new.handle())?
         .into_value()
         .filter(|record| record.predecessor() == Some(old.handle()))
+        .filter(|record| is_record_of(record, &new, connection.chain()))
         .ok_or_else(|| {
             Failure::new(
                 Exit::Negative,
@@ -148,12 +154,4 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         height: follower.registered().get(),
     })?;
     Ok(Exit::Ok)
-}
-
-fn unknown(file: &std::path::Path) -> Failure {
-    Failure::new(
-        Exit::Negative,
-        format!("{} is not on the ledger", file.display()),
-    )
-    .advise("kusabi key register KEYFILE puts it there")
 }

@@ -72,3 +72,22 @@ fn read(path: &Path) -> Result<File> {
         .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
     toml::from_str(&text).map_err(|error| profile::toml_failure(path, &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_names_every_setting() {
+        let manual = include_str!("../../../../../docs/cli.md");
+        let error = toml::from_str::<File>("nothing = 1").unwrap_err();
+        // The error names every setting that there is.
+        let known = error.to_string();
+        let known = known.split_once("expected one of ").unwrap().1;
+        let settings: Vec<_> = known.trim_end().split(", ").collect();
+        assert_eq!(settings.len(), 5, "{known}");
+        for setting in settings {
+            assert!(manual.contains(&format!("| {setting} |")), "{setting}");
+        }
+    }
+}

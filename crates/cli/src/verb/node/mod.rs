@@ -55,14 +55,14 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
         DirectoryError::NoLedger(_) | DirectoryError::NotEmpty(_) => Exit::File,
         _ => Exit::Damaged,
     };
-    // These sentences say what to do after a colon; here that is the advice.
-    let text = why.to_string();
-    match text.rsplit_once(": ") {
-        Some((what, advice)) if !advice.contains(' ') || what.is_empty() => {
-            Failure::new(exit, format!("{what}: {advice}"))
-        }
-        Some((what, advice)) => Failure::new(exit, what).advise(advice),
-        None => Failure::new(exit, text),
+    advised(exit, why, why.advice())
+}
+
+fn advised(exit: Exit, why: &dyn std::fmt::Display, advice: Option<&str>) -> Failure {
+    let failure = Failure::new(exit, why.to_string());
+    match advice {
+        Some(advice) => failure.advise(advice),
+        None => failure,
     }
 }
 
@@ -83,9 +83,5 @@ pub(crate) fn stop_failure(why: &Stop) -> Failure {
         Stop::Refused(_) => Exit::Damaged,
         _ => Exit::Internal,
     };
-    let text = why.to_string();
-    match text.split_once(": ") {
-        Some((what, advice)) => Failure::new(exit, what).advise(advice),
-        None => Failure::new(exit, text),
-    }
+    advised(exit, why, why.advice())
 }

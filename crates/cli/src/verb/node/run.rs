@@ -271,22 +271,21 @@ fn open_or_found(
     };
     match opened {
         Ok(directory) => {
-            if let Ok(noted) = std::fs::read_to_string(places.chain())
-                && noted.trim_end() != directory.outline().chain().to_string()
-            {
+            let chain = directory.outline().chain();
+            if let Some(noted) = places.noted_chain()?.filter(|noted| noted != chain) {
                 return Err(Failure::new(
                     Exit::Genesis,
                     format!(
-                        "{} was founded as {}, and its genesis document is now that of {}",
+                        "{} was founded as {noted}, and its genesis document is now that of {chain}",
                         places.root().display(),
-                        noted.trim_end(),
-                        directory.outline().chain()
                     ),
                 )
                 .advise(
                     "the document was changed or exchanged: bring the directory back from a backup",
                 ));
             }
+            // A founding or restoring that was interrupted may not have come so far.
+            places.note_chain(chain)?;
             Ok((directory, false))
         }
         Err(DirectoryError::NoLedger(_)) => {
@@ -328,22 +327,30 @@ fn complete(
     new: bool,
     session: &Session,
 ) -> Result<()> {
+    let officer = places.key(Purpose::Officer);
+    let writer = places.key(Purpose::Writer);
+    for key in [&officer, &writer, &places.key(Purpose::Recovery)] {
+        files::sweep(key);
+    }
     if places.profile().exists() && !new {
         return Ok(());
     }
-    let officer = places.key(Purpose::Officer);
-    let writer = places.key(Purpose::Writer);
     if !officer.exists() || !writer.exists() {
         // Restored, or its keys were moved away already: nothing was left to do.
         return Ok(());
     }
     let here = session.at(address, chain);
-    org::grant(
+    let granted = org::grant(
         &here,
         &settings.org,
         &writer,
         std::slice::from_ref(&officer),
-    )?;
+    );
+    match granted {
+        // The founding is long past, and this writer's role too.
+        Err(failure) if failure.exit() == Exit::Negative && !new => return Ok(()),
+        granted => drop(granted?),
+    }
     let absolute = |path: &Path| {
         path.canonicalize()
             .map_err(|error| Failure::io("found", path, &error))

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     connection::Connection,
-    entry::{entry, foreign, is_record_of},
+    entry::{ended, entry, foreign, is_record_of, of_another},
     failure::Result,
     keyfile::KeyFile,
     page::{Answer, Page, grouped},
@@ -81,10 +81,7 @@ pub(crate) fn grant(
     let connection = Connection::open(session)?;
     let known = connection.record(&key.handle())?.into_value();
     if known.is_none() {
-        let officers = officers
-            .iter()
-            .map(|path| KeyFile::read(path))
-            .collect::<Result<Vec<_>>>()?;
+        let officers = KeyFile::read_all(officers)?;
         let action = Action::Grant {
             org: org.id(),
             org_version: connection.known_organisation(&org.id())?.version,
@@ -92,11 +89,18 @@ pub(crate) fn grant(
         };
         connection.act(action, &officers.iter().collect::<Vec<_>>())?;
     }
-    let record = connection
-        .record(&key.handle())?
-        .into_value()
-        .filter(|record| is_record_of(record, &key, connection.chain()))
-        .ok_or_else(|| foreign(&key.handle()))?;
+    let record = connection.known_record(&key.handle())?;
+    if !is_record_of(&record, &key, connection.chain()) {
+        return Err(foreign(&key.handle()));
+    }
+    let name = file.display().to_string();
+    if record.owner() != org.id() {
+        let owner = connection.organisation_name(&record.owner())?;
+        return Err(of_another(&name, &owner, org));
+    }
+    if !record.is_active() {
+        return Err(ended(&name, &record));
+    }
     Ok(Granted {
         file: file.to_owned(),
         handle: key.handle().to_string(),

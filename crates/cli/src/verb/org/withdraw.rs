@@ -53,16 +53,9 @@ impl Answer for Withdrawn {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let handle = args.who.resolve()?.handle();
     let connection = Connection::open(session)?;
-    let record = connection.record(&handle)?.into_value().ok_or_else(|| {
-        Failure::new(Exit::Negative, format!("the ledger has no key {handle}"))
-            .advise("check the handle: kusabi key show KEYFILE")
-    })?;
+    let record = connection.known_record(&handle)?;
     if record.is_active() {
-        let officers = session
-            .officers(&args.officers)?
-            .iter()
-            .map(|path| KeyFile::read(path))
-            .collect::<Result<Vec<_>>>()?;
+        let officers = KeyFile::read_all(&session.officers(&args.officers)?)?;
         let action = Action::Withdraw {
             org: record.owner(),
             target: Named {

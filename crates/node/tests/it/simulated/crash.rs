@@ -85,9 +85,16 @@ async fn load(
     }
 }
 
+/// A disk on which each sync takes up to a tenth of a second.
+const SLOW: Faults = Faults {
+    slow_ms: 100,
+    ..Faults::NONE
+};
+
 fn faults(random: &mut Random) -> Faults {
-    match random.below(5) {
+    match random.below(6) {
         0 | 1 => Faults::default(),
+        5 => SLOW,
         2 => Faults::FULL,
         3 => Faults {
             sync: 20,
@@ -124,7 +131,7 @@ fn life(seed: u64) -> usize {
             out.is_some(),
             "seed {seed} round {round}: did not start: {stop:?}"
         );
-        if faults == Faults::default() {
+        if faults == Faults::default() || faults == SLOW {
             assert_eq!(stop, None, "seed {seed} round {round}");
         }
     }
@@ -168,6 +175,29 @@ fn nothing_acknowledged_is_lost_and_no_height_has_two_contents() {
         Some(from.parse().ok()?..to.parse().ok()?)
     });
     lives(range.unwrap_or(0..40));
+}
+
+#[test]
+fn a_slow_disk_delays_and_a_cut_in_it_loses_nothing() {
+    for seed in 0..6 {
+        println!("seed {seed}");
+        let founder = Founder::new();
+        let mut simulation = founder.simulation(seed);
+        let told = Arc::new(Mutex::new(Told::default()));
+        for _ in 0..3 {
+            let (f, t) = (founder.clone(), told.clone());
+            let (out, stop) = simulation.run(SLOW, move |node, world| async move {
+                still_true(&f, &node, &t).await;
+                open(&f, &node).await;
+                // Cut at another point of a block's way each time.
+                let time = Duration::from_millis(1_500 + 37 * seed);
+                load(&f, &node, &world, &t, time).await;
+            });
+            assert_eq!((out, stop), (Some(()), None), "seed {seed}");
+        }
+        let told = told.lock().unwrap();
+        assert!(told.acknowledged.len() > 8, "it delays and does not stop");
+    }
 }
 
 #[test]

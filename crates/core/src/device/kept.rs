@@ -1,0 +1,369 @@
+//! What a device keeps across restarts (spec/device-protocol.md, "Keys and their succession", "Clone tripwire").
+//!
+//! No secret is in it: private keys and kusabi-IDs lie in slots of their own, behind [`KeyRing`].
+
+use core::fmt;
+
+use arrayvec::ArrayVec;
+
+use super::trust::Trust;
+use crate::anchor::Anchor;
+use crate::id::{Handle, KusabiId, OrgId};
+use crate::keystore::KeyStore;
+use crate::protocol::tripwire::{Link, Value};
+use crate::set::EPOCH_SET_LEN_MAX;
+use crate::suite::{PublicKeys, Purpose, Suite};
+use crate::wire::{Reader, Sink, WireError, Writer};
+
+/// Most server addresses.
+pub const SERVERS_MAX: usize = 4;
+
+const VERSION: u8 = 1;
+const SERVER_LEN: usize = 32 + 1 + PublicKeys::LEN;
+const IDENTITY_LEN: usize = 32 + 1 + 1;
+
+/// Where a key lies. There are two, so that a key that follows another never takes its place before it counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Slot {
+    /// The first.
+    A = 0,
+    /// The second.
+    B = 1,
+}
+
+impl Slot {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+/// The keys that lie in the slots.
+pub trait KeyRing {
+    /// A private key.
+    type Key: KeyStore + ?Sized;
+
+    /// The key in a slot with its kusabi-ID; `None` when the slot is empty.
+    fn key(&self, slot: Slot) -> Option<(&KusabiId, &Self::Key)>;
+}
+
+/// A key of the device, by its handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The handle.
+    pub handle: Handle,
+    /// Pre or act.
+    pub purpose: Purpose,
+    /// Where its private half lies.
+    pub slot: Slot,
+}
+
+/// A server key that the ledger proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Handle of its record.
+    pub handle: Handle,
+    /// Its public keys.
+    pub keys: PublicKeys,
+}
+
+/// What a device keeps.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it believes.
+    pub(super) trust: Trust,
+    /// Whose it is.
+    pub(super) org: OrgId,
+    /// The server key of each address.
+    pub(super) servers: ArrayVec<Server, SERVERS_MAX>,
+    /// The key that counts.
+    pub(super) current: Identity,
+    /// The key that is to follow.
+    pub(super) next: Option<Identity>,
+    /// The tripwire's confirmed value.
+    pub(super) value: Value,
+    /// Tag of the value that follows, once it may have been sent.
+    pub(super) pending: Option<[u8; 16]>,
+    /// Whether the current key has a record.
+    pub(super) registered: bool,
+}
+
+/// Why stored bytes are no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeptError {
+    /// They end early or late, or a flag is neither 0 nor 1.
+    Wire(WireError),
+    /// Another version.
+    Version,
+    /// A value that has no meaning.
+    Value,
+    /// What it believes does not hold together.
+    Trust,
+    /// No server, or more than four.
+    Servers,
+}
+
+impl fmt::Display for KeptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wire(error) => return write!(f, "the bytes are no device state: {error}"),
+            Self::Version => "the device state is of another version; use a newer program",
+            Self::Value => "the device state holds a value that has no meaning; it is damaged",
+            Self::Trust => {
+                "the device state's anchor and validator set do not belong together; it is damaged"
+            }
+            Self::Servers => "a device has one to four servers",
+        })
+    }
+}
+
+impl core::error::Error for KeptError {}
+
+impl From<WireError> for KeptError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+impl Kept {
+    /// Longest state in bytes.
+    pub const LEN_MAX: usize = 1
+        + Anchor::LEN
+        + 2
+        + EPOCH_SET_LEN_MAX
+        + OrgId::LEN
+        + 1
+        + SERVERS_MAX * SERVER_LEN
+        + 2 * (1 + IDENTITY_LEN)
+        + 8
+        + 16
+        + 17
+        + 1;
+
+    /// The state of a device that was provisioned: its key (a pre, or an act) stands on the ledger.
+    ///
+    /// # Errors
+    /// [`KeptError::Servers`], [`KeptError::Value`] for a key of another purpose.
+    pub fn provisioned(
+        trust: Trust,
+        org: OrgId,
+        servers: &[Server],
+        handle: Handle,
+        purpose: Purpose,
+    ) -> Result<Self, KeptError> {
+        if !matches!(purpose, Purpose::Pre | Purpose::Act) {
+            return Err(KeptError::Value);
+        }
+        if servers.is_empty()
+            || servers
+                .iter()
+                .any(|server| server.keys.suite() == Suite::Foreign)
+        {
+            return Err(KeptError::Servers);
+        }
+        Ok(Self {
+            trust,
+            org,
+            servers: servers.try_into().map_err(|_| KeptError::Servers)?,
+            current: Identity {
+                handle,
+                purpose,
+                slot: Slot::A,
+            },
+            next: None,
+            value: Value::ZERO,
+            pending: None,
+            registered: true,
+        })
+    }
+
+    /// The state of a device in the field that is to be enrolled with the key that it made in slot A.
+    ///
+    /// # Errors
+    /// As [`provisioned`](Self::provisioned).
+    pub fn enrolling(
+        trust: Trust,
+        org: OrgId,
+        servers: &[Server],
+        handle: Handle,
+    ) -> Result<Self, KeptError> {
+        Ok(Self {
+            registered: false,
+            ..Self::provisioned(trust, org, servers, handle, Purpose::Act)?
+        })
+    }
+
+    /// What it believes.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn org(&self) -> OrgId {
+        self.org
+    }
+
+    /// The key that counts.
+    #[must_use]
+    pub const fn current(&self) -> &Identity {
+        &self.current
+    }
+
+    /// The key that is to follow, if there is one.
+    #[must_use]
+    pub const fn next(&self) -> Option<&Identity> {
+        self.next.as_ref()
+    }
+
+    /// The server key of each address.
+    #[must_use]
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// Whether the current key has a record.
+    #[must_use]
+    pub const fn is_registered(&self) -> bool {
+        self.registered
+    }
+
+    /// The tripwire's link that the next session carries, once it may be sent.
+    #[must_use]
+    pub fn link(&self) -> Option<Link> {
+        self.pending.map(|next_tag| Link {
+            value: self.value,
+            next_tag,
+        })
+    }
+
+    /// Writes the state; returns its length.
+    ///
+    /// # Errors
+    /// [`WireError::Full`] for a buffer shorter than [`LEN_MAX`](Self::LEN_MAX), perhaps.
+    pub fn encode(&self, out: &mut [u8]) -> Result<usize, WireError> {
+        let mut w = Writer::new(out);
+        w.u8(VERSION);
+        w.put(&self.trust.anchor().encode());
+        let set = self.trust.set_bytes();
+        w.u16(u16::try_from(set.len()).map_err(|_| WireError::OutOfRange)?);
+        w.put(set);
+        w.put(self.org.as_bytes());
+        w.u8(u8::try_from(self.servers.len()).map_err(|_| WireError::OutOfRange)?);
+        for server in &self.servers {
+            w.put(server.handle.as_bytes());
+            w.u8(server.keys.suite().into());
+            w.put(server.keys.as_bytes());
+        }
+        identity(&mut w, &self.current);
+        w.flag(self.next.is_some());
+        if let Some(next) = &self.next {
+            identity(&mut w, next);
+        }
+        w.u64(self.value.seq);
+        w.put(&self.value.tag);
+        w.flag(self.pending.is_some());
+        if let Some(tag) = &self.pending {
+            w.put(tag);
+        }
+        w.flag(self.registered);
+        w.finish()
+    }
+
+    /// Reads a stored state. The caller answers for where it was stored: its bytes are believed.
+    ///
+    /// # Errors
+    /// [`KeptError`]
+    pub fn decode(bytes: &[u8]) -> Result<Self, KeptError> {
+        let mut r = Reader::new(bytes);
+        if r.u8()? != VERSION {
+            return Err(KeptError::Version);
+        }
+        let anchor = Anchor::decode(r.bytes(Anchor::LEN)?).map_err(|_| KeptError::Trust)?;
+        let len = usize::from(r.u16()?);
+        let trust = Trust::new(anchor, r.bytes(len)?).map_err(|_| KeptError::Trust)?;
+        let org = OrgId::new(r.array()?);
+        let mut servers = ArrayVec::new();
+        for _ in 0..r.u8()? {
+            let handle = Handle::new(r.array()?);
+            let suite = Suite::try_from(r.u8()?).map_err(|_| KeptError::Value)?;
+            let keys: [u8; PublicKeys::LEN] = r.array()?;
+            let keys = PublicKeys::decode(suite, &keys).map_err(|_| KeptError::Value)?;
+            servers
+                .try_push(Server { handle, keys })
+                .map_err(|_| KeptError::Servers)?;
+        }
+        let current = read_identity(&mut r)?;
+        let next = if r.flag()? {
+            Some(read_identity(&mut r)?)
+        } else {
+            None
+        };
+        let value = Value {
+            seq: r.u64()?,
+            tag: r.array()?,
+        };
+        let pending = if r.flag()? { Some(r.array()?) } else { None };
+        let registered = r.flag()?;
+        r.finish()?;
+        if servers.is_empty() {
+            return Err(KeptError::Servers);
+        }
+        if next.is_some_and(|next| next.slot == current.slot) {
+            return Err(KeptError::Value);
+        }
+        Ok(Self {
+            trust,
+            org,
+            servers,
+            current,
+            next,
+            value,
+            pending,
+            registered,
+        })
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("trust", &self.trust)
+            .field("current", &self.current)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+fn identity(w: &mut impl Sink, identity: &Identity) {
+    w.put(identity.handle.as_bytes());
+    w.u8(identity.purpose.into());
+    w.u8(identity.slot as u8);
+}
+
+fn read_identity(r: &mut Reader<'_>) -> Result<Identity, KeptError> {
+    Ok(Identity {
+        handle: Handle::new(r.array()?),
+        purpose: match r.u8()? {
+            1 => Purpose::Pre,
+            2 => Purpose::Act,
+            _ => return Err(KeptError::Value),
+        },
+        slot: slot(r)?,
+    })
+}
+
+fn slot(r: &mut Reader<'_>) -> Result<Slot, KeptError> {
+    match r.u8()? {
+        0 => Ok(Slot::A),
+        1 => Ok(Slot::B),
+        _ => Err(KeptError::Value),
+    }
+}

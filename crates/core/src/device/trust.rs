@@ -1,0 +1,193 @@
+//! What a device believes: its anchor with the set that it names.
+
+use core::fmt;
+
+use crate::anchor::{Anchor, AnchorError};
+use crate::checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint};
+use crate::genesis::Genesis;
+use crate::handover::{Handover, HandoverError, Recovery};
+use crate::id::StateKey;
+use crate::proof::{Proof, ProofError};
+use crate::protocol::{Floor, Steps};
+use crate::row::RowBytes;
+use crate::set::{EPOCH_SET_LEN_MAX, EpochSet, SetError};
+
+/// Why something is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// The stored set is none, or not the one that the anchor names.
+    Set(SetError),
+    /// The anchor names another set.
+    Anchor(AnchorError),
+    /// A step of an unknown kind.
+    StepKind,
+    /// A handover or recovery is refused.
+    Step(HandoverError),
+    /// A proof is refused.
+    Proof(ProofError),
+    /// A checkpoint is refused.
+    Checkpoint(CheckpointError),
+}
+
+impl fmt::Display for TrustError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set(error) => write!(f, "{error}"),
+            Self::Anchor(error) => write!(f, "{error}"),
+            Self::StepKind => f.write_str("a step is neither a handover nor a recovery"),
+            Self::Step(error) => write!(f, "{error}"),
+            Self::Proof(error) => write!(f, "{error}"),
+            Self::Checkpoint(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for TrustError {}
+
+const HANDOVER: u8 = 1;
+const RECOVERY: u8 = 2;
+
+/// An anchor and the bytes of the set that it names.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Trust {
+    anchor: Anchor,
+    set: [u8; EPOCH_SET_LEN_MAX],
+    set_len: usize,
+}
+
+impl Trust {
+    /// Trust in an anchor, with its set.
+    ///
+    /// # Errors
+    /// [`TrustError::Set`], [`TrustError::Anchor`]
+    pub fn new(anchor: Anchor, set: &[u8]) -> Result<Self, TrustError> {
+        let decoded = EpochSet::decode(set).map_err(TrustError::Set)?;
+        anchor.names(&decoded).map_err(TrustError::Anchor)?;
+        let mut trust = Self {
+            anchor,
+            set: [0; EPOCH_SET_LEN_MAX],
+            set_len: set.len(),
+        };
+        // A decoded set is not longer than the longest one.
+        for (to, from) in trust.set.iter_mut().zip(set) {
+            *to = *from;
+        }
+        Ok(trust)
+    }
+
+    /// Trust in a genesis document, with nothing seen yet.
+    ///
+    /// # Errors
+    /// None that a decoded document could cause.
+    pub fn from_genesis(genesis: &Genesis<'_>) -> Result<Self, TrustError> {
+        Self::new(
+            Anchor::from_genesis(genesis),
+            genesis.epoch_set().as_bytes(),
+        )
+    }
+
+    /// The anchor.
+    #[must_use]
+    pub const fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+
+    /// Bytes of the set that the anchor names.
+    #[must_use]
+    pub fn set_bytes(&self) -> &[u8] {
+        self.set.get(..self.set_len).unwrap_or_default()
+    }
+
+    /// Epoch and height of the anchor.
+    #[must_use]
+    pub const fn floor(&self) -> Floor {
+        Floor {
+            epoch: self.anchor.epoch(),
+            height: self.anchor.height(),
+        }
+    }
+
+    /// Where these steps lead; `None` when there are none.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn follow(&self, steps: &Steps<'_>) -> Result<Option<Self>, TrustError> {
+        if steps.is_empty() {
+            return Ok(None);
+        }
+        let mut trust = self.clone();
+        for step in steps.iter() {
+            trust = trust.step(step)?;
+        }
+        Ok(Some(trust))
+    }
+
+    fn step(&self, step: &[u8]) -> Result<Self, TrustError> {
+        let mut anchor = self.anchor;
+        let set = match step.split_first() {
+            Some((&HANDOVER, bytes)) => {
+                let handover = Handover::decode(bytes).map_err(TrustError::Step)?;
+                let handover = handover
+                    .check(&anchor, &self.set()?)
+                    .map_err(TrustError::Step)?;
+                anchor.follow(&handover);
+                *handover.signed().next_set()
+            }
+            Some((&RECOVERY, bytes)) => {
+                let recovery = Recovery::decode(bytes).map_err(TrustError::Step)?;
+                let recovery = recovery.check(&anchor).map_err(TrustError::Step)?;
+                anchor.recover(&recovery);
+                *recovery.next_set()
+            }
+            _ => return Err(TrustError::StepKind),
+        };
+        Self::new(anchor, set.as_bytes())
+    }
+
+    /// What a proof says about `key`: its row, or `None` when its absence is proven; and the checkpoint it stands under.
+    ///
+    /// # Errors
+    /// [`TrustError::Proof`]
+    pub fn prove(
+        &self,
+        proof: &[u8],
+        key: &StateKey,
+    ) -> Result<(Option<RowBytes>, VerifiedCheckpoint), TrustError> {
+        let verified = Proof::decode(proof)
+            .and_then(|proof| {
+                let set = self.set().map_err(|_| ProofError::OtherHeader)?;
+                proof.check(&self.anchor, &set, key)
+            })
+            .map_err(TrustError::Proof)?;
+        Ok((verified.row().copied(), *verified.checkpoint()))
+    }
+
+    /// Checks a checkpoint.
+    ///
+    /// # Errors
+    /// [`TrustError::Checkpoint`]
+    pub fn check(&self, checkpoint: &[u8]) -> Result<VerifiedCheckpoint, TrustError> {
+        let checkpoint = Checkpoint::decode(checkpoint).map_err(TrustError::Checkpoint)?;
+        checkpoint
+            .check(&self.anchor, &self.set()?)
+            .map_err(TrustError::Checkpoint)
+    }
+
+    /// Raises the floor. Says whether it rose.
+    pub fn advance(&mut self, checkpoint: &VerifiedCheckpoint) -> bool {
+        self.anchor.advance(checkpoint)
+    }
+
+    fn set(&self) -> Result<EpochSet<'_>, TrustError> {
+        EpochSet::decode(self.set_bytes()).map_err(TrustError::Set)
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("anchor", &self.anchor)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,269 @@
+//! What a device says in a session (spec/device-protocol.md, "Messages").
+
+use arrayvec::ArrayVec;
+
+use super::Floor;
+use super::succession::TRANSACTION_LEN_MAX;
+use super::tripwire::Link;
+use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
+use crate::id::{Digest, Handle, OrgId, StateKey};
+use crate::wire::Sink;
+
+/// Longest hold of a poll, in seconds.
+pub const HOLD_SECS_MAX: u16 = 300;
+/// Most outcomes in a poll.
+pub const OUTCOMES_MAX: usize = 4;
+/// Longest part of a report, in bytes.
+pub const PART_LEN_MAX: usize = 2048;
+
+/// A request: `[link / null, floor, body]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// The tripwire's value; in a session's first message, and there always.
+    pub link: Option<Link>,
+    /// Where the device stands.
+    pub floor: Floor,
+    /// What it wants.
+    pub ask: Ask<'a>,
+}
+
+/// What a device wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// Is there anything to do?
+    Poll(Poll),
+    /// Put this transaction on the ledger: the activation or the supersession of the device's key.
+    Succeed(&'a [u8]),
+    /// Make my device key.
+    Key,
+    /// Prove what the ledger holds.
+    Prove(Subject),
+    /// A part of a signed inventory.
+    Report(ReportPart<'a>),
+}
+
+/// A poll.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Poll {
+    /// What the device runs.
+    pub facts: Facts,
+    /// How long the server may hold the answer back while there is no order, in seconds; 0 to 300.
+    pub hold_secs: u16,
+    /// What became of orders.
+    pub outcomes: ArrayVec<Outcome, OUTCOMES_MAX>,
+}
+
+/// What a device runs, as it knows itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Digest of its inventory.
+    pub inventory: Option<Digest>,
+    /// Digest of the release that it runs; none as long as it runs what it was built with.
+    pub release: Option<Digest>,
+    /// Its counter.
+    pub counter: u64,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The order's ID.
+    pub order: u64,
+    /// What.
+    pub code: OutcomeCode,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum OutcomeCode {
+    /// It was done.
+    Done = 1,
+    /// Refused: the ledger has not grown for too long.
+    Stale = 2,
+    /// Refused: the ledger does not prove what it needs.
+    Unproven = 3,
+    /// It was tried and failed.
+    Failed = 4,
+    /// The device cannot do it.
+    Unsupported = 5,
+}
+
+/// What is to be proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// The record of a handle.
+    Record(Handle),
+    /// A release of the device's organisation.
+    Release(Digest),
+}
+
+impl Subject {
+    /// Where it stands in the ledger's state.
+    #[must_use]
+    pub fn state_key(&self, org: &OrgId) -> StateKey {
+        match self {
+            Self::Record(handle) => StateKey::record(handle),
+            Self::Release(digest) => StateKey::release(org, digest),
+        }
+    }
+}
+
+/// A part of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReportPart<'a> {
+    /// The order's nonce.
+    pub nonce: [u8; 32],
+    /// Length of the whole report, in bytes.
+    pub total: u32,
+    /// Where this part begins.
+    pub offset: u32,
+    /// The part.
+    pub bytes: &'a [u8],
+}
+
+impl<'b> FromCbor<'b> for Request<'b> {
+    type Error = CborError;
+
+    fn from_cbor(d: &mut Decoder<'b>) -> Result<Self, CborError> {
+        d.array(3)?;
+        Ok(Self {
+            link: d.optional(Link::from_cbor)?,
+            floor: Floor::from_cbor(d)?,
+            ask: Ask::from_cbor(d)?,
+        })
+    }
+}
+
+impl ToCbor for Request<'_> {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        e.array(3);
+        e.optional(self.link, |e, link| link.to_cbor(e));
+        self.floor.to_cbor(e);
+        self.ask.to_cbor(e);
+    }
+}
+
+impl<'b> FromCbor<'b> for Ask<'b> {
+    type Error = CborError;
+
+    fn from_cbor(d: &mut Decoder<'b>) -> Result<Self, CborError> {
+        let elements = d.list(1..=5)?;
+        Ok(match (d.u8()?, elements) {
+            (1, 4) => Self::Poll(Poll {
+                facts: Facts::from_cbor(d)?,
+                hold_secs: hold(d)?,
+                outcomes: outcomes(d)?,
+            }),
+            (2, 2) => Self::Succeed(d.bytes(1..=TRANSACTION_LEN_MAX)?),
+            (3, 1) => Self::Key,
+            (4, 3) => Self::Prove(match d.u8()? {
+                1 => Subject::Record(Handle::new(d.array_of()?)),
+                2 => Subject::Release(Digest::new(d.array_of()?)),
+                _ => return Err(CborError::OutOfBounds),
+            }),
+            (5, 5) => Self::Report(report(d)?),
+            _ => return Err(CborError::OutOfBounds),
+        })
+    }
+}
+
+impl ToCbor for Ask<'_> {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        match self {
+            Self::Poll(poll) => {
+                e.array(4).u64(1);
+                poll.facts.to_cbor(e);
+                e.u64(poll.hold_secs.into()).array(poll.outcomes.len());
+                for outcome in &poll.outcomes {
+                    e.array(2).u64(outcome.order).u64(outcome.code as u64);
+                }
+            }
+            Self::Succeed(transaction) => {
+                e.array(2).u64(2).bytes(transaction);
+            }
+            Self::Key => {
+                e.array(1).u64(3);
+            }
+            Self::Prove(subject) => {
+                e.array(3).u64(4);
+                match subject {
+                    Subject::Record(handle) => e.u64(1).bytes(handle),
+                    Subject::Release(digest) => e.u64(2).bytes(digest),
+                };
+            }
+            Self::Report(part) => {
+                e.array(5).u64(5).bytes(part.nonce);
+                e.u64(part.total.into()).u64(part.offset.into());
+                e.bytes(part.bytes);
+            }
+        }
+    }
+}
+
+impl FromCbor<'_> for Facts {
+    type Error = CborError;
+
+    fn from_cbor(d: &mut Decoder<'_>) -> Result<Self, CborError> {
+        d.array(3)?;
+        let digest = |d: &mut Decoder<'_>| d.array_of().map(Digest::new);
+        Ok(Self {
+            inventory: d.optional(digest)?,
+            release: d.optional(digest)?,
+            counter: d.u64()?,
+        })
+    }
+}
+
+impl ToCbor for Facts {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        e.array(3);
+        for digest in [self.inventory, self.release] {
+            e.optional(digest, |e, digest| {
+                e.bytes(digest);
+            });
+        }
+        e.u64(self.counter);
+    }
+}
+
+fn hold(d: &mut Decoder<'_>) -> Result<u16, CborError> {
+    let hold = d.u16()?;
+    if hold > HOLD_SECS_MAX {
+        return Err(CborError::OutOfBounds);
+    }
+    Ok(hold)
+}
+
+fn outcomes(d: &mut Decoder<'_>) -> Result<ArrayVec<Outcome, OUTCOMES_MAX>, CborError> {
+    (0..d.list(0..=OUTCOMES_MAX)?)
+        .map(|_| {
+            d.array(2)?;
+            Ok(Outcome {
+                order: d.u64()?,
+                code: match d.u8()? {
+                    1 => OutcomeCode::Done,
+                    2 => OutcomeCode::Stale,
+                    3 => OutcomeCode::Unproven,
+                    4 => OutcomeCode::Failed,
+                    5 => OutcomeCode::Unsupported,
+                    _ => return Err(CborError::OutOfBounds),
+                },
+            })
+        })
+        .collect()
+}
+
+fn report<'b>(d: &mut Decoder<'b>) -> Result<ReportPart<'b>, CborError> {
+    let part = ReportPart {
+        nonce: d.array_of()?,
+        total: d.u32()?,
+        offset: d.u32()?,
+        bytes: d.bytes(0..=PART_LEN_MAX)?,
+    };
+    let len = u32::try_from(part.bytes.len()).map_err(|_| CborError::OutOfBounds)?;
+    match part.offset.checked_add(len) {
+        Some(end) if end <= part.total => Ok(part),
+        _ => Err(CborError::OutOfBounds),
+    }
+}

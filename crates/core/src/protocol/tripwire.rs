@@ -1,0 +1,170 @@
+//! The clone tripwire (spec/device-protocol.md, "Clone tripwire"): its value, and the server's judgement as a pure function.
+
+use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
+use crate::wire::Sink;
+
+/// One value of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Value {
+    /// Its number: one more than its predecessor's.
+    pub seq: u64,
+    /// Random bytes; zero in the value before the first.
+    pub tag: [u8; 16],
+}
+
+impl Value {
+    /// The value before the first.
+    pub const ZERO: Self = Self {
+        seq: 0,
+        tag: [0; 16],
+    };
+
+    /// The value after this one, with this tag.
+    #[must_use]
+    pub const fn next(&self, tag: [u8; 16]) -> Self {
+        Self {
+            // At one session per millisecond it lasts for 500 million years.
+            seq: self.seq.saturating_add(1),
+            tag,
+        }
+    }
+}
+
+/// What a session's first message carries: the last confirmed value and the one that follows. `[seq, tag, next tag]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// The last value that the server confirmed.
+    pub value: Value,
+    /// Tag of the value after it.
+    pub next_tag: [u8; 16],
+}
+
+impl Link {
+    /// The value after it.
+    #[must_use]
+    pub const fn next(&self) -> Value {
+        self.value.next(self.next_tag)
+    }
+}
+
+impl FromCbor<'_> for Link {
+    type Error = CborError;
+
+    fn from_cbor(d: &mut Decoder<'_>) -> Result<Self, CborError> {
+        d.array(3)?;
+        let seq = d.u64()?;
+        if seq == u64::MAX {
+            return Err(CborError::OutOfBounds);
+        }
+        Ok(Self {
+            value: Value {
+                seq,
+                tag: d.array_of()?,
+            },
+            next_tag: d.array_of()?,
+        })
+    }
+}
+
+impl ToCbor for Link {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        e.array(3).u64(self.value.seq);
+        e.bytes(self.value.tag).bytes(self.next_tag);
+    }
+}
+
+/// What the server keeps of a device's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The newest value that the device has shown to be confirmed.
+    pub confirmed: Value,
+    /// The value that was accepted to follow.
+    pub pending: Value,
+    /// The value that an unknown head displaced, the last time. Whoever still knows it is another copy.
+    pub displaced: Option<Value>,
+    /// Grows with each change; 0 is "no row".
+    pub version: u64,
+}
+
+/// What a link says about the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The first one of a new device.
+    First,
+    /// It follows on the last one.
+    Advance,
+    /// It is the last one again: its answer was lost.
+    Repeat,
+    /// It fits nothing known: a device that lost its memory, or a server that did. Alarm, but it is served.
+    UnknownHead,
+    /// There are two devices with this key. Alarm; this copy is not served.
+    Fork,
+    /// It was overtaken by a later session of the device: nothing can be said; the session ends.
+    Stale,
+}
+
+/// A verdict and what becomes of the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// What the link says.
+    pub verdict: Verdict,
+    /// The row to be written in place of the one judged, in one compare-and-set over its version, before the answer is
+    /// sent; none if it stays. When the compare-and-set fails, judge again.
+    pub row: Option<Row>,
+}
+
+impl Judgement {
+    /// Whether the session goes on.
+    #[must_use]
+    pub const fn is_served(&self) -> bool {
+        !matches!(self.verdict, Verdict::Fork | Verdict::Stale)
+    }
+}
+
+/// Judges the link of a session's first message against the device's row; `seen` is the row's version when the handshake
+/// was answered (0: there was none).
+#[must_use]
+pub fn judge(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
+    let next = link.next();
+    let keep = |verdict| Judgement { verdict, row: None };
+    let Some(row) = row else {
+        let row = Row {
+            confirmed: link.value,
+            pending: next,
+            displaced: None,
+            version: 1,
+        };
+        return Judgement {
+            verdict: if link.value == Value::ZERO {
+                Verdict::First
+            } else {
+                Verdict::UnknownHead
+            },
+            row: Some(row),
+        };
+    };
+    let write = |verdict, displaced| Judgement {
+        verdict,
+        row: Some(Row {
+            confirmed: link.value,
+            pending: next,
+            displaced,
+            version: row.version.saturating_add(1),
+        }),
+    };
+    let passed = link.value.seq < row.confirmed.seq && link.value != Value::ZERO;
+    let knew_the_displaced = row
+        .displaced
+        .is_some_and(|displaced| link.value == displaced || next == displaced);
+    if link.value == row.pending {
+        write(Verdict::Advance, row.displaced)
+    } else if link.value == row.confirmed && next == row.pending {
+        keep(Verdict::Repeat)
+    } else if row.version != seen {
+        keep(Verdict::Stale)
+    } else if link.value == row.confirmed || passed || knew_the_displaced {
+        keep(Verdict::Fork)
+    } else {
+        write(Verdict::UnknownHead, Some(row.pending))
+    }
+}

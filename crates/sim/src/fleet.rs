@@ -1,0 +1,400 @@
+//! One organisation with its servers, its devices and the network between them, in virtual time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use kusabi_core::device::{Event, Input, Kept, Server as KnownServer, Settings, Trust};
+use kusabi_core::genesis::Genesis;
+use kusabi_core::id::{Digest, Handle};
+use kusabi_core::keystore::KeyStore;
+use kusabi_core::protocol::Time;
+use kusabi_core::suite::{Purpose, Suite};
+use kusabi_ledger::testing::TestKey;
+
+use crate::ledger::Ledger;
+use crate::random::Random;
+use crate::server::{Server, Shop};
+use crate::unit::{Disk, Done, Unit};
+
+/// What goes wrong, and how often (of a thousand).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chaos {
+    /// A message is lost.
+    pub lost: u64,
+    /// A message arrives twice.
+    pub doubled: u64,
+    /// A message is late, by up to minutes: it is overtaken.
+    pub late: u64,
+    /// One bit of a message flips.
+    pub flipped: u64,
+    /// The power goes before an output.
+    pub cut: u64,
+    /// A server forgets its sessions before a request.
+    pub restart: u64,
+    /// The database is lost before a request.
+    pub rebuild: u64,
+    /// The device's clock jumps ahead by hours.
+    pub jump: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Happening {
+    Request {
+        unit: usize,
+        server: usize,
+        bytes: Vec<u8>,
+    },
+    Answer {
+        unit: usize,
+        bytes: Vec<u8>,
+    },
+    Wake {
+        unit: usize,
+        serial: u64,
+    },
+}
+
+/// A running fleet.
+pub struct Fleet {
+    /// Ledger and database.
+    pub shop: Shop,
+    /// The servers, by address.
+    pub servers: Vec<Server>,
+    /// The devices; clones too.
+    pub units: Vec<Unit>,
+    /// What goes wrong.
+    pub chaos: Chaos,
+    /// Events of each device.
+    pub events: Vec<Vec<Event>>,
+    /// Updates that each device was allowed to install.
+    pub installs: Vec<Vec<(u64, Digest)>>,
+    /// Whether the database was lost at some time.
+    pub rebuilt: bool,
+    /// Whether the ledger is held back: it makes no heartbeats.
+    pub frozen: bool,
+    /// Whether there is a clone: then the other copy can take the keys of a device.
+    pub cloned: bool,
+    /// Requests that reached a server.
+    pub requests: u64,
+    /// Power cuts.
+    pub cuts: u64,
+    rng: Random,
+    now: u64,
+    /// By how much each device's clock is ahead.
+    ahead: Vec<u64>,
+    serials: Vec<u64>,
+    queue: BinaryHeap<Reverse<(u64, u64, Happening)>>,
+    sequence: u64,
+    born: u64,
+}
+
+/// Numbers of the servers' keys.
+const PS: u64 = 500;
+/// Numbers of the devices' first keys.
+const PRE: u64 = 1000;
+
+impl Fleet {
+    /// A founded organisation with so many server addresses, each with a key of its own.
+    #[must_use]
+    pub fn new(seed: u64, suite: Suite, servers: usize) -> Self {
+        let mut ledger = Ledger::new();
+        let servers: Vec<Server> = (0..servers as u64)
+            .map(|number| {
+                let key = TestKey::of_suite(suite, PS + number, Purpose::Ps);
+                ledger.grant(&key);
+                Server::new(key)
+            })
+            .collect();
+        let born = ledger.height().get();
+        Self {
+            shop: Shop::new(ledger),
+            servers,
+            units: Vec::new(),
+            chaos: Chaos::default(),
+            events: Vec::new(),
+            installs: Vec::new(),
+            rebuilt: false,
+            cloned: false,
+            frozen: false,
+            requests: 0,
+            cuts: 0,
+            rng: Random::new(seed),
+            now: 0,
+            ahead: Vec::new(),
+            serials: Vec::new(),
+            queue: BinaryHeap::new(),
+            sequence: 0,
+            born,
+        }
+    }
+
+    /// The servers as a provisioning file names them.
+    #[must_use]
+    pub fn known_servers(&self) -> Vec<KnownServer> {
+        self.servers
+            .iter()
+            .map(|server| KnownServer {
+                handle: server.key.handle,
+                keys: server.key.public_keys(),
+            })
+            .collect()
+    }
+
+    /// A device's trust at provisioning.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        let genesis =
+            Genesis::decode(&self.shop.ledger.world.document).expect("a genesis document");
+        Trust::from_genesis(&genesis).expect("a genesis document")
+    }
+
+    /// Provisions a device with a factory key.
+    pub fn provision(&mut self, settings: Settings) -> usize {
+        let suite = self.servers[0].key.public_keys().suite();
+        let pre = TestKey::of_suite(suite, PRE + self.units.len() as u64, Purpose::Pre);
+        self.shop.ledger.register(&[&pre]);
+        let kept = Kept::provisioned(
+            self.trust(),
+            self.shop.ledger.world.org,
+            &self.known_servers(),
+            pre.handle,
+            Purpose::Pre,
+        );
+        let mut disk = Disk::default();
+        disk.slots[0] = Some(std::rc::Rc::new((pre.id, pre.key)));
+        self.ship(&kept.expect("a provisioned device"), disk, settings)
+    }
+
+    /// Starts a device with this state and these keys.
+    pub fn ship(&mut self, kept: &Kept, mut disk: Disk, settings: Settings) -> usize {
+        let mut bytes = vec![0; Kept::LEN_MAX];
+        let len = kept.encode(&mut bytes).expect("the buffer's size");
+        bytes.truncate(len);
+        disk.kept = bytes;
+        self.add(disk, settings)
+    }
+
+    /// Starts a copy of a device.
+    pub fn clone_of(&mut self, unit: usize) -> usize {
+        self.cloned = true;
+        let (disk, settings) = (
+            self.units[unit].disk.clone(),
+            self.units[unit].settings.clone(),
+        );
+        self.add(disk, settings)
+    }
+
+    fn add(&mut self, disk: Disk, settings: Settings) -> usize {
+        let unit = self.units.len();
+        self.units
+            .push(Unit::start(disk, settings, Time::from_ms(self.now)));
+        self.events.push(Vec::new());
+        self.installs.push(Vec::new());
+        self.ahead.push(0);
+        self.serials.push(0);
+        self.wake(unit, self.now);
+        unit
+    }
+
+    /// The present.
+    #[must_use]
+    pub const fn now(&self) -> Time {
+        Time::from_ms(self.now)
+    }
+
+    /// The handle that a device's disk names as its own.
+    #[must_use]
+    pub fn current(&self, unit: usize) -> Handle {
+        self.units[unit].device.kept().current().handle
+    }
+
+    /// Whether a device has come to rest: one active device key, and nothing beside it.
+    #[must_use]
+    pub fn is_settled(&self, unit: usize) -> bool {
+        let kept = self.units[unit].device.kept();
+        let current = kept.current();
+        let keys = self.units[unit].disk.slots.iter().flatten().count();
+        let active = self
+            .shop
+            .ledger
+            .record(&current.handle)
+            .is_some_and(|record| record.is_active());
+        kept.next().is_none()
+            && current.purpose == Purpose::Act
+            && keys == 1
+            && active
+            && kept.is_registered()
+    }
+
+    /// Gives a device an input of its owner's.
+    pub fn tell(&mut self, unit: usize, input: Input<'_>) {
+        self.give(unit, input);
+    }
+
+    /// Lets so many milliseconds pass.
+    pub fn run_ms(&mut self, ms: u64) {
+        let end = self.now + ms;
+        while let Some(Reverse((at, ..))) = self.queue.peek() {
+            if *at > end {
+                break;
+            }
+            self.step();
+        }
+        self.now = end;
+        self.grow();
+    }
+
+    /// Lets time pass until a condition holds; whether it did within so many milliseconds.
+    pub fn run_until(&mut self, ms: u64, mut holds: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + ms;
+        loop {
+            if holds(self) {
+                return true;
+            }
+            match self.queue.peek() {
+                Some(Reverse((at, ..))) if *at <= end => self.step(),
+                _ => return false,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        if self.frozen {
+            return;
+        }
+        self.shop.ledger.grow_to(self.born + self.now / 60_000);
+    }
+
+    fn step(&mut self) {
+        let Some(Reverse((at, _, happening))) = self.queue.pop() else {
+            return;
+        };
+        self.now = self.now.max(at);
+        self.grow();
+        match happening {
+            Happening::Wake { unit, serial } => {
+                if serial == self.serials[unit] {
+                    self.give(unit, Input::Tick);
+                }
+            }
+            Happening::Answer { unit, mut bytes } => self.give(unit, Input::Answer(&mut bytes)),
+            Happening::Request {
+                unit,
+                server,
+                bytes,
+            } => {
+                if self.rng.chance(self.chaos.restart) {
+                    self.servers[server].restart();
+                }
+                if self.rng.chance(self.chaos.rebuild) {
+                    self.rebuild();
+                }
+                self.requests += 1;
+                let now = Time::from_ms(self.now);
+                let answer =
+                    self.servers[server].answer(&mut self.shop, now, &bytes, &mut self.rng);
+                let held = u64::from(self.servers[server].hold_secs) * 1000;
+                self.carry(held, |bytes| Happening::Answer { unit, bytes }, &answer);
+            }
+        }
+    }
+
+    /// The database is lost: what the ledger knows is found again, the tripwire's rows are not.
+    pub fn rebuild(&mut self) {
+        self.shop.rows.clear();
+        self.rebuilt = true;
+        for server in &mut self.servers {
+            server.restart();
+        }
+    }
+
+    fn give(&mut self, unit: usize, input: Input<'_>) {
+        if self.rng.chance(self.chaos.jump) {
+            self.ahead[unit] += self.rng.below(7_200_000);
+        }
+        let now = Time::from_ms(self.now + self.ahead[unit]);
+        let cut = self.chaos.cut;
+        let ledger = (!self.cloned).then_some(&self.shop.ledger);
+        let runner = &mut self.units[unit];
+        let done: Done = runner.run(now, input, &mut self.rng, cut, |disk| {
+            if let Some(ledger) = ledger {
+                has_a_working_key(ledger, disk);
+            }
+        });
+        self.events[unit].extend(done.events);
+        self.installs[unit].extend(done.installs);
+        for sent in done.sent {
+            self.carry(
+                0,
+                |bytes| Happening::Request {
+                    unit,
+                    server: sent.server,
+                    bytes,
+                },
+                &sent.request,
+            );
+        }
+        let wake = match done.wake {
+            Some(time) => time.ms().saturating_sub(self.ahead[unit]),
+            None => {
+                self.cuts += 1;
+                // Power comes back.
+                self.now + 1_000 + self.rng.below(60_000)
+            }
+        };
+        self.wake(unit, wake);
+    }
+
+    fn wake(&mut self, unit: usize, at: u64) {
+        self.serials[unit] += 1;
+        let serial = self.serials[unit];
+        self.put(at.max(self.now), Happening::Wake { unit, serial });
+    }
+
+    fn carry(&mut self, held_ms: u64, make: impl Fn(Vec<u8>) -> Happening, bytes: &[u8]) {
+        let chaos = self.chaos;
+        let copies = 1 + u64::from(self.rng.chance(chaos.doubled));
+        for _ in 0..copies {
+            if self.rng.chance(chaos.lost) {
+                continue;
+            }
+            let mut bytes = bytes.to_vec();
+            if self.rng.chance(chaos.flipped) {
+                let bit = self.rng.below(bytes.len() as u64 * 8) as usize;
+                bytes[bit / 8] ^= 1 << (bit % 8);
+            }
+            let mut delay = held_ms + 5 + self.rng.below(50);
+            if self.rng.chance(chaos.late) {
+                delay += self.rng.below(400_000);
+            }
+            self.put(self.now + delay, make(bytes));
+        }
+    }
+
+    fn put(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.queue.push(Reverse((at, self.sequence, happening)));
+    }
+}
+
+/// What must hold of a disk at every moment: one of the keys that its state names is there, with its ID, and active.
+fn has_a_working_key(ledger: &Ledger, disk: &Disk) {
+    let kept = Kept::decode(&disk.kept).expect("what was persisted");
+    let works = [Some(kept.current()), kept.next()]
+        .into_iter()
+        .flatten()
+        .any(|identity| {
+            disk.slots[identity.slot as usize]
+                .as_deref()
+                .is_some_and(|(id, key)| {
+                    id.handle() == identity.handle
+                        && ledger.record(&identity.handle).is_some_and(|record| {
+                            record.is_active() && *record.keys() == key.public_keys()
+                        })
+                })
+        });
+    assert!(
+        works || !kept.is_registered(),
+        "the device has no working key"
+    );
+}

@@ -1,0 +1,473 @@
+//! Servers of one organisation: `kusabi-core`'s end of the protocol, a database in memory that they share, and the ledger.
+
+use std::collections::BTreeMap;
+
+use arrayvec::ArrayVec;
+use kusabi_core::id::{Digest, Handle, KusabiId, StateKey};
+use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
+use kusabi_core::protocol::frame::{AnswerFrame, Problem, RequestFrame};
+use kusabi_core::protocol::hello::{Enrolment, Hello};
+use kusabi_core::protocol::reply::{Answer, Order, Reply, SealedProblem, Task};
+use kusabi_core::protocol::request::{Ask, Outcome, Request};
+use kusabi_core::protocol::succession::NewKey;
+use kusabi_core::protocol::tripwire::{Row, Verdict, judge};
+use kusabi_core::protocol::{Floor, Steps, Time};
+use kusabi_core::server::door::{Admission, Door};
+use kusabi_core::server::{
+    Admitted, Greeting, Incoming, Limits, NotAdmitted, Receipt, Refusal, ServerKey, Sessions,
+    redirect,
+};
+use kusabi_core::suite::{Purpose, Suite};
+use kusabi_core::tx::{Action, Entry, Transaction};
+use kusabi_ledger::testing::TestKey;
+
+use crate::ledger::Ledger;
+use crate::random::Random;
+
+/// A device as the servers know it.
+pub type DeviceId = usize;
+
+/// Something that the owner is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alarm {
+    /// Which device.
+    pub device: DeviceId,
+    /// What its link said.
+    pub verdict: Verdict,
+}
+
+/// What the servers share: ledger and database.
+#[derive(Debug)]
+pub struct Shop {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// Which device a key belongs to.
+    pub devices: BTreeMap<Handle, DeviceId>,
+    /// The tripwire's rows.
+    pub rows: BTreeMap<DeviceId, Row>,
+    /// What was seen.
+    pub alarms: Vec<Alarm>,
+    /// What a device is to do.
+    pub orders: BTreeMap<DeviceId, Vec<Order>>,
+    /// What became of orders.
+    pub outcomes: Vec<Outcome>,
+    /// Reports, by device.
+    pub reports: BTreeMap<DeviceId, Vec<u8>>,
+    /// Keys that asked to be registered, with their labels.
+    pub enrolments: BTreeMap<Handle, (NewKey, String)>,
+    /// The token that enrolments must have.
+    pub token: Vec<u8>,
+    /// Whether new enrolments are registered at once.
+    pub registers: bool,
+    /// Polls that were answered.
+    pub polls: u64,
+}
+
+impl Shop {
+    /// An empty database on a ledger.
+    #[must_use]
+    pub const fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            devices: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            alarms: Vec::new(),
+            orders: BTreeMap::new(),
+            outcomes: Vec::new(),
+            reports: BTreeMap::new(),
+            enrolments: BTreeMap::new(),
+            token: Vec::new(),
+            registers: false,
+            polls: 0,
+        }
+    }
+
+    /// The device of a key, found by its predecessors as a rebuilt server does.
+    fn device(&mut self, handle: &Handle) -> DeviceId {
+        let mut at = *handle;
+        // A chain of keys is as long as the ledger is high, at most.
+        for _ in 0..64 {
+            if let Some(device) = self.devices.get(&at) {
+                return *device;
+            }
+            match self
+                .ledger
+                .record(&at)
+                .and_then(|record| record.predecessor())
+            {
+                Some(before) => at = before,
+                None => break,
+            }
+        }
+        let new = self.devices.len();
+        self.devices.insert(at, new);
+        new
+    }
+}
+
+/// One server process.
+#[derive(Debug)]
+pub struct Server {
+    /// Its `ps` key; replaced by an operator.
+    pub key: TestKey,
+    /// Its sessions.
+    pub sessions: Sessions,
+    /// Its door.
+    pub door: Door,
+    /// How many handshakes it pretends to be computing.
+    pub load: u32,
+    /// How long the last answer is held back, in seconds: that of a poll which may wait, when there is no order.
+    pub hold_secs: u16,
+    /// Why the last handshake was refused.
+    pub refusal: Option<Refusal>,
+}
+
+impl Server {
+    /// A server with a key.
+    #[must_use]
+    pub fn new(key: TestKey) -> Self {
+        Self {
+            key,
+            sessions: Sessions::new(Limits::default()),
+            door: Door::new([5; 32], 10, 20),
+            load: 0,
+            hold_secs: 0,
+            refusal: None,
+        }
+    }
+
+    /// The process is restarted: its sessions are gone.
+    pub fn restart(&mut self) {
+        self.sessions = Sessions::new(Limits::default());
+    }
+
+    /// Answers a request.
+    pub fn answer(
+        &mut self,
+        shop: &mut Shop,
+        now: Time,
+        request: &[u8],
+        rng: &mut Random,
+    ) -> Vec<u8> {
+        self.hold_secs = 0;
+        let answer = match RequestFrame::decode(request) {
+            Ok(RequestFrame::Hello {
+                suite,
+                cookie,
+                noise,
+            }) => match self.door.admit(self.load, now, b"device", cookie.as_ref()) {
+                Admission::Come => self
+                    .greet(shop, now, suite, cookie.as_ref(), noise, rng)
+                    .map_err(|refusal| {
+                        self.refusal = Some(refusal);
+                        refusal.problem()
+                    }),
+                Admission::Retry(cookie) => return frame(&AnswerFrame::Retry(cookie)),
+                Admission::Busy => Err(Problem::Busy),
+            },
+            Ok(RequestFrame::Message {
+                session,
+                counter,
+                sealed,
+            }) => match self.sessions.receive(now, &session, counter, sealed) {
+                Ok(Receipt::Repeat(answer)) => Ok(answer),
+                Ok(Receipt::Working) => Err(Problem::Busy),
+                Ok(Receipt::New(incoming)) => self.serve(shop, now, &incoming, rng),
+                Err(problem) => Err(problem),
+            },
+            Ok(RequestFrame::Seek { epoch, .. }) => {
+                let proof = shop.ledger.prove(&StateKey::record(&self.key.handle));
+                let steps = shop.ledger.steps_from(epoch).iter().map(Vec::as_slice);
+                Ok(redirect(steps, self.key.handle, &proof))
+            }
+            Err(_) => Err(Problem::Malformed),
+        };
+        answer.unwrap_or_else(|problem| {
+            frame(&AnswerFrame::Problem {
+                problem,
+                wait_secs: 0,
+            })
+        })
+    }
+
+    fn greet(
+        &mut self,
+        shop: &mut Shop,
+        now: Time,
+        suite: Suite,
+        cookie: Option<&[u8; 16]>,
+        noise: &[u8],
+        rng: &mut Random,
+    ) -> Result<Vec<u8>, Refusal> {
+        let key = ServerKey {
+            chain: shop.ledger.world.chain,
+            handle: self.key.handle,
+            key: &self.key.key,
+        };
+        let greeting = Greeting::read(&key, suite, cookie, noise, rng)?;
+        let handle = match greeting.hello()? {
+            Hello::Session { handle, .. } => handle,
+            Hello::Enrol { .. } => {
+                let ask = greeting.enrolment()?;
+                let status = if *ask.token == shop.token {
+                    enrol(shop, &ask.entry, &ask.label)
+                } else {
+                    Enrolment::Refused
+                };
+                return ask.answer(status, 30).map_err(|_| Refusal::Malformed);
+            }
+        };
+        let record = shop.ledger.record(&handle);
+        let accepted = greeting.accept(record.as_ref(), &shop.ledger.world.org)?;
+        let device = shop.device(&handle);
+        let seen = shop.rows.get(&device).map_or(0, |row| row.version);
+        let proof = shop.ledger.prove(&StateKey::record(&self.key.handle));
+        let (frame, opened) = accepted
+            .welcome(Some(&proof), rng)
+            .map_err(|_| Refusal::Malformed)?;
+        self.sessions.open(now, opened, seen);
+        Ok(frame)
+    }
+
+    fn serve(
+        &mut self,
+        shop: &mut Shop,
+        now: Time,
+        incoming: &Incoming,
+        rng: &mut Random,
+    ) -> Result<Vec<u8>, Problem> {
+        let record = shop.ledger.record(incoming.handle());
+        let admitted = match incoming.admit(record.as_ref()) {
+            Ok(admitted) => admitted,
+            Err(NotAdmitted::Ended) => {
+                self.sessions.end(incoming.handle());
+                return Err(Problem::UnknownSession);
+            }
+            Err(_) => {
+                let answer = problem(SealedProblem::NotAllowed);
+                return self.reply(shop, now, incoming, answer, None);
+            }
+        };
+        let device = shop.device(incoming.handle());
+        let floor = admitted.request().floor;
+        if let Some(link) = &admitted.request().link {
+            let judgement = judge(shop.rows.get(&device), incoming.seen(), link);
+            if let Some(row) = judgement.row {
+                shop.rows.insert(device, row);
+            }
+            let verdict = judgement.verdict;
+            if matches!(verdict, Verdict::Fork | Verdict::UnknownHead) {
+                shop.alarms.push(Alarm { device, verdict });
+            }
+            if !judgement.is_served() {
+                let answer = problem(if verdict == Verdict::Fork {
+                    SealedProblem::Fork
+                } else {
+                    SealedProblem::StaleLink
+                });
+                return self.reply(shop, now, incoming, answer, Some(floor));
+            }
+        }
+        if pack(shop, floor, &mut vec![0; STEPS_ROOM]).1 {
+            // Nothing is done for a device that has further to walk.
+            let answer = Made::Other(Answer::Pending { wait_secs: 0 });
+            return self.reply(shop, now, incoming, answer, Some(floor));
+        }
+        let answer = work(shop, device, incoming, &admitted, rng);
+        if let (Ask::Poll(poll), Made::Orders(orders, _)) = (&admitted.request().ask, &answer)
+            && orders.is_empty()
+        {
+            self.hold_secs = poll.hold_secs;
+        }
+        self.reply(shop, now, incoming, answer, Some(floor))
+    }
+
+    fn reply(
+        &mut self,
+        shop: &mut Shop,
+        now: Time,
+        incoming: &Incoming,
+        made: Made,
+        floor: Option<Floor>,
+    ) -> Result<Vec<u8>, Problem> {
+        let mut buffer = vec![0; STEPS_ROOM];
+        let steps = match floor {
+            Some(floor) => pack(shop, floor, &mut buffer).0,
+            None => Steps::NONE,
+        };
+        let reply = Reply {
+            steps,
+            answer: match &made {
+                Made::Proof(proof) => Answer::Proof(proof),
+                Made::Orders(orders, checkpoint) => Answer::Orders {
+                    next_poll_secs: 1800,
+                    orders: orders.clone(),
+                    checkpoint: checkpoint.as_deref(),
+                },
+                Made::Other(answer) => answer.clone(),
+            },
+        };
+        self.sessions.answer(now, incoming, &reply)
+    }
+}
+
+/// What steps may take of a reply.
+const STEPS_ROOM: usize = 8_000;
+
+/// As many steps as fit, and whether some do not.
+fn pack<'b>(shop: &Shop, floor: Floor, buffer: &'b mut [u8]) -> (Steps<'b>, bool) {
+    let all = shop.ledger.steps_from(floor.epoch);
+    let steps = Steps::pack(all.iter().map(Vec::as_slice), STEPS_ROOM, buffer);
+    let left_out = steps.len() < all.len();
+    (steps, left_out)
+}
+
+enum Made {
+    Proof(Vec<u8>),
+    Orders(ArrayVec<Order, 4>, Option<Vec<u8>>),
+    Other(Answer<'static>),
+}
+
+fn problem(problem: SealedProblem) -> Made {
+    Made::Other(Answer::Problem {
+        problem,
+        wait_secs: 1,
+    })
+}
+
+fn work(
+    shop: &mut Shop,
+    device: DeviceId,
+    incoming: &Incoming,
+    admitted: &Admitted<'_>,
+    rng: &mut Random,
+) -> Made {
+    let Request { floor, .. } = admitted.request();
+    let Some(ask) = admitted.ask() else {
+        return problem(SealedProblem::Rejected);
+    };
+    match ask {
+        Ask::Poll(poll) => {
+            shop.polls += 1;
+            shop.outcomes.extend(&poll.outcomes);
+            let orders = shop.orders.entry(device).or_default();
+            orders.retain(|order| {
+                poll.outcomes
+                    .iter()
+                    .all(|outcome| outcome.order != order.id)
+            });
+            let orders = orders.iter().take(4).copied().collect();
+            let newer = floor.height < shop.ledger.height();
+            Made::Orders(orders, newer.then(|| shop.ledger.checkpoint()))
+        }
+        Ask::Prove(subject) => {
+            let key = subject.state_key(&shop.ledger.world.org);
+            Made::Proof(shop.ledger.prove(&key))
+        }
+        Ask::Succeed(bytes) => succeed(shop, device, incoming, admitted.purpose(), bytes, rng),
+        Ask::Key => {
+            // Made, sent, and kept nowhere.
+            let id = KusabiId::generate(rng);
+            Made::Other(Answer::Key {
+                id,
+                seed: Seed::generate(rng),
+            })
+        }
+        Ask::Report(part) => {
+            let report = shop.reports.entry(device).or_default();
+            if part.offset == 0 {
+                report.clear();
+            }
+            if part.offset as usize != report.len() {
+                return problem(SealedProblem::ReportOrder);
+            }
+            report.extend_from_slice(part.bytes);
+            Made::Other(Answer::Received {
+                offset: part.offset + part.bytes.len() as u32,
+            })
+        }
+    }
+}
+
+/// Carries a succession to the ledger, if it is the session's own.
+fn succeed(
+    shop: &mut Shop,
+    device: DeviceId,
+    incoming: &Incoming,
+    purpose: Purpose,
+    bytes: &[u8],
+    rng: &mut Random,
+) -> Made {
+    let Ok(transaction) = Transaction::decode(bytes) else {
+        return problem(SealedProblem::NotAllowed);
+    };
+    let (old, new) = match transaction.action() {
+        Action::Activate { pre, act, .. } if purpose == Purpose::Pre => (pre.handle, act.handle()),
+        Action::Supersede { old, new, .. } if purpose == Purpose::Act => (old.handle, new.handle()),
+        _ => return problem(SealedProblem::NotAllowed),
+    };
+    if old != *incoming.handle() {
+        return problem(SealedProblem::NotAllowed);
+    }
+    if rng.chance(100) {
+        // The ledger could not be reached; nothing was submitted.
+        return problem(SealedProblem::Unavailable);
+    }
+    match shop.ledger.submit(transaction) {
+        Ok(()) => {
+            shop.devices.insert(new, device);
+            if rng.chance(200) {
+                Made::Other(Answer::Pending { wait_secs: 2 })
+            } else {
+                Made::Proof(shop.ledger.prove(&StateKey::record(&new)))
+            }
+        }
+        Err(_) => problem(SealedProblem::Rejected),
+    }
+}
+
+fn enrol(shop: &mut Shop, key: &NewKey, label: &str) -> Enrolment {
+    shop.enrolments.insert(key.handle, (*key, label.to_owned()));
+    if shop.ledger.record(&key.handle).is_some() {
+        return Enrolment::Registered;
+    }
+    if shop.registers {
+        let entry = Entry::new(key.handle, Purpose::Act, key.keys, key.binding, None)
+            .expect("a native entry");
+        let action = Action::Register {
+            org: shop.ledger.world.org,
+            entries: vec![entry],
+        };
+        let transaction = shop.ledger.world.sign(action, &[&shop.ledger.world.writer]);
+        shop.ledger.submit(transaction).expect("a new key");
+        return Enrolment::Registered;
+    }
+    Enrolment::Waiting
+}
+
+fn frame(frame: &AnswerFrame<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; 512];
+    let len = frame.encode(&mut bytes).expect("a short frame");
+    bytes.truncate(len);
+    bytes
+}
+
+/// An order with an ID.
+#[must_use]
+pub const fn order(id: u64, task: Task) -> Order {
+    Order { id, task }
+}
+
+/// A digest from a number.
+#[must_use]
+pub const fn digest(number: u8) -> Digest {
+    Digest::new([number; 32])
+}
+
+/// The public half of a seed's key.
+#[must_use]
+pub fn soft_key(suite: Suite, seed: &[u8; 32]) -> SoftKey {
+    let key = SoftKey::from_seed(suite, &Seed::new(*seed)).expect("a suite whose keys are derived");
+    debug_assert_eq!(key.public_keys().suite(), suite);
+    key
+}

@@ -1,0 +1,185 @@
+//! A device with its disk: does what the machine asks for, until the power goes.
+
+use std::rc::Rc;
+
+use kusabi_core::device::{
+    Device, DeviceError, Event, Input, Kept, KeyRing, Output, Settings, Slot,
+};
+use kusabi_core::id::KusabiId;
+use kusabi_core::keystore::{Seed, SoftKey};
+use kusabi_core::protocol::Time;
+use kusabi_core::suite::Suite;
+
+use crate::random::Random;
+use crate::server::soft_key;
+
+/// What survives a power cut. A clone of the device begins as a copy of it.
+#[derive(Clone, Default)]
+pub struct Disk {
+    /// The state as persisted.
+    pub kept: Vec<u8>,
+    /// The keys with their IDs.
+    pub slots: [Option<Rc<(KusabiId, SoftKey)>>; 2],
+}
+
+impl KeyRing for Disk {
+    type Key = SoftKey;
+
+    fn key(&self, slot: Slot) -> Option<(&KusabiId, &SoftKey)> {
+        let (id, key) = self.slots[slot as usize].as_deref()?;
+        Some((id, key))
+    }
+}
+
+/// A request on its way.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// To which address.
+    pub server: usize,
+    /// The request.
+    pub request: Vec<u8>,
+}
+
+/// What came of an input.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Requests, in order.
+    pub sent: Vec<Sent>,
+    /// Events, in order.
+    pub events: Vec<Event>,
+    /// Updates that may be installed: order and digest.
+    pub installs: Vec<(u64, kusabi_core::id::Digest)>,
+    /// When the device wants to be woken; none if the power was cut.
+    pub wake: Option<Time>,
+    /// The input was refused.
+    pub refused: Option<DeviceError>,
+}
+
+/// A device.
+pub struct Unit {
+    /// What survives.
+    pub disk: Disk,
+    /// How it behaves.
+    pub settings: Settings,
+    /// The running machine.
+    pub device: Device,
+}
+
+impl Unit {
+    /// A device that starts with what its disk holds.
+    #[must_use]
+    pub fn start(disk: Disk, settings: Settings, now: Time) -> Self {
+        let kept = Kept::decode(&disk.kept).expect("what was persisted");
+        Self {
+            device: Device::start(settings.clone(), kept, now),
+            disk,
+            settings,
+        }
+    }
+
+    /// The power was cut: only the disk is left.
+    pub fn restart(&mut self, now: Time) {
+        let kept = Kept::decode(&self.disk.kept).expect("what was persisted");
+        self.device = Device::start(self.settings.clone(), kept, now);
+    }
+
+    /// Gives an input and does all outputs; with some probability the power is cut between two of them. `after` sees the
+    /// disk after each output that changed it.
+    pub fn run(
+        &mut self,
+        now: Time,
+        input: Input<'_>,
+        rng: &mut Random,
+        cut_per_mille: u64,
+        mut after: impl FnMut(&Disk),
+    ) -> Done {
+        let mut done = Done::default();
+        let mut input = Some(input);
+        loop {
+            let outcome = self.drain(now, rng, cut_per_mille, &mut done, &mut after);
+            if outcome.is_none() {
+                self.restart(now);
+                done.wake = None;
+                return done;
+            }
+            let made = outcome == Some(true);
+            let next = if made {
+                Some(Input::KeyMade)
+            } else {
+                input.take()
+            };
+            let Some(next) = next else { return done };
+            if let Err(error) = self.device.handle(now, &self.disk, rng, next) {
+                done.refused = Some(error);
+            }
+        }
+    }
+
+    /// Does the outputs; `None` when the power was cut, `Some(true)` when a key was made.
+    fn drain(
+        &mut self,
+        now: Time,
+        rng: &mut Random,
+        cut_per_mille: u64,
+        done: &mut Done,
+        after: &mut impl FnMut(&Disk),
+    ) -> Option<bool> {
+        let mut made = false;
+        loop {
+            if rng.chance(cut_per_mille) {
+                return None;
+            }
+            match self.device.poll() {
+                Output::Persist(kept) => {
+                    let mut bytes = vec![0; Kept::LEN_MAX];
+                    let len = kept.encode(&mut bytes).expect("the buffer's size");
+                    bytes.truncate(len);
+                    self.disk.kept = bytes;
+                    after(&self.disk);
+                }
+                Output::MakeKey { slot, suite } => {
+                    let id = KusabiId::generate(rng);
+                    let seed = Seed::generate(rng);
+                    self.disk.slots[slot as usize] = Some(stored(id, suite, &seed));
+                    made = true;
+                    after(&self.disk);
+                }
+                Output::StoreKey {
+                    slot,
+                    suite,
+                    id,
+                    seed,
+                } => {
+                    self.disk.slots[slot as usize] = Some(stored(id, suite, &seed));
+                    made = true;
+                    after(&self.disk);
+                }
+                Output::Wipe(slot) => {
+                    self.disk.slots[slot as usize] = None;
+                    after(&self.disk);
+                }
+                Output::Send {
+                    server, request, ..
+                } => done.sent.push(Sent {
+                    server,
+                    request: request.to_vec(),
+                }),
+                Output::Install { release, order, .. } => {
+                    done.installs.push((order, release.digest()));
+                }
+                Output::Reboot(_) | Output::Commit(_) => {}
+                Output::Event(event) => done.events.push(event),
+                Output::Wait(until) => {
+                    done.wake = Some(until.max(now));
+                    return Some(made);
+                }
+            }
+        }
+    }
+}
+
+/// A key as it lies in a slot.
+#[must_use]
+pub fn stored(id: KusabiId, suite: Suite, seed: &Seed) -> Rc<(KusabiId, SoftKey)> {
+    Rc::new((id, soft_key(suite, seed.expose())))
+}

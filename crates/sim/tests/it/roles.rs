@@ -1,0 +1,351 @@
+//! Who is believed: server keys that change, epochs that turn, orders without proof, revocation, enrolment, load.
+
+use kusabi_core::device::{Event, Gate, Input, Kept, Settings, Stop};
+use kusabi_core::id::KusabiId;
+use kusabi_core::keystore::Seed;
+use kusabi_core::protocol::hello::Enrolment;
+use kusabi_core::protocol::reply::Task;
+use kusabi_core::protocol::request::{Facts, Outcome, OutcomeCode};
+use kusabi_core::row::Reason;
+use kusabi_core::server::Refusal;
+use kusabi_core::suite::{Purpose, Suite};
+use kusabi_core::tx::Action;
+use kusabi_ledger::testing::TestKey;
+use kusabi_sim::fleet::Fleet;
+use kusabi_sim::server::{digest, order};
+use kusabi_sim::unit::{Disk, stored};
+
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
+
+fn settled(servers: usize, settings: Settings) -> (Fleet, usize) {
+    let mut fleet = Fleet::new(11, Suite::Curve25519, servers);
+    let unit = fleet.provision(settings);
+    assert!(fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
+    fleet.run_ms(MINUTE);
+    fleet.events[unit].clear();
+    (fleet, unit)
+}
+
+fn publish(fleet: &mut Fleet, number: u8) {
+    if fleet.shop.ledger.world.policy().is_none() {
+        let art = TestKey::new(700, Purpose::Art);
+        let world = &fleet.shop.ledger.world;
+        let action = Action::ArtPolicy {
+            org: world.org,
+            policy_version: 0,
+            signers: 0, // `sign` counts them
+            k: 1,
+            added: vec![world.entry(&art)],
+            removed: vec![],
+        };
+        let transaction = world.sign(action, &[&world.officer, &art]);
+        fleet.shop.ledger.submit(transaction).unwrap();
+    }
+    let world = &fleet.shop.ledger.world;
+    let action = Action::Publish {
+        org: world.org,
+        policy_version: world.policy().unwrap().version,
+        digest: digest(number),
+        minimum_counter: 0,
+    };
+    let transaction = world.sign(action, &[&TestKey::new(700, Purpose::Art)]);
+    fleet.shop.ledger.submit(transaction).unwrap();
+}
+
+fn withdraw(fleet: &mut Fleet, number: u8) {
+    let world = &fleet.shop.ledger.world;
+    let action = Action::WithdrawRelease {
+        org: world.org,
+        digest: digest(number),
+        version: 1,
+    };
+    let transaction = world.sign(action, &[&TestKey::new(700, Purpose::Art)]);
+    fleet.shop.ledger.submit(transaction).unwrap();
+}
+
+fn end_role(fleet: &mut Fleet, key: &TestKey) {
+    let world = &fleet.shop.ledger.world;
+    let action = Action::Withdraw {
+        org: world.org,
+        target: world.named(key),
+    };
+    let transaction = world.sign(action, &[&world.officer]);
+    fleet.shop.ledger.submit(transaction).unwrap();
+}
+
+#[test]
+fn a_device_that_slept_through_forty_epochs_is_served_at_its_next_poll() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    for _ in 0..40 {
+        fleet.shop.ledger.turn_epoch();
+    }
+    let polls = fleet.shop.polls;
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(MINUTE);
+    assert_eq!(fleet.shop.polls, polls + 1, "{:?}", fleet.events[unit]);
+    let floor = fleet.units[unit].device.kept().trust().floor();
+    assert_eq!(floor.epoch, fleet.shop.ledger.epoch());
+    // And with a server key that is new, too.
+    for _ in 0..40 {
+        fleet.shop.ledger.turn_epoch();
+    }
+    let old = std::mem::replace(&mut fleet.servers[0].key, TestKey::new(600, Purpose::Ps));
+    let new = TestKey::new(600, Purpose::Ps);
+    fleet.shop.ledger.grant(&new);
+    end_role(&mut fleet, &old);
+    fleet.servers[0].restart();
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(10 * MINUTE);
+    assert!(fleet.events[unit].contains(&Event::ServerAdopted {
+        server: 0,
+        handle: new.handle
+    }));
+    assert_eq!(fleet.shop.polls, polls + 2, "{:?}", fleet.events[unit]);
+}
+
+#[test]
+fn a_server_whose_key_was_taken_back_or_is_of_another_purpose_is_not_spoken_to() {
+    // Its key is withdrawn, but the server goes on with it.
+    let (mut fleet, unit) = settled(1, Settings::default());
+    let key = TestKey::new(500, Purpose::Ps);
+    end_role(&mut fleet, &key);
+    fleet.run_ms(3 * MINUTE);
+    let polls = fleet.shop.polls;
+    fleet.servers[0].restart();
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(HOUR);
+    assert_eq!(fleet.shop.polls, polls);
+    assert!(fleet.events[unit].contains(&Event::ServerEnded { server: 0 }));
+    // It calls itself by the writer's key, which the ledger does hold.
+    fleet.servers[0].key = TestKey::new(kusabi_ledger::testing::WRITER, Purpose::Writer);
+    fleet.run_ms(2 * HOUR);
+    assert_eq!(fleet.shop.polls, polls);
+    // The owner grants a new one.
+    let new = TestKey::new(601, Purpose::Ps);
+    fleet.shop.ledger.grant(&new);
+    fleet.servers[0].key = new;
+    fleet.run_ms(2 * HOUR);
+    assert!(fleet.shop.polls > polls, "{:?}", fleet.events[unit]);
+}
+
+#[test]
+fn only_proven_orders_are_followed() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    fleet.tell(unit, Input::Facts(Facts::default()));
+    publish(&mut fleet, 1);
+    publish(&mut fleet, 2);
+    withdraw(&mut fleet, 2);
+    let writer = fleet.shop.ledger.world.writer.handle;
+    let orders = vec![
+        order(1, Task::Update(digest(1))),
+        order(2, Task::Update(digest(2))),
+        order(3, Task::Repair(digest(3))),
+        order(4, Task::AdoptServer(writer)),
+    ];
+    fleet.shop.orders.insert(0, orders);
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(HOUR);
+    assert_eq!(fleet.installs[unit], [(1, digest(1))]);
+    let stops: Vec<_> = fleet.events[unit]
+        .iter()
+        .filter_map(|event| match event {
+            Event::Stopped { digest, why, .. } => Some((*digest, *why)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        stops,
+        [(digest(2), Stop::Withdrawn), (digest(3), Stop::Unlisted)]
+    );
+    let unproven = |order| Outcome {
+        order,
+        code: OutcomeCode::Unproven,
+    };
+    assert_eq!(fleet.shop.outcomes, [unproven(2), unproven(3), unproven(4)]);
+
+    // Withdrawn between installation and reboot.
+    withdraw(&mut fleet, 1);
+    fleet.tell(
+        unit,
+        Input::Ready {
+            gate: Gate::Reboot,
+            digest: digest(1),
+        },
+    );
+    fleet.run_ms(MINUTE);
+    assert!(fleet.events[unit].contains(&Event::Stopped {
+        digest: digest(1),
+        gate: Gate::Reboot,
+        why: Stop::Withdrawn
+    }));
+}
+
+#[test]
+fn another_server_key_is_adopted_by_order() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    let new = TestKey::new(602, Purpose::Ps);
+    fleet.shop.ledger.grant(&new);
+    let adopt = order(9, Task::AdoptServer(new.handle));
+    fleet.shop.orders.insert(0, vec![adopt]);
+    fleet.tell(unit, Input::Poll);
+    fleet.run_until(MINUTE, |fleet| {
+        fleet.units[unit].device.kept().servers()[0].handle == new.handle
+    });
+    fleet.servers[0].key = new;
+    fleet.servers[0].restart();
+    let polls = fleet.shop.polls;
+    fleet.run_ms(HOUR);
+    assert!(fleet.shop.polls > polls);
+    assert!(fleet.shop.outcomes.iter().any(|outcome| outcome.order == 9));
+}
+
+#[test]
+fn a_revocation_ends_open_sessions() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    let handle = fleet.current(unit);
+    let world = &fleet.shop.ledger.world;
+    let action = Action::Revoke {
+        org: world.org,
+        signers: 0, // `sign` counts them
+        targets: vec![kusabi_core::tx::Named { handle, version: 1 }],
+        reason: Reason::Lost,
+        compromised_since: None,
+    };
+    let transaction = world.sign(action, &[&world.officer]);
+    fleet.shop.ledger.submit(transaction).unwrap();
+    let polls = fleet.shop.polls;
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(HOUR);
+    assert_eq!(fleet.shop.polls, polls);
+    assert_eq!(fleet.servers[0].refusal, Some(Refusal::Revoked));
+    assert_eq!(
+        fleet.servers[0].sessions.end(&handle),
+        0,
+        "it is gone already"
+    );
+}
+
+#[test]
+fn a_ledger_that_does_not_grow_makes_the_device_stale() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    publish(&mut fleet, 1);
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(MINUTE);
+    // Someone holds the ledger back.
+    fleet.frozen = true;
+    fleet.run_ms(2 * HOUR);
+    assert!(
+        fleet.events[unit].contains(&Event::Stale),
+        "{:?}",
+        fleet.events[unit]
+    );
+    fleet
+        .shop
+        .orders
+        .insert(0, vec![order(5, Task::Update(digest(1)))]);
+    fleet.run_ms(2 * HOUR);
+    assert_eq!(fleet.installs[unit], []);
+    assert!(fleet.events[unit].contains(&Event::Stopped {
+        digest: digest(1),
+        gate: Gate::Install,
+        why: Stop::Stale
+    }));
+    fleet.frozen = false;
+    fleet
+        .shop
+        .orders
+        .insert(0, vec![order(6, Task::Update(digest(1)))]);
+    fleet.run_ms(2 * HOUR);
+    assert!(fleet.events[unit].contains(&Event::Fresh));
+    assert_eq!(fleet.installs[unit], [(6, digest(1))]);
+}
+
+#[test]
+fn a_device_in_the_field_is_enrolled() {
+    for token in [&[7; 16][..], &[8; 16]] {
+        let mut fleet = Fleet::new(3, Suite::Curve25519, 1);
+        fleet.shop.token = vec![7; 16];
+        let id = KusabiId::new([3; 16]);
+        let kept = Kept::enrolling(
+            fleet.trust(),
+            fleet.shop.ledger.world.org,
+            &fleet.known_servers(),
+            id.handle(),
+        );
+        let mut disk = Disk::default();
+        disk.slots[0] = Some(stored(id, Suite::Curve25519, &Seed::new([4; 32])));
+        let settings = Settings {
+            token: token.try_into().unwrap(),
+            label: "camera 7".try_into().unwrap(),
+            ..Settings::default()
+        };
+        let unit = fleet.ship(&kept.unwrap(), disk, settings);
+        fleet.run_ms(HOUR);
+        assert!(!fleet.is_settled(unit));
+        // A writer accepts it.
+        fleet.shop.registers = true;
+        fleet.run_ms(HOUR);
+        let good = token == [7; 16];
+        assert_eq!(fleet.is_settled(unit), good, "{:?}", fleet.events[unit]);
+        assert_eq!(fleet.shop.polls > 0, good);
+        let refused = fleet.events[unit].contains(&Event::Enrolment(Enrolment::Refused));
+        assert_eq!(refused, !good);
+        if good {
+            let (_, label) = fleet.shop.enrolments.values().next().unwrap();
+            assert_eq!(label, "camera 7");
+        }
+    }
+}
+
+#[test]
+fn a_report_arrives_in_parts() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    fleet
+        .shop
+        .orders
+        .insert(0, vec![order(8, Task::ReportInventory([9; 32]))]);
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(MINUTE);
+    let wanted = Event::ReportWanted {
+        order: 8,
+        nonce: [9; 32],
+    };
+    assert!(fleet.events[unit].contains(&wanted));
+    let report: Vec<u8> = (0..5000u32).map(|byte| byte as u8).collect();
+    for (index, part) in report.chunks(2048).enumerate() {
+        let offset = index as u32 * 2048;
+        fleet.tell(
+            unit,
+            Input::Report {
+                nonce: [9; 32],
+                total: 5000,
+                offset,
+                part,
+            },
+        );
+        fleet.run_ms(MINUTE);
+        let received = Event::ReportReceived {
+            offset: offset + part.len() as u32,
+        };
+        assert!(fleet.events[unit].contains(&received));
+    }
+    assert_eq!(fleet.shop.reports[&0], report);
+}
+
+#[test]
+fn under_load_a_device_comes_back_with_a_cookie() {
+    let mut fleet = Fleet::new(4, Suite::Curve25519, 1);
+    let unit = fleet.provision(Settings::default());
+    fleet.servers[0].load = 15;
+    assert!(fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
+    // Too much even for that.
+    fleet.servers[0].load = 20;
+    fleet.servers[0].restart();
+    let polls = fleet.shop.polls;
+    fleet.run_ms(2 * HOUR);
+    assert_eq!(fleet.shop.polls, polls);
+    fleet.servers[0].load = 0;
+    fleet.run_ms(2 * HOUR);
+    assert!(fleet.shop.polls > polls);
+}
