@@ -50,6 +50,30 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
+#[cfg(feature = "openapi")]
+mod openapi {
+    use super::Hex;
+    use utoipa::{
+        PartialSchema, ToSchema,
+        openapi::{ObjectBuilder, RefOr, schema::Schema},
+    };
+
+    impl<const N: usize> PartialSchema for Hex<N> {
+        fn schema() -> RefOr<Schema> {
+            ObjectBuilder::new()
+                .schema_type(utoipa::openapi::schema::Type::String)
+                .pattern(Some(format!("^[0-9a-f]{{{}}}$", 2 * N)))
+                .into()
+        }
+    }
+
+    impl<const N: usize> ToSchema for Hex<N> {
+        fn name() -> std::borrow::Cow<'static, str> {
+            format!("Hex{N}").into()
+        }
+    }
+}
+
 /// A value of the core by its own text form.
 pub mod text {
     use core::{fmt::Display, str::FromStr};

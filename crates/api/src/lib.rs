@@ -3,11 +3,13 @@
 //! - [`ledger`]: the trait and what goes in and out of it; the node implements it over the engine, [`client`] over HTTP.
 //! - [`problem`]: every error of every API (RFC 9457).
 //! - [`effect`]: what final transactions did.
+//! - [`admin`]: what goes in and out of a server's admin API.
 //! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
 //! Nothing here is verified except in [`verify`]: a ledger node is a courier.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod block;
 #[cfg(feature = "client")]
 pub mod client;

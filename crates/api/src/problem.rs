@@ -64,6 +64,10 @@ kinds! {
     NotCanonical = "not-canonical", 400, No, "The encoding is not canonical";
     /// A part of the path, of the query or of a header has the wrong form.
     BadParameter = "bad-parameter", 400, No, "A part of the address or of a header has the wrong form";
+    /// The request does not say who asks, or with a token that is none (any more).
+    Unauthenticated = "unauthenticated", 401, No, "The request does not say who asks";
+    /// Who asks is known, and the role does not allow it.
+    Forbidden = "forbidden", 403, No, "The role does not allow this";
     /// No such page, block or transaction. An unknown key is not a problem: it gets a proof of absence.
     Unknown = "unknown", 404, No, "There is nothing at this address";
     /// The page exists, the method does not.
@@ -74,12 +78,20 @@ kinds! {
     RequestTimeout = "request-timeout", 408, Later, "The request took too long to arrive";
     /// The transaction speaks of a state that is no longer the ledger's, or was already carried out.
     Conflict = "conflict", 409, No, "The ledger has moved on";
+    /// There is something with this name, serial or handle already.
+    Exists = "exists", 409, No, "There is one already";
+    /// What was asked for happened before, and cannot happen twice.
+    AlreadyDone = "already-done", 409, No, "This was done already";
     /// The body is above its limit.
     TooLarge = "too-large", 413, No, "The body is too large";
     /// The path or query is above its limit.
     AddressTooLong = "address-too-long", 414, No, "The address is too long";
     /// The body's media type is not the one that is read here.
     UnsupportedMediaType = "unsupported-media-type", 415, No, "The body has another media type than expected";
+    /// The request can be read, and speaks of something that is not so: a type that nobody made, a key of another organisation.
+    Unfit = "unfit", 422, No, "The request does not fit what is there";
+    /// The idempotency key stands for another request.
+    KeyReused = "idempotency-key-reused", 422, No, "The idempotency key stands for another request";
     /// The transaction is for another ledger.
     WrongChain = "wrong-chain", 422, No, "The transaction is for another ledger";
     /// A signature is missing or not good.

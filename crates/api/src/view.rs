@@ -12,6 +12,7 @@ use std::borrow::Cow;
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum RowView {
@@ -82,6 +83,7 @@ pub enum RowView {
     BlobPart {
         /// The piece.
         #[serde(with = "base64")]
+        #[cfg_attr(feature = "openapi", schema(value_type = String, content_encoding = "base64"))]
         bytes: Bytes,
     },
     /// The ledger's own row.
@@ -101,12 +103,14 @@ pub enum RowView {
     Unknown {
         /// The row.
         #[serde(with = "base64")]
+        #[cfg_attr(feature = "openapi", schema(value_type = String, content_encoding = "base64"))]
         bytes: Bytes,
     },
 }
 
 /// A record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecordView {
     /// `pre`, `act`, `art`, `ps`, `writer`, `officer`, `revoker`, `app`.
     pub purpose: Cow<'static, str>,
@@ -245,6 +249,7 @@ impl From<&Row> for RowView {
 
 /// A proof in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ProofView {
     /// Whether the row is there. `false`: the proof shows that it is not.
     pub present: bool,
@@ -257,6 +262,7 @@ pub struct ProofView {
     pub row: Option<RowView>,
     /// The proof (spec/proof.md): what is to be believed is in here.
     #[serde(with = "base64")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, content_encoding = "base64"))]
     pub proof: Bytes,
 }
 

@@ -1,0 +1,180 @@
+//! Devices: made known, listed, shown.
+
+use super::{App, By, Cut, Error, act::Done};
+use crate::store::{devices, groups};
+use kusabi_api::{
+    Hex, Hex32,
+    admin::{Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, Inventory, Page, Text},
+};
+use kusabi_core::{
+    id::Handle,
+    row::{Record, Status},
+    suite::Purpose,
+};
+use serde_json::json;
+
+/// Which devices a list shows: those for which all that is said holds.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceQuery {
+    /// In this group.
+    pub group: Option<String>,
+    /// Of this type.
+    pub device_type: Option<Text>,
+    /// In this state.
+    pub state: Option<DeviceState>,
+    /// With this serial.
+    pub serial: Option<Text>,
+}
+
+/// The ID of the device whose first key has this handle: the same whenever and wherever it is made.
+fn device_id(first: Hex32) -> String {
+    let mut id = [0; 16];
+    id.copy_from_slice(&first.0[..16]);
+    format!("dev_{}", Hex(id))
+}
+
+impl App {
+    /// The devices, by ID.
+    ///
+    /// # Errors
+    /// A bad cursor or limit; the database.
+    pub async fn devices(&self, query: DeviceQuery, cut: &Cut) -> Result<Page<Device>, Error> {
+        let (after, count) = (cut.after()?, cut.fetch()?);
+        let filter = devices::Filter {
+            group: query.group,
+            device_type: query.device_type,
+            state: query.state,
+            serial: query.serial,
+        };
+        let mut reader = self.store.read("list devices").await?;
+        let devices = devices::list(reader.on(), &filter, after, count).await?;
+        cut.page(devices, |device| device.id.clone())
+    }
+
+    /// One device.
+    ///
+    /// # Errors
+    /// There is none with this ID; the database.
+    pub async fn device(&self, id: &str) -> Result<DeviceDetail, Error> {
+        let mut reader = self.store.read("show a device").await?;
+        let device = devices::find(reader.on(), id)
+            .await?
+            .ok_or_else(|| unknown(id))?;
+        Ok(DeviceDetail {
+            device,
+            keys: devices::keys(reader.on(), id).await?,
+            groups: groups::of_device(reader.on(), id).await?,
+        })
+    }
+
+    /// Makes a device known whose first key stands on the ledger: proven there, active, of this organisation, a factory or device key.
+    /// A repeat changes nothing.
+    ///
+    /// # Errors
+    /// The key is not such a one; the serial is another device's; ledger or database fail.
+    pub async fn import_device(&self, by: &By, import: DeviceImport) -> Result<Device, Error> {
+        let handle = Handle::new(import.handle.0);
+        let proven = self.ask(self.ledger.record(&handle)).await?;
+        let record = self.check_first_key(import.handle, proven.value().as_ref())?;
+        let (state, purpose) = match record.purpose() {
+            Purpose::Pre => (DeviceState::Registered, "pre"),
+            _ => (DeviceState::Active, "act"),
+        };
+        let key = DeviceKey {
+            handle: import.handle,
+            purpose: purpose.into(),
+            predecessor: None,
+            registered: record.registered().get(),
+        };
+        let (import, key) = (&import, &key);
+        self.act(by, "device.import", move |tx, now_ms| {
+            Box::pin(async move {
+                let device = Device {
+                    id: device_id(import.handle),
+                    state,
+                    device_type: import.device_type.clone(),
+                    serial: import.serial.clone(),
+                    name: import.name.clone(),
+                    firmware: None,
+                    inventory: Inventory::Unknown,
+                    last_contact_ms: None,
+                    created_ms: now_ms,
+                };
+                if let Some(id) = devices::with_key(tx.on(), import.handle.0).await? {
+                    let there = devices::find(tx.on(), &id)
+                        .await?
+                        .ok_or_else(|| unknown(&id))?;
+                    let same = (&there.device_type, &there.serial, &there.name)
+                        == (&device.device_type, &device.serial, &device.name);
+                    return match same {
+                        true => Ok(Done::nothing(there)),
+                        false => Err(exists("key", id)),
+                    };
+                }
+                if let Some(serial) = &device.serial
+                    && let Some(id) = devices::with_serial(tx.on(), serial).await?
+                {
+                    return Err(exists("serial", id));
+                }
+                devices::insert(tx.on(), &device).await?;
+                devices::insert_key(tx.on(), &device.id, key).await?;
+                let detail = json!({
+                    "handle": import.handle, "type": device.device_type,
+                    "serial": device.serial, "name": device.name,
+                });
+                let id = device.id.clone();
+                Ok(Done::changed(device, id, detail))
+            })
+        })
+        .await
+    }
+
+    fn check_first_key<'r>(
+        &self,
+        handle: Hex32,
+        record: Option<&'r Record>,
+    ) -> Result<&'r Record, Error> {
+        let unfit = |why: String| Error::Unfit(format!("the key {handle} {why}"));
+        let record = record.ok_or_else(|| {
+            unfit(String::from(
+                "is not on the ledger; register it first, then import the device",
+            ))
+        })?;
+        if record.owner() != self.org() {
+            return Err(unfit(String::from("belongs to another organisation")));
+        }
+        if !matches!(record.purpose(), Purpose::Pre | Purpose::Act) {
+            return Err(unfit(format!(
+                "is of purpose {}; a device has one of purpose pre or act",
+                record.purpose().name()
+            )));
+        }
+        if let Some(predecessor) = record.predecessor() {
+            return Err(unfit(format!(
+                "is not the device's first; that is {predecessor} or an earlier one"
+            )));
+        }
+        match record.status() {
+            Status::Active => Ok(record),
+            status => Err(unfit(format!(
+                "is not active any more: {}",
+                kusabi_api::view::status(status)
+            ))),
+        }
+    }
+}
+
+pub(super) fn unknown(id: &str) -> Error {
+    Error::Unknown {
+        what: "device",
+        id: id.to_owned(),
+    }
+}
+
+fn exists(by: &'static str, id: String) -> Error {
+    Error::Exists {
+        what: "a device",
+        by,
+        id,
+    }
+}

@@ -1,0 +1,81 @@
+//! Why a use case does not do what it was asked.
+
+use crate::store::{Retryable, StoreError};
+use kusabi_api::{Problem, admin::Role, verify::VerifyError};
+
+/// Why a use case does not do what it was asked. `http` has the one mapping to problems.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nobody is known by this secret.
+    #[error("send `Authorization: Bearer …` with a token that is not revoked")]
+    Unauthenticated,
+    /// The role is too low.
+    #[error("this needs the role `{}`, the token's is `{}`", needed.name(), has.name())]
+    Forbidden {
+        /// The role that it takes.
+        needed: Role,
+        /// The role of the caller.
+        has: Role,
+    },
+    /// There is no such thing.
+    #[error("there is no {what} `{id}`")]
+    Unknown {
+        /// What kind of thing.
+        what: &'static str,
+        /// Its ID, as asked.
+        id: String,
+    },
+    /// There is one already.
+    #[error("{what} has this {by} already: `{id}`")]
+    Exists {
+        /// What kind of thing.
+        what: &'static str,
+        /// What they would have in common.
+        by: &'static str,
+        /// The ID of the one that is there.
+        id: String,
+    },
+    /// It was done, and cannot be done twice.
+    #[error("{0}")]
+    AlreadyDone(String),
+    /// What is asked does not fit what is there.
+    #[error("{0}")]
+    Unfit(String),
+    /// A part of the address or of a header has the wrong form.
+    #[error("{0}")]
+    Parameter(String),
+    /// The idempotency key stands for another request.
+    #[error("another request was sent with this idempotency key; take a new key for a new request")]
+    KeyReused,
+    /// The ledger node has not caught up.
+    #[error("the ledger node has not caught up yet, or does not answer in time; try again")]
+    Behind,
+    /// The ledger gave no acceptable answer.
+    #[error(transparent)]
+    Ledger(#[from] VerifyError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system gives no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(#[from] std::io::Error),
+    /// What this program wrote down cannot be read again, or the other way round.
+    #[error("no JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::Ledger(problem.into())
+    }
+}
+
+impl Retryable for Error {
+    fn store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The database: SQLite in a file, or PostgreSQL by URL. Every statement is valid on both.
+//!
+//! - One writer: [`Store::tx`] is the only way to change anything. What it commits is on disk (SQLite: WAL, `synchronous = FULL`).
+//! - Every row carries the organisation, and so does every statement: a [`Store`] is that of one organisation.
+//! - Time and random bytes are arguments.
+//!
+//! What it does not do: decide anything. Rules are in [`app`](crate::app).
+
+pub(crate) mod alarms;
+pub(crate) mod audit;
+pub(crate) mod devices;
+pub(crate) mod groups;
+pub(crate) mod idempotency;
+pub(crate) mod orders;
+pub(crate) mod tokens;
+
+use kusabi_core::id::OrgId;
+use sqlx::{
+    Any, AnyConnection, AssertSqlSafe, Connection as _, Executor as _, SqlSafeStr as _,
+    any::{AnyPoolOptions, AnyRow},
+    migrate::{Migration, MigrationType, Migrator},
+    pool::PoolConnection,
+};
+use std::{borrow::Cow, marker::PhantomData, path::Path, pin::Pin, time::Duration};
+
+/// How often a transaction that lost a race on PostgreSQL is tried.
+const ATTEMPTS_MAX: u32 = 8;
+
+/// Longest wait for a connection of the pool.
+const ACQUIRE_TIME: Duration = Duration::from_secs(10);
+
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing}: {source}")]
+pub struct StoreError {
+    /// What it was doing: the name of the transaction or of the question.
+    pub doing: &'static str,
+    /// What went wrong.
+    pub source: sqlx::Error,
+}
+
+impl StoreError {
+    /// For `map_err`.
+    pub(crate) const fn of(doing: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
+        move |source| Self { doing, source }
+    }
+
+    /// Whether another transaction was quicker, and a repeat can succeed.
+    pub(crate) fn is_race(&self) -> bool {
+        let code = self.source.as_database_error().and_then(|e| e.code());
+        // serialization_failure and deadlock_detected (PostgreSQL, appendix A), or two that found the same thing missing.
+        matches!(code.as_deref(), Some("40001" | "40P01"))
+            || self
+                .source
+                .as_database_error()
+                .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+    }
+}
+
+/// What the errors of a use case must be, so that [`Store::tx`] can tell a lost race.
+pub(crate) trait Retryable: From<StoreError> {
+    /// The database's error, where it is one.
+    fn store(&self) -> Option<&StoreError>;
+}
+
+impl Retryable for StoreError {
+    fn store(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// The database of one organisation.
+#[derive(Debug)]
+pub struct Store {
+    org: OrgId,
+    engine: Engine,
+    readers: sqlx::Pool<Any>,
+    writer: sqlx::Pool<Any>,
+}
+
+/// A transaction that is open. `'env` is how long what its work borrows lives: it lets a closure borrow from its surroundings.
+#[derive(Debug)]
+pub(crate) struct Tx<'env> {
+    connection: sqlx::Transaction<'static, Any>,
+    org: OrgId,
+    env: PhantomData<&'env ()>,
+}
+
+/// Work inside a transaction, on its way.
+pub(crate) type Work<'t, T> = Pin<Box<dyn Future<Output = T> + Send + 't>>;
+
+/// A connection that reads.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    connection: PoolConnection<Any>,
+    org: OrgId,
+}
+
+/// Where a statement runs, and for whom.
+#[derive(Debug)]
+pub(crate) struct On<'c> {
+    pub(crate) connection: &'c mut AnyConnection,
+    /// The organisation, as bound to every statement's `$1`.
+    pub(crate) org: Vec<u8>,
+}
+
+impl Tx<'_> {
+    pub(crate) fn on(&mut self) -> On<'_> {
+        On {
+            connection: &mut self.connection,
+            org: self.org.to_bytes().to_vec(),
+        }
+    }
+}
+
+impl Reader {
+    pub(crate) fn on(&mut self) -> On<'_> {
+        On {
+            connection: &mut self.connection,
+            org: self.org.to_bytes().to_vec(),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the SQLite database in this file; makes it if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be opened, is no database, or was written by a later version of the program.
+    pub async fn sqlite(path: &Path, org: OrgId) -> Result<Self, StoreError> {
+        let mut url = String::from("sqlite://");
+        for byte in path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                    url.push(char::from(*byte));
+                }
+                byte => url.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        url.push_str("?mode=rwc");
+        Self::open(&url, org, Engine::Sqlite).await
+    }
+
+    /// Opens a PostgreSQL database by its URL (`postgres://…`).
+    ///
+    /// # Errors
+    /// It cannot be reached, or was written by a later version of the program.
+    pub async fn postgres(url: &str, org: OrgId) -> Result<Self, StoreError> {
+        Self::open(url, org, Engine::Postgres).await
+    }
+
+    async fn open(url: &str, org: OrgId, engine: Engine) -> Result<Self, StoreError> {
+        let error = StoreError::of("open the database");
+        sqlx::any::install_default_drivers();
+        // By itself first: a pool tries again and again, and then says that it waited too long instead of what is wrong.
+        let mut first = AnyConnection::connect(url).await.map_err(error)?;
+        prepare(&mut first, engine).await.map_err(error)?;
+        migrator(engine)
+            .run(&mut first)
+            .await
+            .map_err(|why| error(why.into()))?;
+        first.close().await.map_err(error)?;
+        let pool = |connections| {
+            AnyPoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(ACQUIRE_TIME)
+                .after_connect(move |connection, _| Box::pin(prepare(connection, engine)))
+        };
+        let writers = match engine {
+            Engine::Sqlite => 1,
+            Engine::Postgres => READERS,
+        };
+        let writer = pool(writers).connect(url).await.map_err(error)?;
+        let readers = pool(READERS).connect(url).await.map_err(error)?;
+        Ok(Self {
+            org,
+            engine,
+            readers,
+            writer,
+        })
+    }
+
+    /// Whose database it is.
+    #[must_use]
+    pub const fn org(&self) -> OrgId {
+        self.org
+    }
+
+    /// Ends all connections; SQLite's log is folded into its file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Whether the database answers.
+    pub(crate) async fn ping(&self) -> Result<(), StoreError> {
+        let error = StoreError::of("ask whether the database is there");
+        sqlx::query("SELECT 1")
+            .execute(&self.readers)
+            .await
+            .map_err(error)?;
+        Ok(())
+    }
+
+    /// A connection to read from.
+    pub(crate) async fn read(&self, doing: &'static str) -> Result<Reader, StoreError> {
+        let connection = self.readers.acquire().await;
+        Ok(Reader {
+            connection: connection.map_err(StoreError::of(doing))?,
+            org: self.org,
+        })
+    }
+
+    /// Does `work` whole or not at all. It may run several times: on PostgreSQL a race is lost now and then.
+    pub(crate) async fn tx<'env, T, E: Retryable>(
+        &self,
+        name: &'static str,
+        work: impl for<'t> Fn(&'t mut Tx<'env>) -> Work<'t, Result<T, E>>,
+    ) -> Result<T, E> {
+        let error = StoreError::of(name);
+        let begin = match self.engine {
+            Engine::Sqlite => "BEGIN IMMEDIATE",
+            Engine::Postgres => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+        };
+        let mut attempt = 1;
+        loop {
+            let mut tx = Tx {
+                connection: self.writer.begin_with(begin).await.map_err(error)?,
+                org: self.org,
+                env: PhantomData,
+            };
+            let result = match work(&mut tx).await {
+                Ok(value) => match tx.connection.commit().await {
+                    Ok(()) => Ok(value),
+                    Err(why) => Err(E::from(error(why))),
+                },
+                // Dropped, and so rolled back before the connection is used again.
+                Err(why) => Err(why),
+            };
+            match result {
+                Err(why)
+                    if attempt < ATTEMPTS_MAX
+                        && self.engine == Engine::Postgres
+                        && why.store().is_some_and(StoreError::is_race) =>
+                {
+                    attempt += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// What holds for each connection.
+async fn prepare(connection: &mut AnyConnection, engine: Engine) -> Result<(), sqlx::Error> {
+    if engine == Engine::Sqlite {
+        connection
+            .execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+            .await?;
+    }
+    Ok(())
+}
+
+/// The migrations, in order. They go forward only, and one that was released is never changed.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+
+fn migrator(engine: Engine) -> Migrator {
+    let bytes = match engine {
+        Engine::Sqlite => "BLOB",
+        Engine::Postgres => "BYTEA",
+    };
+    let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
+        let sql = AssertSqlSafe(sql.replace("{bytes}", bytes)).into_sql_str();
+        let kind = MigrationType::Simple;
+        Migration::new(version, Cow::Borrowed(name), kind, sql, false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
+
+/// Whether a text can be an ID of ours. What cannot is never asked for: PostgreSQL refuses texts with a NUL.
+pub(crate) fn is_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    text.len() <= 64 && text.bytes().all(plain)
+}
+
+/// A column as what it is; a wrong one is a fault of the database's content, not of the request.
+pub(crate) fn column<'r, T>(row: &'r AnyRow, name: &'static str) -> Result<T, sqlx::Error>
+where
+    T: sqlx::Decode<'r, Any> + sqlx::Type<Any>,
+{
+    use sqlx::Row as _;
+    row.try_get(name)
+}
+
+/// A column of `N` bytes.
+pub(crate) fn bytes<const N: usize>(
+    row: &AnyRow,
+    name: &'static str,
+) -> Result<[u8; N], sqlx::Error> {
+    let bytes: Vec<u8> = column(row, name)?;
+    bytes.try_into().map_err(|_| unreadable(name))
+}
+
+/// A column of `N` bytes that may be NULL.
+pub(crate) fn optional_bytes<const N: usize>(
+    row: &AnyRow,
+    name: &'static str,
+) -> Result<Option<[u8; N]>, sqlx::Error> {
+    let bytes: Option<Vec<u8>> = column(row, name)?;
+    match bytes {
+        None => Ok(None),
+        Some(bytes) => bytes.try_into().map(Some).map_err(|_| unreadable(name)),
+    }
+}
+
+/// A number column; those of this program are never negative.
+pub(crate) fn number(row: &AnyRow, name: &'static str) -> Result<u64, sqlx::Error> {
+    let number: i64 = column(row, name)?;
+    u64::try_from(number).map_err(|_| unreadable(name))
+}
+
+/// A number column that may be NULL.
+pub(crate) fn optional_number(
+    row: &AnyRow,
+    name: &'static str,
+) -> Result<Option<u64>, sqlx::Error> {
+    let number: Option<i64> = column(row, name)?;
+    number
+        .map(|n| u64::try_from(n).map_err(|_| unreadable(name)))
+        .transpose()
+}
+
+/// A column that holds one of a few words.
+pub(crate) fn word<T>(
+    row: &AnyRow,
+    name: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<T, sqlx::Error> {
+    let word: String = column(row, name)?;
+    read(&word).ok_or_else(|| unreadable(name))
+}
+
+/// A column that holds a name, or NULL.
+pub(crate) fn optional_text(
+    row: &AnyRow,
+    name: &'static str,
+) -> Result<Option<kusabi_api::admin::Text>, sqlx::Error> {
+    let text: Option<String> = column(row, name)?;
+    text.map(|text| text.parse().map_err(|_| unreadable(name)))
+        .transpose()
+}
+
+/// A column that holds a name.
+pub(crate) fn text(
+    row: &AnyRow,
+    name: &'static str,
+) -> Result<kusabi_api::admin::Text, sqlx::Error> {
+    optional_text(row, name)?.ok_or_else(|| unreadable(name))
+}
+
+fn unreadable(name: &'static str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode {
+        index: name.into(),
+        source: "the column holds a value that this program does not write".into(),
+    }
+}
+
+/// A number for the database. What counts milliseconds or heights stays far below 2^63.
+pub(crate) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    async fn open(directory: &tempfile::TempDir) -> Store {
+        let path = directory.path().join("server.sqlite");
+        Store::sqlite(&path, OrgId::new([1; 16])).await.unwrap()
+    }
+
+    async fn note(tx: &mut Tx<'_>, key: &str) -> Result<(), StoreError> {
+        let answered = idempotency::Answered {
+            request: [1; 32],
+            answer: None,
+        };
+        idempotency::insert(tx.on(), "t", key, &answered, 1).await
+    }
+
+    async fn noted(store: &Store, key: &str) -> bool {
+        let mut reader = store.read("test").await.unwrap();
+        idempotency::find(reader.on(), "t", key)
+            .await
+            .unwrap()
+            .is_some()
+    }
+
+    #[tokio::test]
+    async fn what_is_committed_is_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory).await;
+        for pool in [&store.writer, &store.readers] {
+            let mut connection = pool.acquire().await.unwrap();
+            let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+                .fetch_one(&mut *connection)
+                .await
+                .unwrap();
+            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+                .fetch_one(&mut *connection)
+                .await
+                .unwrap();
+            // 2 is FULL: each commit waits for the disk.
+            assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_fails_or_is_given_up_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory).await;
+        let failed: Result<(), StoreError> = store
+            .tx("test", |tx| {
+                Box::pin(async move {
+                    note(tx, "failed").await?;
+                    note(tx, "failed").await
+                })
+            })
+            .await;
+        assert!(failed.is_err());
+
+        // The client goes away while its transaction is open.
+        let inside = tokio::sync::Notify::new();
+        let inside = &inside;
+        let given_up = store.tx("test", move |tx| {
+            Box::pin(async move {
+                note(tx, "given up").await?;
+                inside.notify_one();
+                pending::<Result<(), StoreError>>().await
+            })
+        });
+        tokio::select! {
+            _ = given_up => unreachable!("it waits for ever"),
+            () = inside.notified() => {}
+        }
+        let kept: Result<(), StoreError> = store.tx("test", |tx| Box::pin(note(tx, "kept"))).await;
+        kept.unwrap();
+        let all = [
+            noted(&store, "failed").await,
+            noted(&store, "given up").await,
+            noted(&store, "kept").await,
+        ];
+        assert_eq!(all, [false, false, true]);
+
+        store.close().await;
+        assert!(noted(&open(&directory).await, "kept").await);
+    }
+}

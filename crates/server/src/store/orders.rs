@@ -1,0 +1,113 @@
+//! Orders, and how far each device is with them.
+
+use super::{On, StoreError, column, int, number, optional_bytes, word};
+use kusabi_api::{
+    Hex,
+    admin::{Order, OrderKind, OrderState, Target},
+};
+use sqlx::any::AnyRow;
+
+/// The number of the next order.
+pub(crate) async fn next_id(on: On<'_>) -> Result<u64, StoreError> {
+    let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM orders WHERE org = $1")
+        .bind(on.org)
+        .fetch_one(on.connection)
+        .await
+        .map_err(StoreError::of("number an order"))?;
+    Ok(last.unsigned_abs() + 1)
+}
+
+/// A new order, after it was handed out: its counts are kept with it. `nonce` makes a report fresh.
+pub(crate) async fn insert(
+    on: On<'_>,
+    order: &Order,
+    nonce: Option<[u8; 32]>,
+) -> Result<(), StoreError> {
+    let (target_kind, target) = match &order.target {
+        Target::Device(id) => ("device", id),
+        Target::Group(id) => ("group", id),
+    };
+    sqlx::query(
+        "INSERT INTO orders \
+         (org, id, kind, release_digest, nonce, target_kind, target, created_ms, created_by, devices, waiting) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(on.org)
+    .bind(int(order.id))
+    .bind(order.kind.name())
+    .bind(order.release.map(|digest| digest.0.to_vec()))
+    .bind(nonce.map(|nonce| nonce.to_vec()))
+    .bind(target_kind)
+    .bind(target.clone())
+    .bind(int(order.created_ms))
+    .bind(order.created_by.clone())
+    .bind(int(order.devices))
+    .bind(int(order.waiting))
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("insert an order"))?;
+    Ok(())
+}
+
+/// Gives an order to its devices; says to how many.
+pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreError> {
+    let (sql, target) = match &order.target {
+        Target::Device(id) => (
+            "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
+             SELECT org, $2, id, $3, $4 FROM devices WHERE org = $1 AND id = $5",
+            id,
+        ),
+        Target::Group(id) => (
+            "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
+             SELECT org, $2, device, $3, $4 FROM group_members WHERE org = $1 AND device_group = $5",
+            id,
+        ),
+    };
+    let done = sqlx::query(sql)
+        .bind(on.org)
+        .bind(int(order.id))
+        .bind(OrderState::Waiting.name())
+        .bind(int(order.created_ms))
+        .bind(target.clone())
+        .execute(on.connection)
+        .await
+        .map_err(StoreError::of("hand an order out"))?;
+    Ok(done.rows_affected())
+}
+
+/// The orders with a number below `before`, at most `count`, the newest first.
+pub(crate) async fn list(on: On<'_>, before: u64, count: u16) -> Result<Vec<Order>, StoreError> {
+    let error = StoreError::of("list orders");
+    let rows = sqlx::query(
+        "SELECT id, kind, release_digest, target_kind, target, created_ms, created_by, devices, waiting \
+         FROM orders WHERE org = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+    )
+    .bind(on.org)
+    .bind(int(before))
+    .bind(i64::from(count))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+fn read(row: &AnyRow) -> Result<Order, sqlx::Error> {
+    let target: String = column(row, "target")?;
+    Ok(Order {
+        id: number(row, "id")?,
+        kind: word(row, "kind", OrderKind::from_name)?,
+        release: optional_bytes(row, "release_digest")?.map(Hex),
+        target: word(row, "target_kind", |kind| match kind {
+            "device" => Some(Target::Device(target.clone())),
+            "group" => Some(Target::Group(target.clone())),
+            _ => None,
+        })?,
+        created_ms: number(row, "created_ms")?,
+        created_by: column(row, "created_by")?,
+        devices: number(row, "devices")?,
+        waiting: number(row, "waiting")?,
+    })
+}

@@ -1,0 +1,18 @@
+//! The admin API through its real router, on a real database, above a real ledger with one signer.
+//!
+//! The database is SQLite in a temporary directory. `KUSABI_TEST_POSTGRES=postgres://…` (without a database's name, by a user who may
+//! make databases) runs the same tests on PostgreSQL, each on a database of its own.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod acts;
+mod audit;
+mod devices;
+mod doors;
+mod ledger;
+mod orders;
+mod page;
+mod store;
+mod world;

@@ -1,0 +1,74 @@
+//! What a restart finds; the checked-in document.
+
+use crate::world::{World, app_of};
+use kusabi_core::{id::OrgId, suite::Purpose};
+use kusabi_server::{
+    Store,
+    app::{By, Caller, Cut, DeviceQuery},
+};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_second_start_finds_everything() {
+    let world = World::new().await;
+    let id = world.device(100, json!({ "serial": "S-1" })).await;
+    let app = world.app().await;
+    assert_eq!(app.device(&id).await.unwrap().device.id, id);
+    app.authenticate(&world.viewer).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_organisation_sees_its_own_rows_only() {
+    let world = World::new().await;
+    world.device(100, json!({ "serial": "S-1" })).await;
+    let org = OrgId::new([7; 16]);
+    let other = app_of(org, &world.database, &world.ledger, &world.edge).await;
+    let devices = other
+        .devices(DeviceQuery::default(), &Cut::default())
+        .await
+        .unwrap();
+    assert_eq!(devices.items, []);
+    assert!(other.authenticate(&world.admin).await.is_err());
+    // Nor can it take the other's device for its own.
+    let handle = world.register(101, Purpose::Pre);
+    let import = serde_json::from_value(json!({ "handle": handle })).unwrap();
+    let refused = other
+        .import_device(&By::only(Caller::server()), import)
+        .await;
+    let why = refused.unwrap_err().to_string();
+    assert!(why.contains("belongs to another organisation"), "{why}");
+    assert_eq!(other.audit_log(&Cut::default()).await.unwrap().items, []);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x");
+    std::fs::write(
+        &path,
+        "not a database, but long enough to be looked at".repeat(100),
+    )
+    .unwrap();
+    let error = Store::sqlite(&path, OrgId::new([7; 16])).await.unwrap_err();
+    assert!(error.to_string().contains("not a database"), "{error}");
+    let missing = directory.path().join("no/such/directory/x");
+    Store::sqlite(&missing, OrgId::new([7; 16]))
+        .await
+        .unwrap_err();
+}
+
+/// `UPDATE_DOCS=1 cargo test -p kusabi-server --test it document` writes it.
+#[test]
+fn the_document_is_the_one_checked_in() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/openapi.json");
+    let made = kusabi_server::http::openapi();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, made).unwrap();
+        return;
+    }
+    let kept = std::fs::read_to_string(path).unwrap();
+    assert!(
+        made == kept,
+        "docs/openapi.json is out of date: UPDATE_DOCS=1 cargo test -p kusabi-server --test it document"
+    );
+}
