@@ -30,6 +30,7 @@ use crate::{
     connection::Connection,
     exit::Exit,
     failure::{Failure, Result},
+    files,
     founding::Places,
     page::Output,
     progress,
@@ -133,8 +134,8 @@ impl Unfinished {
     fn finish(self) -> Result<()> {
         self.file
             .sync_all()
-            .and_then(|()| std::fs::rename(&self.partial, &self.path))
-            .map_err(|error| Failure::io("written", &self.path, &error))
+            .map_err(|error| Failure::io("written", &self.path, &error))?;
+        files::rename_new(&self.partial, &self.path)
     }
 }
 

@@ -87,6 +87,21 @@ fn create_renamed(path: &Path, bytes: &[u8], mode: Mode) -> io::Result<()> {
     renamed
 }
 
+/// Gives a file, complete on disk, its name in the same folder, which must be free; durable when it returns.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> Result<()> {
+    renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
+        .map_err(io::Error::from)
+        .or_else(|error| match error.kind() {
+            // The file system has no such renaming.
+            io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported if !to.exists() => {
+                fs::rename(from, to)
+            }
+            _ => Err(error),
+        })
+        .and_then(|()| sync_folder(to))
+        .map_err(|error| Failure::io("written", to, &error))
+}
+
 /// Removes what commands that were killed have left beside `path` while they wrote it.
 pub(crate) fn sweep(path: &Path) {
     let Some(start) = temporary_start(path) else {

@@ -8,7 +8,7 @@
 
 use crate::{
     directory::{Claim, Directory, DirectoryError},
-    engine::{self, EngineError, ImportError},
+    engine::{self, EngineError, ImportError, Tail},
     handle::{FinalBlock, NodeHandle, QueryError},
     history::BadBlock,
     outline::{Outline, OutlineError},
@@ -251,7 +251,8 @@ pub fn export_stopped<W: Write>(
     directory: &Directory,
     writer: &mut BackupWriter<W>,
 ) -> Result<(), BackupError> {
-    read_stopped(directory, |block| writer.block(&block))
+    // A block whose certificate a crash took is no part of the ledger.
+    read_stopped(directory, |block| writer.block(&block)).map(drop)
 }
 
 /// Reads all blocks of a stopped node, oldest first.
@@ -261,7 +262,7 @@ pub fn export_stopped<W: Write>(
 pub fn read_stopped(
     directory: &Directory,
     mut each: impl FnMut(FinalBlock) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
+) -> Result<Tail, BackupError> {
     engine::read_all(&directory.engine(), directory.outline().clone(), &mut each)
 }
 

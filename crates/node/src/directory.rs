@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node.lock                one process at a time
-//! format                   "kusabi node 1"; written last when a directory is made, so that a half-made one is none
+//! format                   "kusabi node 2"; written last when a directory is made, so that a half-made one is none
 //! genesis.cbor             the genesis document
 //! genesis-transaction.cbor the transaction of height 1
 //! vote.key                 seed of the vote key, 64 hex digits, for its owner only
@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 const LOCK: &str = "node.lock";
 const FORMAT: &str = "format";
-const FORMAT_TEXT: &str = "kusabi node 1\n";
+const FORMAT_TEXT: &str = "kusabi node 2\n";
 const GENESIS: &str = "genesis.cbor";
 const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";

@@ -117,7 +117,8 @@ impl Seen {
                 )
             });
         }
-        if header.height == anchor.height() {
+        // A recovery that began lower has other blocks at heights that were seen in an earlier epoch.
+        if header.height == anchor.height() && header.epoch == anchor.epoch() {
             let other = anchor
                 .header_hash()
                 .is_some_and(|hash| hash != header.hash(&self.chain));

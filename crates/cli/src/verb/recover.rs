@@ -15,6 +15,7 @@ use kusabi_core::{
 use kusabi_node::{
     backup::read_stopped,
     directory::{Directory, DirectoryError, VoteKey},
+    engine::Tail,
     outline::Outline,
 };
 use rand_core::Rng as _;
@@ -200,7 +201,7 @@ fn survey(directory: &Directory) -> Result<(Header, Officers)> {
     let mut officers = Officers::default();
     let mut last = None;
     let mut malformed = None;
-    read_stopped(directory, |block| {
+    let tail = read_stopped(directory, |block| {
         for bytes in &block.transactions {
             match Transaction::decode(bytes) {
                 Ok(transaction) => officers.follow(&transaction, genesis.epoch_set()),
@@ -211,6 +212,20 @@ fn survey(directory: &Directory) -> Result<(Header, Officers)> {
         Ok(())
     })
     .map_err(|why| backup_file::failure(directory.path(), &why))?;
+    if tail == Tail::Cut {
+        // The engine would find that block where the recovery's first one has to stand.
+        return Err(Failure::new(
+            Exit::Damaged,
+            format!(
+                "{} ends with a block whose certificate was not written",
+                directory.path().display()
+            ),
+        )
+        .advise(
+            "copy it without that block and recover the copy: `kusabi backup FILE --data DIR`, then \
+             `kusabi recover --data NEWDIR --backup FILE`; nobody was told of the block",
+        ));
+    }
     let damaged = |why: String| {
         Failure::new(
             Exit::Damaged,

@@ -216,12 +216,21 @@ fn certificate(block: &FinalBlock) -> Option<Certificate> {
     })
 }
 
+/// How an archive ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// With the last block that has a certificate.
+    Certified,
+    /// With a block whose certificate a crash took: nobody was told of it, and it is handed to nobody.
+    Cut,
+}
+
 /// Reads all blocks of a stopped node, from height 1 on, and hands each to `each`.
 pub(crate) fn read_all(
     storage: &Path,
     outline: Outline,
     each: &mut dyn FnMut(FinalBlock) -> Result<(), BackupError>,
-) -> Result<(), BackupError> {
+) -> Result<Tail, BackupError> {
     disk::start(storage, THREADS, |context| async move {
         let epochs = Epochs::of(&outline, None)?;
         let pages = CacheRef::new(PAGE, NZUsize!(256));
@@ -258,6 +267,10 @@ pub(crate) fn read_all(
             }
             waiting.clear();
         }
-        Ok(())
+        Ok(if waiting.is_empty() {
+            Tail::Certified
+        } else {
+            Tail::Cut
+        })
     })
 }

@@ -30,7 +30,7 @@ mod solo;
 mod start;
 mod state;
 
-pub use archive::{ImportError, Imported, genesis_header};
+pub use archive::{ImportError, Imported, Tail, genesis_header};
 pub(crate) use archive::{import, read_all};
 pub use audit::{Audit, AuditError, audit};
 pub use epochs::SetError;

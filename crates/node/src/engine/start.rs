@@ -339,14 +339,30 @@ pub(super) async fn run<E: Runtime>(
         }
     }
     let votes = votes_partition(epoch.number);
-    let has_votes = context
-        .scan(&votes)
-        .await
-        .is_ok_and(|blobs| !blobs.is_empty());
+    // A disk that cannot be read, or is full, is not one that has lost its votes.
+    let views = match context.scan(&votes).await {
+        Ok(views) => views,
+        Err(commonware_runtime::Error::PartitionMissing(_)) => Vec::new(),
+        Err(why) => return Err(store("votes")(why)),
+    };
+    let views = views.into_iter().filter_map(|view| view.try_into().ok());
+    let voted_in = views.map(u64::from_be_bytes).max();
     let newest_position = mailbox.get_info(Identifier::Latest).await;
     let decided = newest_position
         .is_some_and(|(position, _)| position.get() > 0 && position.get() >= epoch.first);
-    if !has_votes && (voted || decided) {
+    // A lone validator has voted in each view that was decided: older votes alone are a part of them, or an old copy.
+    let decided_in = match newest_position {
+        Some((position, _)) if decided && epoch.vote_keys.len() == 1 => mailbox
+            .get_finalization(position)
+            .await
+            .map(|certificate| certificate.proposal.round.view().get()),
+        _ => None,
+    };
+    let lost = match voted_in {
+        None => voted || decided,
+        Some(view) => decided_in.is_some_and(|decided| view < decided),
+    };
+    if lost {
         return Err(EngineError::VotesLost(number));
     }
     // What would keep the first block of the epoch from ever being built is said now.

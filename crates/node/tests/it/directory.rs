@@ -66,7 +66,7 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
         Directory::open(path),
         Err(DirectoryError::Format { .. })
     ));
-    fs::write(path.join("format"), "kusabi node 1\n").unwrap();
+    fs::write(path.join("format"), "kusabi node 2\n").unwrap();
 
     let genesis = fs::read(path.join("genesis.cbor")).unwrap();
     let mut changed = genesis.clone();

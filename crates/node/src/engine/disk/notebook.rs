@@ -10,7 +10,8 @@
 //! crash had come a little earlier, but never without what came before them.
 //!
 //! The file is `‖` of entries: length of the body (u32), chain (16 bytes), body. The chain is the beginning of
-//! SHA-256(chain before ‖ body), so a torn or stale entry ends the reading. When the room is used up, a new file begins with what
+//! SHA-256(chain before ‖ body), so a torn or stale entry ends the reading. (A sector that holds acknowledged entries is
+//! written again with what follows them: like most journals this takes it that a cut leaves the bytes that did not change.) When the room is used up, a new file begins with what
 //! is alive; it counts once its first entries are complete on disk, and only then the old one goes.
 
 use super::super::Runtime;
@@ -251,12 +252,13 @@ async fn numbers<E: Runtime>(world: &E, partition: &str) -> Result<Vec<u64>, Err
 }
 
 impl<E: Runtime> Pages<E> {
-    /// Begins a file with these bodies: afterwards it alone counts.
+    /// Begins a file with these bodies: afterwards it alone counts, and `replaces` those before it.
     async fn begin(
         world: &E,
         partition: &str,
         number: u64,
         bodies: &[Vec<u8>],
+        replaces: bool,
     ) -> Result<Self, Error> {
         let mut chain = Chain::default();
         let mut all = frame(&mut chain, bodies);
@@ -268,9 +270,11 @@ impl<E: Runtime> Pages<E> {
         blob.resize(0).await?;
         blob.write_at(0, all, WriteOptions::default()).await?;
         blob.sync().await?;
-        for old in numbers(world, partition).await? {
-            if old != number {
-                world.remove(partition, Some(&name(old))).await?;
+        if replaces {
+            for old in numbers(world, partition).await? {
+                if old != number {
+                    world.remove(partition, Some(&name(old))).await?;
+                }
             }
         }
         Ok(Self {
@@ -309,9 +313,11 @@ impl<E: Runtime> Notebook<E> {
             }
         }
         // None is whole: it was never begun, or is damaged; a node that has voted does not go on without its votes (`start`).
+        let whole = memory.is_some() || numbers.is_empty();
         let memory = memory.unwrap_or_default();
         let next = numbers.last().map_or(0, |last| last + 1);
-        let file = Pages::begin(&world, partition, next, &memory.snapshot()).await?;
+        // What cannot be read stays, for whoever wants to know why.
+        let file = Pages::begin(&world, partition, next, &memory.snapshot(), whole).await?;
         Ok(Self {
             world,
             partition: partition.to_owned(),
@@ -395,7 +401,7 @@ impl<E: Runtime> Notebook<E> {
         let written = if begin {
             let number = file.next;
             file.next += 1;
-            Pages::begin(&self.world, &self.partition, number, &bodies)
+            Pages::begin(&self.world, &self.partition, number, &bodies, true)
                 .await
                 .map(|pages| *file = pages)
         } else {

@@ -53,7 +53,9 @@ impl<B> Quick<B> {
 impl Direct {
     /// The bytes, if all of them are in memory.
     fn read(&self, offset: u64, len: usize) -> Option<Vec<u8>> {
-        let mut bytes = vec![0; len];
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(len).ok()?;
+        bytes.resize(len, 0);
         let at = self.start.checked_add(offset)?;
         let slices = &mut [IoSliceMut::new(&mut bytes)];
         // Less than all, "would block", a file system that cannot say: all the same, the engine reads.

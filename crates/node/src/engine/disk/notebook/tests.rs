@@ -62,8 +62,14 @@ async fn found(world: &World, files: &[(u64, &[u8])]) -> State {
     }
     let book = begin(world).await;
     let last = files.last().unwrap().0;
-    assert_eq!(numbers(world, PARTITION).await.unwrap(), [last + 1]);
-    state_of(&book)
+    let left = numbers(world, PARTITION).await.unwrap();
+    let state = state_of(&book);
+    if state.is_empty() {
+        assert_eq!(left.len(), files.len() + 1, "what cannot be read stays");
+    } else {
+        assert_eq!(left, [last + 1]);
+    }
+    state
 }
 
 fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
@@ -100,7 +106,7 @@ async fn change(book: &Book, random: &mut Random) {
 #[test]
 fn a_cut_anywhere_leaves_what_was_synchronised_and_nothing_out_of_order() {
     run(|world| async move {
-        for seed in 0..8 {
+        for seed in 0..4 {
             let mut random = Random(seed);
             let _ = world.remove(PARTITION, None).await;
             let book = begin(&world).await;
