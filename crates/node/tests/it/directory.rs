@@ -61,11 +61,13 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
     ));
     drop(Directory::open_for(path, &world.chain).unwrap());
 
-    fs::write(path.join("format"), "kusabi node 2\n").unwrap();
-    assert!(matches!(
-        Directory::open(path),
-        Err(DirectoryError::Format { .. })
-    ));
+    for other in ["kusabi node 1\n", "kusabi node 3\n"] {
+        fs::write(path.join("format"), other).unwrap();
+        assert!(matches!(
+            Directory::open(path),
+            Err(DirectoryError::Format { .. })
+        ));
+    }
     fs::write(path.join("format"), "kusabi node 2\n").unwrap();
 
     let genesis = fs::read(path.join("genesis.cbor")).unwrap();
