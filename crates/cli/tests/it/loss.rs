@@ -235,7 +235,11 @@ fn only_officers_in_force_sign_for_the_next_epoch() {
         "org withdraw ledger/keys/officer.key --officer second.key",
     )
     .ok();
-    node.run(&place, "key rotate third.key fourth.key").ok();
+    place.run("key new fourth.key --purpose officer").ok();
+    for act in ["grant fourth.key", "withdraw third.key"] {
+        node.run(&place, &format!("org {act} --officer second.key"))
+            .ok();
+    }
     node.stop();
     place
         .run("recover --data ledger --key ledger/keys/recovery.key")
