@@ -244,15 +244,12 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// Milliseconds since 1970 as `2026-11-23T05:00:00Z`.
+/// Milliseconds since 1970 as `2026-11-23T05:00:00Z`: the second that has begun, never one to come.
 pub(crate) fn instant(ms: u64) -> String {
-    i64::try_from(ms)
+    i64::try_from(ms - ms % 1_000)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
-        .map_or_else(
-            || format!("{ms} ms after 1970"),
-            |time| time.round(jiff::Unit::Second).unwrap_or(time).to_string(),
-        )
+        .map_or_else(|| format!("{ms} ms after 1970"), |time| time.to_string())
 }
 
 /// A span of time in the largest unit of which there are two at least: `90 min`, `3 d`.
