@@ -76,7 +76,7 @@ fn chaos(rng: &mut Random) -> Chaos {
 
 #[test]
 fn a_device_always_has_a_working_key_and_is_never_taken_for_a_clone() {
-    seeds(10_000, |seed| {
+    seeds(1_500, |seed| {
         let mut rng = Random::new(seed ^ 0xc4a0);
         // P-256 costs much more and has the same states.
         let suite = if seed % 200 == 7 {
@@ -119,7 +119,7 @@ fn a_device_always_has_a_working_key_and_is_never_taken_for_a_clone() {
 
 #[test]
 fn a_clone_is_seen_once_both_have_spoken() {
-    seeds(2_000, |seed| {
+    seeds(1_500, |seed| {
         let mut rng = Random::new(seed ^ 0xc107e);
         let mut fleet = Fleet::new(seed, Suite::Curve25519, 1 + (seed % 2) as usize);
         let unit = fleet.provision(Settings {

@@ -593,7 +593,10 @@ impl Device {
                 self.fail(rng);
                 if let Some(further) = self.rejections.checked_sub(1) {
                     let wait = REJECTED_MS << further.min(3);
-                    self.pause = self.pause.max(self.now.plus_ms(jitter(rng, wait)));
+                    self.succeed_at = self.now.plus_ms(jitter(rng, wait));
+                    if self.kept.current.purpose == Purpose::Pre {
+                        self.pause = self.pause.max(self.succeed_at);
+                    }
                 }
             }
         }

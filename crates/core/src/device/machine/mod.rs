@@ -210,6 +210,8 @@ pub struct Device {
     submitted: bool,
     /// How often in a row the ledger has rejected the succession.
     rejections: u32,
+    /// A succession that was rejected is not tried again before.
+    succeed_at: Time,
     /// An enrolment was answered with "registered".
     enrolled: bool,
     rotate: Option<u64>,
@@ -338,6 +340,7 @@ impl Device {
             making: false,
             submitted: false,
             rejections: 0,
+            succeed_at: Time::from_ms(0),
             enrolled: false,
             rotate: None,
             jobs: ArrayVec::new(),
@@ -465,6 +468,8 @@ impl Device {
     fn wake(&self) -> Time {
         let work = if self.has_work() {
             self.pause
+        } else if self.is_resting() {
+            self.poll_at.min(self.succeed_at).max(self.pause)
         } else {
             self.poll_at.max(self.pause)
         };
@@ -477,12 +482,19 @@ impl Device {
         }
     }
 
+    /// Whether a succession waits until it may be tried again. A factory key has nothing else to do meanwhile.
+    fn is_resting(&self) -> bool {
+        self.kept.next.is_some()
+            && self.kept.current.purpose != Purpose::Pre
+            && self.now < self.succeed_at
+    }
+
     /// Whether there is something to do before the next poll.
     fn has_work(&self) -> bool {
         !self.kept.registered
-            || self.kept.next.is_some()
+            || (self.kept.next.is_some() && !self.is_resting())
             || self.kept.current.purpose == Purpose::Pre
-            || self.rotate.is_some()
+            || (self.rotate.is_some() && self.kept.next.is_none())
             || !self.jobs.is_empty()
             || self.report.is_some()
     }
@@ -528,6 +540,7 @@ impl Device {
         self.making = false;
         self.submitted = false;
         self.rejections = 0;
+        self.succeed_at = self.now;
         self.kept.next = Some(Identity {
             handle: id.handle(),
             purpose: Purpose::Act,

@@ -224,7 +224,10 @@ impl Device {
             let subject = Subject::Record(self.kept.current.handle);
             return self.ask(Asked::Own, &Ask::Prove(subject), rng);
         }
-        if let Some(next) = self.kept.next {
+        // While the succession rests, the device goes on as what it is.
+        if let Some(next) = self.kept.next
+            && !(self.is_resting() && session.identity == self.kept.current)
+        {
             if session.identity == self.kept.current && !self.submitted {
                 return self.succeed(keys, rng);
             }
@@ -237,7 +240,7 @@ impl Device {
                 KeyOrigin::Server => self.ask(Asked::Key, &Ask::Key, rng),
             };
         }
-        if self.rotate.is_some() {
+        if self.rotate.is_some() && self.kept.next.is_none() {
             return self.make_key();
         }
         if let Some(job) = self.jobs.first().copied() {
