@@ -110,7 +110,9 @@ impl<E: Runtime> Disk<E> {
 impl<E: Runtime> Shared<E> {
     /// What a slow disk adds to a synchronisation: nothing outside of tests.
     #[cfg(not(feature = "testing"))]
-    async fn take_time(&self) {}
+    fn take_time(&self) -> std::future::Ready<()> {
+        std::future::ready(())
+    }
 
     #[cfg(feature = "testing")]
     async fn take_time(&self) {
