@@ -14,6 +14,7 @@ mod ledger;
 mod noise;
 mod primitives;
 mod properties;
+mod provisioning;
 mod release;
 mod statements;
 mod trust;
