@@ -19,7 +19,10 @@ use crate::wire::{Reader, Sink, WireError, Writer};
 pub const SERVERS_MAX: usize = 4;
 
 const VERSION: u8 = 1;
-const SERVER_LEN: usize = 32 + 1 + PublicKeys::LEN;
+/// Longest trust as it is stored, in bytes.
+pub(super) const TRUST_LEN_MAX: usize = Anchor::LEN + 2 + EPOCH_SET_LEN_MAX;
+/// A server as it is stored, in bytes.
+pub(super) const SERVER_LEN: usize = 32 + 1 + PublicKeys::LEN;
 const IDENTITY_LEN: usize = 32 + 1 + 1;
 
 /// Where a key lies. There are two, so that a key that follows another never takes its place before it counts.
@@ -70,6 +73,28 @@ pub struct Server {
     pub handle: Handle,
     /// Its public keys.
     pub keys: PublicKeys,
+}
+
+impl Server {
+    /// Writes it: `handle 32 ‖ suite u8 ‖ keys 66`.
+    pub(super) fn put(&self, w: &mut impl Sink) {
+        w.put(self.handle.as_bytes());
+        w.u8(self.keys.suite().into());
+        w.put(self.keys.as_bytes());
+    }
+
+    /// Whether a handshake can be made with its keys: foreign ones only sign.
+    pub(super) fn can_agree(&self) -> bool {
+        self.keys.suite() != Suite::Foreign
+    }
+
+    /// Reads what [`put`](Self::put) wrote.
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Self, KeptError> {
+        let handle = Handle::new(r.array()?);
+        let suite = Suite::try_from(r.u8()?).map_err(|_| KeptError::Value)?;
+        let keys = PublicKeys::decode(suite, &r.array()?).map_err(|_| KeptError::Value)?;
+        Ok(Self { handle, keys })
+    }
 }
 
 /// What a device keeps.
@@ -134,9 +159,7 @@ impl From<WireError> for KeptError {
 impl Kept {
     /// Longest state in bytes.
     pub const LEN_MAX: usize = 1
-        + Anchor::LEN
-        + 2
-        + EPOCH_SET_LEN_MAX
+        + TRUST_LEN_MAX
         + OrgId::LEN
         + 1
         + SERVERS_MAX * SERVER_LEN
@@ -160,11 +183,7 @@ impl Kept {
         if !matches!(purpose, Purpose::Pre | Purpose::Act) {
             return Err(KeptError::Value);
         }
-        if servers.is_empty()
-            || servers
-                .iter()
-                .any(|server| server.keys.suite() == Suite::Foreign)
-        {
+        if servers.is_empty() || !servers.iter().all(Server::can_agree) {
             return Err(KeptError::Servers);
         }
         Ok(Self {
@@ -251,16 +270,11 @@ impl Kept {
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, WireError> {
         let mut w = Writer::new(out);
         w.u8(VERSION);
-        w.put(&self.trust.anchor().encode());
-        let set = self.trust.set_bytes();
-        w.u16(u16::try_from(set.len()).map_err(|_| WireError::OutOfRange)?);
-        w.put(set);
+        self.trust.put(&mut w)?;
         w.put(self.org.as_bytes());
         w.u8(u8::try_from(self.servers.len()).map_err(|_| WireError::OutOfRange)?);
         for server in &self.servers {
-            w.put(server.handle.as_bytes());
-            w.u8(server.keys.suite().into());
-            w.put(server.keys.as_bytes());
+            server.put(&mut w);
         }
         identity(&mut w, &self.current);
         w.flag(self.next.is_some());
@@ -286,18 +300,12 @@ impl Kept {
         if r.u8()? != VERSION {
             return Err(KeptError::Version);
         }
-        let anchor = Anchor::decode(r.bytes(Anchor::LEN)?).map_err(|_| KeptError::Trust)?;
-        let len = usize::from(r.u16()?);
-        let trust = Trust::new(anchor, r.bytes(len)?).map_err(|_| KeptError::Trust)?;
+        let trust = Trust::read(&mut r)?.map_err(|_| KeptError::Trust)?;
         let org = OrgId::new(r.array()?);
         let mut servers = ArrayVec::new();
         for _ in 0..r.u8()? {
-            let handle = Handle::new(r.array()?);
-            let suite = Suite::try_from(r.u8()?).map_err(|_| KeptError::Value)?;
-            let keys: [u8; PublicKeys::LEN] = r.array()?;
-            let keys = PublicKeys::decode(suite, &keys).map_err(|_| KeptError::Value)?;
             servers
-                .try_push(Server { handle, keys })
+                .try_push(Server::read(&mut r)?)
                 .map_err(|_| KeptError::Servers)?;
         }
         let current = read_identity(&mut r)?;

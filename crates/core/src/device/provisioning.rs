@@ -6,21 +6,21 @@
 use core::fmt;
 
 use arrayvec::{ArrayString, ArrayVec};
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
+use super::kept::{SERVER_LEN, TRUST_LEN_MAX};
 use super::{Kept, KeptError, KeyOrigin, SERVERS_MAX, Server, Trust};
-use crate::anchor::Anchor;
 use crate::crypto::sha256;
-use crate::id::{Handle, KusabiId, OrgId};
+use crate::id::{KusabiId, OrgId};
 use crate::keystore::{KeyStore as _, Seed, SoftKey};
-use crate::set::EPOCH_SET_LEN_MAX;
+use crate::protocol::hello::LABEL_LEN_MAX;
 use crate::suite::{PublicKeys, Purpose, Suite};
 use crate::wire::{Reader, Sink, WireError, Writer};
 
 /// Longest server address in bytes.
 pub const URL_LEN_MAX: usize = 200;
-/// Longest serial number in bytes.
-pub const SERIAL_LEN_MAX: usize = 64;
+/// Longest serial number in bytes: it is the label of an enrolment, too.
+pub const SERIAL_LEN_MAX: usize = LABEL_LEN_MAX;
 
 const FIRST_LINE: &[u8] = b"kusabi-device-v1\n";
 const DOMAIN: &[u8] = b"kusabi.device.v1";
@@ -112,15 +112,13 @@ impl Provisioning {
     /// Longest file in bytes.
     pub const LEN_MAX: usize = FIRST_LINE.len()
         + CHECK_LEN
-        + Anchor::LEN
-        + 2
-        + EPOCH_SET_LEN_MAX
+        + TRUST_LEN_MAX
         + OrgId::LEN
         + 1
         + 1
         + SERIAL_LEN_MAX
         + 1
-        + SERVERS_MAX * (32 + 1 + PublicKeys::LEN + 1 + URL_LEN_MAX)
+        + SERVERS_MAX * (SERVER_LEN + 1 + URL_LEN_MAX)
         + 1
         + 2
         + KusabiId::LEN
@@ -151,10 +149,7 @@ impl Provisioning {
     }
 
     fn write(&self, w: &mut impl Sink) -> Result<(), WireError> {
-        w.put(&self.trust.anchor().encode());
-        let set = self.trust.set_bytes();
-        w.u16(u16::try_from(set.len()).map_err(|_| WireError::OutOfRange)?);
-        w.put(set);
+        self.trust.put(w)?;
         w.put(self.org.as_bytes());
         w.u8(match self.key_origin {
             KeyOrigin::Device => 0,
@@ -163,9 +158,7 @@ impl Provisioning {
         text(w, &self.serial)?;
         w.u8(u8::try_from(self.servers.len()).map_err(|_| WireError::OutOfRange)?);
         for Address { url, server } in &self.servers {
-            w.put(server.handle.as_bytes());
-            w.u8(server.keys.suite().into());
-            w.put(server.keys.as_bytes());
+            server.put(w);
             text(w, url)?;
         }
         w.flag(self.key.is_some());
@@ -194,9 +187,7 @@ impl Provisioning {
             return Err(ProvisioningError::Damaged);
         }
         let mut r = Reader::new(body);
-        let anchor = Anchor::decode(r.bytes(Anchor::LEN)?).map_err(|_| ProvisioningError::Trust)?;
-        let len = usize::from(r.u16()?);
-        let trust = Trust::new(anchor, r.bytes(len)?).map_err(|_| ProvisioningError::Trust)?;
+        let trust = Trust::read(&mut r)?.map_err(|_| ProvisioningError::Trust)?;
         let org = OrgId::new(r.array()?);
         let key_origin = match r.u8()? {
             0 => KeyOrigin::Device,
@@ -206,12 +197,8 @@ impl Provisioning {
         let serial = read_text(&mut r)?;
         let mut servers = ArrayVec::new();
         for _ in 0..r.u8()? {
-            let handle = Handle::new(r.array()?);
-            let suite = Suite::try_from(r.u8()?).map_err(|_| ProvisioningError::Value)?;
-            let keys: [u8; PublicKeys::LEN] = r.array()?;
-            let keys = PublicKeys::decode(suite, &keys).map_err(|_| ProvisioningError::Value)?;
+            let server = Server::read(&mut r).map_err(|_| ProvisioningError::Value)?;
             let url = read_text(&mut r)?;
-            let server = Server { handle, keys };
             servers
                 .try_push(Address { url, server })
                 .map_err(|_| ProvisioningError::Value)?;
@@ -219,16 +206,14 @@ impl Provisioning {
         let key = if r.flag()? {
             let purpose = Purpose::try_from(r.u8()?).map_err(|_| ProvisioningError::Value)?;
             let suite = Suite::try_from(r.u8()?).map_err(|_| ProvisioningError::Value)?;
-            let (mut id, mut seed) = (r.array()?, r.array()?);
-            let key = FactoryKey {
+            let id = Zeroizing::new(r.array()?);
+            let seed = Zeroizing::new(r.array()?);
+            Some(FactoryKey {
                 purpose,
                 suite,
-                id: KusabiId::new(id),
-                seed: Seed::new(seed),
-            };
-            id.zeroize();
-            seed.zeroize();
-            Some(key)
+                id: KusabiId::new(*id),
+                seed: Seed::new(*seed),
+            })
         } else {
             None
         };
@@ -255,17 +240,14 @@ impl Provisioning {
             }) && address.url.bytes().all(|byte| byte.is_ascii_graphic())
                 && !address.url.ends_with('/')
         };
-        let native = |suite: Suite| suite != Suite::Foreign;
+        let key = |key: &FactoryKey| {
+            key.suite != Suite::Foreign && matches!(key.purpose, Purpose::Pre | Purpose::Act)
+        };
         let good = !self.servers.is_empty()
             && self.servers.iter().all(url)
-            && self
-                .servers
-                .iter()
-                .all(|address| native(address.server.keys.suite()))
+            && self.servers.iter().all(|address| address.server.can_agree())
             && !self.serial.chars().any(char::is_control)
-            && self.key.as_ref().is_none_or(|key| {
-                native(key.suite) && matches!(key.purpose, Purpose::Pre | Purpose::Act)
-            });
+            && self.key.as_ref().is_none_or(key);
         good.then_some(()).ok_or(ProvisioningError::Value)
     }
 

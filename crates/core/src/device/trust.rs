@@ -11,6 +11,7 @@ use crate::proof::{Proof, ProofError};
 use crate::protocol::{Floor, Steps};
 use crate::row::RowBytes;
 use crate::set::{EPOCH_SET_LEN_MAX, EpochSet, SetError};
+use crate::wire::{Reader, Sink, WireError};
 
 /// Why something is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,25 @@ impl Trust {
             Anchor::from_genesis(genesis),
             genesis.epoch_set().as_bytes(),
         )
+    }
+
+    /// Writes it: `anchor ‖ length u16 ‖ set`.
+    pub(super) fn put(&self, w: &mut impl Sink) -> Result<(), WireError> {
+        let set = self.set_bytes();
+        w.put(&self.anchor.encode());
+        w.u16(u16::try_from(set.len()).map_err(|_| WireError::OutOfRange)?);
+        w.put(set);
+        Ok(())
+    }
+
+    /// Reads what [`put`](Self::put) wrote; whether it holds together.
+    pub(super) fn read(r: &mut Reader<'_>) -> Result<Result<Self, TrustError>, WireError> {
+        let anchor = Anchor::decode(r.bytes(Anchor::LEN)?);
+        let len = usize::from(r.u16()?);
+        let set = r.bytes(len)?;
+        Ok(anchor
+            .map_err(TrustError::Anchor)
+            .and_then(|anchor| Self::new(anchor, set)))
     }
 
     /// The anchor.
