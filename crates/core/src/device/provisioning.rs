@@ -245,7 +245,10 @@ impl Provisioning {
         };
         let good = !self.servers.is_empty()
             && self.servers.iter().all(url)
-            && self.servers.iter().all(|address| address.server.can_agree())
+            && self
+                .servers
+                .iter()
+                .all(|address| address.server.can_agree())
             && !self.serial.chars().any(char::is_control)
             && self.key.as_ref().is_none_or(key);
         good.then_some(()).ok_or(ProvisioningError::Value)
