@@ -14,7 +14,9 @@ use kusabi_ledger::testing::TestKey;
 use crate::ledger::Ledger;
 use crate::random::Random;
 use crate::server::{Server, Shop};
-use crate::unit::{Disk, Done, Unit};
+use crate::unit::{self, Disk, Done, Ended, Unit};
+
+const MINUTE: u64 = 60_000;
 
 /// What goes wrong, and how often (of a thousand).
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,14 +29,43 @@ pub struct Chaos {
     pub late: u64,
     /// One bit of a message flips.
     pub flipped: u64,
-    /// The power goes before an output.
+    /// The power goes before an output; the device's clock begins anew then.
     pub cut: u64,
+    /// The device's disk fills up before an input, for up to half an hour.
+    pub full: u64,
+    /// The device's clock jumps before an input: ahead by up to two hours, or back by up to ten minutes.
+    pub jump: u64,
     /// A server forgets its sessions before a request.
     pub restart: u64,
     /// The database is lost before a request.
     pub rebuild: u64,
-    /// The device's clock jumps ahead by hours.
-    pub jump: u64,
+    /// The database finds no room before a request, for up to ten minutes.
+    pub jam: u64,
+}
+
+/// How often something went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Messages lost.
+    pub lost: u64,
+    /// Messages doubled.
+    pub doubled: u64,
+    /// Messages that were late.
+    pub late: u64,
+    /// Messages with a flipped bit.
+    pub flipped: u64,
+    /// Power cuts.
+    pub cuts: u64,
+    /// Outputs for which a device's disk had no room.
+    pub full: u64,
+    /// Jumps of a device's clock.
+    pub jumps: u64,
+    /// Restarts of a server.
+    pub restarts: u64,
+    /// Losses of the database.
+    pub rebuilds: u64,
+    /// Requests for which the database had no room.
+    pub jammed: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,24 +99,50 @@ pub struct Fleet {
     pub events: Vec<Vec<Event>>,
     /// Updates that each device was allowed to install.
     pub installs: Vec<Vec<(u64, Digest)>>,
-    /// Whether the database was lost at some time.
-    pub rebuilt: bool,
     /// Whether the ledger is held back: it makes no heartbeats.
     pub frozen: bool,
+    /// Time between two blocks, in milliseconds: a minute in an idle ledger.
+    pub block_ms: u64,
     /// Whether there is a clone: then the other copy can take the keys of a device.
     pub cloned: bool,
     /// Requests that reached a server.
     pub requests: u64,
-    /// Power cuts.
-    pub cuts: u64,
+    /// What went wrong.
+    pub faults: Faults,
     rng: Random,
     now: u64,
-    /// By how much each device's clock is ahead.
-    ahead: Vec<u64>,
+    clocks: Vec<Clock>,
+    /// When the power of each device that has none comes back.
+    dark: Vec<Option<u64>>,
+    /// Until when each device's disk has no room.
+    full: Vec<u64>,
+    /// Until when the database has no room.
+    jammed: u64,
     serials: Vec<u64>,
     queue: BinaryHeap<Reverse<(u64, u64, Happening)>>,
     sequence: u64,
     born: u64,
+}
+
+/// A device's clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    /// By how much it is ahead of the fleet's time, in milliseconds.
+    ahead: i64,
+    /// The latest time that the device was told, on its clock.
+    told: u64,
+}
+
+impl Clock {
+    /// What it shows at a time of the fleet's.
+    fn at(self, now: u64) -> u64 {
+        now.saturating_add_signed(self.ahead)
+    }
+
+    /// When it shows a time.
+    fn when(self, shown: u64) -> u64 {
+        shown.saturating_add_signed(self.ahead.saturating_neg())
+    }
 }
 
 /// Numbers of the servers' keys.
@@ -113,14 +170,17 @@ impl Fleet {
             chaos: Chaos::default(),
             events: Vec::new(),
             installs: Vec::new(),
-            rebuilt: false,
             cloned: false,
             frozen: false,
+            block_ms: MINUTE,
             requests: 0,
-            cuts: 0,
+            faults: Faults::default(),
             rng: Random::new(seed),
             now: 0,
-            ahead: Vec::new(),
+            clocks: Vec::new(),
+            dark: Vec::new(),
+            full: Vec::new(),
+            jammed: 0,
             serials: Vec::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
@@ -190,7 +250,9 @@ impl Fleet {
             .push(Unit::start(disk, settings, Time::from_ms(self.now)));
         self.events.push(Vec::new());
         self.installs.push(Vec::new());
-        self.ahead.push(0);
+        self.clocks.push(Clock::default());
+        self.dark.push(None);
+        self.full.push(0);
         self.serials.push(0);
         self.wake(unit, self.now);
         unit
@@ -262,7 +324,9 @@ impl Fleet {
         if self.frozen {
             return;
         }
-        self.shop.ledger.grow_to(self.born + self.now / 60_000);
+        self.shop
+            .ledger
+            .grow_to(self.born + self.now / self.block_ms);
     }
 
     fn step(&mut self) {
@@ -282,41 +346,67 @@ impl Fleet {
                 unit,
                 server,
                 bytes,
-            } => {
-                if self.rng.chance(self.chaos.restart) {
-                    self.servers[server].restart();
-                }
-                if self.rng.chance(self.chaos.rebuild) {
-                    self.rebuild();
-                }
-                self.requests += 1;
-                let now = Time::from_ms(self.now);
-                let answer =
-                    self.servers[server].answer(&mut self.shop, now, &bytes, &mut self.rng);
-                let held = u64::from(self.servers[server].hold_secs) * 1000;
-                self.carry(held, |bytes| Happening::Answer { unit, bytes }, &answer);
-            }
+            } => self.serve(unit, server, &bytes),
         }
+    }
+
+    fn serve(&mut self, unit: usize, server: usize, bytes: &[u8]) {
+        if self.rng.chance(self.chaos.restart) {
+            self.faults.restarts += 1;
+            self.servers[server].restart();
+        }
+        if self.rng.chance(self.chaos.rebuild) {
+            self.faults.rebuilds += 1;
+            self.rebuild();
+        }
+        if self.rng.chance(self.chaos.jam) {
+            self.jammed = self.now + self.rng.below(10 * MINUTE);
+        }
+        self.requests += 1;
+        let now = Time::from_ms(self.now);
+        self.shop.full = self.chaos.jam > 0 && self.now < self.jammed;
+        self.faults.jammed += u64::from(self.shop.full);
+        let answer = self.servers[server].answer(&mut self.shop, now, bytes, &mut self.rng);
+        let held = u64::from(self.servers[server].hold_secs) * 1000;
+        self.carry(held, |bytes| Happening::Answer { unit, bytes }, &answer);
     }
 
     /// The database is lost: what the ledger knows is found again, the tripwire's rows are not.
     pub fn rebuild(&mut self) {
         self.shop.rows.clear();
-        self.rebuilt = true;
         for server in &mut self.servers {
             server.restart();
         }
     }
 
     fn give(&mut self, unit: usize, input: Input<'_>) {
-        if self.rng.chance(self.chaos.jump) {
-            self.ahead[unit] += self.rng.below(7_200_000);
+        match self.dark[unit] {
+            Some(back) if self.now < back => return,
+            _ => self.dark[unit] = None,
         }
-        let now = Time::from_ms(self.now + self.ahead[unit]);
-        let cut = self.chaos.cut;
+        let chaos = self.chaos;
+        if self.rng.chance(chaos.jump) {
+            self.faults.jumps += 1;
+            self.clocks[unit].ahead += if self.rng.chance(500) {
+                self.rng.below(120 * MINUTE).cast_signed()
+            } else {
+                -self.rng.below(10 * MINUTE).cast_signed()
+            };
+        }
+        if self.rng.chance(chaos.full) {
+            self.full[unit] = self.now + self.rng.below(30 * MINUTE);
+        }
+        let clock = &mut self.clocks[unit];
+        let shown = clock.at(self.now);
+        clock.told = clock.told.max(shown);
+        let faults = unit::Faults {
+            cut: chaos.cut,
+            full: chaos.full > 0 && self.now < self.full[unit],
+        };
         let ledger = (!self.cloned).then_some(&self.shop.ledger);
         let runner = &mut self.units[unit];
-        let done: Done = runner.run(now, input, &mut self.rng, cut, |disk| {
+        let time = Time::from_ms(shown);
+        let done: Done = runner.run(time, input, &mut self.rng, faults, |disk| {
             if let Some(ledger) = ledger {
                 has_a_working_key(ledger, disk);
             }
@@ -334,15 +424,37 @@ impl Fleet {
                 &sent.request,
             );
         }
-        let wake = match done.wake {
-            Some(time) => time.ms().saturating_sub(self.ahead[unit]),
-            None => {
-                self.cuts += 1;
-                // Power comes back.
-                self.now + 1_000 + self.rng.below(60_000)
-            }
+        let wake = match (done.wake, done.ended) {
+            (Some(time), _) => self.clocks[unit].when(time.ms()),
+            (None, ended) => self.start_again(unit, ended),
         };
         self.wake(unit, wake);
+    }
+
+    /// A run has ended between two outputs: starts the device again from its disk; gives the time when it does so.
+    fn start_again(&mut self, unit: usize, ended: Option<Ended>) -> u64 {
+        let at = self.now + 1_000 + self.rng.below(MINUTE);
+        self.dark[unit] = Some(at);
+        let clock = &mut self.clocks[unit];
+        if ended == Some(Ended::DiskFull) {
+            // Only the program starts again.
+            self.faults.full += 1;
+        } else {
+            // The clock counts from the boot.
+            self.faults.cuts += 1;
+            clock.ahead = self.rng.below(1_000).cast_signed() - at.cast_signed();
+        }
+        let shown = clock.at(at);
+        clock.told = shown;
+        self.units[unit].restart(Time::from_ms(shown));
+        at
+    }
+
+    /// For how long a device will see no time pass, because its clock has gone back, in milliseconds.
+    #[must_use]
+    pub fn standstill_ms(&self, unit: usize) -> u64 {
+        let clock = self.clocks[unit];
+        clock.told.saturating_sub(clock.at(self.now))
     }
 
     fn wake(&mut self, unit: usize, at: u64) {
@@ -354,17 +466,21 @@ impl Fleet {
     fn carry(&mut self, held_ms: u64, make: impl Fn(Vec<u8>) -> Happening, bytes: &[u8]) {
         let chaos = self.chaos;
         let copies = 1 + u64::from(self.rng.chance(chaos.doubled));
+        self.faults.doubled += copies - 1;
         for _ in 0..copies {
             if self.rng.chance(chaos.lost) {
+                self.faults.lost += 1;
                 continue;
             }
             let mut bytes = bytes.to_vec();
             if self.rng.chance(chaos.flipped) {
+                self.faults.flipped += 1;
                 let bit = self.rng.below(bytes.len() as u64 * 8) as usize;
                 bytes[bit / 8] ^= 1 << (bit % 8);
             }
             let mut delay = held_ms + 5 + self.rng.below(50);
             if self.rng.chance(chaos.late) {
+                self.faults.late += 1;
                 delay += self.rng.below(400_000);
             }
             self.put(self.now + delay, make(bytes));

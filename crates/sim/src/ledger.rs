@@ -30,6 +30,9 @@ pub struct Ledger {
     /// Its rows and keys.
     pub world: World,
     epoch: u64,
+    /// The epoch's set, its hash, and the key that votes in it.
+    set_hash: SetHash,
+    vote_key: SigningKey,
     steps: Vec<Vec<u8>>,
     tree: Option<Tree>,
 }
@@ -48,11 +51,14 @@ impl Ledger {
     /// A founded ledger with its writer.
     #[must_use]
     pub fn new() -> Self {
+        let world = World::open();
         Self {
-            world: World::open(),
             epoch: 0,
+            set_hash: set_hash(&world.epoch_set(0)),
+            vote_key: SigningKey::from(world.vote_seed),
             steps: Vec::new(),
             tree: None,
+            world,
         }
     }
 
@@ -114,6 +120,7 @@ impl Ledger {
         let set = kusabi_core::set::recovery_set(1, &[public]).expect("a recovery set");
         let bytes = parts.encode(&set, &[(0, signature)]).expect("a recovery");
         self.steps.push([&[2], &bytes[..]].concat());
+        self.set_hash = set_hash(&parts.next_set);
         self.grow_to(from);
     }
 
@@ -145,11 +152,13 @@ impl Ledger {
         if self.tree.as_ref().is_none_or(|tree| tree.height != height) {
             self.tree = None;
         }
-        let set = self.world.epoch_set(self.epoch);
-        let world = &self.world;
-        let epoch = self.epoch;
-        self.tree
-            .get_or_insert_with(|| Tree::build(world, epoch, &set))
+        match self.tree.take() {
+            Some(tree) => self.tree.insert(tree),
+            None => {
+                let tree = Tree::build(self);
+                self.tree.insert(tree)
+            }
+        }
     }
 }
 
@@ -160,7 +169,8 @@ impl Default for Ledger {
 }
 
 impl Tree {
-    fn build(world: &World, epoch: u64, set: &[u8]) -> Self {
+    fn build(ledger: &Ledger) -> Self {
+        let world = &ledger.world;
         let rows: Vec<(StateKey, RowBytes)> =
             world.state.rows().map(|(key, row)| (*key, *row)).collect();
         let leaves = rows.len().next_power_of_two();
@@ -199,7 +209,7 @@ impl Tree {
         let root = sha256(&[&OPS_ROOT, &grafted, &count, &sha256(&[&chunk])]);
         Self {
             height: world.height,
-            checkpoint: certify(world, epoch, set, root, leaves as u64),
+            checkpoint: certify(ledger, root, leaves as u64),
             rows,
             levels,
             chunk,
@@ -253,7 +263,12 @@ fn position(start: u64, height: u32) -> u64 {
     2 * start - u64::from(start.count_ones()) + (1 << (height + 1)) - 2
 }
 
-fn certify(world: &World, epoch: u64, set: &[u8], root: [u8; 32], leaves: u64) -> Vec<u8> {
+fn set_hash(set: &[u8]) -> SetHash {
+    EpochSet::decode(set).expect("an epoch set").hash()
+}
+
+fn certify(ledger: &Ledger, root: [u8; 32], leaves: u64) -> Vec<u8> {
+    let world = &ledger.world;
     let height = world.height.get();
     let header = Header {
         height: world.height,
@@ -265,8 +280,8 @@ fn certify(world: &World, epoch: u64, set: &[u8], root: [u8; 32], leaves: u64) -
         ops_start: 0,
         ops_end: leaves,
         body: BodyHash::new([7; 32]),
-        epoch: Epoch::new(epoch),
-        set_hash: EpochSet::decode(set).map_or(SetHash::ZERO, |set| set.hash()),
+        epoch: ledger.epoch(),
+        set_hash: ledger.set_hash,
         view: View::new(height),
         parent_view: View::new(height - 1),
         leader: 0,
@@ -280,13 +295,12 @@ fn certify(world: &World, epoch: u64, set: &[u8], root: [u8; 32], leaves: u64) -
     };
     let mut message = Vec::new();
     vote.encode(&world.chain, &mut message);
-    let key = SigningKey::from(world.vote_seed);
     let parts = CheckpointParts {
         headers: vec![header],
         view: header.view,
         parent_view: header.parent_view,
         n: 1,
-        signatures: vec![(0, Signature::new(key.sign(&message).to_bytes()))],
+        signatures: vec![(0, Signature::new(ledger.vote_key.sign(&message).to_bytes()))],
     };
     let mut bytes = Vec::new();
     parts.encode(&mut bytes).expect("one signature");

@@ -10,7 +10,7 @@ use kusabi_core::protocol::hello::{Enrolment, Hello};
 use kusabi_core::protocol::reply::{Answer, Order, Reply, SealedProblem, Task};
 use kusabi_core::protocol::request::{Ask, Outcome, Request};
 use kusabi_core::protocol::succession::NewKey;
-use kusabi_core::protocol::tripwire::{Row, Verdict, judge};
+use kusabi_core::protocol::tripwire::{Row, Verdict, judge, judge_ended_key};
 use kusabi_core::protocol::{Floor, Steps, Time};
 use kusabi_core::server::door::{Admission, Door};
 use kusabi_core::server::{
@@ -61,6 +61,14 @@ pub struct Shop {
     pub registers: bool,
     /// Polls that were answered.
     pub polls: u64,
+    /// Handshakes that led to a session.
+    pub handshakes: u64,
+    /// Keys that took the place of another on the ledger.
+    pub successions: u64,
+    /// When a device is to poll again, in seconds.
+    pub poll_secs: u32,
+    /// The database has no room: nothing is written, so nothing is done.
+    pub full: bool,
 }
 
 impl Shop {
@@ -79,6 +87,10 @@ impl Shop {
             token: Vec::new(),
             registers: false,
             polls: 0,
+            handshakes: 0,
+            successions: 0,
+            poll_secs: 1800,
+            full: false,
         }
     }
 
@@ -226,6 +238,7 @@ impl Server {
             .welcome(Some(&proof), rng)
             .map_err(|_| Refusal::Malformed)?;
         self.sessions.open(now, opened, seen);
+        shop.handshakes += 1;
         Ok(frame)
     }
 
@@ -248,9 +261,17 @@ impl Server {
                 return self.reply(shop, now, incoming, answer, None);
             }
         };
-        let device = shop.device(incoming.handle());
         let floor = admitted.request().floor;
+        if shop.full {
+            let answer = problem(SealedProblem::Unavailable);
+            return self.reply(shop, now, incoming, answer, Some(floor));
+        }
+        let device = shop.device(incoming.handle());
         if let Some(link) = &admitted.request().link {
+            let judge = match admitted.is_in_force() {
+                true => judge,
+                false => judge_ended_key,
+            };
             let judgement = judge(shop.rows.get(&device), incoming.seen(), link);
             if let Some(row) = judgement.row {
                 shop.rows.insert(device, row);
@@ -273,7 +294,7 @@ impl Server {
             let answer = Made::Other(Answer::Pending { wait_secs: 0 });
             return self.reply(shop, now, incoming, answer, Some(floor));
         }
-        let answer = work(shop, device, incoming, &admitted, rng);
+        let answer = work(shop, device, &admitted, rng);
         if let (Ask::Poll(poll), Made::Orders(orders, _)) = (&admitted.request().ask, &answer)
             && orders.is_empty()
         {
@@ -300,7 +321,7 @@ impl Server {
             answer: match &made {
                 Made::Proof(proof) => Answer::Proof(proof),
                 Made::Orders(orders, checkpoint) => Answer::Orders {
-                    next_poll_secs: 1800,
+                    next_poll_secs: shop.poll_secs,
                     orders: orders.clone(),
                     checkpoint: checkpoint.as_deref(),
                 },
@@ -335,13 +356,7 @@ fn problem(problem: SealedProblem) -> Made {
     })
 }
 
-fn work(
-    shop: &mut Shop,
-    device: DeviceId,
-    incoming: &Incoming,
-    admitted: &Admitted<'_>,
-    rng: &mut Random,
-) -> Made {
+fn work(shop: &mut Shop, device: DeviceId, admitted: &Admitted<'_>, rng: &mut Random) -> Made {
     let Request { floor, .. } = admitted.request();
     let Some(ask) = admitted.ask() else {
         return problem(SealedProblem::Rejected);
@@ -364,7 +379,7 @@ fn work(
             let key = subject.state_key(&shop.ledger.world.org);
             Made::Proof(shop.ledger.prove(&key))
         }
-        Ask::Succeed(bytes) => succeed(shop, device, incoming, admitted.purpose(), bytes, rng),
+        Ask::Succeed(bytes) => succeed(shop, device, admitted, bytes, rng),
         Ask::Key => {
             // Made, sent, and kept nowhere.
             let id = KusabiId::generate(rng);
@@ -393,22 +408,17 @@ fn work(
 fn succeed(
     shop: &mut Shop,
     device: DeviceId,
-    incoming: &Incoming,
-    purpose: Purpose,
+    admitted: &Admitted<'_>,
     bytes: &[u8],
     rng: &mut Random,
 ) -> Made {
-    let Ok(transaction) = Transaction::decode(bytes) else {
+    let Ok(own) = admitted.succession(bytes) else {
         return problem(SealedProblem::NotAllowed);
     };
-    let (old, new) = match transaction.action() {
-        Action::Activate { pre, act, .. } if purpose == Purpose::Pre => (pre.handle, act.handle()),
-        Action::Supersede { old, new, .. } if purpose == Purpose::Act => (old.handle, new.handle()),
-        _ => return problem(SealedProblem::NotAllowed),
-    };
-    if old != *incoming.handle() {
+    let new = *own.successor();
+    let Ok(transaction) = Transaction::decode(own.transaction()) else {
         return problem(SealedProblem::NotAllowed);
-    }
+    };
     if rng.chance(100) {
         // The ledger could not be reached; nothing was submitted.
         return problem(SealedProblem::Unavailable);
@@ -416,6 +426,7 @@ fn succeed(
     match shop.ledger.submit(transaction) {
         Ok(()) => {
             shop.devices.insert(new, device);
+            shop.successions += 1;
             if rng.chance(200) {
                 Made::Other(Answer::Pending { wait_secs: 2 })
             } else {

@@ -49,10 +49,30 @@ pub struct Done {
     pub events: Vec<Event>,
     /// Updates that may be installed: order and digest.
     pub installs: Vec<(u64, kusabi_core::id::Digest)>,
-    /// When the device wants to be woken; none if the power was cut.
+    /// When the device wants to be woken; none if the run ended before.
     pub wake: Option<Time>,
+    /// What ended the run: the outputs after it are lost.
+    pub ended: Option<Ended>,
     /// The input was refused.
     pub refused: Option<DeviceError>,
+}
+
+/// Why a run ended between two outputs. Only the disk is left; the device has to be started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The power was cut.
+    PowerCut,
+    /// What was to be written found no room on the disk.
+    DiskFull,
+}
+
+/// What may go wrong while a device does its outputs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// How often of a thousand the power is cut before an output.
+    pub cut: u64,
+    /// Whether the disk has no room.
+    pub full: bool,
 }
 
 /// A device.
@@ -77,32 +97,33 @@ impl Unit {
         }
     }
 
-    /// The power was cut: only the disk is left.
+    /// Starts again with what the disk holds.
     pub fn restart(&mut self, now: Time) {
         let kept = Kept::decode(&self.disk.kept).expect("what was persisted");
         self.device = Device::start(self.settings.clone(), kept, now);
     }
 
-    /// Gives an input and does all outputs; with some probability the power is cut between two of them. `after` sees the
-    /// disk after each output that changed it.
+    /// Gives an input and does all outputs, unless a fault ends the run between two of them; then the device is to be
+    /// [started again](Self::restart). `after` sees the disk after each output that changed it.
     pub fn run(
         &mut self,
         now: Time,
         input: Input<'_>,
         rng: &mut Random,
-        cut_per_mille: u64,
+        faults: Faults,
         mut after: impl FnMut(&Disk),
     ) -> Done {
         let mut done = Done::default();
         let mut input = Some(input);
         loop {
-            let outcome = self.drain(now, rng, cut_per_mille, &mut done, &mut after);
-            if outcome.is_none() {
-                self.restart(now);
-                done.wake = None;
-                return done;
-            }
-            let made = outcome == Some(true);
+            let made = match self.drain(now, rng, faults, &mut done, &mut after) {
+                Ok(made) => made,
+                Err(ended) => {
+                    done.ended = Some(ended);
+                    done.wake = None;
+                    return done;
+                }
+            };
             let next = if made {
                 Some(Input::KeyMade)
             } else {
@@ -115,22 +136,30 @@ impl Unit {
         }
     }
 
-    /// Does the outputs; `None` when the power was cut, `Some(true)` when a key was made.
+    /// Does the outputs; says whether a key was made.
     fn drain(
         &mut self,
         now: Time,
         rng: &mut Random,
-        cut_per_mille: u64,
+        faults: Faults,
         done: &mut Done,
         after: &mut impl FnMut(&Disk),
-    ) -> Option<bool> {
+    ) -> Result<bool, Ended> {
         let mut made = false;
+        let room = || {
+            if faults.full {
+                Err(Ended::DiskFull)
+            } else {
+                Ok(())
+            }
+        };
         loop {
-            if rng.chance(cut_per_mille) {
-                return None;
+            if rng.chance(faults.cut) {
+                return Err(Ended::PowerCut);
             }
             match self.device.poll() {
                 Output::Persist(kept) => {
+                    room()?;
                     let mut bytes = vec![0; Kept::LEN_MAX];
                     let len = kept.encode(&mut bytes).expect("the buffer's size");
                     bytes.truncate(len);
@@ -138,6 +167,7 @@ impl Unit {
                     after(&self.disk);
                 }
                 Output::MakeKey { slot, suite } => {
+                    room()?;
                     let id = KusabiId::generate(rng);
                     let seed = Seed::generate(rng);
                     self.disk.slots[slot as usize] = Some(stored(id, suite, &seed));
@@ -150,10 +180,12 @@ impl Unit {
                     id,
                     seed,
                 } => {
+                    room()?;
                     self.disk.slots[slot as usize] = Some(stored(id, suite, &seed));
                     made = true;
                     after(&self.disk);
                 }
+                // Needs no room.
                 Output::Wipe(slot) => {
                     self.disk.slots[slot as usize] = None;
                     after(&self.disk);
@@ -171,7 +203,7 @@ impl Unit {
                 Output::Event(event) => done.events.push(event),
                 Output::Wait(until) => {
                     done.wake = Some(until.max(now));
-                    return Some(made);
+                    return Ok(made);
                 }
             }
         }

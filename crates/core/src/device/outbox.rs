@@ -171,6 +171,13 @@ pub enum Event {
     },
     /// The report is to be given from its beginning.
     ReportAgain,
+    /// The server does not take the report.
+    ReportStopped,
+    /// A poll was answered, with so many orders.
+    Polled {
+        /// How many.
+        orders: u8,
+    },
     /// An update does not go on.
     Stopped {
         /// Which release.

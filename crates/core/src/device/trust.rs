@@ -5,12 +5,13 @@ use core::fmt;
 use crate::anchor::{Anchor, AnchorError};
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint};
 use crate::genesis::Genesis;
-use crate::handover::{Handover, HandoverError, Recovery};
+use crate::handover::HandoverError;
 use crate::id::StateKey;
-use crate::proof::{Proof, ProofError};
+use crate::proof::{Proof, ProofError, VerifiedProof};
 use crate::protocol::{Floor, Steps};
 use crate::row::RowBytes;
 use crate::set::{EPOCH_SET_LEN_MAX, EpochSet, SetError};
+use crate::step::Step;
 use crate::wire::{Reader, Sink, WireError};
 
 /// Why something is not believed.
@@ -21,9 +22,7 @@ pub enum TrustError {
     Set(SetError),
     /// The anchor names another set.
     Anchor(AnchorError),
-    /// A step of an unknown kind.
-    StepKind,
-    /// A handover or recovery is refused.
+    /// A step is refused, or is neither a handover nor a recovery.
     Step(HandoverError),
     /// A proof is refused.
     Proof(ProofError),
@@ -36,7 +35,6 @@ impl fmt::Display for TrustError {
         match self {
             Self::Set(error) => write!(f, "{error}"),
             Self::Anchor(error) => write!(f, "{error}"),
-            Self::StepKind => f.write_str("a step is neither a handover nor a recovery"),
             Self::Step(error) => write!(f, "{error}"),
             Self::Proof(error) => write!(f, "{error}"),
             Self::Checkpoint(error) => write!(f, "{error}"),
@@ -45,9 +43,6 @@ impl fmt::Display for TrustError {
 }
 
 impl core::error::Error for TrustError {}
-
-const HANDOVER: u8 = 1;
-const RECOVERY: u8 = 2;
 
 /// An anchor and the bytes of the set that it names.
 #[derive(Clone, PartialEq, Eq)]
@@ -144,24 +139,10 @@ impl Trust {
     }
 
     fn step(&self, step: &[u8]) -> Result<Self, TrustError> {
-        let mut anchor = self.anchor;
-        let set = match step.split_first() {
-            Some((&HANDOVER, bytes)) => {
-                let handover = Handover::decode(bytes).map_err(TrustError::Step)?;
-                let handover = handover
-                    .check(&anchor, &self.set()?)
-                    .map_err(TrustError::Step)?;
-                anchor.follow(&handover);
-                *handover.signed().next_set()
-            }
-            Some((&RECOVERY, bytes)) => {
-                let recovery = Recovery::decode(bytes).map_err(TrustError::Step)?;
-                let recovery = recovery.check(&anchor).map_err(TrustError::Step)?;
-                anchor.recover(&recovery);
-                *recovery.next_set()
-            }
-            _ => return Err(TrustError::StepKind),
-        };
+        let (mut anchor, set) = (self.anchor, self.set()?);
+        let (set, _) = Step::decode_tagged(step)
+            .and_then(|step| step.take(&mut anchor, &set))
+            .map_err(TrustError::Step)?;
         Self::new(anchor, set.as_bytes())
     }
 
@@ -174,13 +155,25 @@ impl Trust {
         proof: &[u8],
         key: &StateKey,
     ) -> Result<(Option<RowBytes>, VerifiedCheckpoint), TrustError> {
-        let verified = Proof::decode(proof)
+        let verified = self.verify(proof, key)?;
+        Ok((verified.row().copied(), *verified.checkpoint()))
+    }
+
+    /// Checks a proof of what stands under `key`.
+    ///
+    /// # Errors
+    /// [`TrustError::Proof`]
+    pub fn verify<'p>(
+        &self,
+        proof: &'p [u8],
+        key: &StateKey,
+    ) -> Result<VerifiedProof<'p>, TrustError> {
+        Proof::decode(proof)
             .and_then(|proof| {
                 let set = self.set().map_err(|_| ProofError::OtherHeader)?;
                 proof.check(&self.anchor, &set, key)
             })
-            .map_err(TrustError::Proof)?;
-        Ok((verified.row().copied(), *verified.checkpoint()))
+            .map_err(TrustError::Proof)
     }
 
     /// Checks a checkpoint.

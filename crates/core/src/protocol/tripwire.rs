@@ -95,7 +95,10 @@ pub enum Verdict {
     Advance,
     /// It is the last one again: its answer was lost.
     Repeat,
-    /// It fits nothing known: a device that lost its memory, or a server that did. Alarm, but it is served.
+    /// Nothing is known of a device that has spoken with servers before: this one lost its database, or meets it for the first
+    /// time. From here on its copies are seen.
+    Adopted,
+    /// It fits nothing known: a device that lost its memory. Alarm, but it is served.
     UnknownHead,
     /// There are two devices with this key. Alarm; this copy is not served.
     Fork,
@@ -138,7 +141,7 @@ pub fn judge(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
             verdict: if link.value == Value::ZERO {
                 Verdict::First
             } else {
-                Verdict::UnknownHead
+                Verdict::Adopted
             },
             row: Some(row),
         };
@@ -166,5 +169,22 @@ pub fn judge(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
         keep(Verdict::Fork)
     } else {
         write(Verdict::UnknownHead, Some(row.pending))
+    }
+}
+
+/// The same for the link of a key that has a successor (spent, superseded). What fits nothing known is a **fork**: a device does not go back to such a key while its successor speaks. And it leaves the row as it is: whoever
+/// holds a copy of a spent factory key could otherwise displace the value of the device that holds the successor, and have
+/// *that* taken for the copy.
+#[must_use]
+pub fn judge_ended_key(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
+    match judge(row, seen, link) {
+        Judgement {
+            verdict: Verdict::UnknownHead,
+            ..
+        } => Judgement {
+            verdict: Verdict::Fork,
+            row: None,
+        },
+        judgement => judgement,
     }
 }

@@ -12,6 +12,7 @@ mod draft;
 mod label;
 mod manifest;
 mod payload;
+mod proofs;
 mod signed;
 
 pub use check::{DeviceFacts, ReleaseError, ReleaseProofs, Subject, VerifiedRelease};
@@ -23,4 +24,7 @@ pub use manifest::{
     Manifest, ManifestError, PAYLOADS_MAX, Payload, TARGETS_MAX, Target,
 };
 pub use payload::{ContentCheck, ContentError, PayloadCheck, VerifiedPayload};
+#[cfg(feature = "alloc")]
+pub use proofs::encode_proofs;
+pub use proofs::{PROOF_BUNDLE_BYTES_MAX, ProofBundle, ProofBundleError};
 pub use signed::{ArtSignature, SIGNED_MANIFEST_BYTES_MAX, SIGNERS_MAX, SignedManifest};

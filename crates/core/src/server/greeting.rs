@@ -265,6 +265,7 @@ impl Accepted {
         let opened = Opened {
             session,
             keys: SessionKeys::derive(&transport, &common),
+            handshake: transport.hash,
             handle: self.handle,
             purpose: self.purpose,
         };
@@ -295,6 +296,7 @@ pub struct Opened {
     /// Its name on the wire.
     pub session: SessionId,
     pub(super) keys: SessionKeys,
+    pub(super) handshake: [u8; 32],
     /// The record that it stands on.
     pub handle: Handle,
     /// The record's purpose.

@@ -18,6 +18,7 @@ use crate::protocol::request::{Ask, Request};
 use crate::protocol::seal::{Direction, SessionKeys};
 use crate::row::{Record, Status};
 use crate::suite::Purpose;
+use crate::tx::{Action, Transaction};
 
 /// How many sessions there may be and how long they live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ impl Default for Limits {
 
 struct Session {
     keys: SessionKeys,
+    handshake: [u8; 32],
     handle: Handle,
     purpose: Purpose,
     seen: u64,
@@ -131,6 +133,7 @@ impl Sessions {
             opened.session,
             Session {
                 keys: opened.keys,
+                handshake: opened.handshake,
                 handle: opened.handle,
                 purpose: opened.purpose,
                 seen,
@@ -201,6 +204,7 @@ impl Sessions {
         }
         let incoming = Incoming {
             session: *id,
+            handshake: session.handshake,
             counter,
             handle: session.handle,
             purpose: session.purpose,
@@ -359,11 +363,40 @@ fn seal(keys: &SessionKeys, to: &Incoming, reply: &Reply<'_>) -> Result<Vec<u8>,
 /// A request that its device made, not yet held against the ledger.
 pub struct Incoming {
     session: SessionId,
+    handshake: [u8; 32],
     counter: u64,
     handle: Handle,
     purpose: Purpose,
     seen: u64,
     plaintext: Vec<u8>,
+}
+
+/// A transaction that puts the session's own key's successor on the ledger; only [`Admitted::succession`] makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnSuccession<'a> {
+    transaction: &'a [u8],
+    predecessor: Handle,
+    successor: Handle,
+}
+
+impl<'a> OwnSuccession<'a> {
+    /// The transaction's bytes, to be submitted.
+    #[must_use]
+    pub const fn transaction(&self) -> &'a [u8] {
+        self.transaction
+    }
+
+    /// Handle of the key that ends: the session's own.
+    #[must_use]
+    pub const fn predecessor(&self) -> &Handle {
+        &self.predecessor
+    }
+
+    /// Handle of the key that follows.
+    #[must_use]
+    pub const fn successor(&self) -> &Handle {
+        &self.successor
+    }
 }
 
 /// Why a request of an open session is not served.
@@ -387,6 +420,12 @@ impl Incoming {
     #[must_use]
     pub const fn session(&self) -> &SessionId {
         &self.session
+    }
+
+    /// Handshake hash of the session: an inventory is signed for it.
+    #[must_use]
+    pub const fn handshake(&self) -> &[u8; 32] {
+        &self.handshake
     }
 
     /// The request's number.
@@ -425,6 +464,7 @@ impl Incoming {
         };
         if allowed {
             Ok(Admitted {
+                handle: self.handle,
                 purpose: self.purpose,
                 in_force,
                 request,
@@ -453,6 +493,7 @@ impl Drop for Incoming {
 /// A request of a key that may ask for this; only [`Incoming::admit`] makes it.
 #[derive(Debug)]
 pub struct Admitted<'a> {
+    handle: Handle,
     purpose: Purpose,
     in_force: bool,
     request: Request<'a>,
@@ -471,6 +512,12 @@ impl<'a> Admitted<'a> {
         &self.request
     }
 
+    /// Whether the key counts: it has no successor. The alarms of one that has are no reason to quarantine its successor.
+    #[must_use]
+    pub const fn is_in_force(&self) -> bool {
+        self.in_force
+    }
+
     /// What is to be served. `None` when the key has a successor and asks for anything but a proof:
     /// [`SealedProblem::Rejected`]. Such a key's alarms are a reason to tell the owner, not to quarantine its successor.
     #[must_use]
@@ -480,5 +527,27 @@ impl<'a> Admitted<'a> {
             ask if self.in_force => Some(ask),
             _ => None,
         }
+    }
+
+    /// Holds the transaction of a `succeed` against the session: it activates or supersedes the session's own key, by its
+    /// purpose. Signatures and state are the ledger's to check.
+    ///
+    /// # Errors
+    /// [`NotAdmitted::NotAllowed`]: it is another action, or about another key.
+    pub fn succession(&self, transaction: &'a [u8]) -> Result<OwnSuccession<'a>, NotAdmitted> {
+        let decoded = Transaction::decode(transaction).map_err(|_| NotAdmitted::NotAllowed)?;
+        let (old, successor) = match (decoded.action(), self.purpose) {
+            (Action::Activate { pre, act, .. }, Purpose::Pre) => (pre.handle, act.handle()),
+            (Action::Supersede { old, new, .. }, Purpose::Act) => (old.handle, new.handle()),
+            _ => return Err(NotAdmitted::NotAllowed),
+        };
+        if old != self.handle {
+            return Err(NotAdmitted::NotAllowed);
+        }
+        Ok(OwnSuccession {
+            transaction,
+            predecessor: old,
+            successor,
+        })
     }
 }

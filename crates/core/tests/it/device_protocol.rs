@@ -11,7 +11,7 @@ use kusabi_core::protocol::reply::Reply;
 use kusabi_core::protocol::request::Request;
 use kusabi_core::protocol::seal::{CommonKey, Direction, SessionKeys};
 use kusabi_core::protocol::succession::{NewKey, Succession, TRANSACTION_LEN_MAX};
-use kusabi_core::protocol::tripwire::{Link, Value, Verdict, judge};
+use kusabi_core::protocol::tripwire::{Link, Value, Verdict, judge, judge_ended_key};
 use kusabi_core::server::door::{Admission, Door};
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::tx::{Action, Draft, Entry, Named, Transaction};
@@ -279,6 +279,17 @@ fn the_tripwire_by_its_table() {
     let reflashed = verdict(3, &link(0, 0, 7));
     assert_eq!(reflashed.verdict, Verdict::UnknownHead);
     assert!(reflashed.is_served());
+    // From a key that has a successor it is a copy, and displaces nothing; what follows on the row follows.
+    let ended = |seen, link: &Link| judge_ended_key(Some(&row), seen, link);
+    let copy = ended(3, &link(0, 0, 7));
+    assert_eq!((copy.verdict, copy.row), (Verdict::Fork, None));
+    assert_eq!(ended(2, &link(0, 0, 7)).verdict, Verdict::Stale);
+    assert_eq!(ended(3, &link(2, 2, 3)).verdict, Verdict::Repeat);
+    assert_eq!(ended(3, &link(3, 3, 4)), verdict(3, &link(3, 3, 4)));
+    assert_eq!(
+        judge_ended_key(None, 0, &link(5, 5, 6)),
+        judge(None, 0, &link(5, 5, 6))
+    );
     let row = reflashed.row.unwrap();
     assert_eq!(judge(Some(&row), 4, &link(3, 3, 4)).verdict, Verdict::Fork);
     assert_eq!(
@@ -286,5 +297,5 @@ fn the_tripwire_by_its_table() {
         Verdict::Advance
     );
     // A rebuilt server.
-    assert_eq!(judge(None, 0, &link(5, 5, 6)).verdict, Verdict::UnknownHead);
+    assert_eq!(judge(None, 0, &link(5, 5, 6)).verdict, Verdict::Adopted);
 }

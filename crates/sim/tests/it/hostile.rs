@@ -7,7 +7,7 @@ use kusabi_core::suite::Suite;
 use kusabi_sim::fleet::Fleet;
 use kusabi_sim::random::Random;
 use kusabi_sim::server::Server;
-use kusabi_sim::unit::{Sent, Unit};
+use kusabi_sim::unit::{Faults, Sent, Unit};
 
 /// A device that is spoken to by hand.
 struct Wire {
@@ -36,7 +36,9 @@ impl Wire {
 
     fn give(&mut self, input: Input<'_>) -> (Vec<Sent>, Option<DeviceError>, bool) {
         let now = Time::from_ms(self.now);
-        let done = self.unit.run(now, input, &mut self.rng, 0, |_| {});
+        let done = self
+            .unit
+            .run(now, input, &mut self.rng, Faults::default(), |_| {});
         let silent = done.events.is_empty();
         (done.sent, done.refused, silent)
     }

@@ -62,3 +62,37 @@ fn a_poll_on_demand_comes_at_once() {
     fleet.run_ms(1_000);
     assert_eq!(fleet.shop.polls, before + 1);
 }
+
+#[test]
+fn a_poll_that_is_not_held_back_is_not_repeated_without_end() {
+    let mut fleet = Fleet::new(3, Suite::Curve25519, 1);
+    let unit = fleet.provision(Settings {
+        hold_secs: 300,
+        ..Settings::default()
+    });
+    assert!(fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
+    fleet.run_ms(HOUR);
+    let held = fleet.shop.polls;
+    assert!((10..=15).contains(&held), "{held}");
+
+    // The key has to rest before it is replaced, and the server names the order in each answer meanwhile: at once.
+    fleet.shop.orders.insert(0, vec![order(7, Task::Rotate)]);
+    assert!(fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)
+        && !fleet.shop.outcomes.is_empty()));
+    fleet.shop.outcomes.clear();
+    fleet.shop.orders.insert(0, vec![order(8, Task::Rotate)]);
+    let before = fleet.shop.polls;
+    fleet.run_ms(30 * 60_000);
+    let asked = fleet.shop.polls - before;
+    assert!(
+        (100..=200).contains(&asked),
+        "{asked} polls in half an hour"
+    );
+    // When the order is new, or the answer was held back, the next poll comes at once.
+    fleet.run_ms(HOUR);
+    assert_eq!(fleet.shop.outcomes.len(), 1);
+    let before = fleet.shop.polls;
+    fleet.run_ms(HOUR);
+    let held = fleet.shop.polls - before;
+    assert!((10..=14).contains(&held), "{held} polls in an hour");
+}

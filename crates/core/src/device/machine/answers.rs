@@ -1,12 +1,12 @@
-//! What the device makes of answers: everything is checked before anything changes.
+//! What the device makes of answers: everything is checked before anything changes (`apply`).
 
 use arrayvec::ArrayVec;
 use rand_core::CryptoRng;
 
-use super::{Asked, Device, DeviceError, Job, Phase, REJECTED_MS, Session, Step, talk::jitter};
+use super::{Asked, Device, DeviceError, Job, Phase, Session, Step};
 use crate::cbor::decode_canonical;
 use crate::checkpoint::VerifiedCheckpoint;
-use crate::device::outbox::{Event, Gate, ProvenRelease, Stop};
+use crate::device::outbox::{Event, ProvenRelease, Stop};
 use crate::device::trust::Trust;
 use crate::device::{KeyRing, Server};
 use crate::id::{Handle, KusabiId, StateKey};
@@ -15,14 +15,13 @@ use crate::protocol::Steps;
 use crate::protocol::frame::{AnswerFrame, Problem};
 use crate::protocol::hello::{Enrolment, Welcome};
 use crate::protocol::noise::NoiseError;
-use crate::protocol::reply::{Answer, ORDERS_MAX, Order, Reply, SealedProblem, Task};
-use crate::protocol::request::OutcomeCode;
+use crate::protocol::reply::{Answer, ORDERS_MAX, Order, Reply, SealedProblem};
 use crate::protocol::seal::{Direction, SessionKeys};
 use crate::row::{Record, Release, ReleaseStatus, RowBytes, Status};
 use crate::suite::{PublicKeys, Purpose};
 
 /// What a reply says, once it is checked.
-enum Finding {
+pub(super) enum Finding {
     ServerProven,
     ServerEnded,
     Own(bool),
@@ -37,7 +36,7 @@ enum Finding {
 }
 
 /// What the ledger holds under the next key's handle.
-enum Successor {
+pub(super) enum Successor {
     Follows,
     Ended(Status),
     Taken,
@@ -53,9 +52,7 @@ impl Device {
     ) -> Result<(), DeviceError> {
         let frame = AnswerFrame::decode(bytes)?;
         match (frame, &self.phase) {
-            (AnswerFrame::Welcome(noise), Phase::Greeting { .. }) => {
-                self.welcomed(keys, rng, noise)
-            }
+            (AnswerFrame::Welcome(noise), Phase::Greeting { .. }) => self.welcomed(keys, noise),
             (AnswerFrame::Retry(cookie), Phase::Greeting { retried, .. }) => {
                 if *retried {
                     self.fail(rng);
@@ -120,12 +117,7 @@ impl Device {
         }
     }
 
-    fn welcomed<K: KeyRing>(
-        &mut self,
-        keys: &K,
-        rng: &mut impl CryptoRng,
-        noise: &[u8],
-    ) -> Result<(), DeviceError> {
+    fn welcomed<K: KeyRing>(&mut self, keys: &K, noise: &[u8]) -> Result<(), DeviceError> {
         let Phase::Greeting { initiator, .. } = &self.phase else {
             return Err(DeviceError::Unexpected);
         };
@@ -154,7 +146,8 @@ impl Device {
                 let proven =
                     proof.and_then(|proof| self.prove_server(&self.kept.trust, proof).ok());
                 if matches!(proven, Some((false, _))) {
-                    return self.server_ended(rng);
+                    self.server_ended();
+                    return Ok(());
                 }
                 let keys = SessionKeys::derive(&transport, &key);
                 if let Some((_, checkpoint)) = &proven {
@@ -164,6 +157,7 @@ impl Device {
                 self.phase = Phase::Session(Session {
                     id: session,
                     keys,
+                    handshake: transport.hash,
                     counter: 0,
                     opened: self.now,
                     identity,
@@ -433,321 +427,5 @@ impl Device {
             && record.owner() == self.kept.org
             && record.purpose() == Purpose::Act;
         Ok(Some((mine, record)))
-    }
-
-    fn apply(
-        &mut self,
-        rng: &mut impl CryptoRng,
-        asked: Asked,
-        finding: Finding,
-        first: bool,
-        walked: bool,
-    ) {
-        match finding {
-            Finding::ServerProven => {
-                if let Phase::Session(session) = &mut self.phase {
-                    session.proven = true;
-                }
-                self.connected();
-            }
-            Finding::ServerEnded => {
-                let server = self.server;
-                self.event(Event::ServerEnded { server });
-                self.seek();
-            }
-            Finding::Own(active) => {
-                if active {
-                    self.kept.registered = true;
-                    self.enrolled = false;
-                    self.event(Event::Enrolled);
-                    self.persist();
-                } else {
-                    self.enrolled = false;
-                    self.fail(rng);
-                }
-            }
-            Finding::Successor(successor) => self.succeeded(rng, successor),
-            Finding::Release(release) => {
-                if let Asked::Job(job) = asked {
-                    self.jobs.retain(|other| *other != job);
-                    self.gate(job, release);
-                }
-            }
-            Finding::Adopt(server) => {
-                if let Asked::Job(job) = asked {
-                    self.jobs.retain(|other| *other != job);
-                    self.adopt(job, server);
-                }
-            }
-            Finding::Key(id, seed) => {
-                self.making = true;
-                self.push(Step::StoreKey(id, seed));
-            }
-            Finding::Orders(next_poll_secs, orders) => {
-                if let Asked::Poll { outcomes } = asked {
-                    self.outcomes.drain(..outcomes.min(self.outcomes.len()));
-                }
-                self.note_growth(rng);
-                for order in orders {
-                    self.take(order);
-                }
-                if self.settings.hold_secs > 0 {
-                    // Not at once: a server that does not hold must not be asked without end.
-                    self.poll_at = self.now.plus_ms(200);
-                } else {
-                    self.next_poll(next_poll_secs, rng);
-                }
-            }
-            Finding::Pending(wait_secs) => {
-                self.submitted |= asked == Asked::Succeed;
-                // Steps lead on at once; anything else takes at least a second.
-                if !walked {
-                    let secs = u64::from(wait_secs.max(1));
-                    self.pause = self.now.plus_ms(secs * 1000);
-                }
-            }
-            Finding::Received(offset) => {
-                self.report = None;
-                self.event(Event::ReportReceived { offset });
-            }
-            Finding::Problem(problem, wait_secs) => {
-                self.event(Event::SealedProblem(problem));
-                self.troubled(rng, asked, problem, wait_secs, first);
-            }
-        }
-    }
-
-    fn troubled(
-        &mut self,
-        rng: &mut impl CryptoRng,
-        asked: Asked,
-        problem: SealedProblem,
-        wait_secs: u16,
-        first: bool,
-    ) {
-        let told = self.now.plus_ms(u64::from(wait_secs.max(1)) * 1000);
-        match problem {
-            SealedProblem::StaleLink => {
-                self.phase = Phase::Idle;
-                self.pause = told;
-            }
-            SealedProblem::Rejected if asked == Asked::Succeed => {
-                self.submitted = true;
-                self.rejections = self.rejections.saturating_add(1);
-            }
-            SealedProblem::ReportOrder => {
-                self.report = None;
-                self.event(Event::ReportAgain);
-            }
-            SealedProblem::Unavailable => self.pause = told,
-            SealedProblem::Fork | SealedProblem::NotAllowed | SealedProblem::Rejected => {
-                if let Asked::Job(job) = asked {
-                    self.jobs.retain(|other| *other != job);
-                }
-                self.fail(rng);
-                self.pause = self.pause.max(told);
-            }
-        }
-        // A first message that got a problem left the tripwire open: the next one needs a session of its own.
-        if first {
-            self.phase = Phase::Idle;
-        }
-    }
-
-    fn succeeded(&mut self, rng: &mut impl CryptoRng, successor: Successor) {
-        let Some(next) = self.kept.next else { return };
-        match successor {
-            Successor::Follows => {
-                let old = self.kept.current.slot;
-                self.kept.current = next;
-                self.kept.next = None;
-                self.as_next = false;
-                self.submitted = false;
-                if let Some(order) = self.rotate.take() {
-                    self.outcome(order, OutcomeCode::Done);
-                }
-                self.event(Event::Succeeded {
-                    handle: next.handle,
-                });
-                // First that the next key counts, then that the last one is gone.
-                self.persist();
-                self.push(Step::Wipe(old));
-            }
-            Successor::Taken => {
-                self.kept.next = None;
-                self.as_next = false;
-                self.submitted = false;
-                self.event(Event::SuccessorTaken);
-                self.persist();
-                self.push(Step::Wipe(next.slot));
-            }
-            Successor::Ended(status) => {
-                self.event(Event::SuccessorEnded(status));
-                self.fail(rng);
-            }
-            Successor::Absent => {
-                if self.submitted {
-                    self.event(Event::SuccessorAbsent);
-                }
-                self.submitted = false;
-                self.fail(rng);
-                if let Some(further) = self.rejections.checked_sub(1) {
-                    let wait = REJECTED_MS << further.min(3);
-                    self.succeed_at = self.now.plus_ms(jitter(rng, wait));
-                    if self.kept.current.purpose == Purpose::Pre {
-                        self.pause = self.pause.max(self.succeed_at);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Lets a step of an update go on, or stops it.
-    fn gate(&mut self, job: Job, release: Result<ProvenRelease, Stop>) {
-        let Job::Update {
-            gate,
-            digest,
-            order,
-            repair,
-        } = job
-        else {
-            return;
-        };
-        let stale = self.stale || self.is_overdue();
-        match release {
-            Ok(release) if !stale => self.push(match gate {
-                Gate::Install => Step::Install(release, order, repair),
-                Gate::Reboot => Step::Reboot(release),
-                Gate::Commit => Step::Commit(release),
-            }),
-            other => {
-                let why = other.err().unwrap_or(Stop::Stale);
-                self.event(Event::Stopped { digest, gate, why });
-                self.outcome(
-                    order,
-                    if why == Stop::Stale {
-                        OutcomeCode::Stale
-                    } else {
-                        OutcomeCode::Unproven
-                    },
-                );
-            }
-        }
-    }
-
-    /// Uses another server key at every address that had the present one.
-    fn adopt(&mut self, job: Job, server: Option<Server>) {
-        let Job::Adopt { order, .. } = job else {
-            return;
-        };
-        if self.stale || self.is_overdue() {
-            return self.outcome(order, OutcomeCode::Stale);
-        }
-        let (Some(server), Some(present)) = (server, self.kept.servers.get(self.server).copied())
-        else {
-            return self.outcome(order, OutcomeCode::Unproven);
-        };
-        for place in &mut self.kept.servers {
-            if *place == present {
-                *place = server;
-            }
-        }
-        self.outcome(order, OutcomeCode::Done);
-        self.event(Event::ServerAdopted {
-            server: self.server,
-            handle: server.handle,
-        });
-        self.persist();
-        if server != present {
-            self.phase = Phase::Idle;
-        }
-    }
-
-    fn take(&mut self, order: Order) {
-        if order.id == 0 || self.seen.contains(&order.id) {
-            return;
-        }
-        let job = match order.task {
-            Task::Update(digest) if self.facts.release == Some(digest) => {
-                self.outcome(order.id, OutcomeCode::Done);
-                None
-            }
-            Task::Update(digest) | Task::Repair(digest) => Some(Job::Update {
-                gate: Gate::Install,
-                digest,
-                order: order.id,
-                repair: matches!(order.task, Task::Repair(_)),
-            }),
-            Task::AdoptServer(server) => Some(Job::Adopt {
-                server,
-                order: order.id,
-            }),
-            Task::ReportInventory(nonce) => {
-                self.event(Event::ReportWanted {
-                    order: order.id,
-                    nonce,
-                });
-                None
-            }
-            Task::Rotate => {
-                self.rotate = Some(order.id);
-                None
-            }
-        };
-        if let Some(job) = job
-            && self.jobs.try_push(job).is_err()
-        {
-            // No room now: the server repeats it.
-            return;
-        }
-        if self.seen.is_full() {
-            self.seen.remove(0);
-        }
-        self.seen.push(order.id);
-    }
-
-    fn connected(&mut self) {
-        let server = self.server;
-        self.event(Event::Connected { server });
-    }
-
-    fn server_ended(&mut self, _: &mut impl CryptoRng) -> Result<(), DeviceError> {
-        let server = self.server;
-        self.event(Event::ServerEnded { server });
-        self.seek();
-        Ok(())
-    }
-
-    /// Once per input, before what relies on it.
-    fn persist(&mut self) {
-        if !self.steps.iter().any(|step| matches!(step, Step::Persist)) {
-            self.push(Step::Persist);
-        }
-    }
-
-    fn rise(&mut self, checkpoint: &VerifiedCheckpoint) {
-        let before = self.kept.trust.floor();
-        self.kept.trust.advance(checkpoint);
-        if self.kept.trust.floor().height > before.height {
-            self.risen = self.now;
-            if core::mem::take(&mut self.stale) {
-                self.event(Event::Fresh);
-            }
-        }
-    }
-
-    fn is_overdue(&self) -> bool {
-        self.now.since_ms(self.risen) > u64::from(self.settings.stale_after_secs) * 1000
-    }
-
-    /// After a poll: has the ledger grown since long enough ago?
-    fn note_growth(&mut self, rng: &mut impl CryptoRng) {
-        if self.is_overdue() && !self.stale {
-            self.stale = true;
-            self.event(Event::Stale);
-        }
-        if self.stale && self.kept.servers.len() > 1 {
-            self.fail(rng);
-        }
     }
 }

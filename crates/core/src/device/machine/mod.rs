@@ -1,6 +1,7 @@
 //! The machine: inputs in, outputs out.
 
 mod answers;
+mod apply;
 mod talk;
 
 use core::fmt;
@@ -78,7 +79,7 @@ pub enum Input<'a> {
     Lost,
     /// The key that was to be made or stored lies in its slot, with its ID, and survives a power cut.
     KeyMade,
-    /// Poll now.
+    /// Poll now, and be answered at once. A wait after failures ends.
     Poll,
     /// What the device runs.
     Facts(Facts),
@@ -185,6 +186,10 @@ const BACKOFF_MS_MAX: u64 = 1_800_000;
 /// First wait after the ledger has rejected a succession that a proof shows undone, doubled with each further one. A key that
 /// took another's place a moment ago has to rest first (spec/ledger.md, "Rest").
 const REJECTED_MS: u64 = 60_000;
+/// Wait between two polls that the server may hold back, when the first one brought something new or was held back.
+const HELD_MS: u64 = 200;
+/// The same when it was neither: a server that does not hold, or says the same again and again, is not asked without end.
+const UNHELD_MS: u64 = 10_000;
 /// How often a request is sent before the session is given up.
 const SENDS_MAX: u8 = 3;
 /// Most outputs of one input.
@@ -220,6 +225,10 @@ pub struct Device {
     outcomes: ArrayVec<Outcome, OUTCOMES_MAX>,
     seen: ArrayVec<u64, ORDERS_SEEN>,
     poll_at: Time,
+    /// Someone waits for the next poll's answer: the server is not to hold it back.
+    prompt: bool,
+    /// A poll was asked for while one was in flight, whose answer may be older than the wish.
+    poll_again: bool,
     /// No request before this time.
     pause: Time,
     /// When the floor rose last.
@@ -254,6 +263,8 @@ enum Phase {
 struct Session {
     id: SessionId,
     keys: SessionKeys,
+    /// Handshake hash: an inventory is signed for this session.
+    handshake: [u8; 32],
     counter: u64,
     opened: Time,
     /// As which key it was opened.
@@ -288,8 +299,12 @@ enum Asked {
     Job(Job),
     /// To take a part of a report.
     Report,
-    /// For orders; with so many outcomes.
-    Poll { outcomes: usize },
+    /// For orders; with so many outcomes, at this time, and the server may hold it back.
+    Poll {
+        outcomes: usize,
+        at: Time,
+        held: bool,
+    },
 }
 
 /// Something that needs a proof.
@@ -348,6 +363,8 @@ impl Device {
             outcomes: ArrayVec::new(),
             seen: ArrayVec::new(),
             poll_at: now,
+            prompt: false,
+            poll_again: false,
             pause: now,
             risen: now,
             stale: false,
@@ -377,6 +394,21 @@ impl Device {
         self.stale
     }
 
+    /// How many outcomes of orders no server has heard yet.
+    #[must_use]
+    pub const fn untold(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// Handshake hash of the open session: what a signed inventory is made for (spec/firmware.md, "Inventory statement").
+    #[must_use]
+    pub const fn handshake(&self) -> Option<&[u8; 32]> {
+        match &self.phase {
+            Phase::Session(session) => Some(&session.handshake),
+            _ => None,
+        }
+    }
+
     /// Takes an input; the outputs of the last one have been done.
     ///
     /// # Errors
@@ -399,7 +431,14 @@ impl Device {
             Input::Answer(bytes) => self.answered(keys, rng, bytes)?,
             Input::Lost => self.lost(rng),
             Input::KeyMade => self.key_made(keys)?,
-            Input::Poll => self.poll_at = self.now,
+            Input::Poll => {
+                self.poll_at = self.now;
+                // Whoever asks knows more than a wait does: that the server is back, say.
+                self.pause = self.now;
+                self.prompt = true;
+                self.give_way();
+                self.poll_again = self.is_polling();
+            }
             Input::Facts(facts) => self.facts = facts,
             Input::Rotate => self.rotate = Some(self.rotate.unwrap_or_default()),
             Input::Ready { gate, digest } => {

@@ -25,7 +25,14 @@ impl Device {
         }
         match &self.phase {
             Phase::Greeting { .. } | Phase::Seeking { .. } => {}
-            Phase::Session(session) if session.flight.is_some() => {}
+            Phase::Session(session) if session.flight.is_some() => {
+                if self.has_work() {
+                    self.give_way();
+                    if matches!(self.phase, Phase::Idle) {
+                        self.greet(keys, rng, None);
+                    }
+                }
+            }
             Phase::Session(session) => {
                 let age = self.now.since_ms(session.opened);
                 let over = age >= u64::from(self.settings.session_secs) * 1000;
@@ -42,6 +49,30 @@ impl Device {
                 self.greet(keys, rng, None);
             }
             Phase::Idle => {}
+        }
+    }
+
+    /// A poll that the server may hold back for minutes is given up, with its session, for something that has to be asked
+    /// now. Orders that were on their way with it are given again: no outcome was told.
+    pub(super) fn give_way(&mut self) {
+        if let Some(Asked::Poll { held: true, .. }) = self.in_flight() {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// Whether a poll waits for its answer.
+    pub(super) const fn is_polling(&self) -> bool {
+        matches!(self.in_flight(), Some(Asked::Poll { .. }))
+    }
+
+    /// What was asked in the session and is not answered yet.
+    const fn in_flight(&self) -> Option<&Asked> {
+        match &self.phase {
+            Phase::Session(Session {
+                flight: Some(flight),
+                ..
+            }) => Some(&flight.asked),
+            _ => None,
         }
     }
 
@@ -264,11 +295,17 @@ impl Device {
         if self.now >= self.poll_at {
             let poll = Poll {
                 facts: self.facts,
-                hold_secs: self.settings.hold_secs,
+                hold_secs: if self.prompt {
+                    0
+                } else {
+                    self.settings.hold_secs
+                },
                 outcomes: self.outcomes.clone(),
             };
             let asked = Asked::Poll {
                 outcomes: poll.outcomes.len(),
+                at: self.now,
+                held: poll.hold_secs > 0,
             };
             self.ask(asked, &Ask::Poll(poll), rng);
         }
