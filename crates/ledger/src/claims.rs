@@ -9,7 +9,7 @@ use kusabi_core::suite::{PublicKeys, Purpose, Signature, VerificationKey};
 use kusabi_core::tx::{ActionCode, KeyedTransaction, Signed, Transaction};
 use rand_core::CryptoRng;
 
-use crate::check::exactly;
+use crate::check::{exactly, may_sign};
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -70,7 +70,8 @@ impl Verified {
 /// signer has a record),
 /// [`Rejection::BadKey`] for one that signs itself in,
 /// [`Rejection::SuperfluousSignature`] (these two also for another number than the action says),
-/// [`Rejection::SignerPurpose`] for a key that signs no transactions, [`Rejection::DamagedState`]
+/// [`Rejection::SignerPurpose`] for a key that signs no transactions or not such ones, [`Rejection::ForeignSigner`],
+/// [`Rejection::DamagedState`]
 pub fn claims(
     transaction: Transaction,
     chain: &ChainId,
@@ -128,6 +129,7 @@ fn signing_key(
             .row(&StateKey::record(signer))
             .ok_or(Rejection::UnknownSigner)?;
         let record = Record::decode_own(&row).map_err(|_| Rejection::DamagedState)?;
+        may_sign(transaction.action(), signer, &record)?;
         (record.purpose(), *record.keys())
     };
     // spec: suite 15 signs no transaction.

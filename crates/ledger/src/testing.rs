@@ -331,7 +331,7 @@ impl World {
     #[must_use]
     pub fn record(&self, handle: &Handle) -> Option<Record> {
         let row = self.state.row(&StateKey::record(handle))?;
-        Some(Record::decode(&row).expect("a row of this state"))
+        Some(Record::decode_own(&row).expect("a row of this state"))
     }
 
     /// A record as it stands, named.

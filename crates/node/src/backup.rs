@@ -315,8 +315,9 @@ pub fn restore<R: Read>(
         }
     };
     let claim = Claim::new(path)?;
+    claim.restoring()?;
     let imported = engine::import(&claim.engine(), outline, &mut blocks).inspect_err(|_| {
-        // Best effort: the directory holds no ledger either way.
+        // Best effort: the directory holds no ledger either way, and the mark says so.
         let _ = fs::remove_dir_all(claim.engine());
     })?;
     Ok(claim.finish(imported.outline, None)?)

@@ -9,6 +9,7 @@
 //! voted                    the newest epoch in which this vote key has voted, and the key
 //! recovery-<n>.cbor        the n-th recovery transaction, from 1
 //! engine/                  the engine's own files
+//! restoring                only while a backup is restored: what lies here has never been a ledger's
 //! ```
 
 use crate::outline::{Outline, OutlineError};
@@ -31,6 +32,8 @@ const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";
 const VOTED: &str = "voted";
 const ENGINE: &str = "engine";
+const RESTORING: &str = "restoring";
+const RESTORING_TEXT: &str = "A backup is being restored into this directory.\n";
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +210,28 @@ fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), DirectoryError> 
     go().map_err(io_at(path))
 }
 
+/// Whether a file can be what a founding, or a restoring, has left that did not come to its end.
+fn is_unfinished(name: &str, restoring: bool) -> bool {
+    let written = [LOCK, GENESIS, GENESIS_TRANSACTION, RESTORING].contains(&name)
+        || if restoring {
+            name == ENGINE || is_recovery_file(name)
+        } else {
+            name == VOTE_KEY
+        };
+    let in_writing = name.strip_suffix(".new").is_some_and(|stem| {
+        [
+            "genesis",
+            "genesis-transaction",
+            "vote",
+            "format",
+            "restoring",
+        ]
+        .contains(&stem)
+            || stem.starts_with("recovery-")
+    });
+    written || in_writing
+}
+
 /// A directory that is being made: held, and not yet a ledger's.
 #[derive(Debug)]
 pub(crate) struct Claim {
@@ -230,6 +255,12 @@ impl Claim {
             path: path.to_owned(),
             lock,
         })
+    }
+
+    /// Says that a backup is being restored from here on, before anything of it is written: so that what an interrupted
+    /// restoring leaves is told apart from a ledger that lost its small files.
+    pub(crate) fn restoring(&self) -> Result<(), DirectoryError> {
+        write(&self.path.join(RESTORING), RESTORING_TEXT.as_bytes(), false)
     }
 
     /// Where the engine's files go.
@@ -263,6 +294,7 @@ impl Claim {
             directory.voter()?;
         }
         write(&directory.path.join(FORMAT), FORMAT_TEXT.as_bytes(), false)?;
+        directory.remove_mark()?;
         Ok(directory)
     }
 }
@@ -272,40 +304,29 @@ impl Directory {
     /// that is not there, or empty, stays as it is.
     ///
     /// What it removes has never been a ledger's: the format file, which is written last, is not there, and neither are the
-    /// engine's files, unless they are alone: then a restoring has begun to write them and ended before it wrote the rest.
+    /// engine's files, unless the mark of a restoring lies beside them, and no vote key.
     ///
     /// # Errors
     /// [`DirectoryError::NotEmpty`] when anything else is in it, and then nothing is removed; [`DirectoryError::InUse`].
     pub fn discard_unfinished(path: &Path) -> Result<(), DirectoryError> {
-        const MADE: [&str; 4] = [LOCK, GENESIS, GENESIS_TRANSACTION, VOTE_KEY];
         let Ok(entries) = fs::read_dir(path) else {
             return Ok(());
         };
         let _lock = lock(path)?;
-        let entries: Vec<PathBuf> = entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .collect();
-        let is = |entry: &Path, name: &str| entry.file_name().is_some_and(|file| file == name);
-        let restoring = entries
-            .iter()
-            .all(|entry| is(entry, LOCK) || is(entry, ENGINE));
-        let made = |entry: &PathBuf| {
-            let new = entry
-                .extension()
-                .is_some_and(|extension| extension == "new");
-            MADE.iter().any(|made| is(entry, made))
-                || new
-                    && MADE
-                        .iter()
-                        .chain(&[FORMAT])
-                        .any(|made| entry.with_extension("") == path.join(made).with_extension(""))
-        };
-        if !restoring && !entries.iter().all(made) {
+        let names: Vec<String> = entries
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect::<io::Result<_>>()
+            .map_err(io_at(path))?;
+        let restoring = names.iter().any(|name| name == RESTORING);
+        if !names.iter().all(|name| is_unfinished(name, restoring)) {
             return Err(DirectoryError::NotEmpty(path.to_owned()));
         }
-        for entry in entries {
-            if is(&entry, ENGINE) {
+        // The mark goes last: interrupted here, too, the directory can still be told from a ledger's.
+        let (mark, others): (Vec<&String>, Vec<&String>) =
+            names.iter().partition(|name| *name == RESTORING);
+        for name in others.into_iter().chain(mark) {
+            let entry = path.join(name);
+            if name == ENGINE {
                 fs::remove_dir_all(&entry)
             } else {
                 fs::remove_file(&entry)
@@ -346,7 +367,7 @@ impl Directory {
             }
             Err(error) => return Err(io_at(&format)(error)),
         }
-        let _lock = lock(path)?;
+        let lock = lock(path)?;
         let read = |file: &Path| fs::read(file).map(Bytes::from).map_err(io_at(file));
         let genesis = path.join(GENESIS);
         let document = read(&genesis)?;
@@ -359,12 +380,24 @@ impl Directory {
             }
             outline.recover(read(&file)?).map_err(outline_at(file))?;
         }
-        Ok(Self {
+        let directory = Self {
             path: path.to_owned(),
             outline,
             vote_key: read_vote_key(&path.join(VOTE_KEY))?,
-            _lock,
-        })
+            _lock: lock,
+        };
+        // The restoring may have ended between its last two steps.
+        directory.remove_mark()?;
+        Ok(directory)
+    }
+
+    /// A ledger's directory carries no mark of a restoring.
+    fn remove_mark(&self) -> Result<(), DirectoryError> {
+        let mark = self.path.join(RESTORING);
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(&mark)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Opens a directory that must hold a certain ledger.
@@ -488,6 +521,17 @@ impl VotedMarker {
 
 fn recovery_file(n: usize) -> String {
     format!("recovery-{n}.cbor")
+}
+
+fn is_recovery_file(name: &str) -> bool {
+    let number = name
+        .strip_prefix("recovery-")
+        .and_then(|rest| rest.strip_suffix(".cbor"));
+    number.is_some_and(|number| {
+        number
+            .parse::<usize>()
+            .is_ok_and(|n| recovery_file(n) == name)
+    })
 }
 
 fn read_vote_key(file: &Path) -> Result<Option<VoteKey>, DirectoryError> {

@@ -46,7 +46,8 @@ impl Stop {
     #[must_use]
     pub const fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Asked | Self::Refused(_) => None,
+            Self::Asked => None,
+            Self::Refused(error) => Some(error.advice()),
             Self::DiskFull => {
                 Some("free some space and start again; nothing that was acknowledged is lost")
             }

@@ -5,7 +5,7 @@ use kusabi_core::row::{ArtPolicy, BlobPart, Organisation, Record, RowBytes};
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::tx::{Entry, Named};
 
-use super::BlockContext;
+use super::{BlockContext, may_sign};
 use crate::claims::Verified;
 use crate::reads::blob_parts;
 use crate::rejection::Rejection;
@@ -26,13 +26,10 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    /// The purpose of an active key of the organisation.
-    pub(super) fn role(&self, org: OrgId) -> Result<Purpose, Rejection> {
+    /// The purpose of an active key of the organisation, one that [`may_sign`] the action.
+    pub(super) fn role(&self) -> Result<Purpose, Rejection> {
         // A key that the transaction itself brings has no say in whether it may come.
         let record = self.record.ok_or(Rejection::SuperfluousSignature)?;
-        if record.owner() != org {
-            return Err(Rejection::ForeignSigner);
-        }
         if !record.is_active() {
             return Err(Rejection::SignerEnded);
         }
@@ -109,7 +106,7 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
 
     // Authority.
 
-    /// Everyone who signed, ascending by handle.
+    /// Everyone who signed, ascending by handle; each [`may_sign`].
     pub(super) fn signers(&self) -> Result<Vec<Signer>, Rejection> {
         let transaction = self.transaction.transaction();
         transaction
@@ -139,6 +136,8 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
                     key.verify(&statement, &signed.signature)
                         .map_err(|_| Rejection::BadSignature)?;
                 }
+                // In the other state it may have been another organisation's, too.
+                may_sign(transaction.action(), &handle, &record)?;
                 Ok(Signer {
                     handle,
                     record: Some(record),
@@ -147,18 +146,11 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
             .collect()
     }
 
-    /// Exactly `count` active keys of the organisation signed, all with one of these purposes.
-    pub(super) fn signed_by(
-        &self,
-        org: OrgId,
-        purposes: &[Purpose],
-        count: u8,
-    ) -> Result<(), Rejection> {
+    /// Exactly `count` active keys signed; the action takes one purpose only.
+    pub(super) fn signed_by(&self, count: u8) -> Result<(), Rejection> {
         let signers = self.signers()?;
         for signer in &signers {
-            if !purposes.contains(&signer.role(org)?) {
-                return Err(Rejection::SignerPurpose);
-            }
+            signer.role()?;
         }
         exactly(signers.len(), count.into())
     }

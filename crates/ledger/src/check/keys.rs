@@ -19,7 +19,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
             .iter()
             .map(|entry| self.new_record(org, entry))
             .collect::<Result<Vec<_>, _>>()?;
-        self.signed_by(org, &[Purpose::Writer], 1)?;
+        self.signed_by(1)?;
         let mut parts = BTreeSet::new();
         for (entry, record) in entries.iter().zip(&records) {
             self.add_record(&mut organisation, entry, record, &mut parts);

@@ -8,6 +8,7 @@ mod keys;
 mod releases;
 mod revoke;
 mod roles;
+mod signers;
 
 use kusabi_core::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
 use kusabi_core::tx::{Action, ActionCode};
@@ -18,6 +19,7 @@ use crate::state::{State, Write};
 use desk::Desk;
 
 pub(crate) use desk::exactly;
+pub(crate) use signers::may_sign;
 
 /// Most officers of an organisation: as many as can sign one transaction.
 pub const OFFICERS_MAX: u8 = 16;

@@ -4,7 +4,7 @@ use kusabi_core::id::{Digest, OrgId, StateKey};
 use kusabi_core::row::{AnchorRow, Release, ReleaseStatus, Topic};
 use kusabi_core::suite::Purpose;
 
-use super::desk::{Desk, exactly};
+use super::desk::{Desk, Signer, exactly};
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -26,7 +26,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         if policy.version != policy_version {
             return Err(Rejection::StaleVersion);
         }
-        self.signed_by(org, &[Purpose::Art], policy.k)?;
+        self.signed_by(policy.k)?;
         let release = Release::published(org, digest, self.context.height, minimum_counter);
         organisation.rows = organisation.rows.saturating_add(1);
         self.write(key, release.encode());
@@ -52,12 +52,16 @@ impl<S: State + ?Sized> Desk<'_, S> {
             return Err(Rejection::StaleVersion);
         }
         let policy = self.policy(org)?.ok_or(Rejection::DamagedState)?;
-        let by_revoker = match self.signers()?.as_slice() {
-            [signer] => signer.role(org)? == Purpose::Revoker,
-            _ => false,
-        };
-        if !by_revoker {
-            self.signed_by(org, &[Purpose::Art], policy.k)?;
+        let purposes = self
+            .signers()?
+            .iter()
+            .map(Signer::role)
+            .collect::<Result<Vec<_>, _>>()?;
+        if purposes != [Purpose::Revoker] {
+            if purposes.contains(&Purpose::Revoker) {
+                return Err(Rejection::SignerPurpose);
+            }
+            exactly(purposes.len(), policy.k.into())?;
         }
         let withdrawn = release
             .withdraw(self.context.height)
@@ -82,9 +86,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let [signer] = signers.as_slice() else {
             return exactly(signers.len(), 1);
         };
-        if !signer.role(org)?.may_anchor() {
-            return Err(Rejection::SignerPurpose);
-        }
+        signer.role()?;
         let row = AnchorRow {
             topic,
             height: self.context.height,

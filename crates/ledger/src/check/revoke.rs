@@ -46,7 +46,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
             })
             .collect::<Result<Vec<_>, _>>()?;
 
-        let authority = self.revoking_authority(org, targets)?;
+        let authority = self.revoking_authority(targets)?;
         let names_officers = records
             .iter()
             .any(|record| record.purpose() == Purpose::Officer);
@@ -81,22 +81,21 @@ impl<S: State + ?Sized> Desk<'_, S> {
         self.write_organisation(&organisation)
     }
 
-    fn revoking_authority(&self, org: OrgId, targets: &[Named]) -> Result<Authority, Rejection> {
+    fn revoking_authority(&self, targets: &[Named]) -> Result<Authority, Rejection> {
         let signers = self.signers()?;
         if let ([signer], [target]) = (signers.as_slice(), targets)
             && signer.handle == target.handle
         {
             // An ended key says nothing any more, not even about itself.
-            signer.role(org)?;
+            signer.role()?;
             return Ok(Authority::Holder);
         }
         let mut officers = 0_usize;
         for signer in &signers {
-            match signer.role(org)? {
+            match signer.role()? {
                 Purpose::Officer => officers += 1,
-                Purpose::Revoker if signers.len() == 1 => return Ok(Authority::Revoker),
-                Purpose::Revoker => return Err(Rejection::SuperfluousSignature),
-                _ => return Err(Rejection::SignerPurpose),
+                _ if signers.len() == 1 => return Ok(Authority::Revoker),
+                _ => return Err(Rejection::SuperfluousSignature),
             }
         }
         Ok(Authority::Officers(officers))

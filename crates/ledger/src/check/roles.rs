@@ -26,7 +26,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         if organisation.version != org_version {
             return Err(Rejection::StaleVersion);
         }
-        self.signed_by(org, &[Purpose::Officer], organisation.officers_k)?;
+        self.signed_by(organisation.officers_k)?;
         organisation.version = next(organisation.version)?;
         if entry.purpose() == Purpose::Officer {
             if organisation.officers_n >= OFFICERS_MAX {
@@ -46,7 +46,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         if !purpose.is_granted() {
             return Err(Rejection::RecordPurpose);
         }
-        self.signed_by(org, &[Purpose::Officer], organisation.officers_k)?;
+        self.signed_by(organisation.officers_k)?;
         let ended = record
             .revoke(self.context.height, Reason::Withdrawn, None)
             .ok_or(Rejection::RecordEnded)?;
@@ -88,7 +88,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         {
             return Err(Rejection::RecordPurpose);
         }
-        self.policy_authority(org, organisation.officers_k, old, k, removed)?;
+        self.policy_authority(organisation.officers_k, old, k, removed)?;
 
         // spec: the policy asks for no more keys than there are, so that a release can always be published.
         let n = usize::from(old.map_or(0, |policy| policy.n))
@@ -125,7 +125,6 @@ impl<S: State + ?Sized> Desk<'_, S> {
     /// k of the old keys, or the officers where the old keys cannot speak; and k of those active afterwards; nobody else.
     fn policy_authority(
         &self,
-        org: OrgId,
         officers_k: u8,
         old: Option<ArtPolicy>,
         k: u8,
@@ -141,17 +140,15 @@ impl<S: State + ?Sized> Desk<'_, S> {
                 next_keys += 1;
                 continue;
             }
-            match signer.role(org)? {
-                Purpose::Officer => officers += 1,
-                Purpose::Art => {
-                    old_keys += 1;
-                    let stays = removed
-                        .binary_search_by(|named| named.handle.cmp(&signer.handle))
-                        .is_err();
-                    next_keys += usize::from(stays);
-                }
-                _ => return Err(Rejection::SignerPurpose),
+            if signer.role()? == Purpose::Officer {
+                officers += 1;
+                continue;
             }
+            old_keys += 1;
+            let stays = removed
+                .binary_search_by(|named| named.handle.cmp(&signer.handle))
+                .is_err();
+            next_keys += usize::from(stays);
         }
         match old_k {
             Some(old_k) if old_keys < old_k => return Err(Rejection::TooFewSignatures),

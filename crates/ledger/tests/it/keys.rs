@@ -167,6 +167,17 @@ fn an_unknown_organisation_registers_nothing() {
         entries: vec![world.entry(&fresh)],
     };
     let transaction = world.sign(action, &[&world.writer]);
+    refuse(&mut world, transaction, Rejection::ForeignSigner);
+
+    // Where the keys are named, nobody asks whose the signers are before the organisation is looked for.
+    let pre = with_key(&mut world, 21, Purpose::Pre);
+    let act = TestKey::new(22, Purpose::Act);
+    let action = Action::Activate {
+        org: OrgName::new("nobody").unwrap().id(),
+        pre: world.named(&pre),
+        act: Box::new(world.entry(&act)),
+    };
+    let transaction = world.sign(action, &[&pre, &act]);
     refuse(&mut world, transaction, Rejection::UnknownOrganisation);
 }
 

@@ -49,8 +49,9 @@ fn release(world: &World) -> Release {
 #[test]
 fn k_release_keys_publish() {
     let mut world = World::open();
+    // Without a policy there is no release key, and nobody else publishes.
     let early = publish(&world, &[&world.writer]);
-    refuse(&mut world, early, Rejection::UnknownPolicy);
+    refuse(&mut world, early, Rejection::SignerPurpose);
     let keys = with_policy(&mut world, 2, 3);
     let cases = [
         (publish(&world, &[]), Rejection::TooFewSignatures),

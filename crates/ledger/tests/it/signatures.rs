@@ -189,6 +189,52 @@ fn points_are_looked_at_after_signatures_and_before_anything_is_verified() {
     }
 }
 
+/// Whoever has any key can sign registrations of thousands of keys whose points cost a hundred times what the signature
+/// costs: whether it may is asked first.
+#[test]
+fn purpose_and_organisation_are_compared_before_anything_is_verified() {
+    let mut world = World::open();
+    let app = crate::with_key(&mut world, 30, Purpose::App);
+    let [pre, ps, revoker] = [Purpose::Pre, Purpose::Ps, Purpose::Revoker]
+        .map(|purpose| crate::with_key(&mut world, 40 + u64::from(u8::from(purpose)), purpose));
+    let bad = TestKey::of_suite(Suite::P256, 50, Purpose::App);
+    let register = world.register(&[&bad]);
+    for signer in [&app, &pre, &ps, &revoker, &world.officer] {
+        let signed = with_bad_point(&world, &register, &bad, &[signer]);
+        let forged = spoiled(&signed, 7);
+        for transaction in [signed, forged] {
+            let refused = claims(transaction, &world.chain, &world.state).unwrap_err();
+            assert_eq!(refused, Rejection::SignerPurpose);
+        }
+    }
+
+    // Another organisation's writer, too.
+    let handle = world.writer.handle;
+    let writer = world.record(&handle).unwrap();
+    let foreign = Record::register(
+        Purpose::Writer,
+        *writer.keys(),
+        kusabi_core::id::OrgName::new("others").unwrap().id(),
+        writer.registered(),
+        writer.binding(),
+        Digest::ZERO,
+    );
+    let verified = claims(register.clone(), &world.chain, &world.state)
+        .map(|claims| verify(vec![claims], &mut SeededRng::new(1)).pop().unwrap())
+        .unwrap()
+        .unwrap();
+    let mut branch = world.state.clone();
+    branch.put(kusabi_core::id::StateKey::record(&handle), foreign.encode());
+    let refused = claims(register, &world.chain, &branch).map(drop);
+    assert_eq!(refused, Err(Rejection::ForeignSigner));
+    // What was verified on one branch is not taken for another.
+    assert!(check(&verified, &world.context(), &world.state).is_ok());
+    assert_eq!(
+        check(&verified, &world.context(), &branch),
+        Err(Rejection::ForeignSigner)
+    );
+}
+
 /// A transaction that only keys of its own have signed costs nobody anything: it is refused before a signature is looked at,
 /// so that it takes no place in a pool.
 #[test]
@@ -207,7 +253,9 @@ fn someone_whom_the_ledger_knows_signs_each_transaction() {
             assert_eq!(refused, Rejection::UnknownSigner);
         }
         let by_writer = world.sign(action, &[&world.writer]);
-        assert!(claims(by_writer, &world.chain, &world.state).is_ok());
+        let claimed = claims(by_writer, &world.chain, &world.state).map(drop);
+        let foreign = Err(Rejection::ForeignSigner);
+        assert_eq!(claimed, if org == world.org { Ok(()) } else { foreign });
     }
     // The genesis is signed by the officers that it makes, and needs no state.
     let unfounded = World::new(1000);

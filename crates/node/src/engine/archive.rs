@@ -75,7 +75,10 @@ pub(super) async fn open<E: Runtime>(
 }
 
 /// The block of height 0, over the empty state.
-pub(super) fn genesis<E: Runtime>(epochs: &Epochs, outline: &Outline) -> Option<Block> {
+pub(super) fn genesis<E: Runtime>(
+    epochs: &Epochs,
+    outline: &Outline,
+) -> Result<Block, EngineError> {
     let empty = <Databases<E> as DatabaseSet<E>>::initial_sync_targets();
     block::genesis(
         epochs,
@@ -83,17 +86,16 @@ pub(super) fn genesis<E: Runtime>(epochs: &Epochs, outline: &Outline) -> Option<
         OpsRoot::new(empty.root.0),
         (empty.range.start().into(), empty.range.end().into()),
     )
+    .ok_or(EngineError::NotWhole("block of height 0"))
 }
 
 /// The header of height 0 of a chain.
 ///
 /// # Errors
-/// [`EngineError::Set`]
+/// [`EngineError::Set`], [`EngineError::NotWhole`]
 pub fn genesis_header(outline: &Outline) -> Result<Header, EngineError> {
     let epochs = Epochs::of(outline, None)?;
-    genesis::<Real>(&epochs, outline)
-        .map(|block| block.header)
-        .ok_or(EngineError::Ended)
+    Ok(genesis::<Real>(&epochs, outline)?.header)
 }
 
 /// What an import has written.
@@ -137,7 +139,7 @@ pub(super) async fn write_all<E: Runtime>(
     blocks: &mut BlockSource<'_>,
 ) -> Result<Imported, ImportError> {
     let epochs = Epochs::of(&outline, None)?;
-    let genesis = genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
+    let genesis = genesis::<E>(&epochs, &outline)?;
     let mut known = outline.epochs().len();
     let mut history = History::new(outline, genesis.header);
     let pages = CacheRef::new(PAGE, NZUsize!(256));
@@ -152,8 +154,8 @@ pub(super) async fn write_all<E: Runtime>(
             known += 1;
         }
         let certificate = certificate(&block);
-        let block =
-            Block::new(&epochs, block.header, block.transactions).ok_or(EngineError::Ended)?;
+        let block = Block::new(&epochs, block.header, block.transactions)
+            .ok_or(EngineError::NotWhole("validator that has led its block"))?;
         let (position, digest) = (block.position(), Digest::from(block.hash().to_bytes()));
         archive = archive
             .put(position, digest, &Arc::new(block))

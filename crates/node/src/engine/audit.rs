@@ -100,7 +100,7 @@ pub(super) async fn replay<E: Runtime>(
     progress: &mut dyn FnMut(&Header),
 ) -> Result<Audit, AuditError> {
     let epochs = Epochs::of(&outline, None)?;
-    let genesis = archive::genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
+    let genesis = archive::genesis::<E>(&epochs, &outline)?;
     let chain = *outline.chain();
     let mut audit = Audit {
         blocks: 0,
@@ -123,16 +123,20 @@ pub(super) async fn replay<E: Runtime>(
         audit.blocks += 1;
         audit.transactions += transactions.len() as u64;
         let batch = DatabaseSet::<E>::new_batches(&state).await;
+        let scratch = |why: String| EngineError::Store {
+            what: "rows for the audit",
+            why,
+        };
         let rows = execute::fetch::<E>(&batch, transactions.iter())
             .await
-            .ok_or(EngineError::Ended)?;
+            .ok_or_else(|| scratch("rows cannot be read".to_owned()))?;
         let ledger_context = execute::block_context(&chain, &header, &parent);
         let writes = run_block(transactions, ledger_context, &rows, &mut context)
             .map_err(|why| AuditError::Rules { height, why })?;
         let merkleized = execute::write::<E>(batch, writes)
             .merkleize()
             .await
-            .map_err(|_| EngineError::Ended)?;
+            .map_err(|why| scratch(why.to_string()))?;
         let differs = |what| Err(AuditError::Root { height, what });
         if merkleized.root().0 != header.state_root.to_bytes() {
             return differs("state root");

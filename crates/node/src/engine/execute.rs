@@ -14,7 +14,8 @@ use kusabi_core::{
     tx::{Transaction, TxError},
 };
 use kusabi_ledger::{
-    BlockContext, MemoryState, Rejection, Verified, Write, check, claims, reads, verify,
+    BlockContext, MemoryState, Rejection, Verified, Write, check, claims, reads, signer_reads,
+    verify,
 };
 use rand_core::CryptoRng;
 
@@ -47,10 +48,20 @@ pub(super) fn block_context(chain: &ChainId, header: &Header, parent: &Header) -
     }
 }
 
-/// The keys that the rules may ask for, of all transactions and the ledger's own row, each once.
-fn keys<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Vec<StateKey> {
+/// The keys that the rules may ask for, of all transactions and the ledger's own row.
+pub(super) fn keys<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Vec<StateKey> {
     let mut keys: Vec<_> = transactions.flat_map(reads).collect();
     keys.push(StateKey::ledger());
+    once(keys)
+}
+
+/// The keys that claims may ask for: those of whoever is said to have signed.
+pub(super) fn signer_keys(transactions: &[Transaction]) -> Vec<StateKey> {
+    once(transactions.iter().flat_map(signer_reads).collect())
+}
+
+/// Each once.
+fn once(mut keys: Vec<StateKey>) -> Vec<StateKey> {
     keys.sort_unstable();
     keys.dedup();
     keys
@@ -85,12 +96,11 @@ pub(super) async fn fetch<'a, E: Runtime>(
     Some(state(keys, rows))
 }
 
-/// Fetches the same from the final state.
+/// Fetches rows of the final state.
 pub(super) async fn fetch_final<E: Runtime>(
     database: &Database<E>,
-    transactions: impl Iterator<Item = &Transaction>,
+    keys: Vec<StateKey>,
 ) -> MemoryState {
-    let keys = keys(transactions);
     let digests: Vec<_> = keys.iter().map(|k| Digest::from(k.to_bytes())).collect();
     let wanted: Vec<_> = digests.iter().collect();
     #[expect(

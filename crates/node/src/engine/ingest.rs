@@ -1,4 +1,7 @@
 //! Takes transactions in: verifies their signatures in batches, before they may go into a block.
+//!
+//! A transaction names up to some thousand rows. Until its signatures are good only its signers' rows are read, so that
+//! nobody can have the others read without answering for it.
 
 use super::{
     Runtime,
@@ -35,34 +38,41 @@ pub(super) async fn take_in<E: Runtime>(
         if queue.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
-        let state = execute::fetch_final(&*databases.read().await, batch.iter()).await;
-        let head = heads.newest();
-        let pool = pool.clone();
+        let keys = execute::signer_keys(&batch);
+        let signers = execute::fetch_final(&*databases.read().await, keys).await;
+        let (databases, heads, pool) = (databases.clone(), heads.clone(), pool.clone());
         let verifying = context.child("verify").shared(true);
         verifying.spawn(move |mut context| async move {
+            let refuse = |id, why| pool.refuse(&id, &Refusal::Rejected(why));
             let mut ids = Vec::with_capacity(batch.len());
             let mut claimed = Vec::with_capacity(batch.len());
             for transaction in batch {
                 let id = transaction.id();
-                match claims(transaction, &chain, &state) {
+                match claims(transaction, &chain, &signers) {
                     Ok(claims) => {
                         ids.push(id);
                         claimed.push(claims);
                     }
-                    Err(why) => pool.refuse(&id, &Refusal::Rejected(why)),
+                    Err(why) => refuse(id, why),
                 }
             }
-            let mut admitted = Vec::with_capacity(ids.len());
+            let mut signed = Vec::with_capacity(ids.len());
             for (id, verified) in ids.into_iter().zip(verify(claimed, &mut context)) {
-                let verified = verified.and_then(|verified| {
-                    let refused = head.and_then(|head| {
-                        execute::refused_for_ever(&verified, &chain, &head, &state)
-                    });
-                    refused.map_or(Ok(verified), Err)
-                });
                 match verified {
-                    Ok(verified) => admitted.push((id, Arc::new(verified))),
-                    Err(why) => pool.refuse(&id, &Refusal::Rejected(why)),
+                    Ok(verified) => signed.push((id, verified)),
+                    Err(why) => refuse(id, why),
+                }
+            }
+            let keys = execute::keys(signed.iter().map(|(_, verified)| verified.transaction()));
+            let state = execute::fetch_final(&*databases.read().await, keys).await;
+            let head = heads.newest();
+            let mut admitted = Vec::with_capacity(signed.len());
+            for (id, verified) in signed {
+                let refused = head
+                    .and_then(|head| execute::refused_for_ever(&verified, &chain, &head, &state));
+                match refused {
+                    Some(why) => refuse(id, why),
+                    None => admitted.push((id, Arc::new(verified))),
                 }
             }
             pool.admit(admitted);

@@ -61,30 +61,48 @@ pub enum EngineError {
     #[error("{0}")]
     Set(SetError),
     /// This vote key has voted, and its votes are gone: it could vote a second time, differently.
-    #[error(
-        "this validator has voted in epoch {0}, but its votes are gone from the disk: recover the ledger with a new vote key"
-    )]
+    #[error("this validator has voted in epoch {0}, but its votes are gone from the disk")]
     VotesLost(u64),
     /// A block that a recovery builds on is not there.
-    #[error(
-        "the block that epoch {0} builds on is not in this directory: restore the backup that the recovery was made for"
-    )]
+    #[error("the block that epoch {0} builds on is not in this directory")]
     ParentMissing(u64),
     /// The newest epoch can have no first block.
     #[error("{0}")]
     Opening(String),
-    /// A store of the engine cannot be opened.
-    #[error("the engine's store of {what} cannot be opened: {why}")]
+    /// A store of the engine cannot be opened or used.
+    #[error("the engine's store of {what} cannot be used: {why}")]
     Store {
         /// Which.
         what: &'static str,
         /// Why.
         why: String,
     },
-    /// A part of the engine ended by itself, or what a sound ledger always has was not there: a validator set, a block of
-    /// height 0, a leader that is in the set, room for the audit's own database.
+    /// What every ledger has is not there.
+    #[error("the ledger is not whole: it has no {0}")]
+    NotWhole(&'static str),
+    /// A part of the engine ended by itself. The caller knows more: a disk that failed, or a fault in this program.
     #[error("a part of the engine ended")]
     Ended,
+}
+
+impl EngineError {
+    /// What a person can do about it.
+    #[must_use]
+    pub const fn advice(&self) -> &'static str {
+        match self {
+            Self::VoteKey => {
+                "restore the vote key's file, or recover the ledger with a new vote key"
+            }
+            Self::Set(_) | Self::Opening(_) => {
+                "the directory's files were changed or damaged; restore a backup into a new directory"
+            }
+            Self::VotesLost(_) => "recover the ledger with a new vote key",
+            Self::ParentMissing(_) => "restore the backup that the recovery was made for",
+            Self::Store { .. } => "check the disk and the files' permissions, and start again",
+            Self::NotWhole(_) => "restore a backup into a new directory, and please report this",
+            Self::Ended => "start again, and please report this",
+        }
+    }
 }
 
 /// What the engine needs of the world: the real one, or a simulated one that a seed decides.

@@ -142,7 +142,9 @@ pub(super) async fn run<E: Runtime>(
         threads,
         pool,
     } = parameters;
-    let epoch = epochs.last().ok_or(EngineError::Ended)?;
+    let epoch = epochs
+        .last()
+        .ok_or(EngineError::NotWhole("validator set"))?;
     let number = epoch.number.get();
     let heartbeat = outline.heartbeat();
     let times = Times::new(epoch.vote_keys.len(), heartbeat);
@@ -184,7 +186,7 @@ pub(super) async fn run<E: Runtime>(
     let broadcast = broadcast.start(channel());
 
     let (certificates, blocks) = archive::open(&context, &pages, &epochs).await?;
-    let genesis = archive::genesis::<E>(&epochs, &outline).ok_or(EngineError::Ended)?;
+    let genesis = archive::genesis::<E>(&epochs, &outline)?;
     let plan = SyncPlan::init(context.child("plan"), "plan-").await;
     let (marshal, mailbox, floor) = Marshal::<_, Standard<Block>, _, _, _, _, _>::init(
         context.child("marshal"),
@@ -374,7 +376,7 @@ pub(super) async fn run<E: Runtime>(
         };
         let ledger = Ledger(shared);
         let frame = ledger.frame(start.inner(), &context_of_first);
-        let header = frame.ok_or(EngineError::Ended)?;
+        let header = frame.ok_or(EngineError::NotWhole("place for this validator's blocks"))?;
         let batch = DatabaseSet::<E>::new_batches(&databases).await;
         let mut rng = context.child("rng");
         ledger

@@ -203,8 +203,3 @@ impl<L: Ledger + ?Sized> App<L> {
 pub(super) fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
-
-/// Waits until the server stops; also when the one who would say so is gone.
-pub(super) async fn stopped(stopping: &mut watch::Receiver<bool>) {
-    let _ = stopping.wait_for(|&stopping| stopping).await;
-}

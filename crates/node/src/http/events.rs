@@ -1,7 +1,7 @@
 //! Events as they come: server-sent events (WHATWG HTML, section 9.2), one message per block, resumable by height.
 
 use super::{
-    app::{App, stopped, text},
+    app::{App, text},
     chain::stopping,
     failure::Failure,
 };
@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use kusabi_api::{EventStream, Kind, Ledger, Problem, ledger::BlockEvents, media};
+use kusabi_api::{EventStream, Kind, Ledger, Problem, ledger::BlockEvents, media, serve::stopped};
 use kusabi_core::id::Height;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, watch};

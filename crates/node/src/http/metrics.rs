@@ -1,10 +1,13 @@
 //! Counters in the text format of Prometheus.
 
 use axum::http::StatusCode;
-use kusabi_api::ledger::Status;
+use kusabi_api::{ledger::Status, serve::Counts};
 use std::{
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// A number that only this module reads.
@@ -28,9 +31,8 @@ pub(super) struct Metrics {
     answers: [Counter; 6],
     pub(super) lookups: Counter,
     pub(super) submissions: Counter,
-    pub(super) connections: Counter,
     pub(super) subscribers: Counter,
-    pub(super) cut: Counter,
+    pub(super) listener: Arc<Counts>,
 }
 
 impl Metrics {
@@ -66,34 +68,39 @@ impl Metrics {
             "Answers by class of status.",
             &answers,
         );
-        for (name, kind, help, counter) in [
-            ("lookups_total", "counter", "Proofs served.", &self.lookups),
+        for (name, kind, help, value) in [
+            (
+                "lookups_total",
+                "counter",
+                "Proofs served.",
+                read(&self.lookups),
+            ),
             (
                 "submissions_total",
                 "counter",
                 "Transactions received.",
-                &self.submissions,
+                read(&self.submissions),
             ),
             (
                 "http_cut_total",
                 "counter",
                 "Connections cut because the client took nothing.",
-                &self.cut,
+                self.listener.cut(),
             ),
             (
                 "http_connections",
                 "gauge",
                 "Open connections.",
-                &self.connections,
+                self.listener.connections(),
             ),
             (
                 "event_subscribers",
                 "gauge",
                 "Open event streams.",
-                &self.subscribers,
+                read(&self.subscribers),
             ),
         ] {
-            metric(name, kind, help, &[("", read(counter))]);
+            metric(name, kind, help, &[("", value)]);
         }
         if let Some(status) = status {
             for (name, help, value) in [

@@ -13,7 +13,6 @@ mod form;
 mod lookup;
 mod metrics;
 mod serve;
-mod slow;
 mod submit;
 
 pub use app::{Api, Limits};

@@ -176,6 +176,7 @@ async fn a_backup_is_restored_and_audited_and_a_cut_one_is_said_to_be_cut() {
         let restored =
             backup::restore(&path.join("b"), Some(&chain), read(&whole).unwrap()).unwrap();
         assert_eq!(restored.outline().chain(), &chain);
+        assert!(!path.join("b/restoring").exists());
         drop(restored);
         drop(Directory::open(&path.join("b")).unwrap());
 
@@ -194,6 +195,9 @@ async fn a_backup_is_restored_and_audited_and_a_cut_one_is_said_to_be_cut() {
             Directory::open(&path.join("d")),
             Err(DirectoryError::NoLedger(_))
         ));
+        // The mark was there before the first block.
+        assert!(path.join("d/restoring").exists());
+        Directory::discard_unfinished(&path.join("d")).unwrap();
         assert!(matches!(
             read(b"something else entirely"),
             Err(BackupError::Magic)
@@ -276,24 +280,61 @@ fn what_an_interrupted_founding_or_restoring_left_is_discarded_and_nothing_else(
     Directory::discard_unfinished(&path).unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
 
-    // A restoring that ended in the middle of its blocks.
-    fs::create_dir_all(path.join("engine/blocks")).unwrap();
-    fs::write(path.join("engine/blocks/0"), "x").unwrap();
-    fs::write(path.join("node.lock"), "").unwrap();
-    Directory::discard_unfinished(&path).unwrap();
-    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    // A restoring that ended in the middle of its blocks, or of the small files, or of clearing up.
+    for files in [
+        &["engine/blocks/0", "node.lock", "restoring"][..],
+        &[
+            "engine/blocks/0",
+            "genesis.cbor",
+            "recovery-1.cbor",
+            "recovery-2.new",
+            "restoring",
+        ],
+        &["format.new", "restoring"],
+        &["restoring.new"],
+    ] {
+        for file in files {
+            fs::create_dir_all(path.join(file).parent().unwrap()).unwrap();
+            fs::write(path.join(file), "x").unwrap();
+        }
+        Directory::discard_unfinished(&path).unwrap();
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "{files:?}");
+    }
 
-    // The engine's files beside a vote key are a validator's, and a photograph is somebody's.
-    for (file, kept) in [("engine/blocks", "vote.key"), ("photo.jpg", "genesis.cbor")] {
-        fs::create_dir_all(path.join(file)).unwrap();
-        fs::write(path.join(kept), "x").unwrap();
-        assert!(matches!(
-            Directory::discard_unfinished(&path),
-            Err(DirectoryError::NotEmpty(_))
-        ));
-        assert!(path.join(file).exists() && path.join(kept).exists());
+    // The engine's files without the mark are those of a ledger that lost its small files, and beside a vote key those of a
+    // validator; a format file is a ledger's, and a photograph is somebody's.
+    for files in [
+        ["engine/blocks", "node.lock"],
+        ["engine/blocks", "genesis.cbor"],
+        ["engine/blocks", "vote.key"],
+        ["restoring", "vote.key"],
+        ["restoring", "format"],
+        ["restoring", "recovery-01.cbor"],
+        ["photo.jpg", "genesis.cbor"],
+    ] {
+        for file in files {
+            fs::create_dir_all(path.join(file).parent().unwrap()).unwrap();
+            fs::write(path.join(file), "x").unwrap();
+        }
+        assert!(
+            matches!(
+                Directory::discard_unfinished(&path),
+                Err(DirectoryError::NotEmpty(_))
+            ),
+            "{files:?}"
+        );
+        assert!(files.iter().all(|file| path.join(file).exists()));
         fs::remove_dir_all(&path).unwrap();
     }
+
+    // Between the last two steps of a restoring it is a ledger already.
+    drop(create(&path, &world));
+    fs::write(path.join("restoring"), "x").unwrap();
+    assert!(Directory::discard_unfinished(&path).is_err());
+    drop(Directory::open(&path).unwrap());
+    assert!(!path.join("restoring").exists());
+    fs::remove_dir_all(&path).unwrap();
+
     drop(create(&path, &world));
     assert!(Directory::discard_unfinished(&path).is_err());
     drop(Directory::open(&path).unwrap());
@@ -310,4 +351,13 @@ fn errors_say_what_to_do_apart_from_what_happened() {
         "storage failed (reading the state: Io(EIO))"
     );
     assert!(storage.advice().unwrap().starts_with("check the disk"));
+    let lost = Stop::Refused(engine::EngineError::VotesLost(3));
+    assert_eq!(
+        lost.to_string(),
+        "this validator has voted in epoch 3, but its votes are gone from the disk"
+    );
+    assert_eq!(
+        lost.advice(),
+        Some("recover the ledger with a new vote key")
+    );
 }
