@@ -2,19 +2,6 @@
 //!
 //! Names, serials and the like are [`Text`]: bounded, printable, checked where they are read. Times are milliseconds since 1970.
 
-mod text;
-
-pub use text::{Text, TextError};
-
-use crate::hex::{Hex, Hex32};
-use serde::{Deserialize, Serialize};
-
-/// Most items of one page.
-pub const PAGE_MAX: u16 = 200;
-
-/// Items of one page when the request does not say.
-pub const PAGE_DEFAULT: u16 = 50;
-
 macro_rules! words {
     ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $variant_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
         $(#[doc = $doc])+
@@ -39,6 +26,40 @@ macro_rules! words {
         }
     };
 }
+
+mod audit;
+mod enrolment;
+mod inventory;
+mod policy;
+mod rebuilt;
+mod releases;
+mod server;
+mod text;
+mod timeline;
+
+pub use audit::{AuditAnchor, AuditHead, Receipt};
+pub use enrolment::{
+    Enrolment, EnrolmentLabels, EnrolmentState, EnrolmentToken, EnrolmentTokenCreate,
+    EnrolmentTokenCreated,
+};
+pub use inventory::{
+    DeviceInventory, DifferenceKind, InventoryDifference, InventoryItem, InventoryReport,
+};
+pub use policy::{OnDifference, OnFork, TypePolicy};
+pub use rebuilt::{Kept, Rebuilt};
+pub use releases::{Content, DeviceType, Release, ReleaseState};
+pub use server::Server;
+pub use text::{Text, TextError};
+pub use timeline::{DeviceEvent, EventKind};
+
+use crate::hex::{Hex, Hex32};
+use serde::{Deserialize, Serialize};
+
+/// Most items of one page.
+pub const PAGE_MAX: u16 = 200;
+
+/// Items of one page when the request does not say.
+pub const PAGE_DEFAULT: u16 = 50;
 
 words! {
     /// What a token may do; each role may do what the one before it may.
@@ -95,8 +116,10 @@ words! {
 words! {
     /// How far an order is with one device.
     OrderState {
-        /// The device has not answered yet.
+        /// The device has not been heard since.
         Waiting = "waiting",
+        /// The device has it, and has not said yet what became of it.
+        Sent = "sent",
         /// Done.
         Done = "done",
         /// Refused: the device's ledger knowledge is stale.
@@ -179,6 +202,11 @@ pub struct DeviceKey {
     pub predecessor: Option<Hex32>,
     /// Height from which it is valid.
     pub registered: u64,
+    /// `active`, `spent`, `superseded` or `revoked`, as far as the server has followed the ledger.
+    pub status: String,
+    /// Height at which it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
 }
 
 /// A device with what belongs to it.
@@ -279,6 +307,27 @@ pub struct Order {
     pub devices: u64,
     /// How many of them have not answered yet.
     pub waiting: u64,
+}
+
+/// An order as one device stands to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceOrder {
+    /// The order's number.
+    pub id: u64,
+    /// What to do.
+    pub kind: OrderKind,
+    /// Digest of the release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Hex32>,
+    /// When it was given.
+    pub created_ms: u64,
+    /// By whom.
+    pub created_by: String,
+    /// How far the device is with it.
+    pub state: OrderState,
+    /// Since when.
+    pub changed_ms: u64,
 }
 
 /// An alarm.

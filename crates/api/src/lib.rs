@@ -4,6 +4,7 @@
 //! - [`problem`]: every error of every API (RFC 9457).
 //! - [`effect`]: what final transactions did.
 //! - [`admin`]: what goes in and out of a server's admin API.
+//! - `serve` (feature): bounded connections for those who listen.
 //! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
 //! Nothing here is verified except in [`verify`]: a ledger node is a courier.
@@ -18,6 +19,8 @@ pub mod hex;
 pub mod ledger;
 pub mod media;
 pub mod problem;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod verify;
 pub mod view;
 

@@ -82,12 +82,16 @@ kinds! {
     Exists = "exists", 409, No, "There is one already";
     /// What was asked for happened before, and cannot happen twice.
     AlreadyDone = "already-done", 409, No, "This was done already";
+    /// A part of something that is sent in parts begins beyond what has arrived, or another one is sending it now.
+    WrongOffset = "wrong-offset", 409, No, "The upload goes on at another place";
     /// The body is above its limit.
     TooLarge = "too-large", 413, No, "The body is too large";
     /// The path or query is above its limit.
     AddressTooLong = "address-too-long", 414, No, "The address is too long";
     /// The body's media type is not the one that is read here.
     UnsupportedMediaType = "unsupported-media-type", 415, No, "The body has another media type than expected";
+    /// The range asked for begins beyond the end.
+    Range = "range", 416, No, "There is nothing in this range";
     /// The request can be read, and speaks of something that is not so: a type that nobody made, a key of another organisation.
     Unfit = "unfit", 422, No, "The request does not fit what is there";
     /// The idempotency key stands for another request.
@@ -116,6 +120,8 @@ kinds! {
     Stopping = "stopping", 503, Later, "The node is stopping";
     /// The subscriber reads more slowly than the ledger grows.
     Lagging = "lagging", 503, Later, "The reader is too slow";
+    /// The disk is full. Nothing was lost, nothing was changed.
+    NoRoom = "no-room", 507, Later, "There is no room left";
 }
 
 impl Kind {

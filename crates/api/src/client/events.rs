@@ -1,5 +1,6 @@
 //! Reading the event stream (server-sent events, WHATWG HTML section 9.2): a bounded parser and the stream on top of it.
 
+use super::http::Http;
 use crate::{
     ledger::{BlockEvents, EventStream},
     problem::{Kind, Problem},
@@ -12,10 +13,11 @@ use reqwest::Response;
 const MAX_MESSAGE: usize = 32 << 20;
 
 /// The stream of an answer whose status was good.
-pub(super) fn stream(response: Response, silence: Duration, after: u64) -> EventStream {
+pub(super) fn stream(http: Http, response: Response, after: u64) -> EventStream {
     let reader = Reader {
+        silence: http.limits.silence,
+        http,
         response,
-        silence,
         after,
         number: None,
         parser: Parser::default(),
@@ -28,6 +30,7 @@ pub(super) fn stream(response: Response, silence: Duration, after: u64) -> Event
 }
 
 struct Reader {
+    http: Http,
     response: Response,
     silence: Duration,
     after: u64,
@@ -65,14 +68,14 @@ impl Reader {
             let chunk = tokio::time::timeout(self.silence, self.response.chunk())
                 .await
                 .map_err(|_| Problem::new(Kind::Unreachable, "the event stream fell silent"))?
-                .map_err(super::unreachable)?
+                .map_err(|error| self.http.unreachable(error))?
                 .ok_or_else(|| Problem::new(Kind::Unreachable, "the event stream broke off"))?;
             self.parser.push(&chunk)?;
         }
     }
 
     fn block(&mut self, data: &str) -> Result<BlockEvents, Problem> {
-        let block: BlockEvents = super::read_json(data.as_bytes())?;
+        let block: BlockEvents = self.http.read_json(data.as_bytes())?;
         // Each block once, none left out: a gap would be a lost event. Recoveries skip heights, not blocks.
         let number = block.height.checked_sub(block.skipped);
         let follows = match (self.number, number) {

@@ -5,6 +5,8 @@
 )]
 
 #[cfg(feature = "client")]
+mod admin;
+#[cfg(feature = "client")]
 mod client;
 mod verify;
 mod world;
