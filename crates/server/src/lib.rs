@@ -6,14 +6,23 @@
 //! ```
 //! - [`App`]: the use cases. Whoever acts is a [`Caller`](app::Caller); every act is in the audit log, in the transaction that does it.
 //! - [`Store`]: the database of one organisation, SQLite or PostgreSQL.
-//! - [`http::router`]: the admin API under `/api/v1` as an axum router; `docs/openapi.json` describes it.
+//! - [`device`]: the door for devices, core's end of the device protocol; [`http::device`] is its page.
+//! - [`http::router`]: the admin API under `/api/v1` as an axum router, which `docs/openapi.json` describes, and the console.
+//!   Both call the same use cases; the pages' templates and texts are in `views`.
+//! - [`start`]: all of it behind two listeners, for devices and for people.
 //!
-//! What it does not do yet: listen by itself, serve devices, follow the ledger's events, carry firmware. It never links the node.
+//! It never links the node: they meet at the `Ledger` trait.
 #![forbid(unsafe_code)]
 
 pub mod app;
+mod blob;
+pub mod device;
 pub mod http;
+pub mod serve;
 mod store;
+mod views;
 
 pub use app::{App, Edge};
+pub use blob::{BlobError, Blobs};
+pub use serve::{Running, Setup, StartError, start};
 pub use store::{Store, StoreError};

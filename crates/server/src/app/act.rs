@@ -1,6 +1,6 @@
 //! The one way to change something: in one transaction with its entry in the audit log and with the answer to its idempotency key.
 
-use super::{App, Caller, Error, audit};
+use super::{App, Caller, Change, Error, audit};
 use crate::store::{
     Tx, Work,
     idempotency::{self, Answered},
@@ -47,6 +47,8 @@ pub(super) struct Done<T> {
     entry: Option<(String, serde_json::Value)>,
     /// Whether the answer holds a secret, which is never stored.
     secret: bool,
+    /// Who is told, once it is on disk.
+    changes: Vec<Change>,
 }
 
 impl<T> Done<T> {
@@ -56,16 +58,24 @@ impl<T> Done<T> {
             value,
             entry: Some((subject.into(), detail)),
             secret: false,
+            changes: Vec::new(),
         }
     }
 
     /// It was so before.
-    pub(super) const fn nothing(value: T) -> Self {
+    pub(super) fn nothing(value: T) -> Self {
         Self {
             value,
             entry: None,
             secret: false,
+            changes: Vec::new(),
         }
+    }
+
+    /// This is told to whoever listens, once it is on disk.
+    pub(super) fn telling(mut self, changes: impl IntoIterator<Item = Change>) -> Self {
+        self.changes.extend(changes);
+        self
     }
 
     /// The answer holds a secret.
@@ -91,14 +101,15 @@ impl App {
         let actor = by.caller.id();
         // Shared, for it may run several times.
         let work = Arc::new(work);
-        self.store
+        let (value, changes) = self
+            .store
             .tx(act, move |tx| {
                 let work = Arc::clone(&work);
                 Box::pin(async move {
                     if let Some(Idempotency { key, request }) = &by.idempotency
                         && let Some(before) = idempotency::find(tx.on(), actor, key).await?
                     {
-                        return replay(&before, request);
+                        return Ok((replay(&before, request)?, Vec::new()));
                     }
                     let done = work(tx, now_ms).await?;
                     if let Some((subject, detail)) = &done.entry {
@@ -116,10 +127,14 @@ impl App {
                         idempotency::forget(tx.on(), now_ms.saturating_sub(REMEMBERED_MS)).await?;
                         idempotency::insert(tx.on(), actor, key, &answered, now_ms).await?;
                     }
-                    Ok(done.value)
+                    Ok::<_, Error>((done.value, done.changes))
                 })
             })
-            .await
+            .await?;
+        for change in changes {
+            self.announce(change);
+        }
+        Ok(value)
     }
 }
 

@@ -29,7 +29,7 @@ pub fn link(before: &[u8; 32], entry: &AuditEntry) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-pub(super) async fn append(
+pub(crate) async fn append(
     tx: &mut Tx<'_>,
     at_ms: u64,
     actor: &str,

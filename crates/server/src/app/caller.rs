@@ -27,6 +27,12 @@ impl Caller {
         &self.id
     }
 
+    /// What he may do.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
     /// The one place where roles are compared.
     ///
     /// # Errors

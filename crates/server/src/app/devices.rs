@@ -1,10 +1,13 @@
 //! Devices: made known, listed, shown.
 
-use super::{App, By, Cut, Error, act::Done};
-use crate::store::{devices, groups};
+use super::{App, By, Change, Cut, Error, act::Done};
+use crate::store::{Tx, devices, groups, timeline};
 use kusabi_api::{
     Hex, Hex32,
-    admin::{Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, Inventory, Page, Text},
+    admin::{
+        Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, EventKind, Inventory, Page,
+        Text,
+    },
 };
 use kusabi_core::{
     id::Handle,
@@ -24,10 +27,14 @@ pub struct DeviceQuery {
     pub state: Option<DeviceState>,
     /// With this serial.
     pub serial: Option<Text>,
+    /// With this verdict on its newest inventory.
+    pub inventory: Option<Inventory>,
+    /// With this text somewhere in its serial or name, upper or lower case. It is looked for in every device that fits the rest.
+    pub search: Option<Text>,
 }
 
 /// The ID of the device whose first key has this handle: the same whenever and wherever it is made.
-fn device_id(first: Hex32) -> String {
+pub(crate) fn device_id(first: Hex32) -> String {
     let mut id = [0; 16];
     id.copy_from_slice(&first.0[..16]);
     format!("dev_{}", Hex(id))
@@ -45,6 +52,8 @@ impl App {
             device_type: query.device_type,
             state: query.state,
             serial: query.serial,
+            inventory: query.inventory,
+            search: query.search,
         };
         let mut reader = self.store.read("list devices").await?;
         let devices = devices::list(reader.on(), &filter, after, count).await?;
@@ -67,8 +76,8 @@ impl App {
         })
     }
 
-    /// Makes a device known whose first key stands on the ledger: proven there, active, of this organisation, a factory or device key.
-    /// A repeat changes nothing.
+    /// Makes a device known whose first key stands on the ledger: proven there, of this organisation, a factory or device key; active,
+    /// or that of a device to which the ledger was followed. A repeat changes nothing.
     ///
     /// # Errors
     /// The key is not such a one; the serial is another device's; ledger or database fail.
@@ -76,6 +85,10 @@ impl App {
         let handle = Handle::new(import.handle.0);
         let proven = self.ask(self.ledger.record(&handle)).await?;
         let record = self.check_first_key(import.handle, proven.value().as_ref())?;
+        let ended = match record.status() {
+            Status::Active => None,
+            status => Some(kusabi_api::view::status(status)),
+        };
         let (state, purpose) = match record.purpose() {
             Purpose::Pre => (DeviceState::Registered, "pre"),
             _ => (DeviceState::Active, "act"),
@@ -85,6 +98,8 @@ impl App {
             purpose: purpose.into(),
             predecessor: None,
             registered: record.registered().get(),
+            status: String::from("active"),
+            ended: None,
         };
         let (import, key) = (&import, &key);
         self.act(by, "device.import", move |tx, now_ms| {
@@ -106,24 +121,41 @@ impl App {
                         .ok_or_else(|| unknown(&id))?;
                     let same = (&there.device_type, &there.serial, &there.name)
                         == (&device.device_type, &device.serial, &device.name);
-                    return match same {
-                        true => Ok(Done::nothing(there)),
-                        false => Err(exists("key", id)),
+                    let nameless =
+                        (&there.device_type, &there.serial, &there.name) == (&None, &None, &None);
+                    if same {
+                        return Ok(Done::nothing(there));
+                    }
+                    if !nameless {
+                        return Err(exists("key", id));
+                    }
+                    // The ledger was followed to it before anyone told what it is called.
+                    serial_is_free(tx, device.serial.as_ref()).await?;
+                    let described = Device {
+                        device_type: device.device_type,
+                        serial: device.serial,
+                        name: device.name,
+                        ..there
                     };
+                    devices::describe(tx.on(), &described).await?;
+                    let detail = particulars(import);
+                    let told = Change::Device(id.clone());
+                    return Ok(Done::changed(described, id, detail).telling([told]));
                 }
-                if let Some(serial) = &device.serial
-                    && let Some(id) = devices::with_serial(tx.on(), serial).await?
-                {
-                    return Err(exists("serial", id));
+                if let Some(ended) = ended {
+                    return Err(Error::Unfit(format!(
+                        "the key {} is not active any more: {ended}",
+                        import.handle
+                    )));
                 }
+                serial_is_free(tx, device.serial.as_ref()).await?;
                 devices::insert(tx.on(), &device).await?;
                 devices::insert_key(tx.on(), &device.id, key).await?;
-                let detail = json!({
-                    "handle": import.handle, "type": device.device_type,
-                    "serial": device.serial, "name": device.name,
-                });
+                let detail = particulars(import);
+                timeline::append(tx.on(), &device.id, now_ms, EventKind::Known, &detail).await?;
                 let id = device.id.clone();
-                Ok(Done::changed(device, id, detail))
+                let told = Change::Device(id.clone());
+                Ok(Done::changed(device, id, detail).telling([told]))
             })
         })
         .await
@@ -154,14 +186,25 @@ impl App {
                 "is not the device's first; that is {predecessor} or an earlier one"
             )));
         }
-        match record.status() {
-            Status::Active => Ok(record),
-            status => Err(unfit(format!(
-                "is not active any more: {}",
-                kusabi_api::view::status(status)
-            ))),
-        }
+        Ok(record)
     }
+}
+
+/// What the audit log says of an import.
+fn particulars(import: &DeviceImport) -> serde_json::Value {
+    json!({
+        "handle": import.handle, "type": import.device_type,
+        "serial": import.serial, "name": import.name,
+    })
+}
+
+async fn serial_is_free(tx: &mut Tx<'_>, serial: Option<&Text>) -> Result<(), Error> {
+    if let Some(serial) = serial
+        && let Some(id) = devices::with_serial(tx.on(), serial).await?
+    {
+        return Err(exists("serial", id));
+    }
+    Ok(())
 }
 
 pub(super) fn unknown(id: &str) -> Error {

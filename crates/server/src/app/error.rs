@@ -1,6 +1,9 @@
 //! Why a use case does not do what it was asked.
 
-use crate::store::{Retryable, StoreError};
+use crate::{
+    blob::BlobError,
+    store::{Retryable, StoreError},
+};
 use kusabi_api::{Problem, admin::Role, verify::VerifyError};
 
 /// Why a use case does not do what it was asked. `http` has the one mapping to problems.
@@ -39,6 +42,9 @@ pub enum Error {
     /// It was done, and cannot be done twice.
     #[error("{0}")]
     AlreadyDone(String),
+    /// The body is not what it should be.
+    #[error("{0}")]
+    Malformed(String),
     /// What is asked does not fit what is there.
     #[error("{0}")]
     Unfit(String),
@@ -57,6 +63,18 @@ pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A content is not taken or not given.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Nothing of the content lies in the range asked for.
+    #[error("the content has {size} bytes, and the range begins beyond them")]
+    Range {
+        /// How many bytes there are.
+        size: u64,
+    },
+    /// A task of the server ended by itself.
+    #[error("a task of the server failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
     /// The operating system gives no random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] std::io::Error),

@@ -1,32 +1,56 @@
 //! Use cases: what can be done to the fleet, and every rule about it. Whoever calls brings a [`Caller`].
 
 mod act;
-mod alarms;
-mod audit;
+pub(crate) mod alarms;
+mod anchor;
+pub(crate) mod audit;
 mod caller;
+mod contents;
 mod devices;
+mod enrolments;
 mod error;
+mod follow;
 mod groups;
+mod inventories;
 mod keys;
-mod orders;
+mod live;
+pub(crate) mod orders;
+mod overview;
 mod page;
+mod presence;
+mod quarantine;
+mod rebuild;
+mod releases;
+mod sessions;
+mod timeline;
 mod tokens;
+pub(crate) mod types;
 
 pub use act::{By, Idempotency};
 pub use audit::{GENESIS as AUDIT_GENESIS, link as audit_link};
 pub use caller::Caller;
+pub use contents::Parts;
 pub use devices::DeviceQuery;
+pub(crate) use devices::device_id;
+pub(crate) use enrolments::Enrolling;
 pub use error::Error;
 pub use keys::KeyAnswer;
+pub use live::Change;
 pub use page::Cut;
+pub use presence::Presence;
+pub use sessions::{Opened, SESSION_MS, SESSIONS_MAX, Session};
 
-use crate::store::Store;
+use crate::{blob::Blobs, serve::ServerKey, store::Store};
 use kusabi_api::{Ledger, VerifyingLedger, admin::DeviceState, verify::VerifyError};
-use kusabi_core::id::OrgId;
+use kusabi_core::id::{Handle, OrgId};
 use std::{sync::Arc, time::Duration};
+use tokio::sync::broadcast;
 
 /// Longest wait for an answer of the ledger.
 const LEDGER_TIME: Duration = Duration::from_secs(10);
+
+/// Changed keys that a listener may be behind.
+const CHANGES_MAX: usize = 8192;
 
 /// What comes from outside of the program: the clock and random bytes.
 pub trait Edge: Send + Sync {
@@ -42,9 +66,21 @@ pub trait Edge: Send + Sync {
 
 /// A server's use cases.
 pub struct App {
-    store: Store,
-    ledger: VerifyingLedger<Arc<dyn Ledger>>,
-    edge: Arc<dyn Edge>,
+    pub(crate) store: Store,
+    pub(crate) ledger: VerifyingLedger<Arc<dyn Ledger>>,
+    pub(crate) edge: Arc<dyn Edge>,
+    /// Where contents lie.
+    blobs: Option<Arc<Blobs>>,
+    /// The server's key: what it signs receipts with.
+    ps: Option<ServerKey>,
+    /// A writer's key: what it anchors the audit log with.
+    writer: Option<ServerKey>,
+    /// Handles that the followed ledger changed.
+    changes: broadcast::Sender<Handle>,
+    presence: Presence,
+    live: live::Live,
+    /// What the device door counts, once there is one.
+    pub(crate) door: std::sync::OnceLock<Arc<crate::device::Counts>>,
 }
 
 impl std::fmt::Debug for App {
@@ -67,13 +103,39 @@ impl App {
             store,
             ledger,
             edge,
+            blobs: None,
+            ps: None,
+            writer: None,
+            changes: broadcast::Sender::new(CHANGES_MAX),
+            presence: Presence::default(),
+            live: live::Live::default(),
+            door: std::sync::OnceLock::new(),
         }
+    }
+
+    /// The same with a place for firmware.
+    #[must_use]
+    pub fn with_blobs(mut self, blobs: Blobs) -> Self {
+        self.blobs = Some(Arc::new(blobs));
+        self
+    }
+
+    /// The same with keys: the server's own, and a writer's.
+    #[must_use]
+    pub fn with_keys(mut self, ps: Option<ServerKey>, writer: Option<ServerKey>) -> Self {
+        (self.ps, self.writer) = (ps, writer);
+        self
     }
 
     /// Whose server it is.
     #[must_use]
     pub const fn org(&self) -> OrgId {
         self.store.org()
+    }
+
+    /// Ends all work with the database.
+    pub async fn close(&self) {
+        self.store.close().await;
     }
 
     /// Whether database and ledger answer.
@@ -103,7 +165,7 @@ impl App {
     }
 
     /// Asks the ledger, and waits no longer than [`LEDGER_TIME`].
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         answer: impl Future<Output = Result<T, VerifyError>>,
     ) -> Result<T, Error> {
@@ -114,7 +176,7 @@ impl App {
     }
 
     /// A new ID: the prefix and 16 random bytes.
-    fn new_id(&self, prefix: &str) -> Result<String, Error> {
+    pub(crate) fn new_id(&self, prefix: &str) -> Result<String, Error> {
         let random = self.edge.random()?;
         let mut id = [0; 16];
         id.copy_from_slice(&random[..16]);

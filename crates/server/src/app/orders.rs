@@ -1,10 +1,10 @@
 //! Orders: given, listed.
 
-use super::{App, By, Cut, Error, act::Done, devices::unknown as unknown_device, groups};
-use crate::store::{devices, groups as group_rows, orders};
+use super::{App, By, Change, Cut, Error, act::Done, devices::unknown as unknown_device, groups};
+use crate::store::{Tx, devices, groups as group_rows, orders, timeline};
 use kusabi_api::{
     Hex32,
-    admin::{Order, OrderCreate, OrderKind, Page, Target},
+    admin::{DeviceOrder, Order, OrderCreate, OrderKind, Page, Target},
 };
 use kusabi_core::{
     id::{Digest, StateKey},
@@ -66,25 +66,25 @@ impl App {
                         }
                     }
                 }
-                let mut order = Order {
-                    id: orders::next_id(tx.on()).await?,
+                let given = Given {
                     kind: create.kind,
                     release: create.release,
+                    nonce,
                     target: create.target.clone(),
-                    created_ms: now_ms,
-                    created_by: by.caller.id().to_owned(),
-                    devices: 0,
-                    waiting: 0,
+                    by: by.caller.id().to_owned(),
                 };
-                order.devices = orders::hand_out(tx.on(), &order).await?;
-                order.waiting = order.devices;
-                orders::insert(tx.on(), &order, nonce).await?;
+                let order = give(tx, now_ms, given).await?;
                 let detail = json!({
                     "kind": order.kind, "release": order.release,
                     "target": order.target, "devices": order.devices,
                 });
+                let told = std::iter::once(Change::Order(order.id)).chain(match &order.target {
+                    Target::Device(id) => Some(Change::Device(id.clone())),
+                    Target::Group(_) => None,
+                });
+                let told: Vec<Change> = told.collect();
                 let id = order.id.to_string();
-                Ok(Done::changed(order, id, detail))
+                Ok(Done::changed(order, id, detail).telling(told))
             })
         })
         .await
@@ -102,5 +102,56 @@ impl App {
             },
             _ => unfit("is not on the ledger; publish it first, then order it"),
         }
+    }
+}
+
+/// An order about to be given; whoever gives it has checked it.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) kind: OrderKind,
+    pub(crate) release: Option<Hex32>,
+    /// Makes a report fresh.
+    pub(crate) nonce: Option<[u8; 32]>,
+    pub(crate) target: Target,
+    /// A token, or the server itself.
+    pub(crate) by: String,
+}
+
+/// Gives an order, and notes it in the timelines of its devices. [`Change::Order`] is to be told when it is on disk.
+pub(crate) async fn give(tx: &mut Tx<'_>, now_ms: u64, given: Given) -> Result<Order, Error> {
+    let mut order = Order {
+        id: orders::next_id(tx.on()).await?,
+        kind: given.kind,
+        release: given.release,
+        target: given.target,
+        created_ms: now_ms,
+        created_by: given.by,
+        devices: 0,
+        waiting: 0,
+    };
+    order.devices = orders::hand_out(tx.on(), &order).await?;
+    order.waiting = order.devices;
+    orders::insert(tx.on(), &order, given.nonce).await?;
+    let particulars = json!({
+        "order": order.id, "kind": order.kind, "release": order.release,
+        "by": order.created_by,
+    });
+    timeline::append_order(tx.on(), order.id, now_ms, &particulars).await?;
+    Ok(order)
+}
+
+impl App {
+    /// The orders of one device, the newest first, and how far it is with each.
+    ///
+    /// # Errors
+    /// There is no such device; a bad cursor or limit; the database.
+    pub async fn device_orders(&self, device: &str, cut: &Cut) -> Result<Page<DeviceOrder>, Error> {
+        let (before, count) = (cut.number(u64::MAX)?, cut.fetch()?);
+        let mut reader = self.store.read("list a device's orders").await?;
+        if devices::find(reader.on(), device).await?.is_none() {
+            return Err(unknown_device(device));
+        }
+        let orders = orders::of_device(reader.on(), device, before, count).await?;
+        cut.page(orders, |order| order.id.to_string())
     }
 }

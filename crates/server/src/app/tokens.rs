@@ -7,7 +7,7 @@ use super::{
 use crate::store::tokens;
 use kusabi_api::{
     Hex,
-    admin::{FirstAdmin, Page, Role, Token, TokenCreate, TokenCreated},
+    admin::{FirstAdmin, Page, Role, Text, Token, TokenCreate, TokenCreated},
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -21,12 +21,12 @@ const LINK_PREFIX: &str = "kusabi_link_";
 /// How long the first admin's link is good, in milliseconds: a day, as idempotency keys.
 const LINK_MS: u64 = REMEMBERED_MS;
 
-fn hash(secret: &str) -> [u8; 32] {
+pub(super) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
 impl App {
-    fn secret(&self, prefix: &str) -> Result<String, Error> {
+    pub(super) fn secret(&self, prefix: &str) -> Result<String, Error> {
         Ok(format!("{prefix}{}", Hex(self.edge.random()?)))
     }
 
@@ -35,10 +35,15 @@ impl App {
     /// # Errors
     /// Nobody whom the server knows; the database.
     pub async fn authenticate(&self, secret: &str) -> Result<Caller, Error> {
+        Ok(self.authenticate_named(secret).await?.0)
+    }
+
+    /// The same, with the token's name.
+    pub(super) async fn authenticate_named(&self, secret: &str) -> Result<(Caller, Text), Error> {
         let mut reader = self.store.read("authenticate").await?;
         // The lookup is by the hash: how long it takes says nothing about the secret.
         match tokens::with_hash(reader.on(), hash(secret)).await? {
-            Some(token) => Ok(Caller::new(token.id, token.role)),
+            Some(token) => Ok((Caller::new(token.id, token.role), token.name)),
             None => Err(Error::Unauthenticated),
         }
     }

@@ -1,7 +1,7 @@
 //! What a request is, checked: who asks and whether he may, which part of a list, which body. Handlers never see a raw request.
 
 use super::{Shared, failure::Failure};
-use crate::app::{By, Caller, Cut, Idempotency};
+use crate::app::{By, Caller, Cut, Idempotency, Parts as BodyParts};
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
@@ -105,6 +105,27 @@ impl<R: Needs, B: ReadBody> FromRequest<Arc<Shared>> for Command<R, B> {
     }
 }
 
+/// A command whose body is taken in as it comes; it may be of any length. It is safe to repeat, so it takes no idempotency key.
+pub(super) struct Streamed<R> {
+    pub(super) by: By,
+    pub(super) parts: BodyParts,
+    role: PhantomData<R>,
+}
+
+impl<R: Needs> FromRequest<Arc<Shared>> for Streamed<R> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Failure> {
+        let caller = caller::<R>(request.headers(), shared).await?;
+        let parts = request.into_body().into_data_stream();
+        Ok(Self {
+            by: By::only(caller),
+            parts: Box::pin(parts),
+            role: PhantomData,
+        })
+    }
+}
+
 /// A body of JSON from someone who has no token yet.
 #[derive(Debug)]
 pub(super) struct Open<B>(pub(super) B);
@@ -133,7 +154,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key.to_owned()))
 }
 
-async fn receive(request: Request) -> Result<Bytes, Problem> {
+pub(super) async fn receive(request: Request) -> Result<Bytes, Problem> {
     match tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(why)) if why.status().as_u16() == Kind::TooLarge.status() => Err(Problem::new(
@@ -173,6 +194,16 @@ impl<T: DeserializeOwned> ReadBody for Json<T> {
         serde_json::from_slice(bytes)
             .map(Self)
             .map_err(|why| Problem::new(Kind::Malformed, why.to_string()))
+    }
+}
+
+/// A body of bytes, whatever they are.
+#[derive(Debug)]
+pub(super) struct Octets(pub(super) Vec<u8>);
+
+impl ReadBody for Octets {
+    fn read(_: &HeaderMap, bytes: &[u8]) -> Result<Self, Problem> {
+        Ok(Self(bytes.to_vec()))
     }
 }
 

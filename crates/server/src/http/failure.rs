@@ -1,6 +1,6 @@
 //! Errors on their way out: the one mapping of what went wrong to a problem document.
 
-use crate::app::Error;
+use crate::{app::Error, blob::BlobError};
 use axum::{
     body::Body,
     extract::Request,
@@ -27,7 +27,10 @@ impl From<Error> for Failure {
             Error::Unknown { .. } => Kind::Unknown,
             Error::Exists { .. } => Kind::Exists,
             Error::AlreadyDone(_) => Kind::AlreadyDone,
+            Error::Malformed(_) => Kind::Malformed,
             Error::Unfit(_) => Kind::Unfit,
+            Error::Range { .. } => Kind::Range,
+            Error::Blob(why) => blob(why),
             Error::Parameter(_) => Kind::BadParameter,
             Error::KeyReused => Kind::KeyReused,
             Error::Behind => Kind::Behind,
@@ -37,9 +40,33 @@ impl From<Error> for Failure {
                 let detail = "too many write at once; nothing was changed, try again";
                 return Self(Problem::new(Kind::TooManyRequests, detail));
             }
-            Error::Store(_) | Error::Random(_) | Error::Json(_) => Kind::Internal,
+            Error::Store(why) if why.is_full() => {
+                tracing::error!(%why, "the database has no room left");
+                return Self(no_room());
+            }
+            Error::Store(_) | Error::Random(_) | Error::Json(_) | Error::Task(_) => Kind::Internal,
         };
+        if kind == Kind::NoRoom {
+            tracing::error!(why = %chain(&error), "the firmware store has no room left");
+            return Self(no_room());
+        }
         Self(Problem::new(kind, chain(&error)))
+    }
+}
+
+fn no_room() -> Problem {
+    let detail = "the server's disk is full; nothing was changed, and what had arrived is kept: make room, then send it again";
+    Problem::new(Kind::NoRoom, detail).with_retry_after(60)
+}
+
+fn blob(why: &BlobError) -> Kind {
+    match why {
+        why if why.is_full() => Kind::NoRoom,
+        BlobError::WrongOffset { .. } | BlobError::Busy => Kind::WrongOffset,
+        BlobError::TooLong { .. } => Kind::TooLarge,
+        BlobError::BrokeOff => Kind::RequestTimeout,
+        BlobError::WrongDigest { .. } | BlobError::Inventory(_) => Kind::Unfit,
+        BlobError::Io { .. } | BlobError::Store(_) | BlobError::Address(_) => Kind::Internal,
     }
 }
 
@@ -66,6 +93,8 @@ impl IntoResponse for Failure {
             problem.detail = "the server failed; its log says why".into();
         }
         let mut response = Response::new(Body::from(problem.to_json()));
+        // For the console, which shows it as a page.
+        response.extensions_mut().insert(problem.clone());
         *response.status_mut() = StatusCode::from_u16(problem.kind.status())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();

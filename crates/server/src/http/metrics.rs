@@ -1,5 +1,6 @@
 //! Counters in the text format of Prometheus.
 
+use crate::device::Counts;
 use axum::http::StatusCode;
 use kusabi_api::admin::DeviceState;
 use std::{
@@ -24,7 +25,7 @@ impl Metrics {
     }
 
     /// The page.
-    pub(super) fn page(&self, devices: &[(DeviceState, u64)]) -> String {
+    pub(super) fn page(&self, devices: &[(DeviceState, u64)], door: Option<&Counts>) -> String {
         let mut page = String::from(
             "# HELP kusabi_server_http_answers_total Answers by class of status.\n\
              # TYPE kusabi_server_http_answers_total counter\n",
@@ -52,6 +53,58 @@ impl Metrics {
                 state.name()
             );
         }
+        if let Some(door) = door {
+            doors(&mut page, door);
+        }
         page
+    }
+}
+
+/// What the device door counts.
+fn doors(page: &mut String, door: &Counts) {
+    page.push_str(
+        "# HELP kusabi_server_handshakes_total Handshakes of devices by result.\n\
+         # TYPE kusabi_server_handshakes_total counter\n",
+    );
+    for (result, count) in [
+        ("welcomed", &door.welcomed),
+        ("cookie", &door.retried),
+        ("busy", &door.busy),
+        ("unreadable", &door.unreadable),
+        ("refused", &door.refused),
+        ("enrolment", &door.enrolments),
+    ] {
+        let count = count.load(Relaxed);
+        let _ = writeln!(
+            page,
+            "kusabi_server_handshakes_total{{result=\"{result}\"}} {count}"
+        );
+    }
+    for (name, kind, help, count) in [
+        (
+            "messages_total",
+            "counter",
+            "Messages of devices.",
+            &door.messages,
+        ),
+        ("polls_total", "counter", "Polls of devices.", &door.polls),
+        (
+            "held_polls",
+            "gauge",
+            "Polls that are held back.",
+            &door.held,
+        ),
+        (
+            "sessions",
+            "gauge",
+            "Open sessions of devices.",
+            &door.sessions,
+        ),
+    ] {
+        let count = count.load(Relaxed);
+        let _ = writeln!(
+            page,
+            "# HELP kusabi_server_{name} {help}\n# TYPE kusabi_server_{name} {kind}\nkusabi_server_{name} {count}"
+        );
     }
 }

@@ -5,12 +5,17 @@
 //! The router does not listen: bounds on connections and on the time to send a header are the listener's.
 
 mod answer;
+mod console;
+pub mod device;
 mod extract;
 mod failure;
+pub mod firmware;
 mod metrics;
 mod openapi;
 mod operations;
 mod v1;
+
+pub use console::Transport;
 
 use crate::app::App;
 use axum::{
@@ -34,9 +39,12 @@ pub const ADDRESS_BYTES_MAX: usize = 2048;
 /// What the endpoints share.
 #[derive(Debug)]
 struct Shared {
-    app: App,
+    app: Arc<App>,
     metrics: metrics::Metrics,
     openapi: String,
+    transport: Transport,
+    /// Places for pages that follow the fleet.
+    followers: Arc<tokio::sync::Semaphore>,
 }
 
 type AppState = State<Arc<Shared>>;
@@ -46,16 +54,49 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(v1::alarms::list::list))
         .routes(routes!(v1::alarms::acknowledge::acknowledge))
         .routes(routes!(v1::audit_log::list::list))
+        .routes(routes!(v1::audit_log::head::head))
+        .routes(routes!(v1::audit_log::receipt::receipt))
+        .routes(routes!(
+            v1::contents::show::show,
+            v1::contents::receive::receive
+        ))
         .routes(routes!(
             v1::devices::list::list,
             v1::devices::import::import
         ))
         .routes(routes!(v1::devices::show::show))
+        .routes(routes!(v1::devices::events::events))
+        .routes(routes!(v1::devices::inventory::inventory))
+        .routes(routes!(v1::devices::orders::orders))
+        .routes(routes!(v1::devices::quarantine::quarantine))
+        .routes(routes!(v1::devices::readmit::readmit))
+        .routes(routes!(v1::enrolment_labels::add::add))
+        .routes(routes!(
+            v1::enrolment_tokens::list::list,
+            v1::enrolment_tokens::create::create
+        ))
+        .routes(routes!(v1::enrolment_tokens::revoke::revoke))
+        .routes(routes!(v1::enrolments::list::list))
+        .routes(routes!(v1::enrolments::accept::accept))
+        .routes(routes!(v1::enrolments::refuse::refuse))
         .routes(routes!(v1::first_admin::create::create))
         .routes(routes!(v1::groups::list::list, v1::groups::create::create))
         .routes(routes!(v1::groups::add::add, v1::groups::remove::remove))
         .routes(routes!(v1::keys::show::show))
         .routes(routes!(v1::orders::list::list, v1::orders::create::create))
+        .routes(routes!(v1::rebuild::create::create))
+        .routes(routes!(v1::releases::list::list))
+        .routes(routes!(
+            v1::releases::show::show,
+            v1::releases::upload::upload
+        ))
+        .routes(routes!(v1::types::list::list))
+        .routes(routes!(v1::types::expect::expect))
+        .routes(routes!(
+            v1::types::policy::policy,
+            v1::types::set_policy::set_policy
+        ))
+        .routes(routes!(v1::server::show::show))
         .routes(routes!(v1::tokens::list::list, v1::tokens::create::create))
         .routes(routes!(v1::tokens::revoke::revoke))
         .routes(routes!(operations::healthz))
@@ -73,18 +114,26 @@ pub fn openapi() -> String {
     text
 }
 
-/// The admin API of a server.
-pub fn router(app: App) -> Router {
+/// The admin API and console of a server, over HTTP.
+pub fn router(app: impl Into<Arc<App>>) -> Router {
+    router_over(app, Transport::Plain)
+}
+
+/// The admin API and console of a server.
+pub fn router_over(app: impl Into<Arc<App>>, transport: Transport) -> Router {
     let shared = Arc::new(Shared {
-        app,
+        app: app.into(),
         metrics: metrics::Metrics::default(),
         openapi: openapi(),
+        transport,
+        followers: Arc::new(tokio::sync::Semaphore::new(console::FOLLOWERS_MAX)),
     });
     described()
         .split_for_parts()
         .0
         .route("/openapi.json", axum::routing::get(operations::openapi))
-        .fallback(failure::unknown)
+        .merge(console::routes(&shared))
+        .fallback(console::unknown)
         .method_not_allowed_fallback(failure::method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), every))
@@ -105,7 +154,9 @@ async fn every(State(shared): AppState, request: Request, next: Next) -> Respons
         next.run(request).await
     };
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),

@@ -26,7 +26,9 @@ pub(super) async fn readyz(State(shared): AppState) -> Answer {
 #[utoipa::path(get, path = "/metrics", tag = "operations", security(()), responses((status = 200, content_type = "text/plain", body = String)))]
 pub(super) async fn metrics(State(shared): AppState) -> Answer {
     let devices = shared.app.count_devices().await?;
-    let page = shared.metrics.page(&devices);
+    let page = shared
+        .metrics
+        .page(&devices, shared.app.door.get().map(|counts| &**counts));
     Ok(bytes("text/plain; version=0.0.4; charset=utf-8", page))
 }
 

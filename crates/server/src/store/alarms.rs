@@ -59,6 +59,43 @@ pub(crate) async fn list(
         .map_err(error)
 }
 
+/// The open alarms of one device, at most `count`, the newest first.
+pub(crate) async fn open_of(
+    on: On<'_>,
+    device: &str,
+    count: u16,
+) -> Result<Vec<Alarm>, StoreError> {
+    let error = StoreError::of("list a device's alarms");
+    let rows = sqlx::query(
+        "SELECT id, device, kind, detail, raised_ms, acknowledged_ms, acknowledged_by FROM alarms \
+         WHERE org = $1 AND device = $2 AND acknowledged_ms IS NULL ORDER BY id DESC LIMIT $3",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(i64::from(count))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// How many alarms are open, counted up to `most`.
+pub(crate) async fn count_open(on: On<'_>, most: u64) -> Result<u64, StoreError> {
+    let count: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT id FROM alarms \
+         WHERE org = $1 AND acknowledged_ms IS NULL LIMIT $2) AS open_alarms",
+    )
+    .bind(on.org)
+    .bind(int(most))
+    .fetch_one(on.connection)
+    .await
+    .map_err(StoreError::of("count open alarms"))?;
+    Ok(count.unsigned_abs())
+}
+
 /// One alarm.
 pub(crate) async fn find(on: On<'_>, id: u64) -> Result<Option<Alarm>, StoreError> {
     let error = StoreError::of("find an alarm");
@@ -72,6 +109,20 @@ pub(crate) async fn find(on: On<'_>, id: u64) -> Result<Option<Alarm>, StoreErro
     .await
     .map_err(error)?;
     row.as_ref().map(read).transpose().map_err(error)
+}
+
+/// Whether an alarm of this kind about this device was raised that nobody took note of.
+pub(crate) async fn is_open(on: On<'_>, device: &str, kind: AlarmKind) -> Result<bool, StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT id FROM alarms WHERE org = $1 AND device = $2 AND kind = $3 AND acknowledged_ms IS NULL LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(kind.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("look for an alarm"))?;
+    Ok(found.is_some())
 }
 
 /// Notes who took note of an alarm, and when.

@@ -37,6 +37,29 @@ pub(crate) async fn append(on: On<'_>, entry: &AuditEntry) -> Result<(), StoreEr
     Ok(())
 }
 
+/// The entries before `before`, at most `count`, the newest first.
+pub(crate) async fn newest(
+    on: On<'_>,
+    before: u64,
+    count: u16,
+) -> Result<Vec<AuditEntry>, StoreError> {
+    let error = StoreError::of("list the newest entries of the audit log");
+    let rows = sqlx::query(
+        "SELECT seq, at_ms, actor, act, subject, detail, hash FROM audit_log \
+         WHERE org = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3",
+    )
+    .bind(on.org)
+    .bind(int(before))
+    .bind(i64::from(count))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
 /// The entries after `after`, at most `count`, in order.
 pub(crate) async fn list(
     on: On<'_>,
@@ -54,19 +77,20 @@ pub(crate) async fn list(
     .fetch_all(on.connection)
     .await
     .map_err(error)?;
-    let read = |row: &AnyRow| {
-        Ok(AuditEntry {
-            seq: number(row, "seq")?,
-            at_ms: number(row, "at_ms")?,
-            actor: column(row, "actor")?,
-            act: column(row, "act")?,
-            subject: column(row, "subject")?,
-            detail: column(row, "detail")?,
-            hash: Hex(bytes(row, "hash")?),
-        })
-    };
     rows.iter()
         .map(read)
         .collect::<Result<_, _>>()
         .map_err(error)
+}
+
+fn read(row: &AnyRow) -> Result<AuditEntry, sqlx::Error> {
+    Ok(AuditEntry {
+        seq: number(row, "seq")?,
+        at_ms: number(row, "at_ms")?,
+        actor: column(row, "actor")?,
+        act: column(row, "act")?,
+        subject: column(row, "subject")?,
+        detail: column(row, "detail")?,
+        hash: Hex(bytes(row, "hash")?),
+    })
 }

@@ -17,6 +17,9 @@ pub(crate) struct Filter {
     pub(crate) device_type: Option<Text>,
     pub(crate) state: Option<DeviceState>,
     pub(crate) serial: Option<Text>,
+    pub(crate) inventory: Option<Inventory>,
+    /// Stands somewhere in the serial or the name, upper or lower case.
+    pub(crate) search: Option<Text>,
 }
 
 const COLUMNS: &str = "d.id, d.state, d.type, d.serial, d.name, d.firmware, d.inventory, \
@@ -35,6 +38,8 @@ pub(crate) async fn list(
         device_type,
         state,
         serial,
+        inventory,
+        search,
     } = filter;
     if group.as_deref().is_some_and(|group| !is_id(group)) {
         return Ok(Vec::new());
@@ -44,6 +49,7 @@ pub(crate) async fn list(
         ("d.type", device_type.as_ref().map(Text::as_str)),
         ("d.state", state.map(DeviceState::name)),
         ("d.serial", serial.as_ref().map(Text::as_str)),
+        ("d.inventory", inventory.map(Inventory::name)),
     ];
     // Only names of columns and numbers of parameters: what the request says is bound. A group's members are walked in the order of
     // its own rows: a small group in a large fleet costs what the group costs.
@@ -57,8 +63,16 @@ pub(crate) async fn list(
     };
     let mut sql = format!("SELECT {COLUMNS} FROM {tables} WHERE {org} = $1 AND {id} > $2");
     let set = texts.iter().filter(|(_, value)| value.is_some());
-    for ((name, _), parameter) in set.zip(4..) {
+    let mut parameter = 4;
+    for (name, _) in set {
         sql.push_str(&format!(" AND {name} = ${parameter}"));
+        parameter += 1;
+    }
+    if search.is_some() {
+        sql.push_str(&format!(
+            " AND (LOWER(d.serial) LIKE LOWER(${parameter}) ESCAPE '\\' \
+               OR LOWER(d.name) LIKE LOWER(${parameter}) ESCAPE '\\')"
+        ));
     }
     sql.push_str(&format!(" ORDER BY {id} LIMIT $3"));
     let mut query = sqlx::query(AssertSqlSafe(sql))
@@ -68,7 +82,70 @@ pub(crate) async fn list(
     for value in texts.iter().filter_map(|(_, value)| *value) {
         query = query.bind(value.to_owned());
     }
+    if let Some(search) = search {
+        query = query.bind(containing(search.as_str()));
+    }
     let rows = query.fetch_all(on.connection).await.map_err(error)?;
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// A pattern of `LIKE` for what holds this text, with `\\` as its escape.
+fn containing(text: &str) -> String {
+    let mut pattern = String::from("%");
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+/// The types that devices have, at most `count`, in order. It costs a look into the index for each type, not for each device.
+pub(crate) async fn types(on: On<'_>, count: u16) -> Result<Vec<String>, StoreError> {
+    let On { connection, org } = on;
+    let mut types: Vec<String> = Vec::new();
+    while types.len() < usize::from(count) {
+        let after = types.last().cloned().unwrap_or_default();
+        let next: Option<String> =
+            sqlx::query_scalar("SELECT MIN(type) FROM devices WHERE org = $1 AND type > $2")
+                .bind(org.clone())
+                .bind(after)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(StoreError::of("list types"))?;
+        match next {
+            Some(next) => types.push(next),
+            None => break,
+        }
+    }
+    Ok(types)
+}
+
+/// Name and serial of these devices, by ID; what there is not is left out.
+pub(crate) async fn names(
+    on: On<'_>,
+    ids: &[String],
+) -> Result<Vec<(String, Option<Text>, Option<Text>)>, StoreError> {
+    let error = StoreError::of("name devices");
+    let rows = super::among(
+        on,
+        "SELECT id, name, serial FROM devices WHERE org = $1 AND id IN",
+        ids,
+    )
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok((
+            column(row, "id")?,
+            optional_text(row, "name")?,
+            optional_text(row, "serial")?,
+        ))
+    };
     rows.iter()
         .map(read)
         .collect::<Result<_, _>>()
@@ -139,8 +216,8 @@ pub(crate) async fn insert_key(
     key: &DeviceKey,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO device_keys (org, handle, device, purpose, predecessor, registered) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO device_keys (org, handle, device, purpose, predecessor, registered, status, ended) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(on.org)
     .bind(key.handle.0.to_vec())
@@ -148,9 +225,118 @@ pub(crate) async fn insert_key(
     .bind(key.purpose.clone())
     .bind(key.predecessor.map(|handle| handle.0.to_vec()))
     .bind(int(key.registered))
+    .bind(key.status.clone())
+    .bind(key.ended.map(int))
     .execute(on.connection)
     .await
     .map_err(StoreError::of("insert a key of a device"))?;
+    Ok(())
+}
+
+/// A device's key, and whose it is.
+pub(crate) async fn key(
+    on: On<'_>,
+    handle: [u8; 32],
+) -> Result<Option<(String, DeviceKey)>, StoreError> {
+    let error = StoreError::of("find a key of a device");
+    let row = sqlx::query(
+        "SELECT device, handle, purpose, predecessor, registered, status, ended FROM device_keys \
+         WHERE org = $1 AND handle = $2",
+    )
+    .bind(on.org)
+    .bind(handle.to_vec())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| Ok((column(row, "device")?, read_key(row)?));
+    row.as_ref().map(read).transpose().map_err(error)
+}
+
+/// Notes that a key ended.
+pub(crate) async fn end_key(
+    on: On<'_>,
+    handle: [u8; 32],
+    status: &'static str,
+    ended: u64,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE device_keys SET status = $3, ended = $4 WHERE org = $1 AND handle = $2")
+        .bind(on.org)
+        .bind(handle.to_vec())
+        .bind(status)
+        .bind(int(ended))
+        .execute(on.connection)
+        .await
+        .map_err(StoreError::of("end a key of a device"))?;
+    Ok(())
+}
+
+/// Notes in which state a device is, unless it is quarantined and stays so.
+pub(crate) async fn set_state(
+    on: On<'_>,
+    device: &str,
+    state: DeviceState,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE devices SET state = $3 WHERE org = $1 AND id = $2 AND (state <> $4 OR $3 = $5)",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(state.name())
+    .bind(DeviceState::Quarantined.name())
+    .bind(DeviceState::Revoked.name())
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("note a device's state"))?;
+    Ok(())
+}
+
+/// Puts a device from one state into another; says whether it was in the first.
+pub(crate) async fn move_state(
+    on: On<'_>,
+    device: &str,
+    from: DeviceState,
+    to: DeviceState,
+) -> Result<bool, StoreError> {
+    let done =
+        sqlx::query("UPDATE devices SET state = $4 WHERE org = $1 AND id = $2 AND state = $3")
+            .bind(on.org)
+            .bind(device.to_owned())
+            .bind(from.name())
+            .bind(to.name())
+            .execute(on.connection)
+            .await
+            .map_err(StoreError::of("move a device's state"))?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Notes what a device's newest inventory says.
+pub(crate) async fn set_inventory(
+    on: On<'_>,
+    device: &str,
+    inventory: Inventory,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE devices SET inventory = $3 WHERE org = $1 AND id = $2")
+        .bind(on.org)
+        .bind(device.to_owned())
+        .bind(inventory.name())
+        .execute(on.connection)
+        .await
+        .map_err(StoreError::of("note what an inventory says"))?;
+    Ok(())
+}
+
+/// Fills in what a device is called.
+pub(crate) async fn describe(on: On<'_>, device: &Device) -> Result<(), StoreError> {
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.as_str().to_owned());
+    sqlx::query("UPDATE devices SET type = $3, serial = $4, name = $5 WHERE org = $1 AND id = $2")
+        .bind(on.org)
+        .bind(device.id.clone())
+        .bind(text(&device.device_type))
+        .bind(text(&device.serial))
+        .bind(text(&device.name))
+        .execute(on.connection)
+        .await
+        .map_err(StoreError::of("describe a device"))?;
     Ok(())
 }
 
@@ -158,7 +344,7 @@ pub(crate) async fn insert_key(
 pub(crate) async fn keys(on: On<'_>, device: &str) -> Result<Vec<DeviceKey>, StoreError> {
     let error = StoreError::of("list a device's keys");
     let rows = sqlx::query(
-        "SELECT handle, purpose, predecessor, registered FROM device_keys \
+        "SELECT handle, purpose, predecessor, registered, status, ended FROM device_keys \
          WHERE org = $1 AND device = $2 ORDER BY registered, handle",
     )
     .bind(on.org)
@@ -166,16 +352,8 @@ pub(crate) async fn keys(on: On<'_>, device: &str) -> Result<Vec<DeviceKey>, Sto
     .fetch_all(on.connection)
     .await
     .map_err(error)?;
-    let read = |row: &AnyRow| {
-        Ok(DeviceKey {
-            handle: Hex(bytes(row, "handle")?),
-            purpose: column(row, "purpose")?,
-            predecessor: optional_bytes(row, "predecessor")?.map(Hex),
-            registered: number(row, "registered")?,
-        })
-    };
     rows.iter()
-        .map(read)
+        .map(read_key)
         .collect::<Result<_, _>>()
         .map_err(error)
 }
@@ -200,6 +378,17 @@ pub(crate) async fn count(on: On<'_>) -> Result<Vec<(DeviceState, u64)>, StoreEr
         .map(read)
         .collect::<Result<_, _>>()
         .map_err(error)
+}
+
+fn read_key(row: &AnyRow) -> Result<DeviceKey, sqlx::Error> {
+    Ok(DeviceKey {
+        handle: Hex(bytes(row, "handle")?),
+        purpose: column(row, "purpose")?,
+        predecessor: optional_bytes(row, "predecessor")?.map(Hex),
+        registered: number(row, "registered")?,
+        status: column(row, "status")?,
+        ended: optional_number(row, "ended")?,
+    })
 }
 
 fn read(row: &AnyRow) -> Result<Device, sqlx::Error> {

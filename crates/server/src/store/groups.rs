@@ -107,3 +107,42 @@ pub(crate) async fn of_device(on: On<'_>, device: &str) -> Result<Vec<String>, S
     .await
     .map_err(StoreError::of("list a device's groups"))
 }
+
+/// Device and group's name, for each group that one of these devices is in.
+pub(crate) async fn names_of(
+    on: On<'_>,
+    devices: &[String],
+) -> Result<Vec<(String, Text)>, StoreError> {
+    let error = StoreError::of("name groups of devices");
+    let rows = super::among(
+        on,
+        "SELECT m.device, g.name FROM group_members m \
+         JOIN device_groups g ON g.org = m.org AND g.id = m.device_group \
+         WHERE m.org = $1 AND m.device IN",
+        devices,
+    )
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| Ok((column(row, "device")?, text(row, "name")?));
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// ID and name of these groups.
+pub(crate) async fn names(on: On<'_>, ids: &[String]) -> Result<Vec<(String, Text)>, StoreError> {
+    let error = StoreError::of("name groups");
+    let rows = super::among(
+        on,
+        "SELECT id, name FROM device_groups WHERE org = $1 AND id IN",
+        ids,
+    )
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| Ok((column(row, "id")?, text(row, "name")?));
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}

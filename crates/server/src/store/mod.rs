@@ -8,11 +8,21 @@
 
 pub(crate) mod alarms;
 pub(crate) mod audit;
+pub(crate) mod contents;
 pub(crate) mod devices;
+pub(crate) mod doorstep;
+pub(crate) mod enrolments;
+pub(crate) mod followed;
 pub(crate) mod groups;
 pub(crate) mod idempotency;
+pub(crate) mod inventories;
 pub(crate) mod orders;
+pub(crate) mod policies;
+pub(crate) mod releases;
+pub(crate) mod sessions;
+pub(crate) mod timeline;
 pub(crate) mod tokens;
+pub(crate) mod types;
 
 use kusabi_core::id::OrgId;
 use sqlx::{
@@ -46,6 +56,13 @@ impl StoreError {
     /// For `map_err`.
     pub(crate) const fn of(doing: &'static str) -> impl Fn(sqlx::Error) -> Self + Copy {
         move |source| Self { doing, source }
+    }
+
+    /// Whether there is no room left for the database.
+    pub(crate) fn is_full(&self) -> bool {
+        let code = self.source.as_database_error().and_then(|e| e.code());
+        // SQLITE_FULL, and disk_full of PostgreSQL (appendix A).
+        matches!(code.as_deref(), Some("13" | "53100"))
     }
 
     /// Whether another transaction was quicker, and a repeat can succeed.
@@ -286,6 +303,29 @@ fn migrator(engine: Engine) -> Migrator {
     Migrator::with_migrations(migrations.collect())
 }
 
+/// The rows of a question that ends with `IN`, for these values; for none there are none. Pages bound how many there are.
+pub(crate) async fn among<T>(
+    on: On<'_>,
+    question: &'static str,
+    values: &[T],
+) -> Result<Vec<AnyRow>, sqlx::Error>
+where
+    T: Clone + Send + for<'q> sqlx::Encode<'q, Any> + sqlx::Type<Any> + 'static,
+{
+    if values.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parameters: Vec<String> = (2..values.len() + 2)
+        .map(|number| format!("${number}"))
+        .collect();
+    let sql = format!("{question} ({})", parameters.join(", "));
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(on.org);
+    for value in values {
+        query = query.bind(value.clone());
+    }
+    query.fetch_all(on.connection).await
+}
+
 /// Whether a text can be an ID of ours. What cannot is never asked for: PostgreSQL refuses texts with a NUL.
 pub(crate) fn is_id(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
@@ -463,5 +503,35 @@ mod tests {
 
         store.close().await;
         assert!(noted(&open(&directory).await, "kept").await);
+    }
+
+    #[tokio::test]
+    async fn a_full_database_says_so_and_keeps_what_it_has() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory).await;
+        store
+            .tx("test", |tx| Box::pin(note(tx, "kept")))
+            .await
+            .unwrap();
+        let mut writer = store.writer.acquire().await.unwrap();
+        // Not below what there is.
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&mut *writer)
+            .await
+            .unwrap();
+        drop(writer);
+        let mut full = None;
+        for number in 0..200 {
+            let key = format!("{number:0>4000}");
+            let key = &key;
+            let done: Result<(), StoreError> = store.tx("test", |tx| Box::pin(note(tx, key))).await;
+            if let Err(why) = done {
+                full = Some(why);
+                break;
+            }
+        }
+        let full = full.unwrap();
+        assert!(full.is_full(), "{full}");
+        assert!(noted(&store, "kept").await);
     }
 }

@@ -3,7 +3,7 @@
 use super::{On, StoreError, column, int, number, optional_bytes, word};
 use kusabi_api::{
     Hex,
-    admin::{Order, OrderKind, OrderState, Target},
+    admin::{DeviceOrder, Order, OrderKind, OrderState, Target},
 };
 use sqlx::any::AnyRow;
 
@@ -92,6 +92,103 @@ pub(crate) async fn list(on: On<'_>, before: u64, count: u16) -> Result<Vec<Orde
         .map(read)
         .collect::<Result<_, _>>()
         .map_err(error)
+}
+
+/// The orders of a device with a number below `before`, at most `count`, the newest first.
+pub(crate) async fn of_device(
+    on: On<'_>,
+    device: &str,
+    before: u64,
+    count: u16,
+) -> Result<Vec<DeviceOrder>, StoreError> {
+    let error = StoreError::of("list a device's orders");
+    let rows = sqlx::query(
+        "SELECT o.id, o.kind, o.release_digest, o.created_ms, o.created_by, w.state, w.changed_ms FROM device_orders w \
+         JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         WHERE w.org = $1 AND w.device = $2 AND o.id < $3 ORDER BY o.id DESC LIMIT $4",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(int(before))
+    .bind(i64::from(count))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok(DeviceOrder {
+            id: number(row, "id")?,
+            kind: word(row, "kind", OrderKind::from_name)?,
+            release: optional_bytes(row, "release_digest")?.map(Hex),
+            created_ms: number(row, "created_ms")?,
+            created_by: column(row, "created_by")?,
+            state: word(row, "state", OrderState::from_name)?,
+            changed_ms: number(row, "changed_ms")?,
+        })
+    };
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// Whether a device has an order of one of these kinds that it has not answered.
+pub(crate) async fn is_open(
+    on: On<'_>,
+    device: &str,
+    kinds: [OrderKind; 2],
+) -> Result<bool, StoreError> {
+    let found: Option<i64> = sqlx::query_scalar(
+        "SELECT o.id FROM device_orders w JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         WHERE w.org = $1 AND w.device = $2 AND w.state IN ($3, $4) AND o.kind IN ($5, $6) LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(OrderState::Waiting.name())
+    .bind(OrderState::Sent.name())
+    .bind(kinds[0].name())
+    .bind(kinds[1].name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("look for an open order"))?;
+    Ok(found.is_some())
+}
+
+/// The number of the newest order; 0 when there is none.
+pub(crate) async fn newest(on: On<'_>) -> Result<u64, StoreError> {
+    let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM orders WHERE org = $1")
+        .bind(on.org)
+        .fetch_one(on.connection)
+        .await
+        .map_err(StoreError::of("look for the newest order"))?;
+    Ok(last.unsigned_abs())
+}
+
+/// The report that this nonce was drawn for, of a device that has not answered it.
+pub(crate) async fn with_nonce(
+    on: On<'_>,
+    device: &str,
+    nonce: [u8; 32],
+) -> Result<Option<u64>, StoreError> {
+    let error = StoreError::of("find the order of a nonce");
+    let rows = sqlx::query(
+        "SELECT o.id, o.nonce FROM device_orders w JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         WHERE w.org = $1 AND w.device = $2 AND w.state IN ($3, $4) AND o.kind = $5",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(OrderState::Waiting.name())
+    .bind(OrderState::Sent.name())
+    .bind(OrderKind::Report.name())
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    for row in &rows {
+        let one: Option<[u8; 32]> = optional_bytes(row, "nonce").map_err(error)?;
+        if one == Some(nonce) {
+            return number(row, "id").map(Some).map_err(error);
+        }
+    }
+    Ok(None)
 }
 
 fn read(row: &AnyRow) -> Result<Order, sqlx::Error> {

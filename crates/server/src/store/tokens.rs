@@ -160,3 +160,15 @@ fn read(row: &AnyRow) -> Result<Token, sqlx::Error> {
         revoked_ms: optional_number(row, "revoked_ms")?,
     })
 }
+
+/// ID and name of these tokens.
+pub(crate) async fn names(on: On<'_>, ids: &[String]) -> Result<Vec<(String, Text)>, StoreError> {
+    let error = StoreError::of("name tokens");
+    let question = "SELECT id, name FROM tokens WHERE org = $1 AND id IN";
+    let rows = super::among(on, question, ids).await.map_err(error)?;
+    let read = |row: &AnyRow| Ok((column(row, "id")?, text(row, "name")?));
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}

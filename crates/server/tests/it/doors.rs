@@ -5,7 +5,9 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
-use kusabi_api::Kind;
+use kusabi_api::{Hex, Kind};
+use kusabi_core::id::Handle;
+use kusabi_server::app::Presence;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -18,6 +20,8 @@ async fn endpoints(world: &World) -> Vec<(Method, String, bool)> {
             let address = path
                 .replace("{alarm}", "1")
                 .replace("{handle}", &"ab".repeat(32))
+                .replace("{digest}", &"ab".repeat(32))
+                .replace("{entry}", "1")
                 .replace(['{', '}'], "");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let open = operation["security"] == json!([{}]);
@@ -68,7 +72,7 @@ async fn no_page_is_served_without_a_token_but_those_that_say_so() {
 #[tokio::test]
 async fn each_role_may_do_what_is_its() {
     let world = World::new().await;
-    let for_admins = ["/api/v1/tokens", "/api/v1/audit-log"];
+    let for_admins = ["/api/v1/tokens", "/api/v1/audit-log", "/api/v1/rebuild"];
     for (method, address, needs_token) in endpoints(&world).await {
         if !needs_token {
             continue;
@@ -163,7 +167,7 @@ async fn wrong_bodies() {
 async fn pages_that_are_not_there() {
     let world = World::new().await;
     for address in [
-        "/",
+        "/nowhere",
         "/api/v1",
         "/api/v1/devices/",
         "/api/v2/devices",
@@ -273,4 +277,26 @@ async fn operations() {
         page.contains("kusabi_server_http_answers_total{class=\"2xx\"} 3\n"),
         "{page}"
     );
+}
+
+#[tokio::test]
+async fn a_server_says_what_it_is() {
+    let world = World::new().await;
+    let here = world.get("/api/v1/server").await.json();
+    assert_eq!(
+        here["organisation"],
+        Hex(world.app().await.org().to_bytes()).to_string()
+    );
+    assert_eq!(here["keys"], json!([]));
+    let presence = Presence {
+        keys: vec![Handle::new([7; 32])],
+        device_urls: vec![String::from("http://192.0.2.1:7041")],
+        writer: None,
+    };
+    let app = world.app().await.with_presence(presence);
+    let here = serde_json::to_value(app.server()).unwrap();
+    assert_eq!(here["keys"], json!(["07".repeat(32)]));
+    assert_eq!(here["device_urls"], json!(["http://192.0.2.1:7041"]));
+    assert_eq!(here["chain"].as_str().unwrap().len(), 64);
+    assert!(here.get("writer").is_none());
 }

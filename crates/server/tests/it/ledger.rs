@@ -3,9 +3,11 @@
 
 use bytes::Bytes;
 use ed25519_zebra::SigningKey;
+use futures_util::stream;
 use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
-    ledger::{Status, Step, Submitted, Transaction},
+    effect::first_row,
+    ledger::{BlockEvents, Event, Receipt, Status, Step, Submitted, Transaction},
 };
 use kusabi_core::{
     checkpoint::{CheckpointParts, FinalizeVote},
@@ -15,22 +17,31 @@ use kusabi_core::{
     proof::{self, Claim, path::Path},
     row::RowBytes,
     suite::Signature,
+    tx::Transaction as CoreTransaction,
 };
-use kusabi_ledger::{State as _, testing::World};
+use kusabi_ledger::{Rejection, State as _, testing::World};
 use sha2::{Digest as _, Sha256};
 use std::{
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
+use tokio::sync::watch;
+
+/// Blocks: what they did, and their transactions.
+type Blocks = Arc<Mutex<Vec<(BlockEvents, Vec<Bytes>)>>>;
 
 pub(crate) struct Memory {
     pub(crate) world: Mutex<World>,
+    /// Heights of the proofs; those of the blocks are the world's.
     height: AtomicU64,
-    /// Whether it answers at all.
-    pub(crate) gone: AtomicBool,
+    /// What was put in by [`Memory::commit`], from height 1 on.
+    blocks: Blocks,
+    newest: watch::Sender<u64>,
+    /// Whether it answers at all; also ends streams.
+    pub(crate) gone: Arc<AtomicBool>,
     /// Whether it signs with a key that is not the validator's.
     pub(crate) lies: AtomicBool,
 }
@@ -60,12 +71,62 @@ fn state_root(key: &StateKey, row: &RowBytes) -> StateRoot {
 
 impl Memory {
     pub(crate) fn new() -> Self {
-        Self {
+        let ledger = Self {
             world: Mutex::new(World::open()),
             height: AtomicU64::new(1000),
-            gone: AtomicBool::new(false),
+            blocks: Arc::default(),
+            newest: watch::Sender::new(0),
+            gone: Arc::default(),
             lies: AtomicBool::new(false),
-        }
+        };
+        // Genesis and the writer's grant.
+        ledger.record(1, &[]);
+        ledger.record(2, &[]);
+        ledger
+    }
+
+    /// The next block, of one transaction.
+    pub(crate) fn commit(&self, transaction: CoreTransaction) -> Result<u64, Rejection> {
+        let bytes = transaction.as_bytes().to_vec();
+        let height = {
+            let mut world = self.world.lock().unwrap();
+            world.submit(transaction)?;
+            world.height.get()
+        };
+        self.record(height, &[bytes.into()]);
+        Ok(height)
+    }
+
+    /// A block without transactions.
+    pub(crate) fn heartbeat(&self) {
+        let height = {
+            let mut world = self.world.lock().unwrap();
+            world.block(Vec::new()).unwrap();
+            world.height.get()
+        };
+        self.record(height, &[]);
+    }
+
+    /// Ends streams, or lets them be asked for again.
+    pub(crate) fn set_gone(&self, gone: bool) {
+        self.gone.store(gone, SeqCst);
+        self.newest.send_modify(|_| {});
+    }
+
+    fn record(&self, height: u64, transactions: &[Bytes]) {
+        let events = (0..)
+            .zip(transactions)
+            .map(|(index, bytes)| Event::of(index, &CoreTransaction::decode(bytes).unwrap()));
+        let block = BlockEvents {
+            height,
+            time_ms: 1_750_000_000_000 + 1000 * height,
+            skipped: 0,
+            events: events.collect(),
+        };
+        let mut blocks = self.blocks.lock().unwrap();
+        blocks.push((block, transactions.to_vec()));
+        drop(blocks);
+        self.newest.send_replace(height);
     }
 
     fn checkpoint_over(&self, world: &World, key: &StateKey, row: &RowBytes) -> Bytes {
@@ -165,8 +226,24 @@ fn silent<'a, T: Send + 'a>() -> Answer<'a, T> {
 }
 
 impl Ledger for Memory {
-    fn submit(&self, _: Bytes, _: Duration) -> Answer<'_, Submitted> {
-        silent()
+    fn submit(&self, bytes: Bytes, _: Duration) -> Answer<'_, Submitted> {
+        let transaction = CoreTransaction::decode(&bytes).unwrap();
+        let (id, row) = (transaction.id(), first_row(transaction.action()));
+        let done = match self.gone.load(SeqCst) {
+            true => Err(Problem::new(Kind::Unreachable, "nobody listens there")),
+            false => self
+                .commit(transaction)
+                .map_err(|why| Problem::new(Kind::Rejected, why.to_string())),
+        };
+        let done = done.map(|height| {
+            Submitted::Final(Receipt {
+                id,
+                height,
+                index: 0,
+                proof: Some(self.proof(&row)),
+            })
+        });
+        Box::pin(async { done })
     }
 
     fn transaction(&self, _: TxId) -> Answer<'_, Transaction> {
@@ -181,8 +258,17 @@ impl Ledger for Memory {
         silent()
     }
 
-    fn block(&self, _: Height) -> Answer<'_, Block> {
-        silent()
+    fn block(&self, height: Height) -> Answer<'_, Block> {
+        let blocks = self.blocks.lock().unwrap();
+        let found = blocks
+            .iter()
+            .find(|(block, _)| block.height == height.get());
+        let transactions = found.map(|(_, transactions)| transactions.clone());
+        self.answer(|| Block {
+            header: Bytes::new(),
+            checkpoint: None,
+            transactions: transactions.unwrap(),
+        })
     }
 
     fn genesis(&self) -> Answer<'_, Bytes> {
@@ -193,15 +279,40 @@ impl Ledger for Memory {
         self.answer(Vec::new)
     }
 
-    fn events(&self, _: Height) -> Answer<'_, EventStream> {
-        silent()
+    fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        let (blocks, gone) = (Arc::clone(&self.blocks), Arc::clone(&self.gone));
+        let mut newest = self.newest.subscribe();
+        newest.mark_changed();
+        let start = (after.get(), newest);
+        let stream = stream::unfold(start, move |(at, mut newest)| {
+            let (blocks, gone) = (Arc::clone(&blocks), Arc::clone(&gone));
+            async move {
+                loop {
+                    newest.changed().await.ok()?;
+                    if gone.load(SeqCst) {
+                        return None;
+                    }
+                    let blocks = blocks.lock().unwrap();
+                    if let Some((block, _)) = blocks.iter().find(|(block, _)| block.height > at) {
+                        // There may be more.
+                        newest.mark_changed();
+                        return Some((Ok(block.clone()), (block.height, newest)));
+                    }
+                }
+            }
+        });
+        self.answer(|| Box::pin(stream) as EventStream)
     }
 
     fn status(&self) -> Answer<'_, Status> {
+        let (chain, height) = {
+            let world = self.world.lock().unwrap();
+            (world.chain, world.height.get())
+        };
         self.answer(|| Status {
             name: String::from("test ledger"),
-            chain: self.world.lock().unwrap().chain,
-            height: self.height.load(SeqCst),
+            chain,
+            height,
             time_ms: 0,
             epoch: 0,
             validators: 1,

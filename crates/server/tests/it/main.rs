@@ -8,11 +8,25 @@
 )]
 
 mod acts;
+mod anchor;
 mod audit;
+mod browser;
+mod chain;
+mod console;
+mod device_attacks;
+mod device_life;
+mod device_reports;
 mod devices;
 mod doors;
+mod enrolment;
+mod follow;
 mod ledger;
+mod load;
 mod orders;
 mod page;
+mod raw;
+mod releases;
+mod serve;
+mod site;
 mod store;
 mod world;

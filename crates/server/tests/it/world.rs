@@ -11,8 +11,9 @@ use kusabi_api::{Hex32, Kind, Ledger, VerifyingLedger, admin::Role};
 use kusabi_core::{id::OrgId, suite::Purpose};
 use kusabi_ledger::testing::TestKey;
 use kusabi_server::{
-    App, Edge, Store,
+    App, Blobs, Edge, Store,
     app::{By, Caller},
+    serve::ServerKey,
 };
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -26,6 +27,15 @@ use tower_service::Service;
 pub(crate) struct Told {
     pub(crate) now_ms: AtomicU64,
     drawn: AtomicU64,
+}
+
+impl Told {
+    pub(crate) const fn new() -> Self {
+        Self {
+            now_ms: AtomicU64::new(1_764_000_000_000),
+            drawn: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Edge for Told {
@@ -50,7 +60,13 @@ pub(crate) struct World {
     pub(crate) operator: String,
     pub(crate) admin: String,
     pub(crate) database: Database,
+    pub(crate) firmware: tempfile::TempDir,
+    /// Whether its servers have keys.
+    pub(crate) keyed: bool,
 }
+
+/// Number of the server's key.
+pub(crate) const PS: u64 = 3;
 
 pub(crate) enum Database {
     Sqlite(tempfile::TempDir),
@@ -58,7 +74,7 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let Ok(server) = std::env::var("KUSABI_TEST_POSTGRES") else {
             return Self::Sqlite(tempfile::tempdir().unwrap());
         };
@@ -130,13 +146,28 @@ impl Got {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::on(Arc::new(Memory::new()), false).await
+    }
+
+    /// A server that has a key of its own and a writer's.
+    pub(crate) async fn keyed() -> Self {
+        Self::on(Arc::new(Memory::new()), true).await
+    }
+
+    /// A server with a new database, above this ledger.
+    pub(crate) async fn on(ledger: Arc<Memory>, keyed: bool) -> Self {
         let database = Database::new().await;
-        let ledger = Arc::new(Memory::new());
-        let edge = Arc::new(Told {
-            now_ms: AtomicU64::new(1_764_000_000_000),
-            drawn: AtomicU64::new(0),
-        });
+        let edge = Arc::new(Told::new());
+        if keyed {
+            let grant = {
+                let world = ledger.world.lock().unwrap();
+                world.grant(&TestKey::new(PS, Purpose::Ps))
+            };
+            ledger.commit(grant).unwrap();
+        }
+        let firmware = tempfile::tempdir().unwrap();
         let app = app(&database, &ledger, &edge).await;
+        let app = equipped(app, firmware.path(), keyed);
         let mut tokens = Vec::new();
         for role in [Role::Viewer, Role::Operator, Role::Admin] {
             let create = serde_json::from_value(json!({ "name": role.name(), "role": role }));
@@ -146,29 +177,45 @@ impl World {
         }
         let [viewer, operator, admin] = tokens.try_into().unwrap();
         Self {
-            router: kusabi_server::http::router(app),
+            router: kusabi_server::http::router(Arc::new(app)),
             ledger,
             edge,
             viewer,
             operator,
             admin,
             database,
+            firmware,
+            keyed,
         }
     }
 
     /// Another server on the same database: what a restart finds.
     pub(crate) async fn app(&self) -> App {
-        app(&self.database, &self.ledger, &self.edge).await
+        let app = app(&self.database, &self.ledger, &self.edge).await;
+        equipped(app, self.firmware.path(), self.keyed)
+    }
+
+    /// What a device fetches.
+    pub(crate) async fn fetch(&self, address: &str, headers: &[(&str, &str)]) -> Got {
+        let router = kusabi_server::http::firmware::router(Arc::new(self.app().await));
+        let mut request = Request::builder().uri(address);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = router.clone().call(request.body(Body::empty()).unwrap());
+        got(answer.await.unwrap()).await
+    }
+
+    /// Bytes from the operator.
+    pub(crate) async fn put(&self, address: &str, body: impl Into<Body>) -> Got {
+        let request = Request::put(address)
+            .header("authorization", format!("Bearer {}", self.operator))
+            .header("content-type", "application/octet-stream");
+        self.send(request.body(body.into()).unwrap()).await
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Got {
-        let answer = self.router.clone().call(request).await.unwrap();
-        let (parts, body) = answer.into_parts();
-        Got {
-            status: parts.status,
-            headers: parts.headers,
-            body: axum::body::to_bytes(body, 1 << 24).await.unwrap(),
-        }
+        got(self.router.clone().call(request).await.unwrap()).await
     }
 
     /// A request with a token and, where `body` is not null, a body of JSON.
@@ -211,10 +258,9 @@ impl World {
 
     /// A key of this number on the ledger; its handle.
     pub(crate) fn register(&self, number: u64, purpose: Purpose) -> Hex32 {
-        let mut world = self.ledger.world.lock().unwrap();
         let key = TestKey::new(number, purpose);
-        let register = world.register(&[&key]);
-        world.submit(register).unwrap();
+        let register = self.ledger.world.lock().unwrap().register(&[&key]);
+        self.ledger.commit(register).unwrap();
         Hex32::from(key.handle.to_bytes())
     }
 
@@ -247,6 +293,29 @@ impl World {
     }
 }
 
+async fn got(answer: axum::response::Response) -> Got {
+    let (parts, body) = answer.into_parts();
+    Got {
+        status: parts.status,
+        headers: parts.headers,
+        body: axum::body::to_bytes(body, 1 << 24).await.unwrap(),
+    }
+}
+
+fn equipped(app: App, firmware: &std::path::Path, keyed: bool) -> App {
+    let blobs = Blobs::open(firmware.to_str().unwrap(), firmware).unwrap();
+    let key = |number, purpose| {
+        let key = TestKey::new(number, purpose);
+        ServerKey {
+            handle: key.handle,
+            key: Arc::new(key.key),
+        }
+    };
+    let ps = keyed.then(|| key(PS, Purpose::Ps));
+    let writer = keyed.then(|| key(kusabi_ledger::testing::WRITER, Purpose::Writer));
+    app.with_blobs(blobs).with_keys(ps, writer)
+}
+
 async fn app(database: &Database, ledger: &Arc<Memory>, edge: &Arc<Told>) -> App {
     let org = ledger.world.lock().unwrap().org;
     app_of(org, database, ledger, edge).await
@@ -263,6 +332,11 @@ pub(crate) async fn app_of(
     let ledger: Arc<dyn Ledger> = Arc::<Memory>::clone(ledger);
     let ledger = VerifyingLedger::found(ledger, &chain).await.unwrap();
     App::new(database.store(org).await, ledger, Arc::<Told>::clone(edge))
+}
+
+/// A request through a router.
+pub(crate) async fn call(router: &Router, request: Request<Body>) -> Got {
+    got(router.clone().call(request).await.unwrap()).await
 }
 
 /// All of them, at once.

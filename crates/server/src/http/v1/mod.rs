@@ -5,12 +5,36 @@ pub(super) mod alarms {
     pub(in crate::http) mod list;
 }
 pub(super) mod audit_log {
+    pub(in crate::http) mod head;
     pub(in crate::http) mod list;
+    pub(in crate::http) mod receipt;
+}
+pub(super) mod contents {
+    pub(in crate::http) mod receive;
+    pub(in crate::http) mod show;
 }
 pub(super) mod devices {
+    pub(in crate::http) mod events;
     pub(in crate::http) mod import;
+    pub(in crate::http) mod inventory;
     pub(in crate::http) mod list;
+    pub(in crate::http) mod orders;
+    pub(in crate::http) mod quarantine;
+    pub(in crate::http) mod readmit;
     pub(in crate::http) mod show;
+}
+pub(super) mod enrolment_labels {
+    pub(in crate::http) mod add;
+}
+pub(super) mod enrolment_tokens {
+    pub(in crate::http) mod create;
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod revoke;
+}
+pub(super) mod enrolments {
+    pub(in crate::http) mod accept;
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod refuse;
 }
 pub(super) mod first_admin {
     pub(in crate::http) mod create;
@@ -28,8 +52,25 @@ pub(super) mod orders {
     pub(in crate::http) mod create;
     pub(in crate::http) mod list;
 }
+pub(super) mod rebuild {
+    pub(in crate::http) mod create;
+}
+pub(super) mod releases {
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod show;
+    pub(in crate::http) mod upload;
+}
+pub(super) mod server {
+    pub(in crate::http) mod show;
+}
 pub(super) mod tokens {
     pub(in crate::http) mod create;
     pub(in crate::http) mod list;
     pub(in crate::http) mod revoke;
+}
+pub(super) mod types {
+    pub(in crate::http) mod expect;
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod policy;
+    pub(in crate::http) mod set_policy;
 }

@@ -52,6 +52,7 @@ pub(in crate::http) async fn list(
         device_type: which.device_type,
         state: which.state,
         serial: which.serial,
+        ..DeviceQuery::default()
     };
     let cut = Cut {
         cursor: which.cursor,

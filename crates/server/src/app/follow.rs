@@ -1,0 +1,477 @@
+//! The follower: the organisation's part of the ledger's events, written into the database.
+//!
+//! **What it is used for**: to know which devices there are, which keys hang on which device, how a list looks, and whom to wake. It is
+//! read from a node and not proven, and nothing that matters rests on it: who opens a session, what a device installs, who may be
+//! ordered what is proven by [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once
+//! more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
+//! what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
+
+use super::{App, Change as Told, Error, devices::device_id};
+use crate::store::{Tx, devices, followed, followed::Position, releases, timeline};
+use futures_util::StreamExt as _;
+use kusabi_api::{
+    Hex, Hex32, Kind, Problem,
+    admin::{Device, DeviceKey, DeviceState, EventKind, Inventory},
+    ledger::{BlockEvents, Event},
+    serve::stopped,
+};
+use kusabi_core::{
+    id::{Handle, Height},
+    suite::Purpose,
+    tx::Transaction,
+};
+use serde_json::json;
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// Most blocks that are looked at at once.
+const BLOCKS_MAX: usize = 64;
+
+/// Keys after which a transaction ends: the database has other writers, who wait.
+const KEYS_MAX: usize = 4096;
+
+/// Blocks without anything of the organisation after which the place is noted all the same.
+const SILENT_MAX: u64 = 1024;
+
+/// First and longest pause before the ledger is asked again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// What an event does to the database.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    /// A first key.
+    Device {
+        handle: Hex32,
+        purpose: Purpose,
+    },
+    /// A key in the place of another.
+    Follows {
+        old: Hex32,
+        new: Hex32,
+        how: How,
+    },
+    Revoked(Hex32),
+    Published(Hex32),
+    Withdrawn(Hex32),
+}
+
+/// When it happened, by the ledger.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    height: u64,
+    time_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Spent,
+    Superseded,
+}
+
+impl App {
+    /// Handles of the organisation's keys that the ledger put, replaced or ended, as the follower comes across them. Who is too slow misses
+    /// some, and is told so.
+    #[must_use]
+    pub fn ledger_changes(&self) -> broadcast::Receiver<Handle> {
+        self.changes.subscribe()
+    }
+
+    /// Follows the ledger until `stop` turns true; when the ledger does not answer, it is asked again.
+    pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
+        let mut pause = PAUSE.0;
+        loop {
+            let mut progress = false;
+            let ended = tokio::select! {
+                () = stopped(&mut stop) => return,
+                ended = self.follow_until(None, &mut progress) => ended,
+            };
+            if progress {
+                pause = PAUSE.0;
+            }
+            match ended {
+                Ok(()) => tracing::debug!("the ledger's events ended; asking again"),
+                Err(why) => tracing::warn!(%why, "cannot follow the ledger; trying again"),
+            }
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Follows from the noted place, up to a height or for as long as there are events.
+    pub(super) async fn follow_until(
+        &self,
+        until: Option<u64>,
+        progress: &mut bool,
+    ) -> Result<(), Error> {
+        let mut noted = {
+            let mut reader = self.store.read("follow the ledger").await?;
+            followed::position(reader.on()).await?
+        };
+        let arrived = |at: Position| until.is_some_and(|until| at.height >= until);
+        if arrived(noted) {
+            return Ok(());
+        }
+        let after = Height::new(noted.height).map_err(|_| beyond(noted.height))?;
+        let events = self
+            .ask(async { Ok(self.ledger.unverified().events(after).await?) })
+            .await?;
+        let mut chunks = events.ready_chunks(BLOCKS_MAX);
+        let mut at = noted;
+        while let Some(chunk) = chunks.next().await {
+            let mut blocks = Vec::with_capacity(chunk.len());
+            let mut fault = None;
+            for block in chunk {
+                match block {
+                    Ok(block) => blocks.push(block),
+                    Err(why) => fault = Some(why),
+                }
+            }
+            let mut rest = &blocks[..];
+            while !rest.is_empty() {
+                let (portion, after) = rest.split_at(portion(rest));
+                rest = after;
+                at = portion.iter().try_fold(at, next)?;
+                match self.apply_events(noted, at, portion, until).await? {
+                    Applied::Noted => {
+                        noted = at;
+                        *progress = true;
+                    }
+                    Applied::Silent => {}
+                    // A rebuild began, or another task follows: the place is read anew.
+                    Applied::Moved => return Ok(()),
+                }
+                if arrived(at) {
+                    return Ok(());
+                }
+            }
+            if let Some(why) = fault {
+                return Err(why.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what blocks did, up to `at`: all of it with the place, or nothing. It does so only if the database stands at `noted`.
+    async fn apply_events(
+        &self,
+        noted: Position,
+        at: Position,
+        blocks: &[BlockEvents],
+        until: Option<u64>,
+    ) -> Result<Applied, Error> {
+        let org = Hex(self.org().to_bytes());
+        let mut changes = Vec::new();
+        let mut handles: Vec<&Hex32> = Vec::new();
+        let mut ended: Vec<&Hex32> = Vec::new();
+        for block in blocks {
+            let ours = |event: &&Event| event.organisation == Some(org);
+            let mut transactions = None;
+            for event in block.events.iter().filter(ours) {
+                handles.extend(event.added.iter().chain(&event.ended));
+                ended.extend(&event.ended);
+                // What a registered key is for stands in the transaction only.
+                if event.action == "register" && transactions.is_none() {
+                    transactions = Some(self.transactions(block.height).await?);
+                }
+                let transactions = transactions.as_deref().unwrap_or_default();
+                read(event, transactions, &mut |change| {
+                    let at = At {
+                        height: block.height,
+                        time_ms: block.time_ms,
+                    };
+                    changes.push((at, change));
+                })?;
+            }
+        }
+        let due =
+            at.height - noted.height >= SILENT_MAX || until.is_some_and(|until| at.height >= until);
+        if changes.is_empty() && handles.is_empty() && !due {
+            return Ok(Applied::Silent);
+        }
+        let trust = self.ledger.trust();
+        let (changes, trust) = (&changes, &trust);
+        let applied = self
+            .store
+            .tx("follow the ledger", move |tx| {
+                Box::pin(async move {
+                    if followed::position(tx.on()).await? != noted {
+                        return Ok::<_, Error>((Applied::Moved, Vec::new()));
+                    }
+                    let mut devices = Vec::new();
+                    for (at, change) in changes {
+                        devices.extend(change.apply(tx, at).await?);
+                    }
+                    followed::set_position(tx.on(), at).await?;
+                    let (anchor, set) = (trust.anchor().encode(), trust.set());
+                    followed::set_trust(tx.on(), &anchor, set).await?;
+                    Ok((Applied::Noted, devices))
+                })
+            })
+            .await?;
+        let (applied, mut devices) = applied;
+        if matches!(applied, Applied::Noted) {
+            devices.sort_unstable();
+            devices.dedup();
+            for device in devices {
+                self.announce(Told::Device(device));
+            }
+            for handle in ended {
+                self.own_key(*handle);
+            }
+            for handle in handles {
+                // Nobody may be listening.
+                let _ = self.changes.send(Handle::new(handle.0));
+            }
+        }
+        Ok(applied)
+    }
+
+    async fn transactions(&self, height: u64) -> Result<Vec<Transaction>, Error> {
+        let at = Height::new(height).map_err(|_| beyond(height))?;
+        let block = self
+            .ask(async { Ok(self.ledger.unverified().block(at).await?) })
+            .await?;
+        let decoded = block.transactions.iter().map(|bytes| {
+            Transaction::decode(bytes).map_err(|why| {
+                Error::from(Problem::new(
+                    Kind::BadAnswer,
+                    format!("a transaction of block {height} cannot be read: {why}"),
+                ))
+            })
+        });
+        decoded.collect()
+    }
+
+    /// Says so when one of the server's own keys is ended: nothing else would.
+    fn own_key(&self, handle: Hex32) {
+        for (what, key) in [("server key", &self.ps), ("writer key", &self.writer)] {
+            if key
+                .as_ref()
+                .is_some_and(|key| key.handle.to_bytes() == handle.0)
+            {
+                tracing::warn!(%handle, "this server's {what} has ended on the ledger: nobody accepts what it signs; an officer grants another one");
+            }
+        }
+    }
+}
+
+enum Applied {
+    /// Written.
+    Noted,
+    /// There was nothing to write.
+    Silent,
+    /// The database stands at another place.
+    Moved,
+}
+
+/// How many of these blocks go into one transaction.
+fn portion(blocks: &[BlockEvents]) -> usize {
+    let mut keys = 0;
+    let fits = |block: &&BlockEvents| {
+        let room = keys < KEYS_MAX;
+        keys += block
+            .events
+            .iter()
+            .map(|event| event.added.len() + event.ended.len())
+            .sum::<usize>();
+        room
+    };
+    blocks.iter().take_while(fits).count().max(1)
+}
+
+/// The place after a block, if it is the next one.
+fn next(at: Position, block: &BlockEvents) -> Result<Position, Error> {
+    let count = |height: u64, skipped: u64| height.checked_sub(skipped);
+    let before = count(at.height, at.skipped);
+    let after = count(block.height, block.skipped);
+    if block.skipped >= at.skipped
+        && before.and_then(|before| before.checked_add(1)) == after
+        && after.is_some()
+    {
+        return Ok(Position {
+            height: block.height,
+            skipped: block.skipped,
+        });
+    }
+    Err(Problem::new(
+        Kind::BadAnswer,
+        format!(
+            "after block {} the ledger node gave block {}; one is missing",
+            at.height, block.height
+        ),
+    )
+    .into())
+}
+
+fn beyond(height: u64) -> Error {
+    Problem::new(
+        Kind::BadAnswer,
+        format!("the ledger node speaks of height {height}, which no ledger reaches"),
+    )
+    .into()
+}
+
+/// What an event of the organisation means for the database.
+fn read(
+    event: &Event,
+    transactions: &[Transaction],
+    change: &mut impl FnMut(Change),
+) -> Result<(), Error> {
+    match (&*event.action, &event.added[..], &event.ended[..]) {
+        ("register", ..) => {
+            let transaction = usize::try_from(event.index)
+                .ok()
+                .and_then(|index| transactions.get(index))
+                .filter(|transaction| transaction.id() == event.id);
+            let transaction = transaction.ok_or_else(|| {
+                Problem::new(
+                    Kind::BadAnswer,
+                    format!(
+                        "the ledger node's block does not hold the transaction {}",
+                        event.id
+                    ),
+                )
+            })?;
+            for entry in transaction.action().entries() {
+                if matches!(entry.purpose(), Purpose::Pre | Purpose::Act) {
+                    change(Change::Device {
+                        handle: Hex(entry.handle().to_bytes()),
+                        purpose: entry.purpose(),
+                    });
+                }
+            }
+        }
+        ("activate", &[new], &[old]) => change(Change::Follows {
+            old,
+            new,
+            how: How::Spent,
+        }),
+        ("supersede", &[new], &[old]) => change(Change::Follows {
+            old,
+            new,
+            how: How::Superseded,
+        }),
+        ("revoke", _, ended) => ended
+            .iter()
+            .for_each(|&ended| change(Change::Revoked(ended))),
+        ("publish", ..) => event
+            .digest
+            .iter()
+            .for_each(|&digest| change(Change::Published(digest))),
+        ("withdraw release", ..) => event
+            .digest
+            .iter()
+            .for_each(|&digest| change(Change::Withdrawn(digest))),
+        _ => {}
+    }
+    Ok(())
+}
+
+impl Change {
+    /// Writes it; says which device it was about.
+    async fn apply(&self, tx: &mut Tx<'_>, at: &At) -> Result<Option<String>, Error> {
+        let height = at.height;
+        match *self {
+            Self::Device { handle, purpose } => {
+                if devices::with_key(tx.on(), handle.0).await?.is_some() {
+                    return Ok(None);
+                }
+                let state = match purpose {
+                    Purpose::Pre => DeviceState::Registered,
+                    _ => DeviceState::Active,
+                };
+                let id = device_id(handle);
+                match devices::find(tx.on(), &id).await? {
+                    // From before a rebuild: what only the database knows of it stayed.
+                    Some(_) => devices::set_state(tx.on(), &id, state).await?,
+                    None => {
+                        let device = Device {
+                            id: id.clone(),
+                            state,
+                            device_type: None,
+                            serial: None,
+                            name: None,
+                            firmware: None,
+                            inventory: Inventory::Unknown,
+                            last_contact_ms: None,
+                            created_ms: at.time_ms,
+                        };
+                        devices::insert(tx.on(), &device).await?;
+                        at.tell(tx, &id, EventKind::Known, handle).await?;
+                    }
+                }
+                let key = key(handle, purpose.name(), None, height);
+                devices::insert_key(tx.on(), &id, &key).await?;
+                Ok(Some(id))
+            }
+            Self::Follows { old, new, how } => {
+                // A key of another kind (an app's) is nothing to this table.
+                let Some((device, before)) = devices::key(tx.on(), old.0).await? else {
+                    return Ok(None);
+                };
+                let (status, kind, purpose) = match how {
+                    How::Spent => ("spent", EventKind::Activated, Purpose::Act.name()),
+                    How::Superseded => ("superseded", EventKind::Rotated, &*before.purpose),
+                };
+                devices::end_key(tx.on(), old.0, status, height).await?;
+                if devices::with_key(tx.on(), new.0).await?.is_none() {
+                    let key = key(new, purpose, Some(old), height);
+                    devices::insert_key(tx.on(), &device, &key).await?;
+                }
+                devices::set_state(tx.on(), &device, DeviceState::Active).await?;
+                at.tell(tx, &device, kind, new).await?;
+                Ok(Some(device))
+            }
+            Self::Revoked(handle) => {
+                let Some((device, before)) = devices::key(tx.on(), handle.0).await? else {
+                    return Ok(None);
+                };
+                // Of a key that ended before it is now known that it was compromised: the device has another one.
+                let ended = before.ended.unwrap_or(height);
+                devices::end_key(tx.on(), handle.0, "revoked", ended).await?;
+                if before.ended.is_none() {
+                    devices::set_state(tx.on(), &device, DeviceState::Revoked).await?;
+                }
+                at.tell(tx, &device, EventKind::Revoked, handle).await?;
+                Ok(Some(device))
+            }
+            Self::Published(digest) => {
+                releases::note(tx.on(), digest.0, height, None).await?;
+                Ok(None)
+            }
+            Self::Withdrawn(digest) => {
+                releases::withdraw(tx.on(), digest.0, height).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl At {
+    /// Puts it into the device's timeline.
+    async fn tell(
+        &self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        kind: EventKind,
+        handle: Hex32,
+    ) -> Result<(), Error> {
+        let detail = json!({ "handle": handle, "height": self.height });
+        timeline::append_once(tx.on(), device, self.time_ms, kind, &detail).await?;
+        Ok(())
+    }
+}
+
+fn key(handle: Hex32, purpose: &str, predecessor: Option<Hex32>, height: u64) -> DeviceKey {
+    DeviceKey {
+        handle,
+        purpose: purpose.to_owned(),
+        predecessor,
+        registered: height,
+        status: String::from("active"),
+        ended: None,
+    }
+}

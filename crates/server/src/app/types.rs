@@ -1,0 +1,142 @@
+//! Types of devices: what one holds as it leaves the factory, and what it should hold under a release.
+
+use super::{App, By, Cut, Error, act::Done, contents::Parts};
+use crate::{
+    blob::{BlobError, Blobs, Found},
+    store::{contents, releases, types},
+};
+use bytes::Bytes;
+use kusabi_api::{
+    Hex, Hex32,
+    admin::{DeviceType, Page, Text},
+};
+use kusabi_core::{
+    inventory::INVENTORY_BYTES_MAX,
+    release::{Label, SignedManifest},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+impl App {
+    /// The types, by name.
+    ///
+    /// # Errors
+    /// A bad cursor or limit; the database.
+    pub async fn types(&self, cut: &Cut) -> Result<Page<DeviceType>, Error> {
+        let after = cut.cursor.as_deref().unwrap_or_default();
+        if !after.is_empty() {
+            label(after)?;
+        }
+        let count = cut.fetch()?;
+        let mut reader = self.store.read("list types").await?;
+        let types = types::list(reader.on(), after, count).await?;
+        cut.page(types, |one| one.device_type.clone())
+    }
+
+    /// Records what devices of a type hold as they leave the factory: a canonical inventory (spec/firmware.md). It takes the place of what
+    /// was recorded before.
+    ///
+    /// # Errors
+    /// The name is no label; the bytes are no canonical inventory; database or disk fail.
+    pub async fn expect(&self, by: &By, name: &str, parts: Parts) -> Result<DeviceType, Error> {
+        label(name)?;
+        let blobs = Arc::clone(self.blobs()?);
+        let incoming = format!("type-{}", Hex(self.edge.random()?));
+        let receiving = tokio::spawn(async move { receive(&blobs, &incoming, parts).await });
+        let found = match receiving.await {
+            Ok(found) => found?,
+            Err(why) => return Err(why.into()),
+        };
+        self.act(by, "type.expect", move |tx, now_ms| {
+            Box::pin(async move {
+                let recorded = DeviceType {
+                    device_type: name.to_owned(),
+                    expected: Hex(found.digest),
+                    size: found.size,
+                    components: found.inventory.map_or(0, |summary| summary.count()),
+                    created_ms: now_ms,
+                };
+                let before = types::find(tx.on(), name).await?;
+                if let Some(before) = before.filter(|before| before.expected == recorded.expected) {
+                    return Ok(Done::nothing(before));
+                }
+                if contents::find(tx.on(), recorded.expected).await?.is_none() {
+                    let row = contents::Row {
+                        digest: recorded.expected,
+                        size: recorded.size,
+                        inventory: true,
+                        complete: true,
+                    };
+                    contents::insert(tx.on(), &row, Some(now_ms)).await?;
+                }
+                types::put(tx.on(), &recorded).await?;
+                let detail = json!({
+                    "expected": recorded.expected, "components": recorded.components,
+                });
+                Ok(Done::changed(recorded, name, detail))
+            })
+        })
+        .await
+    }
+
+    /// The inventory that a device of this type should have: under this release, or as it left the factory. Canonical bytes, at most 16
+    /// MiB. `None`: nobody said, or the bytes have not been uploaded.
+    ///
+    /// # Errors
+    /// Database or disk fail.
+    pub async fn expected_inventory(
+        &self,
+        device_type: Option<&Text>,
+        release: Option<[u8; 32]>,
+    ) -> Result<Option<Bytes>, Error> {
+        let Some(device_type) = device_type.map(Text::as_str) else {
+            return Ok(None);
+        };
+        let Ok(name) = Label::new(device_type) else {
+            return Ok(None);
+        };
+        let mut reader = self.store.read("find an expected inventory").await?;
+        let digest: Option<Hex32> = match release {
+            None => types::find(reader.on(), device_type)
+                .await?
+                .map(|one| one.expected),
+            Some(release) => {
+                let signed = releases::signed(reader.on(), Hex(release)).await?;
+                signed.and_then(|signed| {
+                    let signed = SignedManifest::decode(&signed).ok()?;
+                    let content = signed.manifest().target(&name)?.inventory?;
+                    Some(Hex(content.digest().to_bytes()))
+                })
+            }
+        };
+        drop(reader);
+        match digest {
+            Some(digest) => Ok(self.blobs()?.bytes(&digest.0).await?),
+            None => Ok(None),
+        }
+    }
+}
+
+async fn receive(blobs: &Blobs, name: &str, parts: Parts) -> Result<Found, BlobError> {
+    let claim = blobs.claim(name)?;
+    let done = async {
+        blobs.receive(&claim, INVENTORY_BYTES_MAX, 0, parts).await?;
+        let found = blobs.inspect(&claim, true).await?;
+        blobs.place(&claim, &found.digest).await?;
+        Ok(found)
+    };
+    let done = done.await;
+    if done.is_err() {
+        // Nothing can go on with it: its name is known to this request only.
+        blobs.drop_received(&claim).await?;
+    }
+    done
+}
+
+fn label(name: &str) -> Result<Label<'_>, Error> {
+    Label::new(name).map_err(|_| {
+        Error::Parameter(String::from(
+            "a type's name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first",
+        ))
+    })
+}

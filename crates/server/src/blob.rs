@@ -1,0 +1,420 @@
+//! Contents: files that are named by their SHA-256, in a directory or in an object store.
+//!
+//! What arrives lies in a local directory until it is whole and its digest was checked; only then does it get its name. So whatever has
+//! its name is whole, after a crash too. Of a content that is larger than memory no more than a piece is ever in memory.
+//!
+//! The library's own writer for directories does not wait for the disk; that is why files are put in place here. Reading, and object
+//! stores, are the library's.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use kusabi_core::inventory::{InventoryError, InventoryReader, InventorySummary};
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, WriteMultipart, local::LocalFileSystem,
+    path::Path as Key,
+};
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeSet,
+    io::{self, Read as _},
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::io::AsyncWriteExt as _;
+
+/// Longest pause between two pieces of an upload.
+const PIECE_TIME: Duration = Duration::from_secs(15);
+
+/// Bytes that are read from a file at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Pieces of an upload to an object store that are under way at once.
+const UPLOADS_MAX: usize = 4;
+
+/// Why a content is not taken or not given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BlobError {
+    /// The part begins beyond what is here.
+    #[error("{received} bytes are here; send the rest from offset {received}")]
+    WrongOffset {
+        /// How many bytes are here.
+        received: u64,
+    },
+    /// Someone else is sending it.
+    #[error("another request is sending this content now; wait until it has ended")]
+    Busy,
+    /// More bytes come than it has.
+    #[error("the content has {size} bytes, and more are sent")]
+    TooLong {
+        /// How many it has.
+        size: u64,
+    },
+    /// The client went away or fell silent; what came is kept.
+    #[error("the body broke off, or paused for more than {} s; what has arrived is kept", PIECE_TIME.as_secs())]
+    BrokeOff,
+    /// The bytes are others than its name says; they are gone.
+    #[error(
+        "the bytes that were sent have the digest {is}; they were dropped, send the content again"
+    )]
+    WrongDigest {
+        /// Their SHA-256.
+        is: kusabi_api::Hex32,
+    },
+    /// It should be an inventory, and is none; it is gone.
+    #[error("the content is no canonical inventory: {0}")]
+    Inventory(InventoryError),
+    /// The disk.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was done.
+        doing: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The object store.
+    #[error("the object store: {0}")]
+    Store(#[from] object_store::Error),
+    /// The address of the store.
+    #[error("{0}")]
+    Address(String),
+}
+
+impl BlobError {
+    fn of(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io {
+            doing,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Whether there is no room left.
+    pub(crate) fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What was found in bytes that arrived.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    pub(crate) digest: [u8; 32],
+    pub(crate) size: u64,
+    /// Where an inventory was asked for.
+    pub(crate) inventory: Option<InventorySummary>,
+}
+
+/// Bytes on their way out.
+pub(crate) type Pieces = BoxStream<'static, Result<Bytes, object_store::Error>>;
+
+/// Where contents lie.
+#[derive(Debug)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    prefix: Key,
+    /// The directory in which whole files get their names; `None`: the store is no directory.
+    directory: Option<PathBuf>,
+    incoming: PathBuf,
+    /// What is being received.
+    busy: Mutex<BTreeSet<String>>,
+}
+
+/// A name that nobody else writes to.
+pub(crate) struct Claim<'b> {
+    blobs: &'b Blobs,
+    name: &'b str,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.blobs.lock().remove(self.name);
+    }
+}
+
+impl Blobs {
+    /// Contents in a directory, or in the object store of a URL. What is on its way lies in `incoming`, or in the directory itself.
+    ///
+    /// # Errors
+    /// The directory cannot be made; the URL is none that this program was built for.
+    pub fn open(place: &str, incoming: &Path) -> Result<Self, BlobError> {
+        if place.contains("://") {
+            return Self::remote(place, incoming);
+        }
+        let root = Path::new(place);
+        let directory = root.join("contents");
+        let incoming = root.join("incoming");
+        for directory in [&directory, &incoming] {
+            make_directory(directory)?;
+        }
+        Ok(Self {
+            store: Arc::new(LocalFileSystem::new_with_prefix(&directory)?),
+            prefix: Key::default(),
+            directory: Some(directory),
+            incoming,
+            busy: Mutex::default(),
+        })
+    }
+
+    #[cfg(feature = "s3")]
+    fn remote(place: &str, incoming: &Path) -> Result<Self, BlobError> {
+        let address = |why: &dyn std::fmt::Display| {
+            BlobError::Address(format!("the firmware store `{place}`: {why}"))
+        };
+        let url = url::Url::parse(place).map_err(|why| address(&why))?;
+        // Credentials and region come from the environment, as for every other tool that speaks to such a store.
+        let settings = std::env::vars()
+            .filter(|(name, _)| name.starts_with("AWS_"))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let (store, prefix) =
+            object_store::parse_url_opts(&url, settings).map_err(|why| address(&why))?;
+        make_directory(incoming)?;
+        Ok(Self {
+            store: Arc::from(store),
+            prefix,
+            directory: None,
+            incoming: incoming.to_owned(),
+            busy: Mutex::default(),
+        })
+    }
+
+    #[cfg(not(feature = "s3"))]
+    fn remote(place: &str, _: &Path) -> Result<Self, BlobError> {
+        Err(BlobError::Address(format!(
+            "the firmware store `{place}` is a URL, and this program was built without the feature `s3`; name a directory"
+        )))
+    }
+
+    fn key(&self, digest: &[u8; 32]) -> Key {
+        self.prefix
+            .clone()
+            .join(kusabi_api::Hex(*digest).to_string())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        // A set of names is whole whenever the lock is free.
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims a name for as long as what is returned lives.
+    pub(crate) fn claim<'b>(&'b self, name: &'b str) -> Result<Claim<'b>, BlobError> {
+        if self.lock().insert(name.to_owned()) {
+            Ok(Claim { blobs: self, name })
+        } else {
+            Err(BlobError::Busy)
+        }
+    }
+
+    /// How many bytes a whole content has; `None`: it is not here.
+    pub(crate) async fn size(&self, digest: &[u8; 32]) -> Result<Option<u64>, BlobError> {
+        match self.store.head(&self.key(digest)).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Bytes of a whole content, piece by piece; the range is inside of it.
+    pub(crate) async fn read(
+        &self,
+        digest: &[u8; 32],
+        range: Range<u64>,
+    ) -> Result<Pieces, BlobError> {
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(range)),
+            ..GetOptions::default()
+        };
+        let found = self.store.get_opts(&self.key(digest), options).await?;
+        Ok(found.into_stream())
+    }
+
+    /// All bytes of a whole content that is known to be small.
+    pub(crate) async fn bytes(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, BlobError> {
+        match self.store.get(&self.key(digest)).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// How many bytes have arrived under a name.
+    pub(crate) async fn received(&self, name: &str) -> Result<u64, BlobError> {
+        let path = self.incoming.join(name);
+        match tokio::fs::metadata(&path).await {
+            Ok(meta) => Ok(meta.len()),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(why) => Err(BlobError::of("look at", &path)(why)),
+        }
+    }
+
+    /// Receives a part that begins at `offset`; what of it is here already is passed over. Says how many bytes are here now; they are on
+    /// disk. What came before a fault stays.
+    pub(crate) async fn receive<E>(
+        &self,
+        claim: &Claim<'_>,
+        size_max: u64,
+        offset: u64,
+        mut pieces: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<u64, BlobError> {
+        let path = self.incoming.join(claim.name);
+        let error = BlobError::of("write", &path);
+        let mut options = tokio::fs::OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        let mut file = options.open(&path).await.map_err(&error)?;
+        let mut received = file.metadata().await.map_err(&error)?.len();
+        if offset > received {
+            return Err(BlobError::WrongOffset { received });
+        }
+        let mut passed = received - offset;
+        let mut fault = None;
+        loop {
+            let piece = match tokio::time::timeout(PIECE_TIME, pieces.next()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(piece))) => piece,
+                Ok(Some(Err(_))) | Err(_) => {
+                    fault = Some(BlobError::BrokeOff);
+                    break;
+                }
+            };
+            let pass = usize::try_from(passed).map_or(piece.len(), |n| n.min(piece.len()));
+            passed -= pass as u64;
+            let new = &piece[pass..];
+            if received + new.len() as u64 > size_max {
+                fault = Some(BlobError::TooLong { size: size_max });
+                break;
+            }
+            file.write_all(new).await.map_err(&error)?;
+            received += new.len() as u64;
+        }
+        file.flush().await.map_err(&error)?;
+        file.sync_data().await.map_err(&error)?;
+        match fault {
+            None => Ok(received),
+            Some(fault) => Err(fault),
+        }
+    }
+
+    /// What arrived under a name.
+    pub(crate) async fn inspect(
+        &self,
+        claim: &Claim<'_>,
+        inventory: bool,
+    ) -> Result<Found, BlobError> {
+        let path = self.incoming.join(claim.name);
+        blocking("read", &path, move |path| {
+            let error = BlobError::of("read", path);
+            let mut file = std::fs::File::open(path).map_err(&error)?;
+            let mut buffer = vec![0; READ_BYTES];
+            let (mut hasher, mut size) = (Sha256::new(), 0);
+            let mut reader = inventory.then(InventoryReader::default);
+            loop {
+                let read = file.read(&mut buffer).map_err(&error)?;
+                let piece = &buffer[..read];
+                if piece.is_empty() {
+                    break;
+                }
+                hasher.update(piece);
+                size += read as u64;
+                if let Some(reader) = &mut reader {
+                    reader.feed(piece, |_| {}).map_err(BlobError::Inventory)?;
+                }
+            }
+            let inventory = reader.map(InventoryReader::finish).transpose();
+            Ok(Found {
+                digest: hasher.finalize().into(),
+                size,
+                inventory: inventory.map_err(BlobError::Inventory)?,
+            })
+        })
+        .await
+    }
+
+    /// Drops what arrived under a name.
+    pub(crate) async fn drop_received(&self, claim: &Claim<'_>) -> Result<(), BlobError> {
+        let path = self.incoming.join(claim.name);
+        match tokio::fs::remove_file(&path).await {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                Err(BlobError::of("remove", &path)(why))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives what arrived under a name the name of its digest, which the caller has checked. It is durable then.
+    pub(crate) async fn place(
+        &self,
+        claim: &Claim<'_>,
+        digest: &[u8; 32],
+    ) -> Result<(), BlobError> {
+        let from = self.incoming.join(claim.name);
+        let Some(directory) = &self.directory else {
+            return self.upload(&from, digest).await;
+        };
+        let directory = directory.clone();
+        let to = directory.join(kusabi_api::Hex(*digest).to_string());
+        blocking("move", &from, move |from| {
+            let error = BlobError::of("move", from);
+            std::fs::File::open(from)
+                .and_then(|file| file.sync_all())
+                .map_err(&error)?;
+            std::fs::rename(from, &to).map_err(&error)?;
+            sync_directory(&directory)
+        })
+        .await
+    }
+
+    async fn upload(&self, from: &Path, digest: &[u8; 32]) -> Result<(), BlobError> {
+        use tokio::io::AsyncReadExt as _;
+        let error = BlobError::of("read", from);
+        let mut file = tokio::fs::File::open(from).await.map_err(&error)?;
+        let upload = self.store.put_multipart(&self.key(digest)).await?;
+        let mut writer = WriteMultipart::new(upload);
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let read = file.read(&mut buffer).await.map_err(&error)?;
+            if read == 0 {
+                break;
+            }
+            writer.wait_for_capacity(UPLOADS_MAX).await?;
+            writer.write(&buffer[..read]);
+        }
+        writer.finish().await?;
+        tokio::fs::remove_file(from)
+            .await
+            .map_err(BlobError::of("remove", from))
+    }
+}
+
+/// Work with a file on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    doing: &'static str,
+    path: &Path,
+    work: impl FnOnce(&Path) -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    let owned = path.to_owned();
+    match tokio::task::spawn_blocking(move || work(&owned)).await {
+        Ok(done) => done,
+        Err(why) => Err(BlobError::of(doing, path)(io::Error::other(why))),
+    }
+}
+
+fn make_directory(path: &Path) -> Result<(), BlobError> {
+    std::fs::create_dir_all(path).map_err(BlobError::of("make the directory", path))
+}
+
+fn sync_directory(path: &Path) -> Result<(), BlobError> {
+    std::fs::File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(BlobError::of("write the directory", path))
+}

@@ -1,0 +1,190 @@
+//! Handshakes: bounds first, then keys.
+
+use super::{Door, count, edge::Drawn, frame, problem};
+use crate::app::Enrolling;
+use kusabi_core::{
+    protocol::{
+        frame::{AnswerFrame, Cookie, Problem},
+        hello::{Enrolment, Hello},
+    },
+    server::{Greeting, Refusal, ServerKey, door::Admission},
+    suite::Suite,
+};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+};
+
+/// Seconds after which a device comes back when there is no room.
+const BUSY_SECS: u16 = 5;
+
+/// How often an enrolment that waits is to ask, in seconds.
+const ENROLMENT_SECS: u16 = 30;
+
+/// 32-byte blocks of random bytes for one handshake: an ephemeral key, a session's name, a common key, and as much again thrice.
+const BLOCKS: usize = 12;
+
+/// One of the handshakes at once.
+struct Counted<'d>(&'d AtomicU32);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Why a handshake has no welcome.
+enum Turned {
+    Refused(Refusal),
+    /// The ledger or the database does not answer.
+    Unavailable(crate::app::Error),
+    /// A fault of this program, or no random bytes.
+    Fault(String),
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<crate::app::Error> for Turned {
+    fn from(error: crate::app::Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl Door {
+    /// Answers a hello. Nothing is computed for it before the bounds: from some number of handshakes at once on, whoever sends one has to
+    /// show that it receives what is sent to its address.
+    pub(super) async fn hello(
+        self: &Arc<Self>,
+        source: IpAddr,
+        suite: Suite,
+        cookie: Option<Cookie>,
+        noise: &[u8],
+    ) -> Vec<u8> {
+        let in_progress = self.greeting.fetch_add(1, SeqCst);
+        let counted = Counted(&self.greeting);
+        let address = match source {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        match self
+            .gate
+            .admit(in_progress, self.now(), &address, cookie.as_ref())
+        {
+            Admission::Come => {}
+            Admission::Retry(cookie) => {
+                count(&self.counts.retried);
+                return frame(&AnswerFrame::Retry(cookie));
+            }
+            Admission::Busy => {
+                count(&self.counts.busy);
+                return problem(Problem::Busy, BUSY_SECS);
+            }
+        }
+        let greeted = Box::pin(self.greet(suite, cookie, noise.to_vec())).await;
+        drop(counted);
+        match greeted {
+            Ok(welcome) => welcome,
+            Err(Turned::Refused(refusal)) => {
+                let told = refusal.problem();
+                count(match told {
+                    Problem::Unreadable | Problem::Malformed => &self.counts.unreadable,
+                    _ => &self.counts.refused,
+                });
+                tracing::debug!(%refusal, "a handshake was refused");
+                problem(told, 0)
+            }
+            Err(Turned::Unavailable(why)) => {
+                tracing::warn!(%why, "a handshake could not be answered");
+                problem(Problem::Busy, BUSY_SECS)
+            }
+            Err(Turned::Fault(why)) => {
+                tracing::error!(why, "a handshake could not be answered");
+                problem(Problem::Busy, BUSY_SECS)
+            }
+        }
+    }
+
+    async fn greet(
+        self: &Arc<Self>,
+        suite: Suite,
+        cookie: Option<Cookie>,
+        noise: Vec<u8>,
+    ) -> Result<Vec<u8>, Turned> {
+        let mut rng =
+            Drawn::<BLOCKS>::draw(&*self.app.edge).map_err(|why| Turned::Fault(why.to_string()))?;
+        let door = Arc::clone(self);
+        let (greeting, mut rng) = self
+            .compute(move || {
+                let key = ServerKey {
+                    chain: door.key.chain,
+                    handle: door.key.handle,
+                    key: &*door.key.key,
+                };
+                Greeting::read(&key, suite, cookie.as_ref(), &noise, &mut rng)
+                    .map(|greeting| (greeting, rng))
+            })
+            .await??;
+        let handle = match greeting.hello()? {
+            Hello::Session { handle, .. } => handle,
+            Hello::Enrol { .. } => return self.enrol(greeting).await,
+        };
+        let record = self.view.record(&self.app, &handle).await?;
+        let accepted = greeting.accept(record.as_ref(), &self.app.org())?;
+        let record = record.ok_or(Refusal::Unknown)?;
+        let known = self
+            .fleet
+            .load(&self.app, &self.view, &handle, &record)
+            .await?;
+        let Some(seen) = self.view.seen() else {
+            return Err(crate::app::Error::Behind.into());
+        };
+        let version = known.link_version.load(SeqCst);
+        // A device in an older epoch cannot use a proof: it asks for one, with the steps that lead to it.
+        let proof = (accepted.floor().epoch == seen.epoch).then(|| seen.ps_proof.clone());
+        let (frame, opened) = self
+            .compute(move || accepted.welcome(proof.as_deref(), &mut rng))
+            .await?
+            .map_err(|why| Turned::Fault(why.to_string()))?;
+        let now = self.now();
+        self.table().sessions.open(now, opened, version);
+        count(&self.counts.welcomed);
+        Ok(frame)
+    }
+
+    async fn enrol(&self, greeting: Greeting) -> Result<Vec<u8>, Turned> {
+        let ask = greeting.enrolment()?;
+        count(&self.counts.enrolments);
+        let enrolling = Enrolling {
+            token: &ask.token,
+            entry: &ask.entry,
+            label: &ask.label,
+        };
+        let status = Box::pin(self.app.enrol(enrolling)).await?;
+        let wait_secs = match status {
+            Enrolment::Waiting => ENROLMENT_SECS,
+            Enrolment::Registered => 0,
+            Enrolment::Refused => 3600,
+        };
+        let answer = self.compute(move || ask.answer(status, wait_secs)).await?;
+        answer.map_err(|why| Turned::Fault(why.to_string()))
+    }
+
+    /// Computes something with keys: on a thread for such things, as many at once as there are cores.
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Turned> {
+        let fault = |why: &dyn std::fmt::Display| Turned::Fault(why.to_string());
+        let _thread = self.threads.acquire().await.map_err(|why| fault(&why))?;
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|why| fault(&why))
+    }
+}

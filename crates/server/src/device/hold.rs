@@ -1,0 +1,194 @@
+//! Orders on their way to devices, and polls that wait for one.
+
+use super::{
+    Door,
+    fleet::Known,
+    journal::{Job, Unwritten},
+    problem,
+    serve::{Said, UNAVAILABLE_SECS, refuse},
+};
+use crate::store::doorstep::{self, Open};
+use arrayvec::ArrayVec;
+use kusabi_api::admin::{DeviceState, OrderKind};
+use kusabi_core::{
+    id::{Digest, SessionId},
+    protocol::{
+        Floor, Steps,
+        frame::Problem,
+        reply::{ORDERS_MAX, Order, SealedProblem, Task},
+    },
+    row::Status,
+    server::Incoming,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{Relaxed, SeqCst},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Most open orders of a device that are looked at.
+const OPEN_MAX: u16 = 64;
+
+/// Seconds that a device waits when no more polls can be held back.
+const FULL_SECS: u16 = 60;
+
+impl Door {
+    /// Whether there is surely no order for a device that it does not have: nothing new since it was looked for, and no order that
+    /// somebody was told is given and whose devices have not been told.
+    pub(super) fn is_quiet(&self, known: &Known) -> bool {
+        known.is_quiet() && self.orders.load(SeqCst) >= self.app.newest_order()
+    }
+
+    /// The orders that a device has not answered and was not given in this session: given now.
+    pub(super) async fn waiting(
+        &self,
+        session: &SessionId,
+        known: &Known,
+    ) -> Result<ArrayVec<Order, ORDERS_MAX>, Unwritten> {
+        if self.is_quiet(known) {
+            return Ok(ArrayVec::new());
+        }
+        let news = known.news();
+        let found = async {
+            let mut reader = self.app.store.read("look for a device's orders").await?;
+            doorstep::open_orders(reader.on(), &known.device, OPEN_MAX).await
+        };
+        let open = found.await.map_err(|why| {
+            tracing::error!(%why, "a device's orders cannot be looked for");
+            Unwritten
+        })?;
+        let unanswered = !open.is_empty();
+        let mut orders = ArrayVec::new();
+        let mut fresh = Vec::new();
+        let mut more = false;
+        for one in open {
+            if known.has(session, one.id) {
+                continue;
+            }
+            let Some(task) = task(&one) else { continue };
+            if one.device == DeviceState::Quarantined && !task.in_quarantine() {
+                continue;
+            }
+            if orders.try_push(Order { id: one.id, task }).is_err() {
+                more = true;
+                break;
+            }
+            if !one.sent {
+                fresh.push(one.id);
+            }
+        }
+        if !more {
+            known.hush(news, unanswered);
+        }
+        known.give(session, orders.iter().map(|order| order.id));
+        if !fresh.is_empty() {
+            let device = Arc::clone(&known.device);
+            let orders = fresh;
+            self.journal.write(Job::Sent { device, orders }).await?;
+        }
+        Ok(orders)
+    }
+
+    /// Holds a poll back until there is an order, at most for so many seconds.
+    pub(super) async fn hold(&self, incoming: &Incoming, floor: Floor, secs: u16) -> Vec<u8> {
+        let held = match self.held.try_acquire() {
+            Ok(held) => held,
+            Err(_) => {
+                let said = refuse(SealedProblem::Unavailable, FULL_SECS);
+                return self.finish(incoming, floor, &said);
+            }
+        };
+        self.counts.held.fetch_add(1, Relaxed);
+        let said = self.wait(incoming, secs).await;
+        self.counts.held.fetch_sub(1, Relaxed);
+        drop(held);
+        match said {
+            Some(said) => self.finish(incoming, floor, &said),
+            None => {
+                self.table().sessions.end(incoming.handle());
+                problem(Problem::UnknownSession, 0)
+            }
+        }
+    }
+
+    /// `None`: the key was revoked meanwhile.
+    async fn wait(&self, incoming: &Incoming, secs: u16) -> Option<Said> {
+        let empty = Some(Said::Orders(ArrayVec::new()));
+        let Some(known) = self.fleet.find(incoming.handle()) else {
+            return empty;
+        };
+        let until = Instant::now() + Duration::from_secs(secs.into());
+        // A device that polls anew has given up the poll before.
+        let turn = known.turn.fetch_add(1, SeqCst) + 1;
+        known.wake.notify_waiters();
+        let mut stops = self.stops();
+        loop {
+            let woken = known.wake.notified();
+            tokio::pin!(woken);
+            // From here on nothing is missed.
+            woken.as_mut().enable();
+            if known.turn.load(SeqCst) != turn {
+                return empty;
+            }
+            match Box::pin(self.look(incoming, &known)).await {
+                Look::Revoked => return None,
+                Look::Orders(orders) => return Some(Said::Orders(orders)),
+                Look::Refuse(problem, secs) => return Some(refuse(problem, secs)),
+                Look::Nothing => {}
+            }
+            tokio::select! {
+                () = woken => {}
+                () = tokio::time::sleep_until(until) => return empty,
+                _ = stops.wait_for(|stop| *stop) => return empty,
+            }
+        }
+    }
+
+    async fn look(&self, incoming: &Incoming, known: &Known) -> Look {
+        match self.view.record(&self.app, incoming.handle()).await {
+            Ok(record) if record.is_none_or(|record| record.status() == Status::Revoked) => {
+                return Look::Revoked;
+            }
+            Ok(record) if record.is_none_or(|record| !record.is_active()) => {
+                return Look::Refuse(SealedProblem::Rejected, 1);
+            }
+            // As long as the ledger does not answer, nothing is handed out.
+            Err(_) => return Look::Nothing,
+            Ok(_) => {}
+        }
+        match self.waiting(incoming.session(), known).await {
+            Ok(orders) if orders.is_empty() => Look::Nothing,
+            Ok(orders) => Look::Orders(orders),
+            Err(Unwritten) => Look::Refuse(SealedProblem::Unavailable, UNAVAILABLE_SECS),
+        }
+    }
+
+    fn finish(&self, incoming: &Incoming, floor: Floor, said: &Said) -> Vec<u8> {
+        match self.view.seen() {
+            Some(seen) => self.seal(incoming, &seen, floor, said, Steps::NONE),
+            None => problem(Problem::Behind, 30),
+        }
+    }
+}
+
+/// What a held poll finds when it looks.
+enum Look {
+    Nothing,
+    Orders(ArrayVec<Order, ORDERS_MAX>),
+    Refuse(SealedProblem, u16),
+    Revoked,
+}
+
+/// The protocol's form of an order.
+fn task(order: &Open) -> Option<Task> {
+    Some(match order.kind {
+        OrderKind::Update => Task::Update(Digest::new(order.release?)),
+        OrderKind::Repair => Task::Repair(Digest::new(order.release?)),
+        OrderKind::Report => Task::ReportInventory(order.nonce?),
+        OrderKind::Rotate => Task::Rotate,
+        _ => return None,
+    })
+}

@@ -1,0 +1,476 @@
+//! What has to be on disk before a device is answered. Many devices speak at once and the disk is waited for once: what has come
+//! meanwhile is written together, in one transaction.
+
+use crate::{
+    app::{App, Change, Error, alarms, audit, orders},
+    device::{policy, report},
+    store::{StoreError, Tx, devices, doorstep, orders as order_rows, timeline},
+};
+use kusabi_api::{
+    Hex, Hex32,
+    admin::{AlarmKind, DeviceState, EventKind, OrderKind, OrderState, Target},
+};
+use kusabi_core::protocol::{
+    request::{Facts, Outcome, OutcomeCode},
+    tripwire::{Link, Row, Verdict, judge, judge_ended_key},
+};
+use serde_json::json;
+use std::{collections::HashMap, sync::Arc};
+use tokio::sync::{mpsc, oneshot};
+
+/// Most jobs of one transaction.
+const JOBS_MAX: usize = 256;
+
+/// Most jobs that wait.
+const WAITING_MAX: usize = 8192;
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// A session's first message: judge its link.
+    Link {
+        device: Arc<str>,
+        seen: u64,
+        link: Link,
+        /// Whether the key counts: one that has a successor is a reason to tell the owner, not to quarantine the successor.
+        in_force: bool,
+    },
+    /// What became of orders.
+    Answered {
+        device: Arc<str>,
+        outcomes: Vec<Outcome>,
+    },
+    /// These orders are on their way.
+    Sent { device: Arc<str>, orders: Vec<u64> },
+    /// These devices were heard; those with facts say something new of themselves.
+    Heard(Vec<(Arc<str>, Option<Facts>)>),
+    /// A signed inventory has come whole.
+    Reported(Box<report::Received>),
+}
+
+/// What came of a job.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Said {
+    /// It is written.
+    Written,
+    /// What the link says, and the version of the device's row now.
+    Judged(Verdict, u64),
+}
+
+/// The database does not do its part; its log says why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unwritten;
+
+struct Entry {
+    job: Job,
+    done: oneshot::Sender<Said>,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Journal(mpsc::Sender<Entry>);
+
+/// What is to be written, on its way to the writer.
+pub(super) struct Pending(mpsc::Receiver<Entry>);
+
+impl Journal {
+    pub(super) fn new() -> (Self, Pending) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        (Self(sender), Pending(receiver))
+    }
+
+    /// Writes; when this returns, it is on disk.
+    pub(super) async fn write(&self, job: Job) -> Result<Said, Unwritten> {
+        let (done, said) = oneshot::channel();
+        let entry = Entry { job, done };
+        self.0.send(entry).await.map_err(|_| Unwritten)?;
+        said.await.map_err(|_| Unwritten)
+    }
+}
+
+impl Pending {
+    /// Writes what comes, until nobody can send any more.
+    pub(super) async fn run(mut self, app: Arc<App>) {
+        let mut entries = Vec::with_capacity(JOBS_MAX);
+        while self.0.recv_many(&mut entries, JOBS_MAX).await > 0 {
+            let (jobs, done): (Vec<Job>, Vec<_>) = entries
+                .drain(..)
+                .map(|entry| (entry.job, entry.done))
+                .unzip();
+            match write(&app, jobs).await {
+                Ok((said, changes)) => {
+                    for (done, said) in done.into_iter().zip(said) {
+                        // Whoever asked may be gone.
+                        let _ = done.send(said);
+                    }
+                    for change in changes {
+                        app.announce(change);
+                    }
+                }
+                // The senders are dropped: each one learns that nothing was written.
+                Err(why) => tracing::error!(%why, "what devices said was not written"),
+            }
+        }
+    }
+}
+
+async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Error> {
+    let jobs = &jobs;
+    let now_ms = app.edge.now_ms();
+    // Drawn before: the work may be done several times.
+    let nonce = app.edge.random()?;
+    app.store
+        .tx("write what devices said", move |tx| {
+            Box::pin(async move {
+                let mut batch = Batch {
+                    now_ms,
+                    nonce,
+                    orders: 0,
+                    changes: Vec::new(),
+                };
+                let mut links = batch.links(tx, jobs).await?.into_iter();
+                let mut said = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    said.push(match job {
+                        Job::Link { .. } => match links.next() {
+                            Some((verdict, version)) => Said::Judged(verdict, version),
+                            None => Said::Written,
+                        },
+                        Job::Answered { device, outcomes } => {
+                            batch.answered(tx, device, outcomes).await?;
+                            Said::Written
+                        }
+                        Job::Sent { device, orders } => {
+                            batch.sent(tx, device, orders).await?;
+                            Said::Written
+                        }
+                        Job::Heard(devices) => {
+                            batch.heard(tx, devices).await?;
+                            Said::Written
+                        }
+                        Job::Reported(received) => {
+                            report::write(&mut batch, tx, received).await?;
+                            Said::Written
+                        }
+                    });
+                }
+                Ok((said, batch.changes))
+            })
+        })
+        .await
+}
+
+/// One transaction.
+pub(super) struct Batch {
+    pub(super) now_ms: u64,
+    nonce: [u8; 32],
+    orders: u64,
+    pub(super) changes: Vec<Change>,
+}
+
+impl Batch {
+    pub(super) fn tell(&mut self, device: &str) {
+        let change = Change::Device(device.to_owned());
+        if !self.changes.contains(&change) {
+            self.changes.push(change);
+        }
+    }
+
+    /// Raises an alarm about a device.
+    pub(super) async fn alarm(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        kind: AlarmKind,
+        detail: &str,
+    ) -> Result<(), Error> {
+        if let Some(alarm) = alarms::raise(tx, self.now_ms, device, kind, detail).await? {
+            self.changes.push(Change::Alarm(alarm.id));
+            self.tell(device);
+        }
+        Ok(())
+    }
+
+    /// Gives a device an order of the server's own.
+    pub(super) async fn order(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        kind: OrderKind,
+        release: Option<Hex32>,
+    ) -> Result<(), Error> {
+        self.orders += 1;
+        // Each order has its own nonce, from the one that was drawn.
+        let nonce = kusabi_core::crypto::sha256(&[
+            b"kusabi.server.report-nonce",
+            &self.nonce,
+            &self.orders.to_be_bytes(),
+        ]);
+        let given = orders::Given {
+            kind,
+            release,
+            nonce: (kind == OrderKind::Report).then_some(nonce),
+            target: Target::Device(device.to_owned()),
+            by: String::from("server"),
+        };
+        let order = orders::give(tx, self.now_ms, given).await?;
+        self.changes.push(Change::Order(order.id));
+        self.tell(device);
+        Ok(())
+    }
+
+    /// Judges all links, in the order in which they came.
+    async fn links(&mut self, tx: &mut Tx<'_>, jobs: &[Job]) -> Result<Vec<(Verdict, u64)>, Error> {
+        let asked = jobs.iter().filter_map(|job| match job {
+            Job::Link {
+                device,
+                seen,
+                link,
+                in_force,
+            } => Some((device, *seen, link, *in_force)),
+            _ => None,
+        });
+        let devices: Vec<String> = asked
+            .clone()
+            .map(|(device, ..)| device.to_string())
+            .collect();
+        if devices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let before = doorstep::links(tx.on(), &devices).await?;
+        let mut rows = before.clone();
+        let mut verdicts = Vec::with_capacity(devices.len());
+        for (device, seen, link, in_force) in asked {
+            let judge = match in_force {
+                true => judge,
+                false => judge_ended_key,
+            };
+            let judgement = judge(rows.get(&**device), seen, link);
+            if let Some(row) = judgement.row {
+                rows.insert(device.to_string(), row);
+            }
+            let version = rows.get(&**device).map_or(0, |row| row.version);
+            verdicts.push((judgement.verdict, version));
+            self.act_on(tx, device, judgement.verdict, in_force).await?;
+        }
+        self.put(tx, &before, rows).await?;
+        Ok(verdicts)
+    }
+
+    /// Writes the rows that changed, each in place of the version that was read.
+    async fn put(
+        &self,
+        tx: &mut Tx<'_>,
+        before: &HashMap<String, Row>,
+        rows: HashMap<String, Row>,
+    ) -> Result<(), Error> {
+        let version = |row: Option<&Row>| row.map_or(0, |row| row.version);
+        let mut once = Vec::new();
+        for (device, row) in rows {
+            let old = version(before.get(&device));
+            // Several messages of one device in one batch: its row moves through all their versions.
+            for version in old + 1..=row.version {
+                if once.len() <= (version - old - 1) as usize {
+                    once.push(Vec::new());
+                }
+                if let Some(round) = once.get_mut((version - old - 1) as usize) {
+                    round.push((device.clone(), Row { version, ..row }));
+                }
+            }
+        }
+        for round in once {
+            let set = doorstep::set_links(tx.on(), &round).await?;
+            if set != round.len() as u64 {
+                let lost = StoreError::of("set tripwire rows")(sqlx::Error::RowNotFound);
+                return Err(lost.into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn act_on(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        verdict: Verdict,
+        in_force: bool,
+    ) -> Result<(), Error> {
+        match verdict {
+            Verdict::Fork => {
+                let detail = if in_force {
+                    "two devices with this key have spoken: one of them is a copy"
+                } else {
+                    "a copy of an earlier key of this device has spoken; the device itself has a newer one"
+                };
+                self.alarm(tx, device, AlarmKind::Fork, detail).await?;
+                if in_force && policy::quarantines(tx.on(), device).await? {
+                    self.quarantine(tx, device).await?;
+                }
+            }
+            Verdict::UnknownHead => {
+                let detail = "the device does not remember what this server does: it was reset, \
+                              or a copy of it as it left the factory speaks";
+                self.alarm(tx, device, AlarmKind::UnknownHead, detail)
+                    .await?;
+            }
+            Verdict::First
+            | Verdict::Adopted
+            | Verdict::Advance
+            | Verdict::Repeat
+            | Verdict::Stale => {}
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&mut self, tx: &mut Tx<'_>, device: &str) -> Result<(), Error> {
+        let to = DeviceState::Quarantined;
+        // The ledger may not have been followed to its activation yet.
+        let mut moved = false;
+        for from in [DeviceState::Active, DeviceState::Registered] {
+            moved = moved || devices::move_state(tx.on(), device, from, to).await?;
+        }
+        if moved {
+            let detail = json!({ "by": "server", "why": "fork" });
+            timeline::append(
+                tx.on(),
+                device,
+                self.now_ms,
+                EventKind::Quarantined,
+                &detail,
+            )
+            .await?;
+            audit::append(
+                tx,
+                self.now_ms,
+                "server",
+                "device.quarantine",
+                device,
+                &detail,
+            )
+            .await?;
+            self.tell(device);
+        }
+        Ok(())
+    }
+
+    async fn answered(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        outcomes: &[Outcome],
+    ) -> Result<(), Error> {
+        for outcome in outcomes {
+            let state = match outcome.code {
+                OutcomeCode::Done => OrderState::Done,
+                OutcomeCode::Stale => OrderState::RefusedStale,
+                OutcomeCode::Unproven => OrderState::RefusedUnproven,
+                OutcomeCode::Failed => OrderState::Failed,
+                OutcomeCode::Unsupported => OrderState::Unable,
+            };
+            self.settle(tx, device, outcome.order, state).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what became of an order; a repeat changes nothing.
+    pub(super) async fn settle(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        order: u64,
+        state: OrderState,
+    ) -> Result<(), Error> {
+        let open = [OrderState::Waiting, OrderState::Sent];
+        if !doorstep::set_order(tx.on(), device, order, open, state, self.now_ms).await? {
+            return Ok(());
+        }
+        doorstep::answered(tx.on(), order).await?;
+        let detail = json!({ "order": order, "outcome": state });
+        let kind = EventKind::OrderAnswered;
+        timeline::append(tx.on(), device, self.now_ms, kind, &detail).await?;
+        self.changes.push(Change::Order(order));
+        self.tell(device);
+        let alarm = match state {
+            OrderState::RefusedStale => (
+                AlarmKind::Stale,
+                "the device refused an order: the ledger has not grown for it for too long",
+            ),
+            OrderState::RefusedUnproven => (
+                AlarmKind::Order,
+                "the device refused an order: the ledger does not prove what it needs",
+            ),
+            OrderState::Failed => (AlarmKind::Order, "the device tried an order and failed"),
+            OrderState::Unable => (AlarmKind::Order, "the device cannot do what an order asks"),
+            _ => return Ok(()),
+        };
+        self.alarm(tx, device, alarm.0, &format!("{} (order {order})", alarm.1))
+            .await
+    }
+
+    async fn sent(&mut self, tx: &mut Tx<'_>, device: &str, orders: &[u64]) -> Result<(), Error> {
+        for order in orders {
+            let waiting = [OrderState::Waiting; 2];
+            let sent = OrderState::Sent;
+            if doorstep::set_order(tx.on(), device, *order, waiting, sent, self.now_ms).await? {
+                let detail = json!({ "order": order });
+                timeline::append(tx.on(), device, self.now_ms, EventKind::OrderSent, &detail)
+                    .await?;
+                self.tell(device);
+            }
+        }
+        Ok(())
+    }
+
+    async fn heard(
+        &mut self,
+        tx: &mut Tx<'_>,
+        heard: &[(Arc<str>, Option<Facts>)],
+    ) -> Result<(), Error> {
+        let devices: Vec<String> = heard.iter().map(|(device, _)| device.to_string()).collect();
+        doorstep::heard(tx.on(), &devices, self.now_ms).await?;
+        for (device, facts) in heard {
+            if let Some(facts) = facts {
+                self.says(tx, device, facts).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A device says something of itself that this process had not heard yet.
+    async fn says(&mut self, tx: &mut Tx<'_>, device: &str, facts: &Facts) -> Result<(), Error> {
+        if devices::find(tx.on(), device).await?.is_none() {
+            // The ledger was not followed to it yet; it will say so again.
+            return Ok(());
+        }
+        let before = doorstep::facts(tx.on(), device).await?;
+        let now = doorstep::Facts {
+            release: facts.release.map(|digest| digest.to_bytes()),
+            inventory: facts.inventory.map(|digest| digest.to_bytes()),
+            counter: facts.counter,
+            reported: before.reported,
+            any: true,
+        };
+        if now != before {
+            doorstep::set_facts(tx.on(), device, &now).await?;
+            if before.any && now.release != before.release || !before.any && now.release.is_some() {
+                let detail = json!({ "release": now.release.map(Hex), "counter": now.counter });
+                timeline::append(tx.on(), device, self.now_ms, EventKind::Firmware, &detail)
+                    .await?;
+            }
+            if now.inventory != before.inventory && now.inventory.is_some() {
+                let detail = json!({ "digest": now.inventory.map(Hex) });
+                let kind = EventKind::InventoryChanged;
+                timeline::append(tx.on(), device, self.now_ms, kind, &detail).await?;
+            }
+            self.tell(device);
+        }
+        // What it says it holds is not what it signed last: it is asked for that.
+        if now.inventory.is_some()
+            && now.inventory != now.reported
+            && !order_rows::is_open(tx.on(), device, [OrderKind::Report; 2]).await?
+        {
+            self.order(tx, device, OrderKind::Report, None).await?;
+        }
+        Ok(())
+    }
+}

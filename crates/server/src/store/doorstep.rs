@@ -1,0 +1,336 @@
+//! What the device door asks and writes: links, contacts, orders that wait. Many devices at once where that is possible.
+
+use super::{On, StoreError, bytes, column, int, number, optional_bytes, optional_number, word};
+use kusabi_api::admin::{DeviceState, OrderKind, OrderState};
+use kusabi_core::protocol::tripwire::{Row, Value};
+use sqlx::{AssertSqlSafe, any::AnyRow};
+use std::collections::HashMap;
+
+/// How many rows one statement is about: few different statements, so that each is prepared once.
+const CHUNKS: [usize; 3] = [64, 8, 1];
+
+/// The slice in pieces of these sizes.
+fn chunks<T>(mut all: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= all.len())?;
+        let (chunk, rest) = all.split_at(size);
+        all = rest;
+        Some(chunk)
+    })
+}
+
+/// `$from, $from+1, …`: so many parameters.
+fn parameters(from: usize, count: usize) -> String {
+    let all: Vec<String> = (from..from + count).map(|n| format!("${n}")).collect();
+    all.join(", ")
+}
+
+/// A device as the door finds it by one of its keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Doorstep {
+    pub(crate) device: String,
+    /// Version of its tripwire row; 0: there is none.
+    pub(crate) link_version: u64,
+}
+
+/// The device that has this key.
+pub(crate) async fn find(on: On<'_>, handle: [u8; 32]) -> Result<Option<Doorstep>, StoreError> {
+    let error = StoreError::of("find a device by its key");
+    let row = sqlx::query(
+        "SELECT k.device, COALESCE(l.version, 0) AS version FROM device_keys k \
+         LEFT JOIN device_links l ON l.org = k.org AND l.device = k.device \
+         WHERE k.org = $1 AND k.handle = $2",
+    )
+    .bind(on.org)
+    .bind(handle.to_vec())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok(Doorstep {
+            device: column(row, "device")?,
+            link_version: number(row, "version")?,
+        })
+    };
+    row.as_ref().map(read).transpose().map_err(error)
+}
+
+/// The tripwire's rows of these devices, of those that have one.
+pub(crate) async fn links(
+    mut on: On<'_>,
+    devices: &[String],
+) -> Result<HashMap<String, Row>, StoreError> {
+    let error = StoreError::of("read tripwire rows");
+    let mut links = HashMap::with_capacity(devices.len());
+    for chunk in chunks(devices) {
+        let sql = format!(
+            "SELECT device, confirmed_seq, confirmed_tag, pending_seq, pending_tag, displaced_seq, displaced_tag, version \
+             FROM device_links WHERE org = $1 AND device IN ({})",
+            parameters(2, chunk.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(on.org.clone());
+        for device in chunk {
+            query = query.bind(device.clone());
+        }
+        let rows = query.fetch_all(&mut *on.connection).await.map_err(error)?;
+        for row in &rows {
+            let (device, link) = read_link(row).map_err(error)?;
+            links.insert(device, link);
+        }
+        on = On {
+            connection: on.connection,
+            org: on.org,
+        };
+    }
+    Ok(links)
+}
+
+fn read_link(row: &AnyRow) -> Result<(String, Row), sqlx::Error> {
+    let displaced = optional_number(row, "displaced_seq")?;
+    let tag: Option<[u8; 16]> = optional_bytes(row, "displaced_tag")?;
+    Ok((
+        column(row, "device")?,
+        Row {
+            confirmed: Value {
+                seq: number(row, "confirmed_seq")?,
+                tag: bytes(row, "confirmed_tag")?,
+            },
+            pending: Value {
+                seq: number(row, "pending_seq")?,
+                tag: bytes(row, "pending_tag")?,
+            },
+            displaced: displaced.zip(tag).map(|(seq, tag)| Value { seq, tag }),
+            version: number(row, "version")?,
+        },
+    ))
+}
+
+/// Puts tripwire rows in the place of those with the version before; says how many were so.
+pub(crate) async fn set_links(on: On<'_>, links: &[(String, Row)]) -> Result<u64, StoreError> {
+    let error = StoreError::of("set tripwire rows");
+    let mut set = 0;
+    for chunk in chunks(links) {
+        let values: Vec<String> = (0..chunk.len())
+            .map(|n| format!("($1, {})", parameters(2 + 8 * n, 8)))
+            .collect();
+        let sql = format!(
+            "INSERT INTO device_links (org, device, confirmed_seq, confirmed_tag, pending_seq, pending_tag, \
+             displaced_seq, displaced_tag, version) VALUES {} \
+             ON CONFLICT (org, device) DO UPDATE SET confirmed_seq = excluded.confirmed_seq, \
+             confirmed_tag = excluded.confirmed_tag, pending_seq = excluded.pending_seq, \
+             pending_tag = excluded.pending_tag, displaced_seq = excluded.displaced_seq, \
+             displaced_tag = excluded.displaced_tag, version = excluded.version \
+             WHERE device_links.version = excluded.version - 1",
+            values.join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(on.org.clone());
+        for (device, row) in chunk {
+            query = query
+                .bind(device.clone())
+                .bind(int(row.confirmed.seq))
+                .bind(row.confirmed.tag.to_vec())
+                .bind(int(row.pending.seq))
+                .bind(row.pending.tag.to_vec())
+                .bind(row.displaced.map(|value| int(value.seq)))
+                .bind(row.displaced.map(|value| value.tag.to_vec()))
+                .bind(int(row.version));
+        }
+        let done = query.execute(&mut *on.connection).await.map_err(error)?;
+        set += done.rows_affected();
+    }
+    Ok(set)
+}
+
+/// Notes that these devices were heard.
+pub(crate) async fn heard(on: On<'_>, devices: &[String], at_ms: u64) -> Result<(), StoreError> {
+    let error = StoreError::of("note who was heard");
+    for chunk in chunks(devices) {
+        let sql = format!(
+            "UPDATE devices SET last_contact_ms = $2 WHERE org = $1 AND id IN ({})",
+            parameters(3, chunk.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql))
+            .bind(on.org.clone())
+            .bind(int(at_ms));
+        for device in chunk {
+            query = query.bind(device.clone());
+        }
+        query.execute(&mut *on.connection).await.map_err(error)?;
+    }
+    Ok(())
+}
+
+/// What a device said of itself last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) release: Option<[u8; 32]>,
+    pub(crate) inventory: Option<[u8; 32]>,
+    pub(crate) counter: u64,
+    /// Digest of its newest signed inventory.
+    pub(crate) reported: Option<[u8; 32]>,
+    /// Whether it has ever said anything.
+    pub(crate) any: bool,
+}
+
+/// What a device said of itself last.
+pub(crate) async fn facts(on: On<'_>, device: &str) -> Result<Facts, StoreError> {
+    let error = StoreError::of("read what a device said");
+    let row = sqlx::query(
+        "SELECT d.firmware, f.device AS said, f.inventory, COALESCE(f.counter, 0) AS counter, i.digest FROM devices d \
+         LEFT JOIN device_facts f ON f.org = d.org AND f.device = d.id \
+         LEFT JOIN device_inventories i ON i.org = d.org AND i.device = d.id \
+         WHERE d.org = $1 AND d.id = $2",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        let said: Option<String> = column(row, "said")?;
+        Ok(Facts {
+            release: optional_bytes(row, "firmware")?,
+            inventory: optional_bytes(row, "inventory")?,
+            counter: number(row, "counter")?,
+            reported: optional_bytes(row, "digest")?,
+            any: said.is_some(),
+        })
+    };
+    match row {
+        Some(row) => read(&row).map_err(error),
+        None => Ok(Facts::default()),
+    }
+}
+
+/// Notes what a device says of itself.
+pub(crate) async fn set_facts(on: On<'_>, device: &str, facts: &Facts) -> Result<(), StoreError> {
+    let error = StoreError::of("note what a device says");
+    sqlx::query("UPDATE devices SET firmware = $3 WHERE org = $1 AND id = $2")
+        .bind(on.org.clone())
+        .bind(device.to_owned())
+        .bind(facts.release.map(|digest| digest.to_vec()))
+        .execute(&mut *on.connection)
+        .await
+        .map_err(error)?;
+    sqlx::query(
+        "INSERT INTO device_facts (org, device, inventory, counter) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (org, device) DO UPDATE SET inventory = $3, counter = $4",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(facts.inventory.map(|digest| digest.to_vec()))
+    .bind(int(facts.counter))
+    .execute(on.connection)
+    .await
+    .map_err(error)?;
+    Ok(())
+}
+
+/// An order that a device has not answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) id: u64,
+    pub(crate) kind: OrderKind,
+    pub(crate) release: Option<[u8; 32]>,
+    pub(crate) nonce: Option<[u8; 32]>,
+    /// Whether the device has it already.
+    pub(crate) sent: bool,
+    /// The device's state now.
+    pub(crate) device: DeviceState,
+}
+
+/// The orders that a device has not answered, the oldest first, at most `count`.
+pub(crate) async fn open_orders(
+    on: On<'_>,
+    device: &str,
+    count: u16,
+) -> Result<Vec<Open>, StoreError> {
+    let error = StoreError::of("look for a device's orders");
+    let rows = sqlx::query(
+        "SELECT o.id, o.kind, o.release_digest, o.nonce, w.state, d.state AS device_state FROM device_orders w \
+         JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         JOIN devices d ON d.org = w.org AND d.id = w.device \
+         WHERE w.org = $1 AND w.device = $2 AND w.state IN ($3, $4) ORDER BY o.id LIMIT $5",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(OrderState::Waiting.name())
+    .bind(OrderState::Sent.name())
+    .bind(i64::from(count))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok(Open {
+            id: number(row, "id")?,
+            kind: word(row, "kind", OrderKind::from_name)?,
+            release: optional_bytes(row, "release_digest")?,
+            nonce: optional_bytes(row, "nonce")?,
+            sent: word(row, "state", OrderState::from_name)? == OrderState::Sent,
+            device: word(row, "device_state", DeviceState::from_name)?,
+        })
+    };
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// Notes how far a device is with an order, if it stands in one of `from`; says whether it did.
+pub(crate) async fn set_order(
+    on: On<'_>,
+    device: &str,
+    order: u64,
+    from: [OrderState; 2],
+    state: OrderState,
+    at_ms: u64,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE device_orders SET state = $4, changed_ms = $5 \
+         WHERE org = $1 AND order_id = $2 AND device = $3 AND state IN ($6, $7)",
+    )
+    .bind(on.org)
+    .bind(int(order))
+    .bind(device.to_owned())
+    .bind(state.name())
+    .bind(int(at_ms))
+    .bind(from[0].name())
+    .bind(from[1].name())
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("note how far an order is"))?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// One device fewer has not answered this order.
+pub(crate) async fn answered(on: On<'_>, order: u64) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE orders SET waiting = waiting - 1 WHERE org = $1 AND id = $2 AND waiting > 0",
+    )
+    .bind(on.org)
+    .bind(int(order))
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("count who has answered an order"))?;
+    Ok(())
+}
+
+/// The devices that orders with a number above `after` went to, and the highest number.
+pub(crate) async fn ordered_since(
+    on: On<'_>,
+    after: u64,
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let error = StoreError::of("look for new orders");
+    let rows =
+        sqlx::query("SELECT order_id, device FROM device_orders WHERE org = $1 AND order_id > $2")
+            .bind(on.org)
+            .bind(int(after))
+            .fetch_all(on.connection)
+            .await
+            .map_err(error)?;
+    let read = |row: &AnyRow| Ok((number(row, "order_id")?, column(row, "device")?));
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}

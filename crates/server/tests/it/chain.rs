@@ -1,0 +1,222 @@
+//! The simulation's ledger behind the `Ledger` trait: real rules, real proofs from one tree for each height, epochs that turn.
+
+use bytes::Bytes;
+use futures_util::stream;
+use kusabi_api::{
+    Answer, Block, EventStream, Kind, Ledger, Problem,
+    effect::first_row,
+    ledger::{BlockEvents, Event, Receipt, Status, Step, StepKind, Submitted, Transaction},
+};
+use kusabi_core::{
+    id::{Epoch, Height, StateKey, TxId},
+    tx::Transaction as CoreTransaction,
+};
+use kusabi_ledger::testing::World;
+use kusabi_sim::ledger::Ledger as Simulated;
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Blocks: what they did, and their transactions.
+type Blocks = Arc<Mutex<Vec<(BlockEvents, Vec<Bytes>)>>>;
+
+pub(crate) struct Chain {
+    inner: Mutex<Simulated>,
+    blocks: Blocks,
+    newest: watch::Sender<u64>,
+    /// Whether it answers at all.
+    pub(crate) gone: AtomicBool,
+    /// Whether submissions stay pending.
+    pub(crate) slow: AtomicBool,
+    pub(crate) heartbeat_ms: AtomicU64,
+    /// Questions for rows.
+    pub(crate) lookups: AtomicU64,
+}
+
+impl Chain {
+    pub(crate) fn new() -> Self {
+        let chain = Self {
+            inner: Mutex::new(Simulated::new()),
+            blocks: Arc::default(),
+            newest: watch::Sender::new(0),
+            gone: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            heartbeat_ms: AtomicU64::new(600_000),
+            lookups: AtomicU64::new(0),
+        };
+        let height = chain.lock().height().get();
+        for height in 1..=height {
+            chain.record(height, &[]);
+        }
+        chain
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Simulated> {
+        self.inner.lock().unwrap()
+    }
+
+    /// A block of the transaction that this makes.
+    pub(crate) fn commit(&self, make: impl FnOnce(&World) -> CoreTransaction) -> u64 {
+        let transaction = make(&self.lock().world);
+        self.put(transaction).unwrap()
+    }
+
+    fn put(&self, transaction: CoreTransaction) -> Result<u64, Problem> {
+        let bytes = Bytes::copy_from_slice(transaction.as_bytes());
+        let height = {
+            let mut ledger = self.lock();
+            ledger.submit(transaction).map_err(|why| {
+                Problem::new(Kind::Rejected, why.to_string()).with_code(why as u16)
+            })?;
+            ledger.height().get()
+        };
+        self.record(height, &[bytes]);
+        Ok(height)
+    }
+
+    /// A block without transactions.
+    pub(crate) fn heartbeat(&self) -> u64 {
+        let height = {
+            let mut ledger = self.lock();
+            let next = ledger.height().get() + 1;
+            ledger.grow_to(next);
+            next
+        };
+        self.record(height, &[]);
+        height
+    }
+
+    fn record(&self, height: u64, transactions: &[Bytes]) {
+        let events = (0..)
+            .zip(transactions)
+            .map(|(index, bytes)| Event::of(index, &CoreTransaction::decode(bytes).unwrap()));
+        let block = BlockEvents {
+            height,
+            time_ms: 1_750_000_000_000 + height,
+            skipped: 0,
+            events: events.collect(),
+        };
+        self.blocks
+            .lock()
+            .unwrap()
+            .push((block, transactions.to_vec()));
+        self.newest.send_replace(height);
+    }
+
+    fn answer<T: Send + 'static>(&self, answer: impl FnOnce() -> T) -> Answer<'_, T> {
+        let answer = match self.gone.load(SeqCst) {
+            true => Err(Problem::new(Kind::Unreachable, "nobody listens there")),
+            false => Ok(answer()),
+        };
+        Box::pin(async { answer })
+    }
+}
+
+impl Ledger for Chain {
+    fn submit(&self, bytes: Bytes, _: Duration) -> Answer<'_, Submitted> {
+        let transaction = CoreTransaction::decode(&bytes).unwrap();
+        let (id, row) = (transaction.id(), first_row(transaction.action()));
+        let done = match self.gone.load(SeqCst) {
+            true => Err(Problem::new(Kind::Unreachable, "nobody listens there")),
+            false => self.put(transaction),
+        };
+        let slow = self.slow.load(SeqCst);
+        let done = done.map(|height| match slow {
+            true => Submitted::Pending { id },
+            false => Submitted::Final(Receipt {
+                id,
+                height,
+                index: 0,
+                proof: Some(self.lock().prove(&row).into()),
+            }),
+        });
+        Box::pin(async { done })
+    }
+
+    fn transaction(&self, _: TxId) -> Answer<'_, Transaction> {
+        Box::pin(async { Err(Problem::new(Kind::Unknown, "nobody remembers")) })
+    }
+
+    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+        self.lookups.fetch_add(1, SeqCst);
+        self.answer(|| self.lock().prove(&key).into())
+    }
+
+    fn checkpoint(&self) -> Answer<'_, Bytes> {
+        self.answer(|| self.lock().checkpoint().into())
+    }
+
+    fn block(&self, height: Height) -> Answer<'_, Block> {
+        let blocks = self.blocks.lock().unwrap();
+        let found = blocks
+            .iter()
+            .find(|(block, _)| block.height == height.get());
+        let transactions = found.map(|(_, transactions)| transactions.clone());
+        self.answer(|| Block {
+            header: Bytes::new(),
+            checkpoint: None,
+            transactions: transactions.unwrap(),
+        })
+    }
+
+    fn genesis(&self) -> Answer<'_, Bytes> {
+        self.answer(|| self.lock().world.document.clone().into())
+    }
+
+    fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
+        self.answer(|| {
+            let ledger = self.lock();
+            let steps = ledger.steps_from(epoch).iter();
+            let steps = steps.map(|step| Step {
+                kind: StepKind::Recovery,
+                bytes: Bytes::copy_from_slice(&step[1..]),
+            });
+            steps.collect()
+        })
+    }
+
+    fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        let blocks = Arc::clone(&self.blocks);
+        let mut newest = self.newest.subscribe();
+        newest.mark_changed();
+        let stream = stream::unfold((after.get(), newest), move |(at, mut newest)| {
+            let blocks = Arc::clone(&blocks);
+            async move {
+                loop {
+                    newest.changed().await.ok()?;
+                    let blocks = blocks.lock().unwrap();
+                    if let Some((block, _)) = blocks.iter().find(|(block, _)| block.height > at) {
+                        // There may be more.
+                        newest.mark_changed();
+                        return Some((Ok(block.clone()), (block.height, newest)));
+                    }
+                }
+            }
+        });
+        self.answer(|| Box::pin(stream) as EventStream)
+    }
+
+    fn status(&self) -> Answer<'_, Status> {
+        self.answer(|| {
+            let ledger = self.lock();
+            Status {
+                name: String::from("test ledger"),
+                chain: ledger.world.chain,
+                height: ledger.height().get(),
+                time_ms: 0,
+                epoch: ledger.epoch().get(),
+                validators: 1,
+                heartbeat_ms: self.heartbeat_ms.load(SeqCst),
+                waiting: 0,
+                waiting_max: 4096,
+                ready: true,
+                version: "0.1.0".into(),
+            }
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! Signed inventories, in parts.
+
+use crate::{
+    raw::{Raw, Told},
+    site::Site,
+};
+use axum::http::{Method, Request};
+use kusabi_core::{
+    id::{Digest, Height},
+    inventory::{
+        Component, ComponentKind, InventoryStatement, InventorySummary, InventoryWriter,
+        SignedInventory,
+    },
+    protocol::{
+        reply::{SealedProblem, Task},
+        request::{Ask, Facts, PART_LEN_MAX, Poll, ReportPart},
+    },
+    suite::Purpose,
+};
+use kusabi_ledger::testing::TestKey;
+use serde_json::json;
+
+/// An inventory of files, each with its content's number.
+fn inventory(files: &[(&str, u8)]) -> (InventorySummary, Vec<u8>) {
+    let mut writer = InventoryWriter::new(Vec::new());
+    for (name, content) in files {
+        let digest = Digest::new([*content; 32]);
+        let component = Component::new(name, None, ComponentKind::File, 10, digest).unwrap();
+        writer.put(&component).unwrap();
+    }
+    writer.finish()
+}
+
+/// So many files, in order.
+fn many(count: u32, odd: Option<u32>) -> (InventorySummary, Vec<u8>) {
+    let mut writer = InventoryWriter::new(Vec::new());
+    for number in 0..count {
+        let name = format!("usr/lib/file-{number:05}");
+        let digest = Digest::new([if Some(number) == odd { 9 } else { 1 }; 32]);
+        let component = Component::new(&name, None, ComponentKind::File, 10, digest).unwrap();
+        writer.put(&component).unwrap();
+    }
+    writer.finish()
+}
+
+struct Device {
+    key: TestKey,
+    id: String,
+}
+
+impl Site {
+    /// A device whose first key is its device key.
+    async fn registered(&self, number: u64) -> Device {
+        let key = TestKey::new(number, Purpose::Act);
+        self.chain.commit(|world| world.register(&[&key]));
+        self.settled().await;
+        let handle = kusabi_api::Hex(key.handle.to_bytes());
+        let body = json!({ "handle": handle, "type": "camera" });
+        let made = self.server.do_post("/api/v1/devices", body).await;
+        let id = made["id"].as_str().unwrap().to_owned();
+        Device { key, id }
+    }
+
+    /// What cameras hold as they leave the factory.
+    async fn expect(&self, bytes: &[u8]) {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/types/camera/expected")
+            .header("authorization", format!("Bearer {}", self.server.operator))
+            .header("content-type", "application/octet-stream")
+            .body(bytes.to_vec().into());
+        let got = crate::world::call(&self.server.admin, request.unwrap()).await;
+        assert!(got.status.is_success(), "{:?}", got.body);
+    }
+
+    fn signed(
+        &self,
+        device: &Device,
+        raw: &Raw,
+        summary: &InventorySummary,
+        nonce: Option<[u8; 32]>,
+    ) -> SignedInventory {
+        let (chain, height) = {
+            let ledger = self.chain.lock();
+            (ledger.world.chain, ledger.height())
+        };
+        let anchor = (height, None);
+        InventoryStatement::new(summary, None, anchor, raw.handshake, nonce)
+            .sign(&chain, &device.key.handle, &device.key.key)
+            .unwrap()
+    }
+
+    async fn report(&self, device: &Device) -> serde_json::Value {
+        self.server
+            .get(&format!("/api/v1/devices/{}/inventory", device.id))
+            .await
+    }
+}
+
+/// Sends a report in parts of this size; what the last part was told.
+async fn send(site: &Site, raw: &mut Raw, report: &[u8], nonce: [u8; 32], size: usize) -> Told {
+    let mut told = Told::Other;
+    for (index, bytes) in report.chunks(size).enumerate() {
+        let part = ReportPart {
+            nonce,
+            total: report.len() as u32,
+            offset: (index * size) as u32,
+            bytes,
+        };
+        told = raw.ask(&site.server, Ask::Report(part)).await;
+        if matches!(told, Told::Problem(_) | Told::Outside(_)) {
+            return told;
+        }
+    }
+    told
+}
+
+fn poll(facts: Facts) -> Ask<'static> {
+    Ask::Poll(Poll {
+        facts,
+        ..Poll::default()
+    })
+}
+
+#[tokio::test]
+async fn an_inventory_as_expected_in_many_parts() {
+    let site = Site::new().await;
+    let device = site.registered(8000).await;
+    let (summary, bytes) = many(500, None);
+    site.expect(&bytes).await;
+    let mut raw = site.raw(&device.key).await;
+    raw.ask(&site.server, poll(Facts::default())).await;
+    let signed = site.signed(&device, &raw, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    assert!(report.len() > 10 * PART_LEN_MAX);
+    let told = send(&site, &mut raw, &report, [0; 32], PART_LEN_MAX).await;
+    assert_eq!(told, Told::Received(report.len() as u32));
+    let shown = site.report(&device).await;
+    assert_eq!(shown["verdict"], "expected");
+    assert_eq!(shown["report"]["differences"], json!([]));
+    assert!(site.server.alarms(&device.id).await.is_empty());
+    // What was signed is there for whoever wants to check it.
+    let statement: String = signed
+        .encode()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(shown["report"]["statement"], statement);
+}
+
+#[tokio::test]
+async fn malware_in_one_camera_is_found_item_by_item_and_repaired_by_policy() {
+    let site = Site::new().await;
+    let device = site.registered(8100).await;
+    let (_, expected) = inventory(&[("bin/app", 1), ("etc/conf", 2), ("etc/keys", 3)]);
+    site.expect(&expected).await;
+    let policy = json!({ "repair": "order", "fork": "quarantine" });
+    let got = site
+        .server
+        .ask(Method::PUT, "/api/v1/types/camera/policy", &policy)
+        .await;
+    assert_eq!(got.json(), policy);
+    let (summary, bytes) = inventory(&[("bin/app", 9), ("etc/conf", 2), ("tmp/miner", 4)]);
+
+    // It is asked for by the poll: what it says it holds is not what it signed last.
+    let mut raw = site.raw(&device.key).await;
+    let facts = Facts {
+        inventory: Some(summary.digest()),
+        release: None,
+        counter: 0,
+    };
+    raw.ask(&site.server, poll(facts)).await;
+    site.server
+        .until(async || !site.server.orders(&device.id).await.is_empty())
+        .await;
+    let Told::Orders(orders) = raw.ask(&site.server, poll(facts)).await else {
+        panic!("no orders");
+    };
+    let Task::ReportInventory(nonce) = orders[0].task else {
+        panic!("another order");
+    };
+    let signed = site.signed(&device, &raw, &summary, Some(nonce));
+    let report = [&signed.encode()[..], &bytes].concat();
+    let told = send(&site, &mut raw, &report, nonce, 300).await;
+    assert_eq!(told, Told::Received(report.len() as u32));
+
+    let shown = site.report(&device).await;
+    assert_eq!(shown["verdict"], "differs");
+    let found: Vec<(&str, &str)> = shown["report"]["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            let item = one.get("actual").or_else(|| one.get("expected")).unwrap();
+            (
+                one["kind"].as_str().unwrap(),
+                item["name"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("changed", "bin/app"),
+            ("missing", "etc/keys"),
+            ("unexpected", "tmp/miner")
+        ]
+    );
+    assert_eq!(site.server.alarms(&device.id).await, ["inventory"]);
+    assert_eq!(
+        site.server.orders(&device.id).await,
+        [(String::from("report"), String::from("done"))],
+        "the factory image has no release to install again"
+    );
+    let kinds = site.server.timeline(&device.id).await;
+    for kind in ["inventory-changed", "reported", "alarm"] {
+        assert!(kinds.contains(&String::from(kind)), "{kinds:?}");
+    }
+    // The same again is no second alarm, and the daily report of a good one sets the verdict right.
+    let (summary, bytes) = inventory(&[("bin/app", 1), ("etc/conf", 2), ("etc/keys", 3)]);
+    let signed = site.signed(&device, &raw, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    send(&site, &mut raw, &report, [0; 32], PART_LEN_MAX).await;
+    assert_eq!(site.report(&device).await["verdict"], "expected");
+}
+
+#[tokio::test]
+async fn a_report_that_is_a_lie_leaves_nothing() {
+    let site = Site::new().await;
+    let device = site.registered(8200).await;
+    let other = site.registered(8201).await;
+    let (summary, bytes) = inventory(&[("bin/app", 1)]);
+    let (_, others) = inventory(&[("bin/app", 2)]);
+    let mut raw = site.raw(&device.key).await;
+    raw.ask(&site.server, poll(Facts::default())).await;
+    let refused = Told::Problem(SealedProblem::NotAllowed);
+
+    // Other bytes than were signed.
+    let signed = site.signed(&device, &raw, &summary, None);
+    let report = [&signed.encode()[..], &others].concat();
+    assert_eq!(send(&site, &mut raw, &report, [0; 32], 2048).await, refused);
+    // Signed by another device's key.
+    let signed = site.signed(&other, &raw, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    assert_eq!(send(&site, &mut raw, &report, [0; 32], 2048).await, refused);
+    // For an order that nobody gave.
+    let signed = site.signed(&device, &raw, &summary, Some([5; 32]));
+    let report = [&signed.encode()[..], &bytes].concat();
+    assert_eq!(send(&site, &mut raw, &report, [5; 32], 2048).await, refused);
+    // Less than a statement.
+    assert_eq!(
+        send(&site, &mut raw, &report[..100], [0; 32], 2048).await,
+        refused
+    );
+    // A length that is not the statement's: two gigabytes.
+    let signed = site.signed(&device, &raw, &summary, None);
+    let first = signed.encode();
+    let part = ReportPart {
+        nonce: [0; 32],
+        total: 2_000_000_000,
+        offset: 0,
+        bytes: &first,
+    };
+    assert_eq!(raw.ask(&site.server, Ask::Report(part)).await, refused);
+    // From the middle.
+    let part = ReportPart {
+        nonce: [0; 32],
+        total: 1000,
+        offset: 500,
+        bytes: &[0; 100],
+    };
+    assert_eq!(
+        raw.ask(&site.server, Ask::Report(part)).await,
+        Told::Problem(SealedProblem::ReportOrder)
+    );
+    let shown = site.report(&device).await;
+    assert_eq!(shown, json!({ "verdict": "unknown" }));
+}
+
+#[tokio::test]
+async fn a_statement_of_an_earlier_session_is_to_be_signed_anew() {
+    let site = Site::new().await;
+    let device = site.registered(8300).await;
+    let (summary, bytes) = inventory(&[("bin/app", 1)]);
+    let raw = site.raw(&device.key).await;
+    let signed = site.signed(&device, &raw, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    let mut later = site.raw(&device.key).await;
+    assert_eq!(
+        send(&site, &mut later, &report, [0; 32], 2048).await,
+        Told::Problem(SealedProblem::ReportOrder)
+    );
+    let signed = site.signed(&device, &later, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    let told = send(&site, &mut later, &report, [0; 32], 2048).await;
+    assert_eq!(told, Told::Received(report.len() as u32));
+    assert_ne!(Height::ZERO, signed.claimed().height());
+}

@@ -1,0 +1,218 @@
+//! Devices in the field: asked, looked at, accepted or refused.
+
+use crate::site::{Client, How, Site, enrolling};
+use axum::http::Method;
+use kusabi_core::{
+    device::{Event, Input, Kept, Settings},
+    protocol::hello::Enrolment,
+    suite::Purpose,
+};
+use kusabi_ledger::testing::TestKey;
+use serde_json::{Value, json};
+
+impl Site {
+    /// A device in the field, with a key that it made, and what it was given.
+    fn field(&self, number: u64, settings: Settings) -> Client {
+        let key = TestKey::new(number, Purpose::Act);
+        let kept = Kept::enrolling(
+            self.trust(),
+            self.chain.lock().world.org,
+            &self.known_servers(),
+            key.handle,
+        );
+        self.ship(&kept.unwrap(), key, settings)
+    }
+
+    async fn token(&self, more: Value) -> (String, String) {
+        let made = self.server.do_post("/api/v1/enrolment-tokens", more).await;
+        let word = |name: &str| made[name].as_str().unwrap().to_owned();
+        (word("id"), word("secret"))
+    }
+
+    async fn waiting(&self) -> Vec<Value> {
+        let page = self.server.get("/api/v1/enrolments?state=waiting").await;
+        page["items"].as_array().unwrap().clone()
+    }
+}
+
+async fn ask(site: &Site, device: &mut Client) -> Enrolment {
+    device.events.clear();
+    device.later(4000);
+    device.speak(&site.server, Input::Tick).await;
+    let said = device.events.iter().find_map(|event| match event {
+        Event::Enrolment(status) => Some(*status),
+        _ => None,
+    });
+    said.unwrap()
+}
+
+#[tokio::test]
+async fn an_accepted_device_is_registered_and_comes_as_what_it_is() {
+    let site = Site::new().await;
+    let group = site
+        .server
+        .do_post("/api/v1/groups", json!({ "name": "yard" }))
+        .await;
+    let group = group["id"].as_str().unwrap().to_owned();
+    let (_, secret) = site
+        .token(json!({ "name": "spring", "type": "gateway", "group": group }))
+        .await;
+    let mut device = site.field(7000, enrolling(&secret, "SN-0001"));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    // It asks again, and again: one request.
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    let waiting = site.waiting().await;
+    assert_eq!(waiting.len(), 1);
+    assert_eq!(waiting[0]["label"], "SN-0001");
+    let id = waiting[0]["id"].as_str().unwrap();
+    let address = format!("/api/v1/enrolments/{id}/accept");
+    let accepted = site.server.do_post(&address, json!(null)).await;
+    assert_eq!(accepted["state"], "registered");
+    assert!(site.chain.lock().record(&device.current()).is_some());
+    site.settled().await;
+    device
+        .until(&site.server, |client| client.saw(&Event::Enrolled))
+        .await;
+    device.poll(&site.server).await;
+    assert!(device.problems().is_empty());
+    let page = site.server.get("/api/v1/devices?serial=SN-0001").await;
+    let shown = &page["items"][0];
+    assert_eq!(
+        (shown["type"].as_str(), shown["state"].as_str()),
+        (Some("gateway"), Some("active"))
+    );
+    let one = site
+        .server
+        .get(&format!(
+            "/api/v1/devices/{}",
+            shown["id"].as_str().unwrap()
+        ))
+        .await;
+    assert_eq!(one["groups"], json!([group]));
+    // A repeat of the act changes nothing.
+    let again = site.server.do_post(&address, json!(null)).await;
+    assert_eq!(again["state"], "registered");
+}
+
+#[tokio::test]
+async fn without_a_writer_somebody_else_registers_what_was_accepted() {
+    let site = Site::of(How {
+        writes: false,
+        ..How::default()
+    })
+    .await;
+    let (_, secret) = site.token(json!({})).await;
+    let mut device = site.field(7100, enrolling(&secret, "SN-2"));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    let waiting = site.waiting().await;
+    let id = waiting[0]["id"].as_str().unwrap();
+    let address = format!("/api/v1/enrolments/{id}/accept");
+    let accepted = site.server.do_post(&address, json!(null)).await;
+    assert_eq!(accepted["state"], "accepted");
+    let key = TestKey::new(7100, Purpose::Act);
+    // What the answer holds is the ledger's entry.
+    let entry = site.chain.lock().world.entry(&key);
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    assert_eq!(accepted["keys"], hex(key.public_keys().compact().unwrap()));
+    assert_eq!(accepted["handle"], hex(entry.handle().as_bytes()));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    site.chain.commit(|world| world.register(&[&key]));
+    site.settled().await;
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Registered);
+    device
+        .until(&site.server, |client| client.saw(&Event::Enrolled))
+        .await;
+}
+
+#[tokio::test]
+async fn a_refused_device_stays_refused() {
+    let site = Site::new().await;
+    let (_, secret) = site.token(json!({})).await;
+    let mut device = site.field(7200, enrolling(&secret, "SN-3"));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    let waiting = site.waiting().await;
+    let id = waiting[0]["id"].as_str().unwrap();
+    let refused = site
+        .server
+        .do_post(&format!("/api/v1/enrolments/{id}/refuse"), json!(null))
+        .await;
+    assert_eq!(refused["state"], "refused");
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Refused);
+    let accept = format!("/api/v1/enrolments/{id}/accept");
+    let got = site.server.ask(Method::POST, &accept, &json!(null)).await;
+    assert_eq!(got.kind(), kusabi_api::Kind::AlreadyDone);
+    assert!(site.chain.lock().record(&device.current()).is_none());
+}
+
+#[tokio::test]
+async fn a_token_that_is_none_revoked_used_up_or_too_old() {
+    let site = Site::new().await;
+    let mut stranger = site.field(7300, enrolling("kusabi_enrolment_0000000000", "SN-4"));
+    assert_eq!(ask(&site, &mut stranger).await, Enrolment::Refused);
+
+    let (id, secret) = site.token(json!({})).await;
+    let address = format!("/api/v1/enrolment-tokens/{id}/revocation");
+    site.server.do_post(&address, json!(null)).await;
+    let mut late = site.field(7301, enrolling(&secret, "SN-5"));
+    assert_eq!(ask(&site, &mut late).await, Enrolment::Refused);
+
+    let (_, secret) = site.token(json!({ "uses": 1 })).await;
+    let mut first = site.field(7302, enrolling(&secret, "SN-6"));
+    let mut second = site.field(7303, enrolling(&secret, "SN-7"));
+    assert_eq!(ask(&site, &mut first).await, Enrolment::Waiting);
+    assert_eq!(ask(&site, &mut second).await, Enrolment::Refused);
+    assert_eq!(ask(&site, &mut first).await, Enrolment::Waiting);
+
+    let (_, secret) = site.token(json!({ "expires_ms": 1 })).await;
+    let mut old = site.field(7304, enrolling(&secret, "SN-8"));
+    assert_eq!(ask(&site, &mut old).await, Enrolment::Refused);
+    assert_eq!(site.waiting().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_listed_label_is_accepted_by_itself_once() {
+    let site = Site::new().await;
+    let (_, secret) = site.token(json!({})).await;
+    let labels = json!({ "labels": ["SN-9", "SN-10"] });
+    let got = site
+        .server
+        .ask(Method::PUT, "/api/v1/enrolment-labels", &labels)
+        .await;
+    assert_eq!(got.json(), 2);
+    let mut device = site.field(7400, enrolling(&secret, "SN-9"));
+    assert_ne!(ask(&site, &mut device).await, Enrolment::Refused);
+    site.settled().await;
+    device
+        .until(&site.server, |client| client.saw(&Event::Enrolled))
+        .await;
+    // Another device that says the same name is looked at by a person.
+    let mut copy = site.field(7401, enrolling(&secret, "SN-9"));
+    assert_eq!(ask(&site, &mut copy).await, Enrolment::Waiting);
+}
+
+#[tokio::test]
+async fn hostile_labels_and_the_secret_stay_out_of_the_database() {
+    let site = Site::new().await;
+    let (_, secret) = site.token(json!({})).await;
+    let label = "<script>\u{202e}alert(1)</script>\u{0}";
+    let mut device = site.field(7500, enrolling(&secret, label));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    let waiting = site.waiting().await;
+    assert_eq!(waiting[0].get("label"), None);
+    let tokens = site.server.get("/api/v1/enrolment-tokens").await;
+    assert!(!tokens.to_string().contains(&secret));
+    if let crate::world::Database::Sqlite(directory) = &*site.database {
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let found = bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
+            assert!(!found, "the secret is on the disk");
+        }
+    }
+}
