@@ -2,59 +2,123 @@
 //!
 //! ```toml
 //! state = "/var/lib/kusabi"                # keys, updates, downloads; for the agent's user alone
+//! provisioning = "/var/lib/kusabi/device.kusabi"   # taken in at the first start, then wiped; this is the default
+//! log = "info"                             # "error", "warn", "info" or "debug"
 //!
 //! [device]
 //! type = "cam-a"
 //! channel = "stable"
 //!
+//! [server]
+//! poll-s = 1800                            # unless the server says otherwise
+//! hold-s = 240                             # how long the server may keep a poll waiting for an order; 0: not at all
+//! # addresses = ["http://kusabi.example:7350"]     # in place of those that the device was provisioned with, in their order
+//!
 //! [inventory]
 //! root = "/"
 //! paths = ["/usr", "/etc"]
 //! excluded = ["/etc/mtab"]
+//! every-s = 86400
+//!
+//! [update]
+//! commit-deadline-s = 3600                 # a new release that does not reach a server for so long is rolled back
 //!
 //! [update.slots]
 //! directory = "/data/slots"
 //! restart = ["/usr/bin/systemctl", "restart", "camera.service"]
 //! restarts = "service"                     # or "machine"
+//! # boot-id = "/run/boot-id"               # "machine" in a container: a file that is written anew at each of its starts
 //! self-test = ["/usr/bin/camera", "--self-test"]
 //! self-test-deadline-s = 120
 //! starts-max = 3
 //! ```
 
+use std::fmt;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kusabi_core::device::{SERVERS_MAX, URL_LEN_MAX};
+use kusabi_core::protocol::request::HOLD_SECS_MAX;
 use kusabi_core::release::Label;
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::inventory::{Walk, WalkError};
-use crate::updater::{Command, Restart, Settings};
+use crate::updater::{BOOT_ID, Command, Restart, Settings};
 
 /// Longest configuration in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 64 << 10;
 /// How long a restart command may take.
 const RESTART_DEADLINE: Duration = Duration::from_secs(300);
-/// The longest deadline of a self-test: one day.
-const SELF_TEST_DEADLINE_S_MAX: u64 = 86_400;
+/// The longest deadline of a self-test or a commit: one day.
+const DEADLINE_S_MAX: u64 = 86_400;
+/// Shortest and longest time between polls, in seconds.
+const POLL_S: std::ops::RangeInclusive<u32> = 10..=86_400;
+/// Shortest and longest time between inventories, in seconds.
+const INVENTORY_S: std::ops::RangeInclusive<u64> = 60..=30 * 86_400;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{path}: {error}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        error: std::io::Error,
+    },
     /// It is not TOML, a key is unknown or missing, or a value is of another type.
     #[error("{0}")]
     Toml(#[from] Box<toml::de::Error>),
     /// A value has no meaning.
-    #[error("{key}: {why}")]
+    #[error("line {line}, {key}: {why}")]
     Value {
         /// The key.
         key: &'static str,
+        /// The line that it stands on, from 1.
+        line: usize,
         /// What is wrong with its value.
         why: &'static str,
     },
     /// The paths of the inventory contradict each other.
-    #[error("inventory: {0}")]
-    Inventory(#[from] WalkError),
+    #[error("line {line}, inventory: {error}")]
+    Inventory {
+        /// The line of the paths, from 1; 0 when there are none.
+        line: usize,
+        /// Which, and why.
+        #[source]
+        error: WalkError,
+    },
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What someone has to do something about.
+    Error,
+    /// And what did not go as it should.
+    Warn,
+    /// And what happened.
+    #[default]
+    Info,
+    /// And each request.
+    Debug,
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        })
+    }
 }
 
 /// A checked configuration.
@@ -62,14 +126,45 @@ pub enum ConfigError {
 pub struct Config {
     /// Where the agent keeps what it must not lose.
     pub state: PathBuf,
+    /// Where the provisioning file lies until the first start has taken it in.
+    pub provisioning: PathBuf,
+    /// How much is logged.
+    pub log: LogLevel,
     /// The device's type.
     pub device_type: String,
     /// The channel that it follows.
     pub channel: String,
-    /// What is inventoried.
+    /// How it speaks to its servers.
+    pub server: ServerConfig,
+    /// What is inventoried; without paths nothing is.
     pub inventory: Walk,
+    /// How often, at least.
+    pub inventory_every: Duration,
+    /// After so long without the ledger's word an update on trial is rolled back.
+    pub commit_deadline: Duration,
     /// How releases are installed; without it none are.
     pub slots: Option<SlotsConfig>,
+}
+
+/// How the agent speaks to its servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Time between polls unless the server says otherwise, in seconds.
+    pub poll_secs: u32,
+    /// How long the server may hold a poll back, in seconds.
+    pub hold_secs: u16,
+    /// Addresses in place of the provisioned ones, in their order; the servers' keys stay what the ledger proves.
+    pub addresses: Vec<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            poll_secs: 1800,
+            hold_secs: 240,
+            addresses: Vec::new(),
+        }
+    }
 }
 
 /// The updater of two directories.
@@ -77,31 +172,69 @@ pub struct Config {
 pub struct SlotsConfig {
     /// The directory of the slots.
     pub directory: PathBuf,
+    /// File whose content is another one after each start of the machine.
+    pub boot_id: PathBuf,
     /// How to restart and test.
     pub settings: Settings,
 }
 
 impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], for the first thing that is wrong.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |error| ConfigError::File {
+            path: path.into(),
+            error,
+        };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let mut text = String::new();
+        file.take(CONFIG_BYTES_MAX + 1)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        if text.len() as u64 > CONFIG_BYTES_MAX {
+            return Err(failed(std::io::ErrorKind::FileTooLarge.into()));
+        }
+        Self::parse(&text)
+    }
+
     /// Reads a configuration.
     ///
     /// # Errors
     /// [`ConfigError`], for the first thing that is wrong.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text).map_err(Box::new)?;
+        let lines = Lines(text);
+        let state = lines.absolute("state", file.state)?;
+        let provisioning = match file.provisioning {
+            Some(path) => lines.absolute("provisioning", path)?,
+            None => state.join("device.kusabi"),
+        };
+        let update = file.update.unwrap_or_default();
         Ok(Self {
-            state: absolute("state", file.state)?,
-            device_type: label("device.type", file.device.device_type)?,
-            channel: label("device.channel", file.device.channel)?,
-            inventory: Walk::new(
-                &absolute("inventory.root", file.inventory.root)?,
-                &file.inventory.paths,
-                &file.inventory.excluded,
-            )?,
-            slots: file
-                .update
-                .and_then(|update| update.slots)
-                .map(SlotsFile::check)
-                .transpose()?,
+            provisioning,
+            log: file.log,
+            device_type: lines.label("device.type", file.device.device_type)?,
+            channel: match file.device.channel {
+                Some(channel) => lines.label("device.channel", channel)?,
+                None => "stable".into(),
+            },
+            server: file.server.check(&lines)?,
+            inventory_every: match &file.inventory.every_s {
+                Some(every) if !INVENTORY_S.contains(every.get_ref()) => {
+                    return lines.wrong("inventory.every-s", every, "60 to 2592000 seconds");
+                }
+                Some(every) => Duration::from_secs(*every.get_ref()),
+                None => Duration::from_secs(86_400),
+            },
+            inventory: file.inventory.check(&lines, &state)?,
+            commit_deadline: match &update.commit_deadline_s {
+                Some(deadline) => lines.deadline("update.commit-deadline-s", deadline)?,
+                None => Duration::from_secs(3600),
+            },
+            slots: update.slots.map(|slots| slots.check(&lines)).transpose()?,
+            state,
         })
     }
 
@@ -117,18 +250,47 @@ impl Config {
         self.state.join("update")
     }
 
+    /// The signed manifest of the update that is under way.
+    #[must_use]
+    pub fn manifest_file(&self) -> PathBuf {
+        self.state.join("manifest")
+    }
+
+    /// The inventory that was taken last.
+    #[must_use]
+    pub fn inventory_file(&self) -> PathBuf {
+        self.state.join("inventory")
+    }
+
     /// The directory of downloads.
     #[must_use]
     pub fn staging_dir(&self) -> PathBuf {
         self.state.join("staging")
+    }
+
+    /// Written when a server has answered a poll; its age is that of the last contact.
+    #[must_use]
+    pub fn contact_file(&self) -> PathBuf {
+        self.state.join("contact")
+    }
+
+    /// Locked by the agent that runs.
+    #[must_use]
+    pub fn lock_file(&self) -> PathBuf {
+        self.state.join("lock")
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    state: PathBuf,
+    state: Spanned<PathBuf>,
+    provisioning: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    log: LogLevel,
     device: DeviceFile,
+    #[serde(default)]
+    server: ServerFile,
     #[serde(default)]
     inventory: InventoryFile,
     update: Option<UpdateFile>,
@@ -138,46 +300,95 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct DeviceFile {
     #[serde(rename = "type")]
-    device_type: String,
-    #[serde(default = "stable")]
-    channel: String,
+    device_type: Spanned<String>,
+    channel: Option<Spanned<String>>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct InventoryFile {
-    root: PathBuf,
-    paths: Vec<PathBuf>,
-    excluded: Vec<PathBuf>,
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct ServerFile {
+    poll_s: Option<Spanned<u32>>,
+    hold_s: Option<Spanned<u16>>,
+    addresses: Option<Spanned<Vec<String>>>,
 }
 
-impl Default for InventoryFile {
-    fn default() -> Self {
-        Self {
-            root: "/".into(),
-            paths: Vec::new(),
-            excluded: Vec::new(),
+impl ServerFile {
+    fn check(self, lines: &Lines<'_>) -> Result<ServerConfig, ConfigError> {
+        let mut server = ServerConfig::default();
+        if let Some(poll) = self.poll_s {
+            if !POLL_S.contains(poll.get_ref()) {
+                return lines.wrong("server.poll-s", &poll, "10 to 86400 seconds");
+            }
+            server.poll_secs = poll.into_inner();
         }
+        if let Some(hold) = self.hold_s {
+            if *hold.get_ref() > HOLD_SECS_MAX {
+                return lines.wrong("server.hold-s", &hold, "0 to 300 seconds");
+            }
+            server.hold_secs = hold.into_inner();
+        }
+        if let Some(addresses) = self.addresses {
+            let good = |url: &String| {
+                let rest = url
+                    .strip_prefix("http://")
+                    .or_else(|| url.strip_prefix("https://"));
+                rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with('/'))
+                    && url.len() <= URL_LEN_MAX
+                    && url.bytes().all(|byte| byte.is_ascii_graphic())
+            };
+            if !(1..=SERVERS_MAX).contains(&addresses.get_ref().len())
+                || !addresses.get_ref().iter().all(good)
+            {
+                let why = "1 to 4 addresses like \"http://kusabi.example:7350\", without a '/' at the end";
+                return lines.wrong("server.addresses", &addresses, why);
+            }
+            server.addresses = addresses.into_inner();
+        }
+        Ok(server)
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+struct InventoryFile {
+    root: Option<Spanned<PathBuf>>,
+    paths: Option<Spanned<Vec<PathBuf>>>,
+    excluded: Vec<PathBuf>,
+    every_s: Option<Spanned<u64>>,
+}
+
+impl InventoryFile {
+    /// What the agent keeps for itself is no part of the inventory: it changes with each poll.
+    fn check(self, lines: &Lines<'_>, state: &Path) -> Result<Walk, ConfigError> {
+        let root = match self.root {
+            Some(root) => lines.absolute("inventory.root", root)?,
+            None => "/".into(),
+        };
+        let line = self.paths.as_ref().map_or(0, |paths| lines.of(paths));
+        let paths = self.paths.map(Spanned::into_inner).unwrap_or_default();
+        let mut excluded = self.excluded;
+        excluded.extend(state.strip_prefix(&root).ok().map(PathBuf::from));
+        Walk::new(&root, &paths, &excluded).map_err(|error| ConfigError::Inventory { line, error })
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct UpdateFile {
+    commit_deadline_s: Option<Spanned<u64>>,
     slots: Option<SlotsFile>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct SlotsFile {
-    directory: PathBuf,
-    restart: Vec<String>,
+    directory: Spanned<PathBuf>,
+    restart: Spanned<Vec<String>>,
     restarts: Restarts,
-    self_test: Option<Vec<String>>,
-    #[serde(default = "two_minutes")]
-    self_test_deadline_s: u64,
-    #[serde(default = "three")]
-    starts_max: u8,
+    boot_id: Option<Spanned<PathBuf>>,
+    self_test: Option<Spanned<Vec<String>>>,
+    self_test_deadline_s: Option<Spanned<u64>>,
+    starts_max: Option<Spanned<u8>>,
 }
 
 #[derive(Deserialize)]
@@ -188,83 +399,107 @@ enum Restarts {
 }
 
 impl SlotsFile {
-    fn check(self) -> Result<SlotsConfig, ConfigError> {
-        let wrong = |key, why| Err(ConfigError::Value { key, why });
-        if self.starts_max == 0 {
-            return wrong(
-                "update.slots.starts-max",
-                "an update needs at least one start",
-            );
-        }
-        if !(1..=SELF_TEST_DEADLINE_S_MAX).contains(&self.self_test_deadline_s) {
-            return wrong("update.slots.self-test-deadline-s", "1 to 86400 seconds");
-        }
-        let deadline = Duration::from_secs(self.self_test_deadline_s);
+    fn check(self, lines: &Lines<'_>) -> Result<SlotsConfig, ConfigError> {
+        let starts_max = match &self.starts_max {
+            Some(starts) if *starts.get_ref() == 0 => {
+                let why = "an update needs at least one start";
+                return lines.wrong("update.slots.starts-max", starts, why);
+            }
+            Some(starts) => *starts.get_ref(),
+            None => 3,
+        };
+        let deadline = match &self.self_test_deadline_s {
+            Some(deadline) => lines.deadline("update.slots.self-test-deadline-s", deadline)?,
+            None => Duration::from_secs(120),
+        };
         Ok(SlotsConfig {
-            directory: absolute("update.slots.directory", self.directory)?,
+            directory: lines.absolute("update.slots.directory", self.directory)?,
+            boot_id: match self.boot_id {
+                Some(path) => lines.absolute("update.slots.boot-id", path)?,
+                None => BOOT_ID.into(),
+            },
             settings: Settings {
-                restart: command("update.slots.restart", self.restart, RESTART_DEADLINE)?,
+                restart: lines.command("update.slots.restart", self.restart, RESTART_DEADLINE)?,
                 restarts: match self.restarts {
                     Restarts::Machine => Restart::Machine,
                     Restarts::Service => Restart::Service,
                 },
                 self_test: self
                     .self_test
-                    .map(|words| command("update.slots.self-test", words, deadline))
+                    .map(|words| lines.command("update.slots.self-test", words, deadline))
                     .transpose()?,
-                starts_max: self.starts_max,
+                starts_max,
             },
         })
     }
 }
 
-fn stable() -> String {
-    "stable".into()
-}
+/// The text, to say on which line a value stands.
+struct Lines<'a>(&'a str);
 
-const fn two_minutes() -> u64 {
-    120
-}
-
-const fn three() -> u8 {
-    3
-}
-
-fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        let why = "an absolute path is needed: the agent may be started anywhere";
-        Err(ConfigError::Value { key, why })
+impl Lines<'_> {
+    fn of<T>(&self, value: &Spanned<T>) -> usize {
+        let before = self.0.as_bytes().get(..value.span().start);
+        1 + before.map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count())
     }
-}
 
-fn label(key: &'static str, text: String) -> Result<String, ConfigError> {
-    match Label::new(&text) {
-        Ok(_) => Ok(text),
-        Err(_) => Err(ConfigError::Value {
-            key,
-            why: "1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first",
-        }),
+    fn wrong<T, V>(
+        &self,
+        key: &'static str,
+        value: &Spanned<V>,
+        why: &'static str,
+    ) -> Result<T, ConfigError> {
+        let line = self.of(value);
+        Err(ConfigError::Value { key, line, why })
     }
-}
 
-fn command(
-    key: &'static str,
-    words: Vec<String>,
-    deadline: Duration,
-) -> Result<Command, ConfigError> {
-    let mut words = words.into_iter();
-    match words.next() {
-        Some(program) if Path::new(&program).is_absolute() => Ok(Command {
-            program,
-            arguments: words.collect(),
-            deadline,
-        }),
-        _ => Err(ConfigError::Value {
-            key,
-            why: "a list of words is needed, the first of which is the absolute path of a program",
-        }),
+    fn absolute(&self, key: &'static str, path: Spanned<PathBuf>) -> Result<PathBuf, ConfigError> {
+        if path.get_ref().is_absolute() {
+            Ok(path.into_inner())
+        } else {
+            let why = "an absolute path is needed: the agent may be started anywhere";
+            self.wrong(key, &path, why)
+        }
+    }
+
+    fn deadline(&self, key: &'static str, secs: &Spanned<u64>) -> Result<Duration, ConfigError> {
+        if (1..=DEADLINE_S_MAX).contains(secs.get_ref()) {
+            Ok(Duration::from_secs(*secs.get_ref()))
+        } else {
+            self.wrong(key, secs, "1 to 86400 seconds")
+        }
+    }
+
+    fn label(&self, key: &'static str, text: Spanned<String>) -> Result<String, ConfigError> {
+        if Label::new(text.get_ref()).is_ok() {
+            return Ok(text.into_inner());
+        }
+        let why =
+            "1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first";
+        self.wrong(key, &text, why)
+    }
+
+    fn command(
+        &self,
+        key: &'static str,
+        words: Spanned<Vec<String>>,
+        deadline: Duration,
+    ) -> Result<Command, ConfigError> {
+        match words.get_ref().first() {
+            Some(program) if Path::new(program).is_absolute() => {
+                let mut words = words.into_inner();
+                let program = words.remove(0);
+                Ok(Command {
+                    program,
+                    arguments: words,
+                    deadline,
+                })
+            }
+            _ => {
+                let why = "a list of words is needed, the first of which is the absolute path of a program";
+                self.wrong(key, &words, why)
+            }
+        }
     }
 }
 
@@ -305,7 +540,10 @@ mod tests {
     #[test]
     fn little_is_needed() {
         let config = Config::parse("state = \"/s\"\n[device]\ntype = \"t\"").unwrap();
-        assert_eq!((config.channel.as_str(), config.slots), ("stable", None));
+        assert_eq!((config.channel.as_str(), &config.slots), ("stable", &None));
+        assert_eq!(config.provisioning, Path::new("/s/device.kusabi"));
+        assert_eq!(config.server, ServerConfig::default());
+        assert_eq!(config.log, LogLevel::Info);
     }
 
     #[test]
@@ -322,7 +560,11 @@ mod tests {
                 "kind = \"cam-a\"",
                 "unknown field `kind`",
             ),
-            ("state = \"/var", "state = \"var", "state: an absolute path"),
+            (
+                "state = \"/var",
+                "state = \"var",
+                "line 1, state: an absolute path",
+            ),
             ("starts-max = 3", "starts-max = 0", "at least one start"),
             ("starts-max = 3", "starts-max = 256", "starts-max"),
             ("deadline-s = 120", "deadline-s = 0", "1 to 86400"),
@@ -341,9 +583,36 @@ mod tests {
             ("\"/etc\"]", "\"/etc/..\"]", "without '.' and '..'"),
             ("[update.slots]", "[update.rauc]", "unknown field `rauc`"),
             ("[device]", "[devices]", "unknown field `devices`"),
+            (
+                "hold-s = 240",
+                "hold-s = 301",
+                "line 11, server.hold-s: 0 to 300",
+            ),
+            ("poll-s = 1800", "poll-s = 9", "line 10, server.poll-s"),
+            ("poll-s = 1800", "polls = 9", "unknown field `polls`"),
+            ("# addresses", "addresses = [] #", "1 to 4 addresses"),
+            ("7350\"]", "7350/\"]", "1 to 4 addresses"),
+            ("example:7350", "ex ample:7350", "1 to 4 addresses"),
+            (
+                "every-s = 86400",
+                "every-s = 1",
+                "line 18, inventory.every-s",
+            ),
+            (
+                "commit-deadline-s = 3600",
+                "commit-deadline-s = 0",
+                "line 21, update.commit-deadline-s",
+            ),
+            ("log = \"info\"", "log = \"loud\"", "unknown variant `loud`"),
         ] {
             assert!(sample.contains(from), "{from}");
-            let error = Config::parse(&sample.replace(from, to)).unwrap_err();
+            let wrong = sample.replace("# addresses", "addresses").replace(from, to);
+            let wrong = if from == "# addresses" {
+                sample.replace(from, to)
+            } else {
+                wrong
+            };
+            let error = Config::parse(&wrong).unwrap_err();
             assert!(error.to_string().contains(said), "{to}: {error}");
         }
     }

@@ -4,11 +4,13 @@
 //! leaves something whole. Every write to the disk that matters goes through [`disk::Disk`], and the tests cut the power
 //! between any two of them.
 //!
-//! It does not speak to a server, and knows no clock but the deadline of the commands that it runs.
+//! [`daemon`] drives the device of `kusabi-core` with all of that, and speaks to its servers.
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod daemon;
 pub mod disk;
 pub mod inventory;
 pub mod keystore;
+pub mod log;
 pub mod updater;

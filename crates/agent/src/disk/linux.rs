@@ -36,7 +36,7 @@ impl Disk for Linux {
         }))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
         Ok(Box::new(File::open(path)?))
     }
 
@@ -95,6 +95,18 @@ impl Disk for Linux {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    fn wipe(&self, path: &Path) -> io::Result<()> {
+        let mut file = match OpenOptions::new().write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let size = file.metadata()?.len();
+        io::copy(&mut io::repeat(0).take(size), &mut file)?;
+        file.sync_all()?;
+        self.remove(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

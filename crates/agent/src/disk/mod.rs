@@ -43,7 +43,7 @@ pub trait Disk {
     ///
     /// # Errors
     /// Those of the disk; `NotFound` when there is none.
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read>>;
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
 
     /// Names in a directory, in no order.
     ///
@@ -98,6 +98,13 @@ pub trait Disk {
     /// # Errors
     /// Those of the disk; a part may have been removed.
     fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Writes zeros over a file's bytes, makes them durable, and removes the file. Nothing there is no error. (A flash chip
+    /// may keep the old bytes in pages that nothing points to.)
+    ///
+    /// # Errors
+    /// Those of the disk; a part may have been overwritten.
+    fn wipe(&self, path: &Path) -> io::Result<()>;
 
     /// Makes durable which names stand in a directory.
     ///

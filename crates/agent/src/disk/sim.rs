@@ -4,12 +4,11 @@
 //! of the contents a beginning only. What the tests show to survive here survives on any file system that keeps the promises
 //! of fsync.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Disk, Node, folder};
 
@@ -46,7 +45,7 @@ struct State {
 
 /// A disk in memory; clones are the same disk.
 #[derive(Clone, Default)]
-pub(crate) struct Sim(Rc<RefCell<State>>);
+pub(crate) struct Sim(Arc<Mutex<State>>);
 
 /// xorshift: enough to choose what a power cut keeps.
 pub(crate) struct Dice(u64);
@@ -68,7 +67,7 @@ impl Sim {
     /// A disk with these directories, and all above them.
     pub(crate) fn with_dirs(dirs: &[&str]) -> Self {
         let sim = Self::default();
-        let mut state = sim.0.borrow_mut();
+        let mut state = sim.state();
         for dir in dirs {
             for dir in Path::new(dir).ancestors() {
                 state.names.insert(dir.to_owned(), Entry::Dir);
@@ -79,44 +78,48 @@ impl Sim {
         sim
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
     /// An independent disk with the same content.
     pub(crate) fn copy(&self) -> Self {
-        Self(Rc::new(RefCell::new(self.0.borrow().clone())))
+        Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
     /// How many operations have changed it.
     pub(crate) fn operations(&self) -> usize {
-        self.0.borrow().operations
+        self.state().operations
     }
 
     /// Cuts the power before the operation after `more` further ones.
     pub(crate) fn cut_after(&self, more: usize) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         state.cut_at = Some(state.operations + more);
     }
 
     /// Whether the power is cut.
     pub(crate) fn is_cut(&self) -> bool {
-        let state = self.0.borrow();
+        let state = self.state();
         state.cut_at.is_some_and(|at| state.operations >= at)
     }
 
     /// Lets it take only so many more bytes.
     pub(crate) fn free(&self, bytes: Option<usize>) {
-        self.0.borrow_mut().free = bytes;
+        self.state().free = bytes;
     }
 
     /// An orderly restart: everything is on the disk. A cut that was announced is still to come.
     pub(crate) fn restart(&self) {
-        let cut_at = self.0.borrow().cut_at;
+        let cut_at = self.state().cut_at;
         self.boot(0);
-        self.0.borrow_mut().cut_at = cut_at;
+        self.state().cut_at = cut_at;
     }
 
     /// The power comes back: what was not synced is there or not.
     pub(crate) fn boot(&self, seed: u64) {
         let mut dice = Dice::new(seed);
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         for pending in std::mem::take(&mut state.pending) {
             // A third of the seeds keep everything, a third nothing, a third this and that.
             let keep = match seed % 3 {
@@ -159,7 +162,7 @@ impl Sim {
 
     /// Changes a file behind the back of the program.
     pub(crate) fn spoil(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         let Some(Entry::File(file)) = state.names.get(path).cloned() else {
             panic!("no file {}", path.display());
         };
@@ -170,7 +173,7 @@ impl Sim {
 
     /// Changes a file's permission bits.
     pub(crate) fn chmod(&self, path: &Path, mode: u32) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         if let Some(Entry::File(file)) = state.names.get(path).cloned() {
             state.modes[file] = mode;
         }
@@ -178,7 +181,7 @@ impl Sim {
 
     /// All files below a directory with their contents, and links with their targets.
     pub(crate) fn tree(&self, dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-        let state = self.0.borrow();
+        let state = self.state();
         let below = state.names.iter().filter_map(|(path, entry)| {
             let path = path.strip_prefix(dir).ok()?.to_owned();
             match entry {
@@ -194,7 +197,7 @@ impl Sim {
         if self.is_cut() {
             return Err(io::Error::other("the power is cut"));
         }
-        let mut state = self.0.borrow_mut();
+        let mut state = self.state();
         state.operations += 1;
         change(&mut state)
     }
@@ -248,7 +251,7 @@ impl State {
 
 impl Disk for Sim {
     fn node(&self, path: &Path) -> io::Result<Option<Node>> {
-        let state = self.0.borrow();
+        let state = self.state();
         Ok(state.names.get(path).map(|entry| match entry {
             Entry::File(file) => Node::File {
                 size: state.contents[*file].len() as u64,
@@ -259,14 +262,14 @@ impl Disk for Sim {
         }))
     }
 
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read>> {
-        let state = self.0.borrow();
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        let state = self.state();
         let file = state.file(path)?;
         Ok(Box::new(Cursor::new(state.contents[file].clone())))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        let state = self.0.borrow();
+        let state = self.state();
         let here = state
             .names
             .keys()
@@ -277,7 +280,7 @@ impl Disk for Sim {
     }
 
     fn read_link(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        match self.0.borrow().names.get(path) {
+        match self.state().names.get(path) {
             None => Ok(None),
             Some(Entry::Link(target)) => Ok(Some(target.clone())),
             Some(_) => Err(io::ErrorKind::InvalidInput.into()),
@@ -354,7 +357,7 @@ impl Disk for Sim {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let below: Vec<PathBuf> = {
-            let state = self.0.borrow();
+            let state = self.state();
             let names = state.names.keys().rev();
             names
                 .filter(|name| name.starts_with(path))
@@ -368,6 +371,19 @@ impl Disk for Sim {
             })?;
         }
         Ok(())
+    }
+
+    fn wipe(&self, path: &Path) -> io::Result<()> {
+        if self.state().names.contains_key(path) {
+            self.change(|state| {
+                let file = state.file(path)?;
+                let size = state.contents[file].len();
+                state.contents[file] = vec![0; size];
+                state.durable_contents.insert(file, vec![0; size]);
+                Ok(())
+            })?;
+        }
+        self.remove(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

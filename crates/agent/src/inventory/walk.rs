@@ -69,6 +69,21 @@ impl Walk {
         })
     }
 
+    /// Whether no path is to be inventoried.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The same paths below another root: an image's, before it is on a device.
+    #[must_use]
+    pub fn at(&self, root: &Path) -> Self {
+        Self {
+            root: root.into(),
+            ..self.clone()
+        }
+    }
+
     /// Takes the inventory and writes it to `out`.
     ///
     /// # Errors

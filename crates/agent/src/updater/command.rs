@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{self, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -53,6 +53,9 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// Where the kernel says which start of the machine this is.
+pub const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// The machine that an update runs on.
 pub trait System {
     /// What is different after each start of the machine; 1 to 64 characters.
@@ -69,12 +72,29 @@ pub trait System {
 }
 
 /// The machine that this program runs on.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Machine;
+#[derive(Clone, Debug)]
+pub struct Machine {
+    boot_id: PathBuf,
+}
+
+impl Machine {
+    /// A machine that writes this file anew, with something else in it, each time that it starts.
+    #[must_use]
+    pub const fn new(boot_id: PathBuf) -> Self {
+        Self { boot_id }
+    }
+}
+
+impl Default for Machine {
+    /// The one that the kernel knows.
+    fn default() -> Self {
+        Self::new(BOOT_ID.into())
+    }
+}
 
 impl System for Machine {
     fn boot_id(&self) -> io::Result<String> {
-        let id = std::fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))?;
+        let id = std::fs::read_to_string(&self.boot_id)?;
         Ok(id.trim().to_owned())
     }
 

@@ -23,9 +23,10 @@ use std::path::PathBuf;
 use kusabi_core::id::Digest;
 use kusabi_core::release::{ContentError, VerifiedRelease};
 
-pub use command::{Command, Machine, Outcome, System};
+pub use command::{BOOT_ID, Command, Machine, Outcome, System};
 pub use record::{Phase, Record};
 pub use slots::Slots;
+pub(crate) use staging::PIECE_BYTES;
 pub use staging::{Receiving, Staged, Staging};
 
 use crate::disk::{self, Disk};

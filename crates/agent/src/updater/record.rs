@@ -57,6 +57,20 @@ impl Phase {
         }
     }
 
+    /// The release that it is about.
+    #[must_use]
+    pub const fn release(&self) -> Option<Digest> {
+        match self {
+            Self::Idle => None,
+            Self::Installing(release) | Self::Installed(release) | Self::Committing(release) => {
+                Some(*release)
+            }
+            Self::Restarting { release, .. }
+            | Self::Trial { release, .. }
+            | Self::RollingBack { release, .. } => Some(*release),
+        }
+    }
+
     fn parts(&self) -> (u64, Option<Digest>, Option<&str>, u8) {
         match self {
             Self::Idle => (0, None, None, 0),

@@ -7,13 +7,14 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use kusabi_core::id::Digest;
 use kusabi_core::release::{ContentError, PayloadCheck, VerifiedPayload, VerifiedRelease};
 
 use super::UpdateError;
 use crate::disk::{Disk, Node};
 
 /// Bytes that are read at a time.
-pub(super) const PIECE_BYTES: usize = 64 << 10;
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 /// The directory of downloads.
 #[derive(Clone, Debug)]
@@ -73,6 +74,24 @@ impl<D: Disk + Clone> Staging<D> {
         Ok(Some(receiving))
     }
 
+    /// Removes all downloads but those of these payloads.
+    ///
+    /// # Errors
+    /// [`UpdateError::Disk`]
+    pub fn retain(&self, wanted: &[Digest]) -> Result<(), UpdateError> {
+        for name in self.disk.list(&self.dir).map_err(at(&self.dir))? {
+            let path = self.dir.join(&name);
+            let stem = path.with_extension("");
+            let keep = wanted
+                .iter()
+                .any(|digest| stem.file_name() == Some(digest.to_string().as_ref()));
+            if !keep {
+                self.disk.remove(&path).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes all downloads.
     ///
     /// # Errors
@@ -106,6 +125,12 @@ impl<'a, D: Disk> Receiving<'a, D> {
             .content
             .size()
             .saturating_sub(self.check.remaining())
+    }
+
+    /// Digest of the payload.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.check.payload().content.digest()
     }
 
     /// How many bytes are to come.

@@ -649,7 +649,7 @@ fn on_the_real_disk_with_real_commands() {
                 starts_max: 3,
             },
             Slots::new(Linux, slots.clone()),
-            Machine,
+            Machine::default(),
         )
         .unwrap();
         assert_eq!(updates.resume().unwrap(), Next::Nothing);
@@ -689,7 +689,7 @@ fn on_the_real_disk_with_real_commands() {
 #[test]
 fn commands_end_in_time() {
     let run = |script: &str, deadline| {
-        Machine
+        Machine::default()
             .run(&Command {
                 program: "/bin/sh".into(),
                 arguments: vec!["-c".into(), script.into()],
@@ -716,12 +716,12 @@ fn commands_end_in_time() {
     io::Read::read_to_end(&mut std::fs::File::from(end), &mut rest).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(30));
 
-    let missing = Machine.run(&Command {
+    let missing = Machine::default().run(&Command {
         program: "/no/such/program".into(),
         arguments: vec![],
         deadline: long,
     });
     assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
-    let boot = Machine.boot_id().unwrap();
+    let boot = Machine::default().boot_id().unwrap();
     assert!((1..=64).contains(&boot.len()), "{boot}");
 }

@@ -1,0 +1,763 @@
+//! The conversation with the server, and what follows from it: inputs of the machine in, its outputs done, in order.
+//!
+//! No thread, clock or socket is in here. [`Heart::handle`] takes what happened and leaves what is wanted in
+//! [`Heart::wants`]; whoever runs it sends requests and works on tasks as he likes, and says what came of them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrayvec::{ArrayString, ArrayVec};
+use kusabi_core::device::{Device, DeviceError, Event, Gate, Input, Output, Settings};
+use kusabi_core::id::{Digest, KusabiId};
+use kusabi_core::inventory::InventorySummary;
+use kusabi_core::keystore::Seed;
+use kusabi_core::protocol::Time;
+use kusabi_core::protocol::hello::Enrolment;
+use kusabi_core::protocol::reply::SealedProblem;
+use kusabi_core::protocol::request::{Facts, Outcome, OutcomeCode};
+use rand_core::Rng as _;
+
+use super::net::NetError;
+use super::random::Random;
+use super::report::{Report, Wanted};
+use super::store::{Profile, Store, StoreError};
+use super::update::Update;
+use super::worker::{Task, Under, Worked};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::log::Log;
+use crate::updater::Record;
+
+/// The contact file is written at most so often.
+const CONTACT_MS: u64 = 60_000;
+/// An inventory that failed is taken again after so long, at the latest.
+const INVENTORY_AGAIN_MS: u64 = 3_600_000;
+/// Longest wait that a busy server can ask for before the machine's own time limit.
+const RETRY_AFTER_S_MAX: u32 = 3600;
+
+/// Something that happened.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    /// Time has passed.
+    Tick,
+    /// A request was answered, or was not.
+    Answered {
+        /// Its number.
+        sending: u64,
+        /// The answer.
+        answer: Result<Vec<u8>, NetError>,
+    },
+    /// Someone wants a poll now.
+    Poll,
+    /// A task has ended.
+    Worked(Worked),
+}
+
+/// Something that is wanted.
+#[derive(Debug)]
+pub(crate) enum Want {
+    /// Send this request. If `instead`, nobody waits for the last one any more.
+    Send {
+        sending: u64,
+        url: String,
+        request: Vec<u8>,
+        within_ms: u64,
+        instead: bool,
+    },
+    /// Work on this. There is never more than one.
+    Work(Task),
+}
+
+/// An input for the machine, given once its outputs are done.
+pub(super) enum Feed {
+    KeyMade,
+    Lost,
+    Facts,
+    Poll,
+    Ready(Gate, Digest),
+    Outcome(Outcome),
+    ReportPart,
+}
+
+/// An output that means more than something to be done at once.
+enum Due {
+    Event(Event),
+    Install(Digest, u64, bool),
+    Go(Gate, Digest),
+}
+
+/// What has happened since the start, for `--once` and `enrol`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    /// Polls answered.
+    pub(crate) polls: u32,
+    /// Attempts that came to nothing since the last poll that was answered.
+    pub(crate) troubles: u32,
+    /// How an enrolment stands.
+    pub(crate) enrolment: Option<Enrolment>,
+    /// The enrolled key stands on the ledger.
+    pub(crate) enrolled: bool,
+    /// Orders that did not end well.
+    pub(crate) failed: u32,
+    /// The machine is to go down for an update.
+    pub(crate) down: bool,
+}
+
+/// The conversation; see the module.
+pub(crate) struct Heart<D> {
+    pub(super) disk: D,
+    pub(super) config: Arc<Config>,
+    pub(super) log: Log,
+    pub(super) store: Store<D>,
+    pub(super) device: Device,
+    pub(super) random: Random,
+    profile: Profile,
+    /// One for each of the machine's servers.
+    urls: Vec<String>,
+    pub(super) feeds: VecDeque<Feed>,
+    due: VecDeque<Due>,
+    wants: Vec<Want>,
+    wake: Time,
+    /// Index of the address that was used last.
+    server: usize,
+    sending: u64,
+    in_flight: bool,
+    /// A server asked for patience: only then the request counts as lost.
+    lost_at: Option<Time>,
+    /// With `--once` nothing is said before the inventory is taken.
+    silent: bool,
+    pub(super) record: Record,
+    /// How far an update came is known.
+    pub(super) resumed: bool,
+    pub(super) resume_at: Option<Time>,
+    pub(super) update: Option<Update>,
+    /// Orders that wait for the update that is under way.
+    pub(super) queue: VecDeque<super::store::UpdateOrder>,
+    tasks: VecDeque<Task>,
+    pub(super) busy: Option<&'static str>,
+    pub(super) taken: Option<InventorySummary>,
+    inventory_at: Time,
+    pub(super) report: Option<Report>,
+    pub(super) wanted: VecDeque<Wanted>,
+    /// A poll was asked for because a report needs a session.
+    pub(super) calling: bool,
+    contact: Option<Time>,
+    pub(super) seen: Seen,
+}
+
+impl<D: Disk + Clone> Heart<D> {
+    /// A device that goes on with what is stored; `None` before it was provisioned.
+    pub(crate) fn open(
+        disk: D,
+        config: Arc<Config>,
+        log: Log,
+        record: Record,
+        once: bool,
+        now: Time,
+    ) -> Result<Option<Self>, StoreError> {
+        let mut store = Store::open(disk.clone(), &config)?;
+        let Some(kept) = store.kept()? else {
+            return Ok(None);
+        };
+        let profile = store.profile()?;
+        let settings = settings(&config, &profile, &store, once);
+        let given = if config.server.addresses.is_empty() {
+            &profile.addresses
+        } else {
+            &config.server.addresses
+        };
+        let urls = (0..kept.servers().len())
+            .filter_map(|at| given.get(at).or_else(|| given.last()).cloned())
+            .collect();
+        let random = store.random()?;
+        let mut heart = Self {
+            device: Device::start(settings, kept, now),
+            store,
+            random,
+            profile,
+            urls,
+            feeds: VecDeque::from([Feed::Facts]),
+            due: VecDeque::new(),
+            wants: Vec::new(),
+            wake: now,
+            server: 0,
+            sending: 0,
+            in_flight: false,
+            lost_at: None,
+            silent: once,
+            record,
+            resumed: false,
+            resume_at: None,
+            update: None,
+            queue: VecDeque::new(),
+            tasks: VecDeque::from([Task::Resume, Task::Inventory]),
+            busy: None,
+            taken: None,
+            inventory_at: now,
+            report: None,
+            wanted: VecDeque::new(),
+            calling: false,
+            contact: None,
+            seen: Seen::default(),
+            disk,
+            config,
+            log,
+        };
+        heart.inventory_at = now.plus_ms(heart.inventory_ms());
+        Ok(Some(heart))
+    }
+
+    /// Takes something that happened. What is wanted then lies in [`wants`](Self::wants).
+    ///
+    /// # Errors
+    /// What the machine wanted stored was not stored: drop all this, and open it again.
+    pub(crate) fn handle(&mut self, now: Time, happened: Happened) -> Result<(), StoreError> {
+        match happened {
+            Happened::Tick => {}
+            Happened::Poll => self.feeds.push_back(Feed::Poll),
+            Happened::Answered { sending, answer } => {
+                if sending == self.sending && self.in_flight {
+                    self.answered(now, answer)?;
+                }
+            }
+            Happened::Worked(worked) => {
+                self.busy = None;
+                self.worked(now, worked)?;
+            }
+        }
+        self.look_at_the_clock(now)?;
+        if !self.silent {
+            // Time alone is never refused.
+            let _ = self.give(now, Input::Tick)?;
+            self.settle(now)?;
+        }
+        if self.busy.is_none()
+            && let Some(task) = self.tasks.pop_front()
+        {
+            self.busy = Some(task.name());
+            self.log.debug("task", &[("name", &task.name())]);
+            self.wants.push(Want::Work(task));
+        }
+        Ok(())
+    }
+
+    /// What is wanted, in order.
+    pub(crate) fn wants(&mut self) -> Vec<Want> {
+        std::mem::take(&mut self.wants)
+    }
+
+    /// When something has to be handled at the latest.
+    pub(crate) fn wake(&self) -> Time {
+        let mut wake = self.inventory_at;
+        if !self.silent {
+            wake = wake.min(self.wake);
+        }
+        for at in [self.lost_at, self.resume_at, self.update_wake()] {
+            wake = at.map_or(wake, |at| wake.min(at));
+        }
+        wake
+    }
+
+    /// What has happened since the start.
+    pub(crate) const fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    pub(crate) const fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    pub(crate) const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether nothing goes on before the next poll; or nothing can, for every address was tried in vain.
+    pub(crate) fn is_at_rest(&self, now: Time) -> bool {
+        let still = !self.silent
+            && !self.in_flight
+            && self.busy.is_none()
+            && self.tasks.is_empty()
+            && self.wake.since_ms(now) > 3_000;
+        let tried = usize::try_from(self.seen.troubles).unwrap_or(usize::MAX);
+        let moving = self.update.as_ref().is_some_and(Update::is_moving);
+        // Before the first poll there is nobody to report to.
+        let reports = !self.wanted.is_empty() && self.seen.polls > 0;
+        still && (tried >= self.urls.len() || !(moving || self.owes() || reports))
+    }
+
+    /// Whether a server is to be told something yet.
+    fn owes(&self) -> bool {
+        self.device.untold() > 0 || self.report.is_some()
+    }
+
+    /// Whether something of what was ordered is left for another time.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.update.is_some() || self.owes()
+    }
+
+    /// The addresses.
+    pub(crate) fn addresses(&self) -> &[String] {
+        &self.urls
+    }
+
+    pub(super) fn task(&mut self, task: Task) {
+        self.tasks.push_back(task);
+    }
+
+    /// The inventory is taken soon, unless that is to happen anyway.
+    pub(super) fn take_inventory(&mut self) {
+        if !self
+            .tasks
+            .iter()
+            .any(|task| matches!(task, Task::Inventory))
+        {
+            self.tasks.push_back(Task::Inventory);
+        }
+    }
+
+    /// A release, with what the device believes now.
+    pub(super) fn under(&self, digest: Digest) -> Under {
+        let mut urls = self.urls.clone();
+        let at = self.server % urls.len().max(1);
+        urls.rotate_left(at);
+        Under {
+            digest,
+            trust: Box::new(self.device.kept().trust().clone()),
+            org: self.device.kept().org(),
+            urls,
+        }
+    }
+
+    /// Tells what became of an order, soon.
+    pub(super) fn tell(&mut self, order: u64, code: OutcomeCode) {
+        if code != OutcomeCode::Done {
+            self.seen.failed += 1;
+        }
+        if order == 0 {
+            return;
+        }
+        self.log.info(
+            "order ended",
+            &[("order", &order), ("outcome", &word(code))],
+        );
+        self.feeds.push_back(Feed::Outcome(Outcome { order, code }));
+        self.tell_soon();
+    }
+
+    pub(super) fn tell_soon(&mut self) {
+        self.feeds.push_back(Feed::Poll);
+    }
+
+    /// 90 to 110 per cent of a time.
+    pub(super) fn jitter(&mut self, ms: u64) -> u64 {
+        let tenth = ms / 10;
+        ms - tenth + self.random.next_u64() % (2 * tenth + 1)
+    }
+
+    fn inventory_ms(&mut self) -> u64 {
+        let every = self.config.inventory_every.as_millis();
+        self.jitter(u64::try_from(every).unwrap_or(u64::MAX / 4))
+    }
+
+    fn answered(&mut self, now: Time, answer: Result<Vec<u8>, NetError>) -> Result<(), StoreError> {
+        self.in_flight = false;
+        match answer {
+            Ok(mut bytes) => match self.give(now, Input::Answer(&mut bytes))? {
+                Ok(()) => {}
+                Err(error) => {
+                    // Nothing else will come to this request.
+                    self.seen.troubles += 1;
+                    self.log.warn(
+                        "answer refused",
+                        &[
+                            ("server", &self.url()),
+                            ("code", &error.code()),
+                            ("why", &error),
+                        ],
+                    );
+                    self.feeds.push_back(Feed::Lost);
+                }
+            },
+            Err(error) => {
+                self.log
+                    .debug("no answer", &[("server", &self.url()), ("why", &error)]);
+                match error {
+                    NetError::Status(_, Some(after)) => {
+                        let after = after.min(RETRY_AFTER_S_MAX);
+                        self.lost_at = Some(now.plus_ms(u64::from(after) * 1000));
+                    }
+                    _ => self.feeds.push_back(Feed::Lost),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_the_clock(&mut self, now: Time) -> Result<(), StoreError> {
+        if self.lost_at.is_some_and(|at| now >= at) {
+            self.lost_at = None;
+            self.feeds.push_back(Feed::Lost);
+        }
+        if now >= self.inventory_at {
+            self.inventory_at = now.plus_ms(self.inventory_ms());
+            if !self.config.inventory.is_empty() {
+                self.want_report(Wanted::daily());
+            }
+            self.take_inventory();
+        }
+        self.update_due(now)
+    }
+
+    /// Does what follows from the machine's outputs until nothing follows.
+    fn settle(&mut self, now: Time) -> Result<(), StoreError> {
+        loop {
+            while let Some(due) = self.due.pop_front() {
+                match due {
+                    Due::Event(event) => self.heed(now, event)?,
+                    Due::Install(digest, order, repair) => {
+                        self.may_install(digest, order, repair)?
+                    }
+                    Due::Go(gate, digest) => self.may_go_on(gate, digest)?,
+                }
+            }
+            if self.feeds.is_empty() {
+                self.report_next(now)?;
+            }
+            let Some(feed) = self.feeds.pop_front() else {
+                return Ok(());
+            };
+            self.feed(now, feed)?;
+        }
+    }
+
+    fn feed(&mut self, now: Time, feed: Feed) -> Result<(), StoreError> {
+        let given = match feed {
+            Feed::KeyMade => self.give(now, Input::KeyMade)?,
+            Feed::Lost => self.give(now, Input::Lost)?,
+            Feed::Poll => self.give(now, Input::Poll)?,
+            Feed::Facts => {
+                let facts = Facts {
+                    inventory: self.taken.map(|taken| taken.digest()),
+                    release: self.record.running,
+                    counter: self.record.counter,
+                };
+                self.give(now, Input::Facts(facts))?
+            }
+            Feed::Outcome(outcome) => self.give(now, Input::Outcome(outcome))?,
+            Feed::Ready(gate, digest) => {
+                let given = self.give(now, Input::Ready { gate, digest })?;
+                if given.is_err() {
+                    self.ask_again(now, gate, digest);
+                }
+                return Ok(());
+            }
+            Feed::ReportPart => {
+                let Some(report) = self.report.take() else {
+                    return Ok(());
+                };
+                let given = self.give(now, report.input())?;
+                self.report = Some(report);
+                given
+            }
+        };
+        if let Err(error) = given {
+            self.log.warn("input refused", &[("why", &error)]);
+        }
+        Ok(())
+    }
+
+    /// Gives an input and does what comes out, in order.
+    fn give(&mut self, now: Time, input: Input<'_>) -> Result<Result<(), DeviceError>, StoreError> {
+        // What the machine wants from its start on comes before the first input.
+        self.drain(now)?;
+        let given = self
+            .device
+            .handle(now, &self.store, &mut self.random, input);
+        self.drain(now)?;
+        Ok(given)
+    }
+
+    fn drain(&mut self, now: Time) -> Result<(), StoreError> {
+        loop {
+            match self.device.poll() {
+                Output::Persist(kept) => self.store.keep(kept)?,
+                Output::MakeKey { slot, suite } => {
+                    let id = KusabiId::generate(&mut self.random);
+                    let seed = Seed::generate(&mut self.random);
+                    self.store.put_key(slot, suite, id, seed)?;
+                    self.feeds.push_front(Feed::KeyMade);
+                }
+                Output::StoreKey {
+                    slot,
+                    suite,
+                    id,
+                    seed,
+                } => {
+                    self.store.put_key(slot, suite, id, seed)?;
+                    self.feeds.push_front(Feed::KeyMade);
+                }
+                Output::Wipe(slot) => self.store.wipe_key(slot)?,
+                Output::Send {
+                    server,
+                    request,
+                    answer_by,
+                } => {
+                    self.server = server;
+                    self.sending += 1;
+                    let Some(url) = self.urls.get(server) else {
+                        self.feeds.push_back(Feed::Lost);
+                        continue;
+                    };
+                    self.wants.push(Want::Send {
+                        sending: self.sending,
+                        url: format!("{url}/device/v1"),
+                        request: request.to_vec(),
+                        within_ms: answer_by.since_ms(now),
+                        instead: std::mem::replace(&mut self.in_flight, true),
+                    });
+                    self.lost_at = None;
+                }
+                Output::Install {
+                    release,
+                    order,
+                    repair,
+                } => self
+                    .due
+                    .push_back(Due::Install(release.digest(), order, repair)),
+                Output::Reboot(release) => {
+                    self.due.push_back(Due::Go(Gate::Reboot, release.digest()));
+                }
+                Output::Commit(release) => {
+                    self.due.push_back(Due::Go(Gate::Commit, release.digest()));
+                }
+                Output::Event(event) => self.due.push_back(Due::Event(event)),
+                Output::Wait(until) => {
+                    self.wake = until.max(now);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    pub(super) fn url(&self) -> String {
+        self.urls.get(self.server).cloned().unwrap_or_default()
+    }
+
+    /// What an event means for this daemon, and its line in the log.
+    fn heed(&mut self, now: Time, event: Event) -> Result<(), StoreError> {
+        let server = self.url();
+        match event {
+            Event::Connected { .. } => {
+                let floor = self.device.kept().trust().floor();
+                let height = floor.height.get();
+                self.log
+                    .info("connected", &[("server", &server), ("floor", &height)]);
+            }
+            Event::Polled { orders } => {
+                self.seen.polls += 1;
+                self.seen.troubles = 0;
+                self.calling = false;
+                self.log
+                    .debug("polled", &[("server", &server), ("orders", &orders)]);
+                self.note_contact(now, &server);
+            }
+            Event::Succeeded { handle } => {
+                // An order to rotate was done; the machine has noted it.
+                self.tell_soon();
+                self.log
+                    .info("the device key has taken its place", &[("handle", &handle)]);
+            }
+            Event::SuccessorEnded(status) => {
+                let status = format!("{status:?}");
+                self.log.error(
+                    "the next key has ended on the ledger; its owner has to look at this device",
+                    &[("status", &status)],
+                );
+            }
+            Event::SuccessorTaken => self.log.warn(
+                "another key stands under the next key's handle; a new one is made",
+                &[],
+            ),
+            Event::SuccessorAbsent => {
+                self.log
+                    .warn("the ledger does not hold the next key yet", &[]);
+            }
+            Event::Enrolment(status) => {
+                self.seen.enrolment = Some(status);
+                let status = match status {
+                    Enrolment::Waiting => "waiting to be accepted",
+                    Enrolment::Registered => "registered",
+                    Enrolment::Refused => "refused: is the token right and still good?",
+                };
+                let handle = self.device.kept().current().handle;
+                self.log
+                    .info("enrolment", &[("state", &status), ("handle", &handle)]);
+            }
+            Event::Enrolled => {
+                self.seen.enrolled = true;
+                self.store.end_enrolment()?;
+                self.log.info("enrolled", &[]);
+            }
+            Event::ServerAdopted { handle, .. } => {
+                self.tell_soon();
+                self.log.info(
+                    "server key adopted",
+                    &[("server", &server), ("handle", &handle)],
+                );
+            }
+            Event::ServerEnded { .. } => self.log.warn(
+                "the ledger does not hold this server's key any more; another one is asked for",
+                &[("server", &server)],
+            ),
+            Event::Stale => self.log.warn(
+                "the ledger has not grown for too long: nothing is installed until it does",
+                &[],
+            ),
+            Event::Fresh => {
+                self.log.info("the ledger grows again", &[]);
+                self.gate_again(now);
+            }
+            Event::ReportWanted { order, nonce } => {
+                self.want_report(Wanted::ordered(order, nonce));
+                self.take_inventory();
+            }
+            Event::ReportReceived { offset } => self.report_received(offset)?,
+            Event::ReportAgain => self.report_again(),
+            Event::ReportStopped => self.report_stopped(),
+            Event::Stopped { digest, gate, why } => self.stopped(now, digest, gate, why)?,
+            Event::Problem(problem) => {
+                self.seen.troubles += 1;
+                let problem = format!("{problem:?}");
+                self.log.warn(
+                    "the server cannot",
+                    &[("server", &server), ("problem", &problem)],
+                );
+            }
+            Event::SealedProblem(problem) => {
+                self.seen.troubles += 1;
+                self.log.warn(
+                    "the server cannot",
+                    &[("server", &server), ("problem", &problem)],
+                );
+                if matches!(
+                    problem,
+                    SealedProblem::Fork | SealedProblem::NotAllowed | SealedProblem::Rejected
+                ) {
+                    // The machine gives up what it asked for then.
+                    self.gate_again(now);
+                }
+            }
+            Event::Unreachable { .. } => {
+                self.seen.troubles += 1;
+                self.log.warn("no answer", &[("server", &server)]);
+            }
+            Event::KeyStore(error) => {
+                self.log
+                    .error("the private key did not do its part", &[("why", &error)]);
+            }
+            Event::KeyMissing(slot) => {
+                let slot = format!("{slot:?}");
+                self.log.error(
+                    "a slot that should hold a key is empty; provision the device again",
+                    &[("slot", &slot)],
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn worked(&mut self, now: Time, worked: Worked) -> Result<(), StoreError> {
+        match worked {
+            Worked::Inventory(taken) => {
+                self.silent = false;
+                self.inventory_taken(now, taken);
+                Ok(())
+            }
+            Worked::Step(next, record) => self.stepped(now, next, record),
+            Worked::Fetched => {
+                self.fetched();
+                Ok(())
+            }
+            Worked::Cleared => Ok(()),
+            Worked::Failed(task, failure, record) => {
+                self.record = record;
+                self.failed(now, task, failure)
+            }
+        }
+    }
+
+    fn inventory_taken(&mut self, now: Time, taken: Result<Option<InventorySummary>, String>) {
+        match taken {
+            Ok(Some(summary)) => {
+                self.log.info(
+                    "inventory taken",
+                    &[
+                        ("components", &summary.count()),
+                        ("digest", &summary.digest()),
+                    ],
+                );
+                self.taken = Some(summary);
+                self.feeds.push_back(Feed::Facts);
+                if self.store.reported() != Some(summary.digest()) {
+                    self.want_report(Wanted::daily());
+                }
+                for wanted in &mut self.wanted {
+                    wanted.fresh = true;
+                }
+            }
+            Ok(None) => self.drop_reports(OutcomeCode::Unsupported),
+            Err(why) => {
+                self.log.error("no inventory was taken", &[("why", &why)]);
+                self.taken = None;
+                self.inventory_at = self.inventory_at.min(now.plus_ms(INVENTORY_AGAIN_MS));
+                self.drop_reports(OutcomeCode::Failed);
+            }
+        }
+    }
+
+    /// Its age says when a server was heard last, also to whoever only looks. Nothing relies on it.
+    fn note_contact(&mut self, now: Time, server: &str) {
+        if self
+            .contact
+            .is_some_and(|last| now.since_ms(last) < CONTACT_MS)
+        {
+            return;
+        }
+        self.contact = Some(now);
+        let path = self.config.contact_file();
+        let written = self
+            .disk
+            .remove(&path)
+            .and_then(|()| self.disk.create(&path, 0o600))
+            .and_then(|()| self.disk.append(&path, server.as_bytes()));
+        if let Err(error) = written {
+            let path = path.display();
+            self.log
+                .debug("not written", &[("path", &path), ("why", &error)]);
+        }
+    }
+}
+
+pub(super) const fn word(code: OutcomeCode) -> &'static str {
+    match code {
+        OutcomeCode::Done => "done",
+        OutcomeCode::Stale => "refused: the ledger is stale",
+        OutcomeCode::Unproven => "refused: not proven",
+        OutcomeCode::Failed => "failed",
+        OutcomeCode::Unsupported => "this device cannot do it",
+    }
+}
+
+fn settings<D: Disk>(config: &Config, profile: &Profile, store: &Store<D>, once: bool) -> Settings {
+    let (token, label) = store.enrolment().unwrap_or_default();
+    Settings {
+        key_origin: profile.key_origin,
+        poll_secs: config.server.poll_secs,
+        hold_secs: if once { 0 } else { config.server.hold_secs },
+        // Both were measured before they were stored.
+        token: ArrayVec::try_from(token).unwrap_or_default(),
+        label: ArrayString::from(label).unwrap_or_default(),
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,698 @@
+//! The daemon's heart and worker on a simulated disk in virtual time: the power is cut before every operation of a whole life.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kusabi_core::id::Digest;
+use kusabi_core::inventory::{Inventory, SignedInventory};
+use kusabi_core::protocol::reply::Task as OrderTask;
+use kusabi_core::protocol::request::OutcomeCode;
+use kusabi_core::suite::Purpose;
+
+use super::*;
+use crate::config::LogLevel;
+use crate::disk::sim::Sim;
+use crate::disk::{Disk, Node};
+use crate::updater::{Command, Outcome, Slots, System};
+
+#[path = "../../tests/it/world.rs"]
+mod world;
+use world::World;
+
+const CONFIG: &str = r#"
+state = "/state"
+[device]
+type = "cam-a"
+[server]
+hold-s = 0
+[inventory]
+root = "ROOT"
+paths = ["files"]
+[update.slots]
+directory = "/slots"
+restart = ["/restart"]
+restarts = "machine"
+self-test = ["/self-test"]
+"#;
+
+/// The world's server without a wire, and what goes wrong on it.
+struct Wire {
+    world: Arc<Mutex<World>>,
+    /// How many bytes of a payload come before the line breaks, if it does.
+    breaks: Mutex<Option<usize>>,
+    gone: Mutex<bool>,
+    /// Milliseconds.
+    clock: AtomicU64,
+}
+
+impl Net for Wire {
+    fn ask(&self, _: &str, request: &[u8], _: Duration) -> Result<Vec<u8>, NetError> {
+        if *self.gone.lock().unwrap() {
+            return Err(NetError::Unreachable("gone".into()));
+        }
+        let mut world = self.world.lock().unwrap();
+        world.now = world.now.max(self.clock.load(Ordering::SeqCst));
+        Ok(world.answer(request))
+    }
+
+    fn give_up(&self) {}
+
+    fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, NetError> {
+        let path = url.strip_prefix("http://server").unwrap();
+        let bytes = self.world.lock().unwrap().get(path);
+        let bytes = bytes.ok_or(NetError::Status(404, None))?;
+        if bytes.len() > limit {
+            return Err(NetError::TooLong);
+        }
+        Ok(bytes)
+    }
+
+    fn get_part(
+        &self,
+        url: &str,
+        from: u64,
+        end: u64,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), NetError> {
+        let bytes = self.get(url, usize::MAX)?;
+        let bytes = &bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()];
+        let come = self.breaks.lock().unwrap().take().unwrap_or(bytes.len());
+        for piece in bytes[..come.min(bytes.len())].chunks(4000) {
+            sink(piece)?;
+        }
+        if come < bytes.len() {
+            return Err(NetError::Unreachable("the line broke".into()));
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {}
+}
+
+/// A machine with a disk, which starts what `current` points to.
+#[derive(Clone)]
+struct Machine {
+    disk: Sim,
+    boots: Rc<Cell<u32>>,
+    running: Rc<RefCell<String>>,
+}
+
+impl System for Machine {
+    fn boot_id(&self) -> io::Result<String> {
+        Ok(format!("boot {}", self.boots.get()))
+    }
+
+    fn run(&mut self, command: &Command) -> io::Result<Outcome> {
+        if self.disk.is_cut() {
+            return Err(io::Error::other("the power is cut"));
+        }
+        if command.program == "/restart" {
+            return Ok(Outcome::Success);
+        }
+        let slot = self
+            .disk
+            .tree(&Path::new("/slots").join(&*self.running.borrow()));
+        let works = slot.values().any(|content| content.starts_with(b"good"));
+        Ok(if works {
+            Outcome::Success
+        } else {
+            Outcome::Failure(Some(1))
+        })
+    }
+}
+
+struct Bench {
+    machine: Machine,
+    wire: Arc<Wire>,
+    config: Arc<Config>,
+    now: u64,
+    lines: Arc<Mutex<Vec<String>>>,
+    _root: Rc<tempfile::TempDir>,
+}
+
+/// How a life ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Goal,
+    Down,
+    Cut,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("files")).unwrap();
+        std::fs::write(root.path().join("files/a"), vec![7; 5000]).unwrap();
+        for number in 0..60 {
+            std::fs::write(root.path().join(format!("files/number-{number}")), [number]).unwrap();
+        }
+        let config = CONFIG.replace("ROOT", root.path().to_str().unwrap());
+        let disk = Sim::with_dirs(&["/state", "/slots"]);
+        Slots::new(disk.clone(), "/slots".into()).found().unwrap();
+        let factory = Path::new("/slots/a/factory");
+        write(&disk, factory, b"good factory", 0o644);
+        let mut world = World::new();
+        let file = world.provisioning(Some(9), &["http://server"]);
+        write(&disk, Path::new("/state/device.kusabi"), &file, 0o600);
+        Self {
+            machine: Machine {
+                disk,
+                boots: Rc::default(),
+                running: Rc::new(RefCell::new("a".into())),
+            },
+            wire: Arc::new(Wire {
+                world: Arc::new(Mutex::new(world)),
+                breaks: Mutex::default(),
+                gone: Mutex::default(),
+                clock: AtomicU64::default(),
+            }),
+            config: Arc::new(Config::parse(&config).unwrap()),
+            now: 0,
+            lines: Arc::default(),
+            _root: Rc::new(root),
+        }
+    }
+
+    fn world(&self) -> std::sync::MutexGuard<'_, World> {
+        self.wire.world.lock().unwrap()
+    }
+
+    fn log(&self) -> Log {
+        let lines = Arc::clone(&self.lines);
+        Log::new(LogLevel::Debug, move |_, line| {
+            lines.lock().unwrap().push(line.to_owned());
+        })
+    }
+
+    /// One start of the agent, until the goal is reached, the machine goes down or the power is cut.
+    fn life(&mut self, goal: &dyn Fn(&World) -> bool) -> End {
+        self.try_life(goal).unwrap_or_else(|error| {
+            assert!(self.machine.disk.is_cut(), "{error}\n{}", self.said());
+            End::Cut
+        })
+    }
+
+    fn try_life(&mut self, goal: &dyn Fn(&World) -> bool) -> Result<End, DaemonError> {
+        let disk = self.machine.disk.clone();
+        let log = self.log();
+        provision::take_in(&disk, &self.config, &log)?;
+        let net: Arc<dyn Net> = Arc::clone(&self.wire) as Arc<dyn Net>;
+        let mut worker = Worker::open(
+            disk.clone(),
+            Arc::clone(&self.config),
+            net,
+            Stop::new(),
+            self.machine.clone(),
+        )?;
+        let record = worker.record();
+        let config = Arc::clone(&self.config);
+        let heart = Heart::open(
+            disk.clone(),
+            config,
+            log,
+            record,
+            false,
+            Time::from_ms(self.now),
+        )?;
+        let mut heart = heart.unwrap();
+        let mut happened = vec![Happened::Tick];
+        for _ in 0..20_000 {
+            let wants = match happened.pop() {
+                Some(happened) => {
+                    heart.handle(Time::from_ms(self.now), happened)?;
+                    heart.wants()
+                }
+                None => {
+                    if disk.is_cut() {
+                        return Ok(End::Cut);
+                    }
+                    if heart.seen().down {
+                        return Ok(End::Down);
+                    }
+                    if goal(&self.world()) {
+                        return Ok(End::Goal);
+                    }
+                    self.now = heart.wake().ms().max(self.now + 1);
+                    self.wire.clock.store(self.now, Ordering::SeqCst);
+                    happened.push(Happened::Tick);
+                    continue;
+                }
+            };
+            self.now += 1;
+            let mut then = Vec::new();
+            for want in wants {
+                then.push(match want {
+                    Want::Work(task) => Happened::Worked(worker.work(&task)),
+                    Want::Send {
+                        sending,
+                        url,
+                        request,
+                        within_ms,
+                        ..
+                    } => Happened::Answered {
+                        sending,
+                        answer: self
+                            .wire
+                            .ask(&url, &request, Duration::from_millis(within_ms)),
+                    },
+                });
+            }
+            then.reverse();
+            happened.extend(then);
+        }
+        panic!("the goal is not reached\n{}", self.said());
+    }
+
+    fn said(&self) -> String {
+        let lines = self.lines.lock().unwrap();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+
+    fn boot(&mut self, seed: u64) {
+        self.machine.disk.boot(seed);
+        self.started();
+    }
+
+    fn restart(&mut self) {
+        self.machine.disk.restart();
+        self.started();
+    }
+
+    fn started(&self) {
+        self.machine.boots.set(self.machine.boots.get() + 1);
+        let current = self.machine.disk.read_link(Path::new("/slots/current"));
+        let current = current.unwrap().unwrap();
+        *self.machine.running.borrow_mut() = current.to_str().unwrap().to_owned();
+    }
+
+    /// Lives, over restarts and cuts, until the goal is reached.
+    fn reach(&mut self, goal: &dyn Fn(&World) -> bool) {
+        for seed in 0..30 {
+            match self.life(goal) {
+                End::Goal => return,
+                End::Down => self.restart(),
+                End::Cut => self.boot(seed),
+            }
+        }
+        panic!("the goal is not reached\n{}", self.said());
+    }
+
+    fn running(&self) -> Option<Digest> {
+        let bytes = self
+            .machine
+            .disk
+            .read(Path::new("/state/update"), 256)
+            .unwrap();
+        bytes.and_then(|bytes| Record::decode(&bytes).unwrap().running)
+    }
+
+    fn store(&self) -> Store<Sim> {
+        Store::open(self.machine.disk.clone(), &self.config).unwrap()
+    }
+
+    /// What must hold whatever happened: a key that counts, no false alarm, no provisioning file.
+    fn check(&self, what: &str) {
+        let kept = self.store().kept().unwrap().unwrap();
+        let world = self.world();
+        let record = world.shop.ledger.record(&kept.current().handle);
+        let record = record.unwrap_or_else(|| panic!("{what}: no record"));
+        assert!(record.is_active(), "{what}: {:?}", record.status());
+        assert_eq!(record.purpose(), Purpose::Act, "{what}");
+        assert_eq!(world.shop.alarms, [], "{what}");
+        let left = self.machine.disk.node(&self.config.provisioning).unwrap();
+        assert_eq!(left, None, "{what}");
+    }
+}
+
+fn write(disk: &Sim, path: &Path, bytes: &[u8], mode: u32) {
+    disk.create(path, mode).unwrap();
+    disk.append(path, bytes).unwrap();
+    disk.sync(path).unwrap();
+    disk.sync_dir(path.parent().unwrap()).unwrap();
+}
+
+fn polled(world: &World) -> bool {
+    world.shop.polls > 0
+}
+
+/// An update and a report are ordered before the device is switched on for the first time.
+fn ordered(bench: &Bench) -> (Digest, u64, u64) {
+    let mut world = bench.world();
+    let big = vec![3; 30_000];
+    let release = world.release("2", 1, &[("camera", b"good two"), ("data", &big)]);
+    let update = world.order(OrderTask::Update(release));
+    let report = world.order(OrderTask::ReportInventory([5; 32]));
+    (release, update, report)
+}
+
+#[test]
+fn a_whole_life_over_a_power_cut_before_every_operation() {
+    let mut calm = Bench::new();
+    let (release, update, report) = ordered(&calm);
+    let goal = move |world: &World| {
+        [update, report]
+            .iter()
+            .all(|order| world.outcome(*order).is_some())
+    };
+    calm.reach(&goal);
+    assert_eq!(calm.running(), Some(release));
+    calm.check("without a cut");
+    assert_eq!(calm.world().outcome(update), Some(OutcomeCode::Done));
+    assert_eq!(calm.world().outcome(report), Some(OutcomeCode::Done));
+    let operations = calm.machine.disk.operations();
+    assert!(operations > 100, "{operations}");
+
+    // What was not synced is kept, lost, or kept in part.
+    for seed in 0..3u64 {
+        for cut in 0..operations {
+            let what = format!("cut before operation {cut}, seed {seed}");
+            let mut bench = Bench::new();
+            let (release, update, report) = ordered(&bench);
+            bench.machine.disk.cut_after(cut);
+            loop {
+                match bench.life(&goal) {
+                    End::Goal => break,
+                    End::Down => bench.restart(),
+                    End::Cut => bench.boot(seed),
+                }
+            }
+            bench.machine.disk.boot(0);
+            assert_eq!(bench.running(), Some(release), "{what}\n{}", bench.said());
+            assert_eq!(
+                bench.world().outcome(update),
+                Some(OutcomeCode::Done),
+                "{what}"
+            );
+            assert_eq!(
+                bench.world().outcome(report),
+                Some(OutcomeCode::Done),
+                "{what}"
+            );
+            bench.check(&what);
+        }
+    }
+}
+
+#[test]
+fn a_release_that_fails_its_self_test_is_rolled_back_and_not_tried_again() {
+    let mut bench = Bench::new();
+    let (good, bad) = {
+        let mut world = bench.world();
+        let good = world.release("2", 0, &[("camera", b"good two")]);
+        let bad = world.release("3", 0, &[("camera", b"bad three")]);
+        (good, bad)
+    };
+    let first = bench.world().order(OrderTask::Update(good));
+    bench.reach(&|world| world.outcome(first).is_some());
+    let second = bench.world().order(OrderTask::Update(bad));
+    bench.reach(&|world| world.outcome(second).is_some());
+    assert_eq!(bench.world().outcome(second), Some(OutcomeCode::Failed));
+    assert_eq!(bench.running(), Some(good));
+    // The order comes again, as if its outcome had been lost.
+    bench.world().shop.outcomes.clear();
+    let again = kusabi_sim::server::order(second, OrderTask::Update(bad));
+    bench.world().shop.orders.insert(0, vec![again]);
+    let operations = bench.machine.boots.get();
+    bench.reach(&|world| world.outcome(second).is_some());
+    assert_eq!(bench.world().outcome(second), Some(OutcomeCode::Failed));
+    assert_eq!(
+        bench.machine.boots.get(),
+        operations,
+        "it was tried again\n{}",
+        bench.said()
+    );
+    bench.check("after a bad release");
+}
+
+#[test]
+fn what_is_not_for_this_device_is_refused() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let withdrawn = {
+        let mut world = bench.world();
+        let release = world.release("2", 0, &[("camera", b"good two")]);
+        world.withdraw(release);
+        release
+    };
+    let high = bench.world().release("3", 4, &[("camera", b"good three")]);
+    let low = bench.world().release("4", 2, &[("camera", b"good four")]);
+    for (task, code) in [
+        (OrderTask::Update(withdrawn), OutcomeCode::Unproven),
+        (
+            OrderTask::Update(Digest::new([8; 32])),
+            OutcomeCode::Unproven,
+        ),
+        (OrderTask::Update(high), OutcomeCode::Done),
+        // The device has committed to counter 4 now.
+        (OrderTask::Update(low), OutcomeCode::Unsupported),
+        (OrderTask::Repair(high), OutcomeCode::Done),
+        (OrderTask::Rotate, OutcomeCode::Done),
+    ] {
+        let order = bench.world().order(task);
+        bench.reach(&|world| world.outcome(order).is_some());
+        assert_eq!(
+            bench.world().outcome(order),
+            Some(code),
+            "{task:?}\n{}",
+            bench.said()
+        );
+    }
+    assert_eq!(bench.running(), Some(high));
+    bench.check("after refusals");
+}
+
+#[test]
+fn a_download_goes_on_where_the_line_broke() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let big: Vec<u8> = (0..200_000u32)
+        .map(|number| number.to_le_bytes()[0])
+        .collect();
+    let release = bench
+        .world()
+        .release("2", 0, &[("camera", b"good two"), ("big", &big)]);
+    *bench.wire.breaks.lock().unwrap() = Some(100_000);
+    let order = bench.world().order(OrderTask::Update(release));
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Done),
+        "{}",
+        bench.said()
+    );
+}
+
+#[test]
+fn a_payload_of_other_bytes_is_never_installed() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let release = bench.world().release("2", 0, &[("camera", b"good two")]);
+    for payload in bench.world().payloads.values_mut() {
+        let last = payload.len() - 1000;
+        payload[last] ^= 1;
+    }
+    let order = bench.world().order(OrderTask::Update(release));
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Failed),
+        "{}",
+        bench.said()
+    );
+    assert_eq!(bench.running(), None);
+    let slot = bench.machine.disk.tree(Path::new("/slots/b"));
+    assert!(slot.is_empty());
+}
+
+#[test]
+fn reports_are_signed_whole_and_unasked_ones_come_by_themselves() {
+    let mut bench = Bench::new();
+    let whole = |report: &Vec<u8>| {
+        let inventory = report.get(SignedInventory::LEN..);
+        inventory.is_some_and(|bytes| Inventory::decode(bytes).is_ok())
+    };
+    bench.reach(&|world| world.shop.reports.get(&0).is_some_and(whole));
+    let world = bench.world();
+    let report = &world.shop.reports[&0];
+    let (head, inventory) = report.split_at(SignedInventory::LEN);
+    let signed = SignedInventory::decode(head).unwrap();
+    let inventory = Inventory::decode(inventory).unwrap();
+    assert_eq!(signed.claimed().digest(), inventory.summary().digest());
+    assert_eq!(inventory.summary().count(), 61);
+    assert_eq!(signed.claimed().nonce(), None);
+}
+
+#[test]
+fn a_server_that_is_gone_for_a_month_is_found_again() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    *bench.wire.gone.lock().unwrap() = true;
+    let (begun, wire) = (bench.now, Arc::clone(&bench.wire));
+    let polls = bench.world().shop.polls;
+    // After a thousand attempts the server is back.
+    let attempts = Cell::new(0);
+    let order = bench.world().order(OrderTask::ReportInventory([6; 32]));
+    bench.reach(&|world| {
+        attempts.set(attempts.get() + 1);
+        if attempts.get() == 1000 {
+            *wire.gone.lock().unwrap() = false;
+        }
+        world.outcome(order).is_some()
+    });
+    assert!(bench.now - begun > 10 * 86_400_000, "{}", bench.now - begun);
+    assert!(bench.world().shop.polls > polls);
+    bench.check("after a month");
+}
+
+#[test]
+fn a_full_disk_ends_an_update_and_nothing_else() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let release = bench.world().release(
+        "2",
+        0,
+        &[("camera", b"good two"), ("big", &vec![1; 300_000])],
+    );
+    let order = bench.world().order(OrderTask::Update(release));
+    bench.machine.disk.free(Some(150_000));
+    // What had to be stored next could not be: it begins again from what is, once there is room.
+    let goal = |world: &World| world.outcome(order).is_some();
+    let refused = bench.try_life(&goal).unwrap_err();
+    assert!(
+        refused.to_string().contains("no storage space"),
+        "{refused}"
+    );
+    let staging = Path::new("/state/staging");
+    assert_eq!(
+        bench.machine.disk.list(staging).unwrap().len(),
+        0,
+        "the room is free"
+    );
+    bench.machine.disk.free(None);
+    bench.reach(&goal);
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Done),
+        "{}",
+        bench.said()
+    );
+    bench.check("after a full disk");
+}
+
+#[test]
+fn a_provisioning_file_is_taken_in_once_and_only_whole() {
+    let path = Path::new("/state/device.kusabi");
+    let refused = |change: &dyn Fn(&Sim)| {
+        let bench = Bench::new();
+        change(&bench.machine.disk);
+        let before = bench.machine.disk.tree(Path::new("/state"));
+        let error = provision::take_in(&bench.machine.disk, &bench.config, &bench.log());
+        assert_eq!(bench.machine.disk.tree(Path::new("/state")), before);
+        error.unwrap_err().to_string()
+    };
+    for at in [0, 20, 60, 300] {
+        let said = refused(&|disk| disk.spoil(path, |bytes| bytes[at] ^= 1));
+        assert!(said.contains("provisioning file"), "{said}");
+    }
+    let said = refused(&|disk| disk.spoil(path, |bytes| bytes.truncate(100)));
+    assert!(said.contains("changed or cut"), "{said}");
+    let said = refused(&|disk| disk.chmod(path, 0o644));
+    assert!(said.contains("others may read it (mode 0644)"), "{said}");
+    let said = refused(&|disk| disk.remove(path).unwrap());
+    assert!(said.contains("not provisioned"), "{said}");
+
+    // Taken in; another one that is put there later is not touched, and the device goes on.
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let handle = bench.store().kept().unwrap().unwrap().current().handle;
+    let other = bench.world().provisioning(Some(8), &["http://server"]);
+    write(&bench.machine.disk, path, &other, 0o600);
+    provision::take_in(&bench.machine.disk, &bench.config, &bench.log()).unwrap();
+    assert!(matches!(
+        bench.machine.disk.node(path),
+        Ok(Some(Node::File { .. }))
+    ));
+    assert_eq!(
+        bench.store().kept().unwrap().unwrap().current().handle,
+        handle
+    );
+}
+
+#[test]
+fn a_release_that_cannot_reach_the_server_is_rolled_back() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let release = bench.world().release("2", 0, &[("camera", b"good two")]);
+    let order = bench.world().order(OrderTask::Update(release));
+    // Down for the new release …
+    assert_eq!(
+        bench.life(&|world| world.outcome(order).is_some()),
+        End::Down
+    );
+    bench.restart();
+    // … which has no network, until it is rolled back.
+    *bench.wire.gone.lock().unwrap() = true;
+    assert_eq!(
+        bench.life(&|world| world.outcome(order).is_some()),
+        End::Down
+    );
+    bench.restart();
+    *bench.wire.gone.lock().unwrap() = false;
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Failed),
+        "{}",
+        bench.said()
+    );
+    assert_eq!(bench.running(), None);
+    assert_eq!(*bench.machine.running.borrow(), "a");
+    bench.check("after a rollback");
+}
+
+#[test]
+fn a_year_in_a_drawer_is_no_matter() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let polls = bench.world().shop.polls;
+    bench.now += 365 * 86_400_000;
+    bench.wire.clock.store(bench.now, Ordering::SeqCst);
+    let release = bench.world().release("2", 0, &[("camera", b"good two")]);
+    let order = bench.world().order(OrderTask::Update(release));
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert!(bench.world().shop.polls > polls);
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Done),
+        "{}",
+        bench.said()
+    );
+    bench.check("after a year");
+}
+
+#[test]
+fn a_release_that_is_withdrawn_on_trial_is_rolled_back() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    let release = bench.world().release("2", 0, &[("camera", b"good two")]);
+    let order = bench.world().order(OrderTask::Update(release));
+    let told = |world: &World| world.outcome(order).is_some();
+    assert_eq!(bench.life(&told), End::Down);
+    bench.restart();
+    bench.world().withdraw(release);
+    assert_eq!(bench.life(&told), End::Down);
+    bench.restart();
+    bench.reach(&told);
+    let outcome = bench.world().outcome(order);
+    let refused = [Some(OutcomeCode::Unproven), Some(OutcomeCode::Failed)];
+    assert!(refused.contains(&outcome), "{outcome:?}\n{}", bench.said());
+    assert_eq!(
+        (bench.running(), bench.machine.running.borrow().as_str()),
+        (None, "a")
+    );
+    bench.check("after a withdrawal");
+}

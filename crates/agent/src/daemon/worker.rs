@@ -1,0 +1,526 @@
+//! What takes long: downloads, installing, self-tests, inventories. One task at a time, beside the conversation with the
+//! server.
+//!
+//! A worker decides nothing. It is handed what the device believes at that time ([`Trust`]), checks a release under it anew in
+//! every step, and says what came of it.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kusabi_core::device::Trust;
+use kusabi_core::id::{Digest, OrgId};
+use kusabi_core::inventory::InventorySummary;
+use kusabi_core::protocol::request::OutcomeCode;
+use kusabi_core::release::{
+    DeviceFacts, Label, PROOF_BUNDLE_BYTES_MAX, ProofBundle, ProofBundleError, ReleaseError,
+    SIGNED_MANIFEST_BYTES_MAX, SignedManifest, VerifiedRelease,
+};
+
+use super::net::{Net, NetError};
+use super::stop::Stop;
+use crate::config::Config;
+use crate::disk::{self, Disk};
+use crate::updater::{
+    Next, Receiving, Record, Slots, Staged, Staging, System, UpdateError, Updates,
+};
+
+/// How much of a download is asked for at a time.
+const PART_BYTES: u64 = 4 << 20;
+/// A part in which less came counts as nothing.
+const PROGRESS_BYTES_MIN: u64 = 1 << 10;
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// After the start: how far did an update come?
+    Resume,
+    /// Bring everything that a release needs.
+    Fetch(Under),
+    /// Install what was brought.
+    Install(Under),
+    /// Start it.
+    Restart(Under),
+    /// See whether it works.
+    SelfTest,
+    /// Keep it.
+    Commit(Under),
+    /// Drop it, or go back.
+    Refuse,
+    /// Nothing of a download is needed any more.
+    Clear,
+    /// Take the inventory.
+    Inventory,
+}
+
+impl Task {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Resume => "resume",
+            Self::Fetch(_) => "fetch",
+            Self::Install(_) => "install",
+            Self::Restart(_) => "restart",
+            Self::SelfTest => "self-test",
+            Self::Commit(_) => "commit",
+            Self::Refuse => "refuse",
+            Self::Clear => "clear",
+            Self::Inventory => "inventory",
+        }
+    }
+}
+
+/// A release, what the device believes, and where to ask.
+#[derive(Debug)]
+pub(crate) struct Under {
+    pub(crate) digest: Digest,
+    pub(crate) trust: Box<Trust>,
+    pub(crate) org: OrgId,
+    /// Addresses, the one that served last first.
+    pub(crate) urls: Vec<String>,
+}
+
+/// What came of a task.
+#[derive(Debug)]
+pub(crate) enum Worked {
+    /// A step of an update: what is next, and what is recorded.
+    Step(Next, Record),
+    /// Everything was brought.
+    Fetched,
+    /// Downloads are gone.
+    Cleared,
+    /// The inventory was taken; none when nothing is configured.
+    Inventory(Result<Option<InventorySummary>, String>),
+    /// The task did not succeed.
+    Failed(&'static str, Failure, Record),
+}
+
+/// Why a task did not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It may another time: a server is gone, or its proofs are older than what the device knows by now.
+    Later(String),
+    /// A server lied, or its store is damaged. It may succeed with another one.
+    Lie(String),
+    /// It will not.
+    Refused(String, OutcomeCode),
+    /// Something on this device is in the way.
+    Broken(String),
+}
+
+/// The worker.
+pub(crate) struct Worker<D: Disk, S> {
+    disk: D,
+    config: Arc<Config>,
+    net: Arc<dyn Net>,
+    stop: Stop,
+    updates: Option<Updates<D, Slots<D>, S>>,
+    staging: Staging<D>,
+}
+
+impl<D: Disk + Clone, S: System> Worker<D, S> {
+    /// Reads the record of updates and makes what is missing of the directories.
+    pub(crate) fn open(
+        disk: D,
+        config: Arc<Config>,
+        net: Arc<dyn Net>,
+        stop: Stop,
+        system: S,
+    ) -> Result<Self, UpdateError> {
+        let dir = config.staging_dir();
+        let at = |error| UpdateError::Disk {
+            path: dir.clone(),
+            error,
+        };
+        if disk.node(&dir).map_err(at)?.is_none() {
+            disk.make_dir(&dir, 0o700).map_err(at)?;
+            disk.sync_dir(&config.state).map_err(at)?;
+        }
+        let updates = match &config.slots {
+            None => None,
+            Some(slots) => {
+                let updater = Slots::new(disk.clone(), slots.directory.clone());
+                updater.found()?;
+                let settings = slots.settings.clone();
+                let file = config.update_file();
+                Some(Updates::open(
+                    disk.clone(),
+                    file,
+                    settings,
+                    updater,
+                    system,
+                )?)
+            }
+        };
+        Ok(Self {
+            staging: Staging::new(disk.clone(), dir),
+            disk,
+            config,
+            net,
+            stop,
+            updates,
+        })
+    }
+
+    /// What is recorded of updates.
+    pub(crate) fn record(&self) -> Record {
+        self.updates
+            .as_ref()
+            .map_or_else(Record::default, |updates| updates.record().clone())
+    }
+
+    /// Does a task.
+    pub(crate) fn work(&mut self, task: &Task) -> Worked {
+        let done = match task {
+            Task::Resume => self.step(|updates| updates.resume()),
+            Task::SelfTest => self.step(|updates| updates.self_test()),
+            Task::Refuse => self.step(|updates| updates.refuse()),
+            Task::Fetch(under) => self.fetch(under).map(|()| Worked::Fetched),
+            Task::Install(under) => self.install(under),
+            Task::Restart(under) => self.with_release(under, Updates::restart),
+            Task::Commit(under) => self.with_release(under, Updates::commit),
+            Task::Clear => self.clear().map(|()| Worked::Cleared),
+            Task::Inventory => return Worked::Inventory(self.inventory()),
+        };
+        done.unwrap_or_else(|failure| Worked::Failed(task.name(), failure, self.record()))
+    }
+
+    fn step(
+        &mut self,
+        step: impl FnOnce(&mut Updates<D, Slots<D>, S>) -> Result<Next, UpdateError>,
+    ) -> Result<Worked, Failure> {
+        let Some(updates) = &mut self.updates else {
+            return Ok(Worked::Step(Next::Nothing, Record::default()));
+        };
+        let next = step(updates).map_err(broken)?;
+        Ok(Worked::Step(next, updates.record().clone()))
+    }
+
+    /// Checks the release again, with the newest proofs, and lets the updater do a step with it.
+    fn with_release(
+        &mut self,
+        under: &Under,
+        step: impl FnOnce(
+            &mut Updates<D, Slots<D>, S>,
+            &VerifiedRelease<'_>,
+        ) -> Result<Next, UpdateError>,
+    ) -> Result<Worked, Failure> {
+        let signed = self.manifest(under)?;
+        let signed = decode(&signed)?;
+        let release = self.verify(under, &signed)?;
+        self.step(|updates| step(updates, &release))
+    }
+
+    fn fetch(&self, under: &Under) -> Result<(), Failure> {
+        let fetched = self.fetch_all(under);
+        if matches!(fetched, Err(Failure::Broken(_))) {
+            // A full disk, mostly: what has to be stored next needs the room.
+            let _ = self.clear();
+        }
+        fetched
+    }
+
+    fn fetch_all(&self, under: &Under) -> Result<(), Failure> {
+        let signed = self.manifest(under)?;
+        let signed = decode(&signed)?;
+        let release = self.verify(under, &signed)?;
+        self.drop_others(&release)?;
+        for payload in release.payloads() {
+            let name = payload.name.as_str();
+            let receiving = self.staging.receive(&release, name).map_err(broken)?;
+            let receiving = receiving.ok_or_else(|| missing(name))?;
+            self.receive(under, receiving)?;
+        }
+        Ok(())
+    }
+
+    fn install(&mut self, under: &Under) -> Result<Worked, Failure> {
+        let signed = self.manifest(under)?;
+        let signed = decode(&signed)?;
+        let release = self.verify(under, &signed)?;
+        let mut staged: Vec<Staged<'_>> = Vec::new();
+        for payload in release.payloads() {
+            let name = payload.name.as_str();
+            let receiving = self.staging.receive(&release, name).map_err(broken)?;
+            let receiving = receiving.ok_or_else(|| missing(name))?;
+            if receiving.remaining() > 0 {
+                return Err(missing(name));
+            }
+            staged.push(receiving.finish().map_err(broken)?);
+        }
+        self.step(|updates| updates.install(&release, &staged))
+    }
+
+    /// The signed manifest of a release: the one that is kept, or a server's, kept from now on.
+    fn manifest(&self, under: &Under) -> Result<Vec<u8>, Failure> {
+        let path = self.config.manifest_file();
+        let is_it = |bytes: &[u8]| {
+            SignedManifest::decode(bytes)
+                .is_ok_and(|signed| signed.manifest().digest() == under.digest)
+        };
+        let limit = SIGNED_MANIFEST_BYTES_MAX as u64;
+        if let Ok(Some(bytes)) = self.disk.read(&path, limit)
+            && is_it(&bytes)
+        {
+            return Ok(bytes);
+        }
+        let bytes = self.ask_all(under, "", SIGNED_MANIFEST_BYTES_MAX, |bytes| {
+            if is_it(&bytes) {
+                Ok(bytes)
+            } else {
+                Err("what came is not the manifest with this digest".into())
+            }
+        })?;
+        disk::replace(&self.disk, &path, &bytes, 0o600)
+            .map_err(|error| broken(UpdateError::Disk { path, error }))?;
+        Ok(bytes)
+    }
+
+    /// Has the signed manifest fetched anew.
+    fn drop_manifest(&self) -> Result<(), Failure> {
+        let path = self.config.manifest_file();
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(broken(UpdateError::Disk { path, error }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the release under the newest proofs. Servers are asked in turn: one of them may be behind, or lie.
+    fn verify<'m>(
+        &self,
+        under: &Under,
+        signed: &SignedManifest<'m>,
+    ) -> Result<VerifiedRelease<'m>, Failure> {
+        let label = |text| Label::new(text).map_err(|error| Failure::Broken(format!("{error}")));
+        let device = DeviceFacts {
+            chain: under.trust.anchor().chain(),
+            org: under.org,
+            device_type: label(&self.config.device_type)?,
+            channel: label(&self.config.channel)?,
+            counter: self.record().counter,
+            channel_minimum: 0,
+            floor: under.trust.floor().height,
+        };
+        let mut refused = None;
+        let mut spoiled = false;
+        let found = self.ask_all(under, "/proofs", PROOF_BUNDLE_BYTES_MAX, |bytes| {
+            let checked = ProofBundle::decode(&bytes)
+                .and_then(|proofs| proofs.check(signed, &under.trust, &device));
+            match checked {
+                Ok(release) => Ok(Some(release)),
+                // Proven, whoever sent it: asking another one does not change it.
+                Err(ProofBundleError::Release(error)) if is_final(&error) => {
+                    refused = Some(Failure::Refused(error.to_string(), outcome(&error)));
+                    Ok(None)
+                }
+                Err(error) => {
+                    spoiled = true;
+                    Err(error.to_string())
+                }
+            }
+        });
+        // The signatures are no part of the digest that the manifest was fetched by: they may be what does not fit.
+        if spoiled && found.is_err() {
+            self.drop_manifest()?;
+        }
+        match (found?, refused) {
+            (Some(release), _) => Ok(release),
+            (None, Some(failure)) => Err(failure),
+            (None, None) => Err(Failure::Later("no server answered".into())),
+        }
+    }
+
+    /// Asks the servers in turn until one gives something that `take` takes.
+    fn ask_all<T>(
+        &self,
+        under: &Under,
+        what: &str,
+        limit: usize,
+        mut take: impl FnMut(Vec<u8>) -> Result<T, String>,
+    ) -> Result<T, Failure> {
+        let mut worst = Failure::Later("there is no server address".into());
+        for url in &under.urls {
+            if self.stop.is_stopped() {
+                return Err(Failure::Later("stopped".into()));
+            }
+            let url = format!("{url}/device/v1/releases/{}{what}", under.digest);
+            match self.net.get(&url, limit) {
+                Ok(bytes) => match take(bytes) {
+                    Ok(taken) => return Ok(taken),
+                    Err(why) => worst = Failure::Lie(format!("{url}: {why}")),
+                },
+                Err(NetError::TooLong) => {
+                    worst = Failure::Lie(format!("{url}: {}", NetError::TooLong));
+                }
+                Err(error) => {
+                    if !matches!(worst, Failure::Lie(_)) {
+                        worst = Failure::Later(format!("{url}: {error}"));
+                    }
+                }
+            }
+        }
+        Err(worst)
+    }
+
+    /// Receives what is missing of a payload, part by part, from whichever server gives it.
+    fn receive(&self, under: &Under, mut receiving: Receiving<'_, D>) -> Result<(), Failure> {
+        let digest = receiving.digest();
+        let mut last = Failure::Later("there is no server address".into());
+        let mut silent = 0;
+        let mut at = 0;
+        while receiving.remaining() > 0 {
+            if self.stop.is_stopped() {
+                return Err(Failure::Later("stopped".into()));
+            }
+            if silent >= under.urls.len() {
+                return Err(last);
+            }
+            let Some(url) = under.urls.get(at % under.urls.len().max(1)) else {
+                return Err(last);
+            };
+            let url = format!("{url}/device/v1/payloads/{digest}");
+            let from = receiving.offset();
+            let whole = from.saturating_add(receiving.remaining());
+            let end = from.saturating_add(PART_BYTES).min(whole);
+            let mut refused = None;
+            let got = self.net.get_part(&url, from, end, &mut |bytes| {
+                if self.stop.is_stopped() {
+                    return Err(NetError::Stopped);
+                }
+                receiving.write(bytes).map_err(|error| {
+                    refused = Some(broken(error));
+                    NetError::Stopped
+                })
+            });
+            if let Some(failure) = refused {
+                return Err(failure);
+            }
+            let came = receiving.offset().saturating_sub(from);
+            if came >= PROGRESS_BYTES_MIN.min(end - from) {
+                silent = 0;
+            } else {
+                silent += 1;
+                at += 1;
+                last = Failure::Later(match got {
+                    Ok(()) => format!("{url}: the server sent nothing"),
+                    Err(error) => format!("{url}: {error}"),
+                });
+            }
+        }
+        match receiving.finish() {
+            Ok(_) => Ok(()),
+            // Dropped; the next attempt begins anew, perhaps with another server.
+            Err(UpdateError::Changed { name, error }) => {
+                Err(Failure::Lie(format!("payload {name}: {error}")))
+            }
+            Err(error) => Err(broken(error)),
+        }
+    }
+
+    /// Downloads of other releases only take up room.
+    fn drop_others(&self, release: &VerifiedRelease<'_>) -> Result<(), Failure> {
+        let wanted: Vec<Digest> = release
+            .payloads()
+            .map(|payload| payload.content.digest())
+            .collect();
+        self.staging.retain(&wanted).map_err(broken)
+    }
+
+    fn clear(&self) -> Result<(), Failure> {
+        self.staging.clear().map_err(broken)?;
+        let path = self.config.manifest_file();
+        self.disk
+            .remove(&path)
+            .map_err(|error| broken(UpdateError::Disk { path, error }))
+    }
+
+    /// Takes the inventory; it lies in its file then.
+    fn inventory(&self) -> Result<Option<InventorySummary>, String> {
+        if self.config.inventory.is_empty() {
+            return Ok(None);
+        }
+        let path = self.config.inventory_file();
+        let new = path.with_extension("new");
+        let disk = |error: io::Error| format!("{}: {error}", new.display());
+        self.disk.remove(&new).map_err(disk)?;
+        self.disk.create(&new, 0o600).map_err(disk)?;
+        let mut out = Appending {
+            disk: &self.disk,
+            path: &new,
+        };
+        let taken = self.config.inventory.take(&mut out);
+        let summary = taken.map_err(|error| error.to_string())?;
+        // No sync: after a power cut another one is taken.
+        self.disk.rename(&new, &path).map_err(disk)?;
+        Ok(Some(summary))
+    }
+}
+
+/// Writes to the end of a file on a [`Disk`].
+struct Appending<'a, D> {
+    disk: &'a D,
+    path: &'a Path,
+}
+
+impl<D: Disk> Write for Appending<'_, D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.append(self.path, bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn decode(signed: &[u8]) -> Result<SignedManifest<'_>, Failure> {
+    SignedManifest::decode(signed).map_err(|error| Failure::Lie(error.to_string()))
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::Later(format!("payload {name} is not here yet"))
+}
+
+fn broken(error: UpdateError) -> Failure {
+    match error {
+        UpdateError::Format { .. } => Failure::Refused(error.to_string(), OutcomeCode::Unsupported),
+        error => Failure::Broken(error.to_string()),
+    }
+}
+
+/// Whether a refusal stands whatever another server may have: what the device knows by itself, and what a proof at or above its floor
+/// says of the release. Proofs may be of something else, and signatures may have been changed on the way.
+const fn is_final(error: &ReleaseError) -> bool {
+    !matches!(
+        error,
+        ReleaseError::ProofCount
+            | ReleaseError::OtherChain(_)
+            | ReleaseError::BelowFloor(_)
+            | ReleaseError::OtherProof(_)
+            | ReleaseError::UnknownSigner(_)
+            | ReleaseError::SignerPurpose(_)
+            | ReleaseError::ForeignSigner(_)
+            | ReleaseError::SameKey(_)
+            | ReleaseError::Signatures(_)
+    )
+}
+
+const fn outcome(error: &ReleaseError) -> OutcomeCode {
+    match error {
+        ReleaseError::DeviceType
+        | ReleaseError::Channel
+        | ReleaseError::CounterBelowDevice { .. }
+        | ReleaseError::CounterBelowChannel { .. } => OutcomeCode::Unsupported,
+        _ => OutcomeCode::Unproven,
+    }
+}
+
+/// Where the inventory lies that was taken last.
+pub(crate) fn open_inventory(
+    disk: &impl Disk,
+    config: &Config,
+) -> io::Result<Box<dyn io::Read + Send>> {
+    let path: PathBuf = config.inventory_file();
+    disk.open(&path)
+}

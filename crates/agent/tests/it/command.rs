@@ -1,0 +1,196 @@
+//! The real command.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use kusabi_agent::config::Config;
+use kusabi_core::protocol::reply::Task;
+use kusabi_core::protocol::request::OutcomeCode;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::daemon::Site;
+
+fn agent(site: &Site) -> Command {
+    site.put("agent.toml", site.text(300).as_bytes(), 0o644);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kusabi-agent"));
+    command.arg("--config").arg(site.path("agent.toml"));
+    command.env_remove("JOURNAL_STREAM");
+    command
+}
+
+fn ended(output: &Output) -> (i32, String) {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code().unwrap(), told + &said)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = i32::try_from(child.id()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+/// A process that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+#[test]
+fn once_says_by_its_exit_code_what_happened() {
+    let site = Site::new();
+    site.server.leave();
+    let (code, said) = ended(&agent(&site).arg("--once").output().unwrap());
+    assert_eq!(code, 6, "{said}");
+    site.server.come_back();
+    let (code, said) = ended(&agent(&site).args(["run", "--once"]).output().unwrap());
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = ended(&agent(&site).arg("status").output().unwrap());
+    assert_eq!(code, 0, "{said}");
+    for line in [
+        "purpose      act\n",
+        "serial       CAM-0001\n",
+        "release      factory image\n",
+        " s ago, http://127.0.0.1:",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    let (code, said) = ended(&agent(&site).arg("check").output().unwrap());
+    assert_eq!((code, said.as_str()), (0, "in order\n"));
+}
+
+#[test]
+fn the_daemon_obeys_its_signals() {
+    let site = Site::new();
+    let mut child = Killed(agent(&site).stderr(Stdio::piped()).spawn().unwrap());
+    site.server
+        .wait_until("a poll", |world| world.shop.polls > 0);
+    let (code, said) = ended(&agent(&site).output().unwrap());
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("another agent runs on"), "{said}");
+    let polls = site.server.world().shop.polls;
+    signal(&child.0, Signal::USR1);
+    site.server
+        .wait_until("a poll on demand", |world| world.shop.polls > polls);
+    signal(&child.0, Signal::TERM);
+    let code = child.0.wait().unwrap().code().unwrap();
+    let mut said = String::new();
+    let lines = child.0.stderr.as_mut().unwrap();
+    lines.read_to_string(&mut said).unwrap();
+    assert_eq!(code, 0, "{said}");
+    assert!(said.ends_with("info stopped\n"), "{said}");
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on() {
+    let site = Site::new();
+    let order = site.server.world().order(Task::Rotate);
+    for requests in [1, 2, 3, 5, 6, 8, 10, 12] {
+        let before = site.server.count("/device/v1");
+        let polls = site.server.world().shop.polls;
+        let mut child = Killed(agent(&site).stderr(Stdio::null()).spawn().unwrap());
+        // At the latest when it waits for orders.
+        site.server.wait_until("requests", |world| {
+            site.server.count("/device/v1") >= before + requests || world.shop.polls > polls
+        });
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
+        site.server.world().heartbeats(100);
+    }
+    let (code, said) = ended(&agent(&site).arg("--once").output().unwrap());
+    assert_eq!(code, 0, "{said}");
+    let world = site.server.world();
+    assert_eq!(world.shop.alarms, []);
+    assert!(world.outcome(order).is_some(), "{said}");
+}
+
+#[test]
+fn wrong_usage_and_wrong_files_say_what_to_do() {
+    let site = Site::new();
+    for (arguments, code, says) in [
+        (vec!["fly"], 2, "there is no \"fly\" to do"),
+        (vec!["--loud"], 2, "invalid option '--loud'"),
+        (vec!["status", "--once"], 2, "--once belongs to run"),
+        (vec!["run", "--label", "x"], 2, "belong to enrol"),
+        (vec!["enrol"], 2, "enrol needs --token-file"),
+        (
+            vec!["enrol", "--token-file", "/nowhere"],
+            1,
+            "/nowhere: No such file",
+        ),
+        (vec!["--help"], 0, "exit codes"),
+        (vec!["--version"], 0, "kusabi-agent 0."),
+    ] {
+        let (ended, said) = ended(&agent(&site).args(&arguments).output().unwrap());
+        assert_eq!(ended, code, "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+    let mut command = agent(&site);
+    site.put(
+        "agent.toml",
+        b"state = \"/s\"\n[device]\ntype = \"a b\"\n",
+        0o644,
+    );
+    let (code, said) = ended(&command.output().unwrap());
+    assert_eq!(code, 3, "{said}");
+    assert!(
+        said.contains("agent.toml: line 3, device.type: 1 to 64"),
+        "{said}"
+    );
+    // The provisioning file, edited by hand.
+    let mut command = agent(&site);
+    let mut file = fs::read(site.path("device.kusabi")).unwrap();
+    let at = file
+        .windows(8)
+        .position(|bytes| bytes == b"CAM-0001")
+        .unwrap();
+    file[at] = b'D';
+    site.put("device.kusabi", &file, 0o600);
+    let (code, said) = ended(&command.output().unwrap());
+    assert_eq!(code, 4, "{said}");
+    assert!(said.contains("changed or cut after it was made"), "{said}");
+    assert_eq!(fs::read(site.path("device.kusabi")).unwrap(), file);
+}
+
+#[test]
+fn the_packaged_example_is_in_order() {
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging");
+    let config = Config::load(&packaging.join("agent.toml")).unwrap();
+    assert_eq!(config.state, Path::new("/var/lib/kusabi"));
+    let unit = fs::read_to_string(packaging.join("kusabi-agent.service")).unwrap();
+    assert!(unit.contains("StateDirectory=kusabi\n") && unit.contains("StateDirectoryMode=0700\n"));
+    let command = "ExecStart=/usr/bin/kusabi-agent --config /etc/kusabi/agent.toml run\n";
+    assert!(unit.contains(command));
+}
+
+/// `KUSABI_AGENT=target/release/kusabi-agent cargo test -p kusabi-agent --test it resident -- --ignored --nocapture`
+#[test]
+#[ignore = "a measurement"]
+fn resident_memory() {
+    let site = Site::new();
+    let mut command = agent(&site);
+    if let Some(program) = std::env::var_os("KUSABI_AGENT") {
+        command = Command::new(program);
+        command.arg("--config").arg(site.path("agent.toml"));
+    }
+    let big = vec![5; 16 << 20];
+    let (update, report) = {
+        let mut world = site.server.world();
+        let release = world.release("2", 0, &[("camera", b"good two"), ("big", &big)]);
+        let update = world.order(Task::Update(release));
+        (update, world.order(Task::ReportInventory([4; 32])))
+    };
+    let child = Killed(command.stderr(Stdio::null()).spawn().unwrap());
+    site.server.wait_until("the outcomes", |world| {
+        world.outcome(update).is_some() && world.outcome(report).is_some()
+    });
+    let status = fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap();
+    for line in status.lines().filter(|line| line.starts_with("Vm")) {
+        println!("{line}");
+    }
+    assert_eq!(site.server.world().outcome(update), Some(OutcomeCode::Done));
+}

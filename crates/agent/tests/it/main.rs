@@ -1,0 +1,10 @@
+//! The real daemon, and the real command, against a server of core's own end over HTTP on loopback.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails, in its helpers too"
+)]
+
+mod command;
+mod daemon;
+mod server;
+mod world;
