@@ -32,7 +32,7 @@ const STYLES: Styles = Styles::styled()
     arg_required_else_help = true,
     disable_help_subcommand = true,
     max_term_width = 100,
-    after_help = "Start here: kusabi node run --data ledger"
+    after_help = "Start here: kusabi up --data fleet"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -69,6 +69,15 @@ pub(crate) struct Globals {
     /// Chain ID (genesis hash), instead of the profile's
     #[arg(long, global = true, value_name = "HASH", visible_alias = "genesis")]
     pub(crate) chain: Option<String>,
+    /// Address of a server's admin API, instead of the profile's
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// File that holds the token for the server, instead of the profile's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates (PEM) that the server's comes from, instead of those that this machine trusts
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) server_ca: Option<PathBuf>,
 }
 
 /// When to use colours.
@@ -85,6 +94,32 @@ pub(crate) enum Color {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Run the ledger and the server in one process; found both if there are none
+    Up(verb::up::Args),
+    /// Make the files with which devices leave the factory, and register them
+    Provision(Box<verb::provision::Args>),
+    /// Devices: list, show, order, quarantine, readmit, revoke
+    #[command(subcommand)]
+    Device(verb::device::Verb),
+    /// Orders that were given
+    #[command(subcommand)]
+    Order(verb::order::Verb),
+    /// Alarms: what needs a person
+    #[command(subcommand)]
+    Alarm(verb::alarm::Verb),
+    /// Firmware, from its files to the ledger and the server
+    #[command(subcommand)]
+    Release(verb::release::Verb),
+    /// Devices that are in the field already
+    #[command(subcommand)]
+    Enrol(verb::enrol::Verb),
+    /// Run a server apart from the ledger's node
+    #[command(subcommand)]
+    Server(verb::server::Verb),
+    /// Bring a server's database back from the ledger
+    Rebuild(verb::rebuild::Args),
+    /// Look for what is wrong, and say what to do
+    Doctor(verb::doctor::Args),
     /// Run a node of the ledger; found one if there is none
     #[command(subcommand)]
     Node(verb::node::Verb),
@@ -103,6 +138,8 @@ pub(crate) enum Verb {
     Org(verb::org::Verb),
     /// Measure a ledger on this machine
     Bench(verb::bench::Args),
+    /// Watch a fleet live
+    Demo(verb::demo::Args),
     /// Copy the ledger's blocks to a file
     Backup(verb::backup::Args),
     /// Bring a ledger's blocks back from a backup

@@ -358,6 +358,9 @@ pub(crate) fn failure(path: &Path, why: &BackupError) -> Failure {
         BackupError::Outline(_) => {
             Failure::new(Exit::Genesis, format!("{}: {why}", path.display())).advise(damaged)
         }
+        BackupError::Engine(error) => {
+            Failure::new(Exit::Damaged, format!("{}: {why}", path.display())).advise(error.advice())
+        }
         BackupError::Node(_) => Failure::new(Exit::Unavailable, why.to_string()),
         why => Failure::new(Exit::Damaged, format!("{}: {why}", path.display())).advise(damaged),
     }

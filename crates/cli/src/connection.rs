@@ -169,10 +169,23 @@ impl Connection {
             .collect()
     }
 
+    /// Time between blocks when nothing happens, from the genesis document.
+    pub(crate) fn heartbeat_ms(&self) -> Result<u64> {
+        let genesis = self.genesis()?;
+        let genesis =
+            Genesis::decode(&genesis).map_err(|why| failure(&VerifyError::Genesis(why)))?;
+        Ok(genesis.heartbeat_ms())
+    }
+
     /// The newest block's header, verified.
     pub(crate) fn newest(&self) -> Result<VerifiedCheckpoint> {
         self.ask(self.ledger.checkpoint())
             .map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// What is trusted now, with the validator set.
+    pub(crate) fn trust(&self) -> Trust {
+        self.ledger.trust()
     }
 
     /// What is trusted now.

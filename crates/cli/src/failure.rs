@@ -41,6 +41,15 @@ impl Failure {
         self
     }
 
+    /// Adds a further line to the advice.
+    pub(crate) fn advise_also(self, advice: &str) -> Self {
+        let all = match &self.advice {
+            Some(first) => format!("{first}\n{advice}"),
+            None => advice.to_owned(),
+        };
+        self.advise(all)
+    }
+
     /// The file at `path` could not be `done` (“read”, “written”, …).
     pub(crate) fn io(done: &str, path: &Path, error: &io::Error) -> Self {
         let path = path.display();

@@ -13,6 +13,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     files::{self, Mode},
+    page::grouped,
     profile,
 };
 
@@ -81,7 +82,7 @@ impl Floor {
                     format!(
                         "two different blocks or validator sets of height {} in epoch {} were verified by this machine: the \
                          ledger is forked",
-                        trust.anchor().height(),
+                        grouped(trust.anchor().height().get()),
                         trust.anchor().epoch().get()
                     ),
                 )

@@ -169,6 +169,11 @@ impl KeyFile {
         )
     }
 
+    /// The private operations, for a process that acts with the key as long as it runs.
+    pub(crate) fn into_key(self) -> SoftKey {
+        self.key
+    }
+
     /// The private operations.
     pub(crate) fn key(&self) -> &SoftKey {
         &self.key

@@ -12,6 +12,7 @@ mod entry;
 mod exit;
 mod failure;
 mod files;
+mod fleet;
 mod floor;
 mod founding;
 mod kept;
@@ -21,6 +22,7 @@ mod page;
 mod profile;
 mod progress;
 mod record;
+mod roster;
 mod session;
 mod verb;
 mod visible;
@@ -28,7 +30,7 @@ mod who;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::{
     args::{Cli, Color, Verb},
@@ -61,7 +63,9 @@ fn main() -> ExitCode {
 /// Help and version are answers; everything else is an error that names the way out.
 fn not_understood(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().any(|argument| argument == "--json");
-    if json && error.use_stderr() {
+    if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        Output::new(json, false).fail(&unknown_verb(error));
+    } else if json && error.use_stderr() {
         let text = error.render().to_string();
         let (what, advice) = text.split_once("\n\n").unwrap_or((&text, ""));
         let failure = Failure::new(Exit::Usage, what.trim_start_matches("error: "));
@@ -80,10 +84,47 @@ fn not_understood(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// A verb that there is not: those that there are, at the place where it stands.
+fn unknown_verb(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let what = text.lines().next().unwrap_or_default();
+    let mut command = Cli::command();
+    let mut path = String::from("kusabi");
+    for argument in std::env::args().skip(1) {
+        let Some(below) = command.find_subcommand(&argument) else {
+            continue;
+        };
+        path = format!("{path} {argument}");
+        command = below.clone();
+    }
+    let verbs: Vec<_> = command
+        .get_subcommands()
+        .map(|verb| verb.get_name().to_owned())
+        .collect();
+    let meant = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("tip: "))
+        .map_or_else(String::new, |tip| format!("{tip}\n"));
+    Failure::new(Exit::Usage, what.trim_start_matches("error: ")).advise(format!(
+        "{meant}{path} knows: {}\n{path} --help says what each does",
+        verbs.join(", ")
+    ))
+}
+
 /// Does what was asked. An answer of “no” is no failure: it is said on standard output and ends with its own code.
 fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     let done = |()| Exit::Ok;
     match verb {
+        Verb::Up(args) => verb::up::run(args, session).map(done),
+        Verb::Provision(args) => verb::provision::run(args, session),
+        Verb::Device(verb) => verb::device::run(verb, session),
+        Verb::Order(verb) => verb::order::run(verb, session),
+        Verb::Alarm(verb) => verb::alarm::run(verb, session),
+        Verb::Release(verb) => verb::release::run(verb, session),
+        Verb::Enrol(verb) => verb::enrol::run(verb, session),
+        Verb::Server(verb) => verb::server::run(verb, session).map(done),
+        Verb::Rebuild(args) => verb::rebuild::run(args, session).map(done),
+        Verb::Doctor(args) => verb::doctor::run(args, session),
         Verb::Node(verb) => verb::node::run(verb, session).map(done),
         Verb::Key(verb) => verb::key::run(verb, session),
         Verb::Batch(verb) => verb::batch::run(verb, session),
@@ -91,6 +132,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Verify(args) => verb::verify::run(args, session),
         Verb::Org(verb) => verb::org::run(verb, session),
         Verb::Bench(args) => verb::bench::run(args, session),
+        Verb::Demo(args) => verb::demo::run(args, session),
         Verb::Backup(args) => verb::backup::run(args, session).map(done),
         Verb::Restore(args) => verb::restore::run(args, session).map(done),
         Verb::Recover(args) => verb::recover::run(args, session).map(done),

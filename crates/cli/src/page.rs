@@ -64,6 +64,11 @@ impl Output {
         print(&page.finish())
     }
 
+    /// Prints an answer on the way to one that comes last: programs read only that.
+    pub(crate) fn say_unless_json(self, answer: &impl Answer) -> Result<()> {
+        if self.json { Ok(()) } else { self.say(answer) }
+    }
+
     /// Prints bytes that are meant for another program, whatever the form of answers.
     pub(crate) fn raw(self, bytes: &[u8]) -> Result<()> {
         let mut out = std::io::stdout().lock();
@@ -180,6 +185,39 @@ impl Page {
         self
     }
 
+    /// A table: a heading, then a row per item; columns are as wide as what stands in them.
+    pub(crate) fn table(&mut self, heading: &[&str], rows: &[Vec<String>]) -> &mut Self {
+        self.flush();
+        let rows: Vec<Vec<_>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| visible::line(cell)).collect())
+            .collect();
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            widest.max(heading.get(column).map_or(0, |name| name.chars().count()))
+        };
+        let widths: Vec<usize> = (0..heading.len()).map(width).collect();
+        let line = |cells: &mut dyn Iterator<Item = &str>| {
+            let mut line = String::new();
+            for (cell, width) in cells.zip(&widths) {
+                let pad = width - cell.chars().count().min(*width);
+                line.push_str("  ");
+                line.push_str(cell);
+                line.push_str(&" ".repeat(pad));
+            }
+            line.trim_end().to_owned()
+        };
+        let head = line(&mut heading.iter().copied());
+        self.text.push_str(&format!("{LABEL}{head}{LABEL:#}\n"));
+        for row in &rows {
+            self.text
+                .push_str(&line(&mut row.iter().map(|cell| &**cell)));
+            self.text.push('\n');
+        }
+        self
+    }
+
     /// A paragraph; lines are kept as they are.
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         self.flush();
@@ -261,7 +299,7 @@ pub(crate) fn elapsed(ms: u64) -> String {
         (1_000, "s"),
     ];
     UNITS.iter().find(|(unit, _)| ms >= 2 * unit).map_or_else(
-        || format!("{ms} ms"),
+        || format!("{} ms", grouped(ms)),
         |(unit, name)| format!("{} {name}", grouped(ms / unit)),
     )
 }
@@ -293,6 +331,18 @@ mod tests {
     }
 
     #[test]
+    fn tables_are_aligned() {
+        let mut page = Page::default();
+        let rows = [
+            vec!["a".into(), "1\n".into()],
+            vec!["long".into(), String::new()],
+        ];
+        page.table(&["name", "n"], &rows);
+        let text = anstream::adapter::strip_str(&page.finish()).to_string();
+        assert_eq!(text, "  name  n\n  a     1\\u{a}\n  long\n");
+    }
+
+    #[test]
     fn a_page_shows_what_would_move_the_cursor() {
         let mut page = Page::default();
         page.good("Made\x1b[2K", "x\r\ny\u{202e}")
@@ -310,7 +360,7 @@ mod tests {
     fn spans_have_a_unit() {
         for (ms, text) in [
             (0, "0 ms"),
-            (1_999, "1999 ms"),
+            (1_999, "1,999 ms"),
             (119_000, "119 s"),
             (5_400_000, "90 min"),
             (172_799_999, "47 h"),

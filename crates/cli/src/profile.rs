@@ -6,6 +6,8 @@
 //! org = "home"
 //! writer = "/srv/ledger/keys/writer.key"
 //! officers = ["/srv/ledger/keys/officer.key"]
+//! server = "http://127.0.0.1:7042"
+//! token_file = "/srv/ledger/token"
 //! ```
 //! Paths count from the profile's own folder. Keys stand here by path only.
 
@@ -44,6 +46,18 @@ pub(crate) struct Profile {
     /// Key files of officers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) officers: Vec<PathBuf>,
+    /// Key files of release keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) art: Vec<PathBuf>,
+    /// Address of a server's admin API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
+    /// File that holds the token for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates that the server's may come from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_ca: Option<PathBuf>,
 }
 
 impl Profile {
@@ -55,8 +69,14 @@ impl Profile {
         let mut profile: Self =
             toml::from_str(&text).map_err(|error| toml_failure(path, &error))?;
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        for key in profile.writer.iter_mut().chain(&mut profile.officers) {
-            *key = folder.join(&*key);
+        let paths = [
+            &mut profile.writer,
+            &mut profile.token_file,
+            &mut profile.server_ca,
+        ];
+        let lists = profile.officers.iter_mut().chain(&mut profile.art);
+        for path in paths.into_iter().flatten().chain(lists) {
+            *path = folder.join(&*path);
         }
         Ok(profile)
     }
@@ -110,6 +130,10 @@ mod tests {
             org: Some("home".into()),
             writer: Some("keys/writer.key".into()),
             officers: vec!["/abs/officer.key".into()],
+            art: vec!["/abs/art.key".into()],
+            server: Some("http://127.0.0.1:7042".into()),
+            token_file: Some("/abs/token".into()),
+            server_ca: None,
         };
         std::fs::write(&path, profile.to_toml()).unwrap();
         profile.writer = Some(folder.path().join("keys/writer.key"));
@@ -125,9 +149,13 @@ mod tests {
             org: Some(String::new()),
             writer: Some(PathBuf::new()),
             officers: vec![PathBuf::new()],
+            art: vec![PathBuf::new()],
+            server: Some(String::new()),
+            token_file: Some(PathBuf::new()),
+            server_ca: Some(PathBuf::new()),
         };
         let settings: toml::Table = toml::from_str(&profile.to_toml()).unwrap();
-        assert_eq!(settings.len(), 5);
+        assert_eq!(settings.len(), 9);
         for setting in settings.keys() {
             assert!(manual.contains(&format!("`{setting}`")), "{setting}");
         }

@@ -13,6 +13,7 @@ use crate::{
     args::Globals,
     exit::Exit,
     failure::{Failure, Result},
+    keyfile::KeyFile,
     page::Output,
     profile::{self, Profile},
 };
@@ -70,10 +71,12 @@ impl Session {
         }
         let (path, profile) = self.profile()?;
         profile.ledger.clone().ok_or_else(|| {
-            missing("no ledger is named", path).advise(format!(
-                "give --ledger URL, or write  ledger = \"http://…\"  to {}",
-                path.display()
-            ))
+            missing(
+                "no ledger is named",
+                path,
+                "--ledger URL",
+                "ledger = \"http://…\"",
+            )
         })
     }
 
@@ -96,10 +99,8 @@ impl Session {
         }
         let (path, profile) = self.profile()?;
         let chain = profile.chain.as_ref().ok_or_else(|| {
-            missing("no chain is named, so nothing could be checked", path).advise(format!(
-                "give --chain HASH, or write  chain = \"…\"  to {}\n{CHAIN_ADVICE}",
-                path.display()
-            ))
+            let what = "no chain is named, so nothing could be checked";
+            missing(what, path, "--chain HASH", "chain = \"…\"").advise_also(CHAIN_ADVICE)
         })?;
         chain.parse().map_err(|why| {
             Failure::new(
@@ -143,10 +144,12 @@ impl Session {
         }
         let (path, profile) = self.profile()?;
         let org = profile.org.as_ref().ok_or_else(|| {
-            missing("no organisation is named", path).advise(format!(
-                "give --org NAME, or write  org = \"…\"  to {}",
-                path.display()
-            ))
+            missing(
+                "no organisation is named",
+                path,
+                "--org NAME",
+                "org = \"…\"",
+            )
         })?;
         org.parse().map_err(|why| {
             Failure::new(
@@ -163,11 +166,112 @@ impl Session {
         }
         let (path, profile) = self.profile()?;
         profile.writer.clone().ok_or_else(|| {
-            missing("no writer key is named", path).advise(format!(
-                "give --writer KEYFILE, or write  writer = \"…\"  to {}",
-                path.display()
-            ))
+            missing(
+                "no writer key is named",
+                path,
+                "--writer KEYFILE",
+                "writer = \"…\"",
+            )
         })
+    }
+
+    /// The writer's key.
+    pub(crate) fn writer_key(&self, named: Option<&Path>) -> Result<KeyFile> {
+        let path = self.writer(named)?;
+        self.key_of_profile(&path, named.is_some(), "writer")
+    }
+
+    /// The officers' keys.
+    pub(crate) fn officer_keys(&self, named: &[PathBuf]) -> Result<Vec<KeyFile>> {
+        self.officers(named)?
+            .iter()
+            .map(|path| self.key_of_profile(path, !named.is_empty(), "officers"))
+            .collect()
+    }
+
+    /// A key. One that is not where the profile says is the profile's fault, and the sentence says so.
+    fn key_of_profile(&self, path: &Path, named: bool, setting: &str) -> Result<KeyFile> {
+        if named || path.exists() {
+            return KeyFile::read(path);
+        }
+        let profile = self.profile()?.0.display();
+        let (role, advice) = match setting {
+            "writer" => (
+                "writer",
+                "a lost one is replaced by an officer: kusabi key new KEYFILE --purpose writer, kusabi org grant KEYFILE",
+            ),
+            _ => (
+                "officer",
+                "an officer's key is kept away from this machine: bring it, and take it away again afterwards",
+            ),
+        };
+        Err(Failure::new(
+            Exit::File,
+            format!(
+                "{} is not there, and {profile} names it as the {role}'s key",
+                path.display()
+            ),
+        )
+        .advise(format!(
+            "name the key's file on the command line, or its new place in {profile}:  {setting} = …\n{advice}"
+        )))
+    }
+
+    /// Key files of release keys: of the command line, else of the profile.
+    pub(crate) fn art_keys(&self, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+        if !named.is_empty() {
+            return Ok(named.to_vec());
+        }
+        let (path, profile) = self.profile()?;
+        if profile.art.is_empty() {
+            return Err(missing(
+                "no release key is named",
+                path,
+                "--key KEYFILE",
+                "art = [\"…\"]",
+            ));
+        }
+        Ok(profile.art.clone())
+    }
+
+    /// Address of a server's admin API.
+    pub(crate) fn server(&self) -> Result<String> {
+        if let Some(server) = &self.globals.server {
+            return Ok(server.clone());
+        }
+        let (path, profile) = self.profile()?;
+        profile.server.clone().ok_or_else(|| {
+            missing(
+                "no server is named",
+                path,
+                "--server URL and --token-file FILE",
+                "server = \"http://…\"  and  token_file = \"…\"",
+            )
+        })
+    }
+
+    /// File that holds the token for the server.
+    pub(crate) fn token_file(&self) -> Result<PathBuf> {
+        if let Some(file) = &self.globals.token_file {
+            return Ok(file.clone());
+        }
+        let (path, profile) = self.profile()?;
+        profile.token_file.clone().ok_or_else(|| {
+            missing(
+                "no file with the token for the server is named",
+                path,
+                "--token-file FILE",
+                "token_file = \"…\"",
+            )
+        })
+    }
+
+    /// File with the certificates that the server's comes from, if one is named.
+    pub(crate) fn server_ca(&self) -> Result<Option<PathBuf>> {
+        match &self.globals.server_ca {
+            Some(file) => Ok(Some(file.clone())),
+            None => Ok(self.profile()?.1.server_ca.clone()),
+        }
     }
 
     /// Key files of officers: of the command line, else of the profile.
@@ -177,10 +281,12 @@ impl Session {
         }
         let (path, profile) = self.profile()?;
         if profile.officers.is_empty() {
-            return Err(missing("no officer key is named", path).advise(format!(
-                "give --officer KEYFILE, or write  officers = [\"…\"]  to {}",
-                path.display()
-            )));
+            return Err(missing(
+                "no officer key is named",
+                path,
+                "--officer KEYFILE",
+                "officers = [\"…\"]",
+            ));
         }
         Ok(profile.officers.clone())
     }
@@ -189,11 +295,19 @@ impl Session {
 const CHAIN_ADVICE: &str =
     "the chain ID is the 64 hex digits that `kusabi node run` showed when the ledger was founded";
 
-fn missing(what: &str, path: &Path) -> Failure {
-    let profile = if path.exists() {
-        format!("{} does not say it either", path.display())
-    } else {
-        format!("there is no profile at {}", path.display())
+/// Neither the command line nor the profile at `path` says something that an option or a setting would.
+fn missing(what: &str, path: &Path, option: &str, setting: &str) -> Failure {
+    let failure = |profile: String| {
+        Failure::new(Exit::Usage, format!("{what}: {profile}")).advise(format!(
+            "give {option}, or write  {setting}  to {}",
+            path.display()
+        ))
     };
-    Failure::new(Exit::Usage, format!("{what}: {profile}"))
+    if path.exists() {
+        return failure(format!("{} does not say it either", path.display()));
+    }
+    failure(format!("there is no profile at {}", path.display())).advise_also(
+        "if yours lies elsewhere, name it with --profile FILE, or its folder with KUSABI_HOME; `kusabi up` and `kusabi \
+         node run` write one when they found a ledger",
+    )
 }

@@ -1,6 +1,10 @@
 //! Naming a key on the command line: by its handle, by its file, or by its ID on standard input.
 
-use std::{convert::Infallible, path::PathBuf, str::FromStr};
+use std::{
+    convert::Infallible,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use kusabi_core::id::{Handle, KusabiId};
 
@@ -55,7 +59,14 @@ impl Who {
     pub(crate) fn resolve(&self) -> Result<Known> {
         match self {
             Self::Handle(handle) => Ok(Known::Handle(*handle)),
-            Self::File(path) => KeyFile::read(path).map(|key| Known::Key(Box::new(key))),
+            Self::File(path) => KeyFile::read(path)
+                .map(|key| Known::Key(Box::new(key)))
+                .map_err(|failure| match shortened(path) {
+                    Some(digits) if !path.exists() => failure.advise(format!(
+                        "if this is a handle: it has 64 hex digits, and here are {digits}; give the whole of it"
+                    )),
+                    _ => failure,
+                }),
             Self::InPlainSight => Err(Failure::new(
                 Exit::Usage,
                 "a kusabi-ID stands on the command line, where the shell's history and other users see it",
@@ -100,9 +111,42 @@ impl Known {
     }
 }
 
+/// How many digits there are of what looks like a handle that was cut, as pages and people shorten it.
+fn shortened(path: &Path) -> Option<usize> {
+    let text = path.to_str()?;
+    let digits = text.trim_end_matches(['…', '.']);
+    let cut = digits.len() < text.len();
+    let hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    // A file may be called `cafe`; few are called by eight digits and more.
+    (hex && (digits.len() >= 8 || (cut && digits.len() >= 4))).then_some(digits.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_handle_that_was_cut_is_told_from_a_file() {
+        for (text, digits) in [("5ac1d2e3", 8), ("5ac1…", 4), ("5AC1d2e39f...", 10)] {
+            assert_eq!(shortened(Path::new(text)), Some(digits), "{text}");
+            let failure = text.parse::<Who>().unwrap().resolve().err().unwrap();
+            assert_eq!(failure.exit(), Exit::File);
+            assert!(
+                failure.advice().unwrap().contains("64 hex digits"),
+                "{text}"
+            );
+        }
+        for text in ["cafe", "camera.key", "keys/5ac1d2e3", "…", "5ac1d2e3.key"] {
+            assert_eq!(shortened(Path::new(text)), None, "{text}");
+        }
+        let failure = "camera.key"
+            .parse::<Who>()
+            .unwrap()
+            .resolve()
+            .err()
+            .unwrap();
+        assert!(!failure.advice().unwrap().contains("64 hex digits"));
+    }
 
     #[test]
     fn an_id_is_no_argument() {

@@ -112,7 +112,7 @@ impl Seen {
             self.contradiction.get_or_insert_with(|| {
                 format!(
                     "block {} is of another validator set of epoch {} than this machine has verified",
-                    header.height,
+                    grouped(header.height.get()),
                     header.epoch.get()
                 )
             });
@@ -126,7 +126,7 @@ impl Seen {
                 self.contradiction.get_or_insert_with(|| {
                     format!(
                         "block {} is not the one that this machine has verified",
-                        header.height
+                        grouped(header.height.get())
                     )
                 });
             }

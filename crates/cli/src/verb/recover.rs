@@ -288,7 +288,8 @@ impl Seen {
                 "this machine has verified block {} in epoch {}, and {} ends at block {} in epoch {}",
                 grouped(self.height),
                 self.epoch,
-                args.data.display(),
+                // Where there is one, it is the backup that ends too early; the directory was made of it.
+                args.backup.as_ref().unwrap_or(&args.data).display(),
                 grouped(last.height.get()),
                 last.epoch.get()
             ),
@@ -350,7 +351,7 @@ impl Before {
                 Exit::Usage,
                 format!(
                     "--from {from} is not above block {}, which was seen",
-                    self.height
+                    grouped(self.height)
                 ),
             )
             .advise(

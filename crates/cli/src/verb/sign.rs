@@ -215,7 +215,7 @@ fn anchor(
     if key.purpose().may_anchor() && args.anchor_by.is_none() {
         connection.act(action, &[key])?;
     } else {
-        let by = KeyFile::read(&session.writer(args.anchor_by.as_deref())?)?;
+        let by = session.writer_key(args.anchor_by.as_deref())?;
         connection.act(action, &[&by])?;
     }
     Ok(())

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use kusabi_api::verify::VerifyError;
+use kusabi_api::{verify::VerifyError, view};
 use kusabi_core::{
-    evidence::{Evidence, Newest, Verdict},
+    evidence::{Evidence, Newest, Verdict, judge},
     genesis::Genesis,
     id::{Height, StateKey},
-    row::{Row, RowError},
+    row::{Record, Row, RowError},
 };
 use serde::Serialize;
 
@@ -55,6 +55,9 @@ struct Judged {
     signer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     purpose: Option<&'static str>,
+    /// Where the signer's key has ended, also where the signature is good nevertheless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_ended: Option<KeyEnded>,
     #[serde(skip_serializing_if = "Option::is_none")]
     known_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,6 +71,41 @@ struct Judged {
     #[serde(skip_serializing_if = "Option::is_none")]
     proven_age_ms: Option<u64>,
     offline: bool,
+}
+
+/// How a key ended.
+#[derive(Serialize)]
+struct KeyEnded {
+    /// `spent`, `superseded` or `revoked`.
+    status: &'static str,
+    /// Height from which it does not count.
+    at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compromised_since: Option<u64>,
+}
+
+impl KeyEnded {
+    fn of(record: &Record) -> Option<Self> {
+        Some(Self {
+            status: view::status(record.status()),
+            at: record.ended()?.get(),
+            reason: view::reason(record.reason()),
+            compromised_since: record.compromised_since().map(Height::get),
+        })
+    }
+
+    fn words(&self) -> String {
+        let mut words = format!("{} at block {}", self.status, grouped(self.at));
+        if let Some(reason) = self.reason {
+            words.push_str(&format!(" ({reason})"));
+        }
+        if let Some(since) = self.compromised_since {
+            words.push_str(&format!(", in other hands since block {}", grouped(since)));
+        }
+        words
+    }
 }
 
 impl Answer for Judged {
@@ -102,6 +140,7 @@ impl Answer for Judged {
             .field("SHA-256", &*self.sha256)
             .field_if("signer", self.signer.as_deref())
             .field_if("purpose", self.purpose)
+            .field_if("its key", self.key_ended.as_ref().map(KeyEnded::words))
             .field_if(
                 "proven at",
                 self.proven_at
@@ -128,7 +167,15 @@ impl Answer for Judged {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let chain = session.chain()?;
     let signature = args.signature.clone().unwrap_or_else(|| beside(&args.file));
-    let bundle = files::read(&signature, Evidence::MAX as u64)?;
+    let bundle = files::read(&signature, Evidence::MAX as u64).map_err(|failure| {
+        if signature.exists() || args.signature.is_some() {
+            return failure;
+        }
+        failure.advise(format!(
+            "{0} is not signed, or its signature lies elsewhere: name it, `kusabi verify {0} SIGNATURE`; `kusabi sign` makes one",
+            args.file.display()
+        ))
+    })?;
     let file = digest_of_file(&args.file, session.output())?;
     let fresh_from = args
         .fresh_from
@@ -166,7 +213,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         }
         _ => None,
     };
-    let verdict = Evidence::verify(&bundle, &chain, &file, newest.as_ref(), fresh_from);
+    let facts = Evidence::check(&bundle, &chain, &file, newest.as_ref(), fresh_from);
+    let verdict = facts
+        .as_ref()
+        .map_or_else(|why| Verdict::Invalid(*why), judge);
     let (word, known_at, anchored_at) = match &verdict {
         Verdict::ValidNow { known_at } => ("valid-now", Some(*known_at), None),
         Verdict::AnchoredWhileValid { at, known_at } => {
@@ -191,6 +241,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         purpose: decoded
             .as_ref()
             .map(|evidence| evidence.signed().purpose.name()),
+        key_ended: facts
+            .as_ref()
+            .ok()
+            .and_then(|facts| KeyEnded::of(&facts.record)),
         known_at: known_at.map(Height::get),
         anchored_at: anchored_at.map(Height::get),
         proven_at: proof.map(|(height, ..)| height),

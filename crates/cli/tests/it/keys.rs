@@ -209,6 +209,7 @@ fn what_is_missing_or_wrong_in_the_profile_is_said() {
         .complains(str![[r#"
 error: no ledger is named: there is no profile at [..]/.config/kusabi/profile.toml
   hint: give --ledger URL, or write  ledger = "http://…"  to [..]/.config/kusabi/profile.toml
+        if yours lies elsewhere, name it with --profile FILE, or its folder with KUSABI_HOME; `kusabi up` and `kusabi node run` write one when they found a ledger
 
 "#]]);
     fs::write(place.path("p.toml"), "ledgre = 1\n").unwrap();
@@ -222,7 +223,7 @@ TOML parse error at line 1, column 1
   |
 1 | ledgre = 1
   | ^^^^^^
-unknown field `ledgre`, expected one of `ledger`, `chain`, `org`, `writer`, `officers`
+unknown field `ledgre`, expected one of `ledger`, `chain`, `org`, `writer`, `officers`, `art`, `server`, `token_file`, `server_ca`
   hint: mend the line; docs/cli.md lists every setting
 
 "#]]);

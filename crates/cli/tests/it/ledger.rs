@@ -498,8 +498,22 @@ Anchored while valid (signature on the ledger at height 4, key known up to heigh
         .run(&format!("verify firmware camera.sig --genesis {chain}"))
         .ok();
 
-    node.run(&place, "key revoke me.key").ok();
-    node.run(&place, "verify firmware").ok();
+    node.run(&place, "key revoke me.key --reason lost").ok();
+    // Good for its time, and it is said that the key has ended since.
+    node.run(&place, "verify firmware").ok().says(str![[r#"
+Anchored while valid (signature on the ledger at height 4, key known up to height [..])
+  file       firmware
+  SHA-256    [HASH]
+  signer     [HASH]
+  purpose    app
+  its key    revoked at block 7 (lost)
+  proven at  block [..], [TIME]
+  checked    with the newest proof of the ledger
+
+"#]]);
+    let judged = node.run(&place, "verify firmware --json").json();
+    assert_eq!(judged["key_ended"]["status"], "revoked");
+    assert_eq!(judged["key_ended"]["at"], 7);
     node.run(&place, "sign firmware --key me.key --out again.sig")
         .exits(1);
     place
@@ -516,5 +530,17 @@ Anchored while valid (signature on the ledger at height 4, key known up to heigh
     fs::write(place.path("firmware.kusabi"), b"nonsense").unwrap();
     place.run(&offline).exits(1);
     fs::remove_file(place.path("firmware.kusabi")).unwrap();
-    place.run(&offline).exits(5);
+    place.run(&offline).exits(5).complains(str![[r#"
+error: firmware.kusabi could not be read: it does not exist
+  hint: firmware is not signed, or its signature lies elsewhere: name it, `kusabi verify firmware SIGNATURE`; `kusabi sign` makes one
+
+"#]]);
+    place
+        .run(&format!("verify firmware other.sig --genesis {chain}"))
+        .exits(5)
+        .complains(str![[r#"
+error: other.sig could not be read: it does not exist
+  hint: check the path; relative paths count from the current directory
+
+"#]]);
 }

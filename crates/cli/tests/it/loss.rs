@@ -75,6 +75,15 @@ error: this machine has verified block 5 in epoch 0, and ledger ends at block 4 
   hint: what came after it will be lost for good: look for a newer backup or another node's copy first; if there is none, give --accept-loss
 
 "#]]);
+    // With a backup it is that one which ends too early.
+    place
+        .run("recover --data ledger --backup old.backup --key recovery.key")
+        .exits(2)
+        .complains(str![[r#"
+error: this machine has verified block 5 in epoch 0, and old.backup ends at block 4 in epoch 0
+  hint: what came after it will be lost for good: look for a newer backup or another node's copy first; if there is none, give --accept-loss
+
+"#]]);
     // Devices may have seen block 5.
     place
         .run("recover --data ledger --key recovery.key --accept-loss --from 5")
@@ -189,6 +198,9 @@ fn a_recovery_that_was_interrupted_goes_on() {
     // In the middle of restoring.
     fs::create_dir_all(place.path("ledger/node/engine/half")).unwrap();
     fs::write(place.path("ledger/node/node.lock"), "").unwrap();
+    // Without its mark it may be a ledger whose small files were lost.
+    place.run("restore b --data ledger").exits(5);
+    fs::write(place.path("ledger/node/restoring"), "").unwrap();
     place.run("restore b --data ledger").ok();
     // Between restoring and recovering.
     place.run(RECOVER).ok();

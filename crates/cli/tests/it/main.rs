@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 mod command;
+mod fleet;
 mod founding;
 mod keys;
 mod ledger;
@@ -13,6 +14,7 @@ mod loss;
 mod manual;
 mod node;
 mod proxy;
+mod up;
 
 /// The command under test.
 fn kusabi() -> PathBuf {

@@ -6,6 +6,9 @@ use crate::command::Place;
 
 /// Every verb, as words after `kusabi`.
 const VERBS: &[&str] = &[
+    "alarm",
+    "alarm ack",
+    "alarm list",
     "audit",
     "backup",
     "batch",
@@ -13,6 +16,24 @@ const VERBS: &[&str] = &[
     "batch submit",
     "bench",
     "completions",
+    "demo",
+    "device",
+    "device expected",
+    "device import",
+    "device inventory",
+    "device list",
+    "device order",
+    "device quarantine",
+    "device readmit",
+    "device revoke",
+    "device show",
+    "doctor",
+    "enrol",
+    "enrol accept",
+    "enrol list",
+    "enrol refuse",
+    "enrol serials",
+    "enrol token",
     "key",
     "key history",
     "key lookup",
@@ -24,13 +45,30 @@ const VERBS: &[&str] = &[
     "man",
     "node",
     "node run",
+    "order",
+    "order list",
     "org",
+    "org art",
     "org grant",
     "org show",
     "org withdraw",
+    "provision",
+    "rebuild",
     "recover",
+    "release",
+    "release list",
+    "release merge",
+    "release new",
+    "release publish",
+    "release show",
+    "release sign",
+    "release upload",
+    "release withdraw",
     "restore",
+    "server",
+    "server run",
     "sign",
+    "up",
     "verify",
 ];
 
@@ -73,7 +111,9 @@ fn completions_for_every_shell() {
 #[test]
 fn the_page_lists_every_verb() {
     let page = include_str!("../../../../docs/cli.md");
-    let groups = ["batch", "key", "node", "org"];
+    let groups = [
+        "alarm", "batch", "device", "enrol", "key", "node", "order", "org", "release", "server",
+    ];
     for verb in VERBS.iter().filter(|verb| !groups.contains(verb)) {
         let listed = page
             .lines()

@@ -5,6 +5,8 @@ mod submit;
 
 use clap::Subcommand;
 
+pub(crate) use submit::{Tally, submit_all};
+
 use crate::{exit::Exit, failure::Result, session::Session};
 
 #[derive(Debug, Subcommand)]

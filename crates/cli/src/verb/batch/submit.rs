@@ -39,27 +39,42 @@ pub(crate) struct Args {
 struct Registered {
     list: PathBuf,
     organisation: String,
-    registered: usize,
-    already: usize,
-    transactions: usize,
-    /// Handles of the list under which somebody else's key stands.
+    #[serde(flatten)]
+    tally: Tally,
+}
+
+/// What became of many keys.
+#[derive(Default, Serialize)]
+pub(crate) struct Tally {
+    pub(crate) registered: usize,
+    pub(crate) already: usize,
+    pub(crate) transactions: usize,
+    /// Handles under which somebody else's key stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    foreign: Vec<String>,
+    pub(crate) foreign: Vec<String>,
 }
 
 impl Answer for Registered {
     fn page(&self, page: &mut Page) {
+        let tally = &self.tally;
         let rest = format!(
             "{} keys of {}",
-            grouped(self.registered as u64),
+            grouped(tally.registered as u64),
             self.organisation
         );
         page.good("Registered", &rest)
             .field("list", self.list.display().to_string())
-            .field("transactions", grouped(self.transactions as u64));
-        if self.already > 0 {
-            page.field("already there", grouped(self.already as u64));
+            .field("transactions", grouped(tally.transactions as u64));
+        if tally.already > 0 {
+            page.field("already there", grouped(tally.already as u64));
         }
+        tally.page_foreign(page);
+    }
+}
+
+impl Tally {
+    /// Says which keys are not registered, if there are any.
+    pub(crate) fn page_foreign(&self, page: &mut Page) {
         if self.foreign.is_empty() {
             return;
         }
@@ -91,29 +106,38 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         )
         .advise("its bindings are good on that chain only: name that one with --chain, or make new keys"));
     }
-    let writer = KeyFile::read(&session.writer(args.writer.as_deref())?)?;
+    let writer = session.writer_key(args.writer.as_deref())?;
     let connection = Connection::open(session)?;
-    let bar = progress::bar(session.output(), "Registering", list.entries.len() as u64);
-    let mut answer = Registered {
-        list: args.list.clone(),
-        organisation: list.org.to_string(),
-        registered: 0,
-        already: 0,
-        transactions: 0,
-        foreign: Vec::new(),
-    };
-    let org = list.org.id();
-    for chunk in list.entries.chunks(CHUNK) {
-        submit(chunk, &org, &writer, &connection, &mut answer)?;
-        bar.inc(chunk.len() as u64);
-    }
-    bar.finish_and_clear();
-    session.output().say(&answer)?;
-    Ok(if answer.foreign.is_empty() {
+    let tally = submit_all(&list.entries, &list.org.id(), &writer, &connection, session)?;
+    let exit = if tally.foreign.is_empty() {
         Exit::Ok
     } else {
         Exit::Negative
-    })
+    };
+    session.output().say(&Registered {
+        list: args.list.clone(),
+        organisation: list.org.to_string(),
+        tally,
+    })?;
+    Ok(exit)
+}
+
+/// Registers what of these entries, ascending by handle, is not on the ledger yet.
+pub(crate) fn submit_all(
+    entries: &[Entry],
+    org: &OrgId,
+    writer: &KeyFile,
+    connection: &Connection,
+    session: &Session,
+) -> Result<Tally> {
+    let bar = progress::bar(session.output(), "Registering", entries.len() as u64);
+    let mut tally = Tally::default();
+    for chunk in entries.chunks(CHUNK) {
+        submit(chunk, org, writer, connection, &mut tally)?;
+        bar.inc(chunk.len() as u64);
+    }
+    bar.finish_and_clear();
+    Ok(tally)
 }
 
 /// Registers what of a chunk is not on the ledger: as a rule all of it, or nothing where an earlier run was here.
@@ -122,7 +146,7 @@ fn submit(
     org: &OrgId,
     writer: &KeyFile,
     connection: &Connection,
-    answer: &mut Registered,
+    answer: &mut Tally,
 ) -> Result<()> {
     let Some(first) = chunk.first().map(Entry::handle) else {
         return Ok(());

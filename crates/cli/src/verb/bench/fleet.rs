@@ -48,6 +48,13 @@ pub(super) fn handle(number: u64) -> Handle {
     id(b"id", number).handle()
 }
 
+/// A key of the fleet with its kusabi-ID.
+pub(super) fn key(number: u64) -> Result<(KusabiId, SoftKey)> {
+    let seed = Seed::new(digest(b"key", number));
+    let key = SoftKey::from_seed(Suite::Curve25519, &seed).map_err(underivable)?;
+    Ok((id(b"id", number), key))
+}
+
 /// A handle that no key of the fleet has.
 pub(super) fn stranger(number: u64) -> Handle {
     id(b"stranger", number).handle()
@@ -59,11 +66,8 @@ impl Fleet {
     }
 
     fn entry(&self, number: u64) -> Result<Entry> {
-        let id = id(b"id", number);
-        let seed = Seed::new(digest(b"key", number));
-        let keys = SoftKey::from_seed(Suite::Curve25519, &seed)
-            .map_err(underivable)?
-            .public_keys();
+        let (id, key) = key(number)?;
+        let keys = key.public_keys();
         let context = BindingContext {
             chain: &self.chain,
             owner: &self.org,

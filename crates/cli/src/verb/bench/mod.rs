@@ -6,6 +6,7 @@
 //! Rates and times depend on what else the machine does; CPU time per operation is what can be compared. A figure here is a
 //! measurement, never a test.
 
+mod devices;
 mod fleet;
 mod process;
 mod reads;
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// Make the new folder in this one: it chooses the disk
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Measure a server with so many devices that speak to it, and nothing else: activations, handshakes, polls, orders
+    #[arg(long, value_name = "N", conflicts_with = "only", value_parser = clap::value_parser!(u64).range(64..))]
+    devices: Option<u64>,
     /// How long lookups are measured
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -94,6 +98,12 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .enable_all()
         .build()
         .map_err(unmeasurable)?;
+    if let Some(devices) = args.devices {
+        let folder = new_folder(args)?;
+        let report = runtime.block_on(devices::measure(args, devices, folder.path()))?;
+        session.output().say(&report)?;
+        return Ok(Exit::Ok);
+    }
     let report = runtime.block_on(measure(args, session))?;
     session.output().say(&report)?;
     Ok(Exit::Ok)
@@ -107,11 +117,12 @@ async fn measure(args: &Args, session: &Session) -> Result<Report> {
             anstream::eprintln!("{what} …");
         }
     };
-    let parent = args.data.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = tempfile::Builder::new()
-        .prefix("kusabi-bench-")
-        .tempdir_in(&parent)
-        .map_err(|error| Failure::io("written", &parent, &error))?;
+    let folder = new_folder(args)?;
+    let parent = folder
+        .path()
+        .parent()
+        .unwrap_or_else(|| folder.path())
+        .to_owned();
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         machine: machine(),
@@ -198,6 +209,15 @@ async fn measure(args: &Args, session: &Session) -> Result<Report> {
     }
     server.kill()?;
     Ok(report)
+}
+
+/// A folder that goes when the measurement has ended.
+fn new_folder(args: &Args) -> Result<tempfile::TempDir> {
+    let parent = args.data.clone().unwrap_or_else(std::env::temp_dir);
+    tempfile::Builder::new()
+        .prefix("kusabi-bench-")
+        .tempdir_in(&parent)
+        .map_err(|error| Failure::io("written", &parent, &error))
 }
 
 fn size(server: &Server, keys: u64) -> Result<Size> {

@@ -7,7 +7,10 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
 };
 
-use kusabi_api::HttpLedger;
+use kusabi_api::{
+    HttpLedger,
+    client::{AdminClient, AdminToken, Limits},
+};
 use kusabi_core::id::ChainId;
 use serde::Deserialize;
 
@@ -35,9 +38,18 @@ impl Drop for Server {
 impl Server {
     /// Starts `kusabi node run` in a folder, which founds a ledger in an empty one, and waits until it says where it listens.
     pub(super) fn start(folder: &Path) -> Result<Self> {
+        Self::run(&["node", "run", "--listen", "127.0.0.1:0"], folder).map(|(server, _)| server)
+    }
+
+    /// Starts a command in a folder and waits until it says that it is ready; gives what it says then, too.
+    fn run(command: &[&str], folder: &Path) -> Result<(Self, Ready)> {
         let program = std::env::current_exe().map_err(unmeasurable)?;
         let mut child = Command::new(program)
-            .args(["--json", "node", "run", "--listen", "127.0.0.1:0", "--data"])
+            // The profile of whoever measures is left alone.
+            .env("KUSABI_HOME", folder.join("home"))
+            .arg("--json")
+            .args(command)
+            .arg("--data")
             .arg(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -48,7 +60,7 @@ impl Server {
             .take()
             .ok_or_else(|| unmeasurable("the node's output is not there"))?;
         let mut out = BufReader::new(out);
-        let (address, chain) = match ready(&mut out) {
+        let ((address, chain), said) = match ready(&mut out) {
             Ok(ready) => ready,
             Err(error) => {
                 let _ = child.kill();
@@ -56,13 +68,14 @@ impl Server {
                 return Err(unmeasurable(error));
             }
         };
-        Ok(Self {
+        let server = Self {
             child,
             folder: folder.to_owned(),
             address,
             chain,
             _out: out,
-        })
+        };
+        Ok((server, said))
     }
 
     pub(super) fn process(&self) -> Process {
@@ -93,23 +106,72 @@ impl Server {
     }
 }
 
-/// What `kusabi node run --json` says when it answers; other lines have no address.
+/// A node with a server, in one process.
+pub(super) struct Site {
+    pub(super) server: Server,
+    /// Where devices are answered.
+    pub(super) devices: SocketAddr,
+    admin: String,
+    token_file: PathBuf,
+}
+
+impl Site {
+    /// Starts `kusabi up` in a folder.
+    pub(super) fn start(folder: &Path) -> Result<Self> {
+        let any = "127.0.0.1:0";
+        let command = [
+            "up",
+            "--listen",
+            any,
+            "--admin-listen",
+            any,
+            "--ledger-listen",
+            any,
+        ];
+        let (server, said) = Server::run(&command, folder)?;
+        let devices = said
+            .devices
+            .first()
+            .map(|url| url.trim_start_matches("http://"));
+        Ok(Self {
+            server,
+            devices: devices.unwrap_or_default().parse().map_err(unmeasurable)?,
+            admin: said.admin.unwrap_or_default(),
+            token_file: said.token_file.unwrap_or_default(),
+        })
+    }
+
+    /// The admin API, as who runs the measurement.
+    pub(super) fn admin(&self) -> Result<AdminClient> {
+        let token = std::fs::read_to_string(&self.token_file).map_err(unmeasurable)?;
+        let token = AdminToken::parse(&token).map_err(unmeasurable)?;
+        AdminClient::new(&self.admin, token, None, Limits::default()).map_err(unmeasurable)
+    }
+}
+
+/// What `kusabi node run --json` and `kusabi up --json` say when they answer; other lines have no address.
 #[derive(Deserialize)]
 struct Ready {
+    #[serde(alias = "ledger")]
     address: String,
     chain: String,
+    #[serde(default)]
+    devices: Vec<String>,
+    admin: Option<String>,
+    token_file: Option<PathBuf>,
 }
 
 /// Reads what the node says until it says that it is ready: where, and on which chain.
-fn ready(out: &mut impl io::BufRead) -> io::Result<(SocketAddr, ChainId)> {
+fn ready(out: &mut impl io::BufRead) -> io::Result<((SocketAddr, ChainId), Ready)> {
     let mut line = String::new();
     while out.read_line(&mut line)? > 0 {
-        if let Ok(Ready { address, chain }) = serde_json::from_str(&line) {
-            let address = address.trim_start_matches("http://");
-            return Ok((
+        if let Ok(said) = serde_json::from_str::<Ready>(&line) {
+            let address = said.address.trim_start_matches("http://");
+            let place = (
                 address.parse().map_err(io::Error::other)?,
-                chain.parse().map_err(io::Error::other)?,
-            ));
+                said.chain.parse().map_err(io::Error::other)?,
+            );
+            return Ok((place, said));
         }
         line.clear();
     }
@@ -126,9 +188,9 @@ mod tests {
         let said = format!(
             "{{\"event\":\"founded\",\"chain\":\"{chain}\"}}\n{{\"event\":\"ready\",\"chain\":\"{chain}\",\"address\":\"http://127.0.0.1:7\",\"height\":2}}\n"
         );
-        let (address, found) = ready(&mut said.as_bytes()).unwrap();
+        let ((address, found), _) = ready(&mut said.as_bytes()).unwrap();
         assert_eq!(address.port(), 7);
         assert_eq!(found.to_string(), chain);
-        ready(&mut "no\n".as_bytes()).unwrap_err();
+        assert!(ready(&mut "no\n".as_bytes()).is_err());
     }
 }

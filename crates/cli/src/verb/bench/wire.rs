@@ -1,5 +1,5 @@
 //! A client that costs as little as one can: many kept connections on one thread, requests put together by hand, answers read by
-//! length. It speaks just enough HTTP/1.1 to ask a node for proofs as fast as the node can make them.
+//! length. It speaks just enough HTTP/1.1 to ask a node for proofs, or a server for answers, as fast as it can make them.
 
 use std::{
     io,
@@ -16,15 +16,15 @@ use tokio::{
 use kusabi_api::media;
 use kusabi_core::id::Handle;
 
-/// An answer is at most a proof with its header lines.
-const ANSWER_MAX: usize = 16 * 1024;
+/// An answer is at most one of the device protocol, or a proof, with its header lines.
+const ANSWER_MAX: usize = 20 * 1024;
 
 /// One kept connection.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     answer: Vec<u8>,
-    host: String,
+    address: SocketAddr,
 }
 
 fn broken(what: &str) -> io::Error {
@@ -32,14 +32,14 @@ fn broken(what: &str) -> io::Error {
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            request: Vec::with_capacity(512),
-            answer: Vec::with_capacity(ANSWER_MAX),
-            host: address.to_string(),
+            request: Vec::new(),
+            answer: Vec::new(),
+            address,
         })
     }
 
@@ -50,24 +50,69 @@ impl Connection {
         write!(
             self.request,
             "GET /v1/keys/{handle} HTTP/1.1\r\nhost: {}\r\naccept: {}\r\n\r\n",
-            self.host,
+            self.address,
             media::PROOF
         )?;
+        Ok(self.exchange().await?)
+    }
+
+    /// Sends a frame of the device protocol and gives the answer's, to be decrypted where it lies.
+    pub(super) async fn frame(&mut self, frame: &[u8]) -> io::Result<&mut [u8]> {
+        use std::io::Write as _;
+        self.request.clear();
+        write!(
+            self.request,
+            "POST /device/v1 HTTP/1.1\r\nhost: {}\r\ncontent-type: application/kusabi+cbor\r\ncontent-length: {}\r\n\r\n",
+            self.address,
+            frame.len()
+        )?;
+        self.request.extend_from_slice(frame);
+        // A server closes a connection that was idle for long. Whoever wrote into it just then asks again, as devices do: the
+        // protocol answers a repeated request as it answered the first one.
+        if self.stream.write_all(&self.request).await.is_err() || self.is_closed().await? {
+            self.open_again().await?;
+        }
+        self.receive().await
+    }
+
+    /// Whether the other end closed instead of answering; else the answer has begun.
+    async fn is_closed(&mut self) -> io::Result<bool> {
+        self.answer.clear();
+        match self.stream.read_buf(&mut self.answer).await {
+            Ok(read) => Ok(read == 0),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn open_again(&mut self) -> io::Result<()> {
+        self.stream = TcpStream::connect(self.address).await?;
+        self.stream.set_nodelay(true)?;
+        self.answer.clear();
+        self.stream.write_all(&self.request).await
+    }
+
+    async fn exchange(&mut self) -> io::Result<&mut [u8]> {
         self.stream.write_all(&self.request).await?;
         self.answer.clear();
+        self.receive().await
+    }
+
+    /// The rest of an answer.
+    async fn receive(&mut self) -> io::Result<&mut [u8]> {
         let (start, end) = loop {
-            if self.stream.read_buf(&mut self.answer).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
             if let Some(body) = body(&self.answer)? {
                 break body;
             }
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
         };
         if self.answer.len() != end {
-            return Err(broken("the node sent more than one answer"));
+            return Err(broken("more than one answer came"));
         }
         self.answer
-            .get(start..end)
+            .get_mut(start..end)
             .ok_or_else(|| broken("an answer without a body"))
     }
 }
@@ -94,7 +139,7 @@ fn body(answer: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let mut lines = text.split("\r\n");
     let status = lines.next().unwrap_or_default();
     if !status.starts_with("HTTP/1.1 200 ") {
-        return Err(broken(&format!("the node answered {status:?}")));
+        return Err(broken(&format!("the answer was {status:?}")));
     }
     let length: usize = lines
         .filter_map(|line| line.split_once(':'))

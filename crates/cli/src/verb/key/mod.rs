@@ -11,6 +11,7 @@ mod show;
 use clap::Subcommand;
 
 pub(crate) use new::SuiteName;
+pub(crate) use revoke::ReasonName;
 
 use crate::{exit::Exit, failure::Result, session::Session};
 

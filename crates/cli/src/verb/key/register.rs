@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         }
     }
     if !entries.is_empty() {
-        let writer = KeyFile::read(&session.writer(args.writer.as_deref())?)?;
+        let writer = session.writer_key(args.writer.as_deref())?;
         let action = Action::Register {
             org: org.id(),
             entries,

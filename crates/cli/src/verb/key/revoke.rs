@@ -42,13 +42,23 @@ pub(crate) struct Args {
 
 /// Why a key ends.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ReasonName {
+pub(crate) enum ReasonName {
     /// Its private half may be known to others
     Compromised,
     /// The device is lost
     Lost,
     /// Out of service
     Retired,
+}
+
+impl From<ReasonName> for Reason {
+    fn from(name: ReasonName) -> Self {
+        match name {
+            ReasonName::Compromised => Self::Compromised,
+            ReasonName::Lost => Self::Lost,
+            ReasonName::Retired => Self::Retired,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -111,7 +121,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             .filter(|_| args.by.is_empty() && since.is_none());
         let others = match own {
             Some(_) => Vec::new(),
-            None => KeyFile::read_all(&session.officers(&args.by)?)?,
+            None => session.officer_keys(&args.by)?,
         };
         let signers: Vec<&KeyFile> = own.into_iter().chain(&others).collect();
         let action = Action::Revoke {
@@ -120,13 +130,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 handle,
                 version: record.version(),
             }],
-            reason: match args.reason {
-                // What was said before stays said.
-                None => record.reason(),
-                Some(ReasonName::Compromised) => Reason::Compromised,
-                Some(ReasonName::Lost) => Reason::Lost,
-                Some(ReasonName::Retired) => Reason::Retired,
-            },
+            // What was said before stays said.
+            reason: args.reason.map_or_else(|| record.reason(), Reason::from),
             compromised_since: since,
             signers: u8::try_from(signers.len()).unwrap_or(u8::MAX),
         };

@@ -37,14 +37,9 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the file, if one is named, and puts the command line over it.
-    pub(crate) fn resolve(args: &super::run::Args) -> Result<Self> {
-        let file = args
-            .config
-            .as_deref()
-            .map(read)
-            .transpose()?
-            .unwrap_or_default();
-        let org = match (args.org, &file.org) {
+    pub(crate) fn resolve(said: &Said<'_>) -> Result<Self> {
+        let file = said.config.map(read).transpose()?.unwrap_or_default();
+        let org = match (said.org, &file.org) {
             (Some(org), _) => org,
             (None, Some(org)) => org
                 .parse()
@@ -53,17 +48,28 @@ impl Settings {
                 OrgName::new("home").map_err(|why| Failure::new(Exit::Internal, why.to_string()))?
             }
         };
+        let heartbeat_s = said.heartbeat_s.or(file.heartbeat_s).unwrap_or(60);
         Ok(Self {
-            listen: args
+            listen: said
                 .listen
                 .or(file.listen)
                 .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 7040))),
-            name: args.name.clone().or(file.name),
+            name: said.name.map(str::to_owned).or(file.name),
             org,
-            heartbeat_ms: file.heartbeat_s.unwrap_or(60).saturating_mul(1_000),
+            heartbeat_ms: heartbeat_s.saturating_mul(1_000),
             threads: file.threads,
         })
     }
+}
+
+/// What the command line says of a node.
+#[derive(Debug, Default)]
+pub(crate) struct Said<'a> {
+    pub(crate) config: Option<&'a Path>,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) name: Option<&'a str>,
+    pub(crate) org: Option<OrgName>,
+    pub(crate) heartbeat_s: Option<u64>,
 }
 
 fn read(path: &Path) -> Result<File> {

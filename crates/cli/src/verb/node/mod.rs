@@ -1,6 +1,7 @@
 //! `kusabi node`: the ledger's own process.
 
-mod config;
+pub(crate) mod config;
+pub(crate) mod process;
 pub(crate) mod run;
 
 use std::io;

@@ -1,39 +1,22 @@
 //! `kusabi node run`: runs a node, and founds a ledger where there is none.
 
 use std::{
-    io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
-use kusabi_core::{
-    id::{ChainId, OrgName},
-    suite::Purpose,
-};
-use kusabi_node::{
-    descriptors,
-    directory::{Directory, DirectoryError},
-    http::{Api, Limits, serve},
-    ledger::NodeLedger,
-    node::{Config, Node},
-};
+use kusabi_core::{id::OrgName, suite::Purpose};
 use serde::Serialize;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-};
 
-use super::{config::Settings, directory_failure, start_failure, stop_failure};
+use super::{
+    config::{Said, Settings},
+    process::{Completed, Process},
+};
 use crate::{
-    exit::Exit,
-    failure::{Failure, Result},
-    files::{self, Mode},
-    founding::{self, Places, Plan},
-    page::{Answer, Page},
-    profile::{self, Profile},
+    failure::Result,
+    founding::Places,
+    page::{Answer, Page, grouped},
     session::Session,
-    verb::org,
 };
 
 /// Run a node of the ledger; on an empty directory, found one
@@ -135,7 +118,7 @@ impl Answer for Ready {
     fn page(&self, page: &mut Page) {
         page.good("Ready", &format!("at {}", self.address))
             .field("chain", &*self.chain)
-            .field("height", self.height.to_string())
+            .field("height", grouped(self.height))
             .text("Ctrl-C stops it.");
     }
 }
@@ -148,72 +131,23 @@ struct Stopped {
 
 impl Answer for Stopped {
     fn page(&self, page: &mut Page) {
-        page.good("Stopped", &format!("at height {}", self.height));
+        page.good("Stopped", &format!("at height {}", grouped(self.height)));
     }
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
-    let settings = Settings::resolve(args)?;
-    let expected = session.named_chain()?;
-    // The address first: a founding is not for a process that cannot serve.
-    let (listener, address) = listen(settings.listen)?;
+    let settings = Settings::resolve(&Said {
+        config: args.config.as_deref(),
+        listen: args.listen,
+        name: args.name.as_deref(),
+        org: args.org,
+        heartbeat_s: None,
+    })?;
     let places = Places::new(&args.data);
-    let (directory, new) = open_or_found(&places, &settings, expected.as_ref(), session)?;
-    let outline = directory.outline().clone();
-    let chain = *outline.chain();
-    let mut config = Config::default();
-    if let Some(threads) = settings.threads {
-        config.threads = threads;
-    }
-    let limits = Limits {
-        connections: descriptors::connections(Limits::default().connections).map_err(|why| {
-            Failure::new(Exit::Config, why.to_string())
-                .advise("raise the limit: `ulimit -n 4096`, or LimitNOFILE= in a systemd unit")
-        })?,
-        ..Limits::default()
-    };
-    let mut node = Node::start(directory, config).map_err(|why| start_failure(&why))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
-    // Before anyone is told that it is ready, for the answer may be a signal.
-    let mut signals = {
-        let _inside = runtime.enter();
-        Signals::listen()?
-    };
-    let (stopping, stopping_end) = watch::channel(false);
-    let server = {
-        let _inside = runtime.enter();
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|error| unavailable(settings.listen, &error))?;
-        let ledger = NodeLedger::new(node.handle(), &outline, config.pool)
-            .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
-        let ledger = Arc::new(ledger);
-        runtime.spawn(serve(listener, Api::new(ledger, limits, stopping_end)))
-    };
-    let founded = complete(&places, &settings, &chain, &address, new, session);
-    let ended = founded.and_then(|()| {
-        session.output().say(&Ready {
-            event: "ready",
-            chain: chain.to_string(),
-            address: address.clone(),
-            height: height(&node),
-        })?;
-        runtime.block_on(async {
-            tokio::select! {
-                () = signals.asked_to_stop() => Ok(()),
-                why = node.stopped() => Err(stop_failure(&why)),
-            }
-        })
-    });
-    // Answers that are under way are given before the engine stops; it stops in any case.
-    stopping.send_replace(true);
-    let _ = runtime.block_on(server);
-    let height = height(&node);
-    node.handle().shut_down();
-    node.join();
+    let mut process = Process::start(&places, &settings, session)?;
+    let ended = serve(&mut process, &places, &settings, session);
+    // It stops in any case.
+    let height = process.stop();
     ended?;
     session.output().say(&Stopped {
         event: "stopped",
@@ -221,203 +155,31 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     })
 }
 
-fn height(node: &Node) -> u64 {
-    node.handle()
-        .status()
-        .height
-        .map_or(0, kusabi_core::id::Height::get)
-}
-
-fn listen(address: SocketAddr) -> Result<(TcpListener, String)> {
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        let address = format!("http://{}", listener.local_addr()?);
-        Ok((listener, address))
-    });
-    bound.map_err(|error| unavailable(address, &error))
-}
-
-fn unavailable(address: SocketAddr, error: &io::Error) -> Failure {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => Failure::new(
-            Exit::Address,
-            format!("{address} is taken by another process"),
-        )
-        .advise("stop that one, or give --listen IP:PORT; port 0 takes a free one"),
-        io::ErrorKind::AddrNotAvailable => Failure::new(
-            Exit::Address,
-            format!("{address} is no address of this machine"),
-        )
-        .advise("give --listen with an address that it has"),
-        io::ErrorKind::PermissionDenied => Failure::new(
-            Exit::Address,
-            format!("{address} may not be used by this user"),
-        )
-        .advise("choose a port from 1024 on"),
-        _ => Failure::new(Exit::Address, format!("{address} cannot be had: {error}")),
-    }
-}
-
-/// The directory of a ledger; whether it was founded just now.
-fn open_or_found(
+fn serve(
+    process: &mut Process,
     places: &Places,
     settings: &Settings,
-    expected: Option<&ChainId>,
-    session: &Session,
-) -> Result<(Directory, bool)> {
-    let opened = match expected {
-        Some(chain) => Directory::open_for(&places.node(), chain),
-        None => Directory::open(&places.node()),
-    };
-    match opened {
-        Ok(directory) => {
-            let chain = directory.outline().chain();
-            if let Some(noted) = places.noted_chain()?.filter(|noted| noted != chain) {
-                return Err(Failure::new(
-                    Exit::Genesis,
-                    format!(
-                        "{} was founded as {noted}, and its genesis document is now that of {chain}",
-                        places.root().display(),
-                    ),
-                )
-                .advise(
-                    "the document was changed or exchanged: bring the directory back from a backup",
-                ));
-            }
-            // A founding or restoring that was interrupted may not have come so far.
-            places.note_chain(chain)?;
-            Ok((directory, false))
-        }
-        Err(DirectoryError::NoLedger(_)) => {
-            if let Some(chain) = expected {
-                return Err(Failure::new(
-                    Exit::OtherChain,
-                    format!(
-                        "{} does not hold the ledger {chain}",
-                        places.root().display()
-                    ),
-                )
-                .advise(
-                    "a new ledger gets a chain ID of its own: leave --chain out to found one",
-                ));
-            }
-            let name = settings
-                .name
-                .clone()
-                .unwrap_or_else(|| settings.org.to_string());
-            let plan = Plan {
-                name: &name,
-                org: settings.org,
-                heartbeat_ms: settings.heartbeat_ms,
-                now_ms: session.now_ms(),
-            };
-            founding::found(places, &plan, &mut session.rng()).map(|directory| (directory, true))
-        }
-        Err(why) => Err(directory_failure(&why)),
-    }
-}
-
-/// What is left of a founding once the node answers: the writer's role, the profile, the notice. An interrupted founding
-/// is completed at the next start.
-fn complete(
-    places: &Places,
-    settings: &Settings,
-    chain: &ChainId,
-    address: &str,
-    new: bool,
     session: &Session,
 ) -> Result<()> {
-    let officer = places.key(Purpose::Officer);
-    let writer = places.key(Purpose::Writer);
-    for key in [&officer, &writer, &places.key(Purpose::Recovery)] {
-        files::sweep(key);
+    let completed = process.complete(places, settings, |_, _| Ok(()), session)?;
+    if let Some(Completed { at_home }) = completed {
+        session.output().say(&Founded {
+            event: "founded",
+            name: process.name(),
+            organisation: settings.org.to_string(),
+            chain: process.chain().to_string(),
+            officer_key: places.key(Purpose::Officer),
+            recovery_key: places.key(Purpose::Recovery),
+            writer_key: places.key(Purpose::Writer),
+            profile: places.profile(),
+            at_home,
+        })?;
     }
-    if places.profile().exists() && !new {
-        return Ok(());
-    }
-    if !officer.exists() || !writer.exists() {
-        // Restored, or its keys were moved away already: nothing was left to do.
-        return Ok(());
-    }
-    let here = session.at(address, chain);
-    let granted = org::grant(
-        &here,
-        &settings.org,
-        &writer,
-        std::slice::from_ref(&officer),
-    );
-    match granted {
-        // The founding is long past, and this writer's role too.
-        Err(failure) if failure.exit() == Exit::Negative && !new => return Ok(()),
-        granted => drop(granted?),
-    }
-    let absolute = |path: &Path| {
-        path.canonicalize()
-            .map_err(|error| Failure::io("found", path, &error))
-    };
-    let profile = Profile {
-        ledger: Some(address.to_owned()),
-        chain: Some(chain.to_string()),
-        org: Some(settings.org.to_string()),
-        writer: Some(absolute(&writer)?),
-        officers: vec![absolute(&officer)?],
-    };
-    let home = profile::default_path()?;
-    let at_home = !home.exists();
-    if at_home {
-        if let Some(folder) = home.parent() {
-            files::make_folder(folder)?;
-        }
-        files::create(&home, profile.to_toml().as_bytes(), Mode::Public)?;
-    }
-    // Last: this file says that the founding is complete.
-    files::replace(
-        &places.profile(),
-        profile.to_toml().as_bytes(),
-        Mode::Public,
-    )?;
-    session.output().say(&Founded {
-        event: "founded",
-        name: settings
-            .name
-            .clone()
-            .unwrap_or_else(|| settings.org.to_string()),
-        organisation: settings.org.to_string(),
-        chain: chain.to_string(),
-        officer_key: officer,
-        recovery_key: places.key(Purpose::Recovery),
-        writer_key: writer,
-        profile: places.profile(),
-        at_home,
-    })
-}
-
-/// Ctrl-C and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// From here on these signals no longer end the process by themselves.
-    fn listen() -> Result<Self> {
-        let deaf = |error: io::Error| {
-            Failure::new(
-                Exit::Internal,
-                format!("no signal can be received: {error}"),
-            )
-        };
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
-            terminate: signal(SignalKind::terminate()).map_err(deaf)?,
-        })
-    }
-
-    /// Waits for one of them.
-    async fn asked_to_stop(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
+    session.output().say(&Ready {
+        event: "ready",
+        chain: process.chain().to_string(),
+        address: process.address().to_owned(),
+        height: process.height(),
+    })?;
+    process.wait()
 }

@@ -61,16 +61,11 @@ impl Answer for Granted {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let org = session.org(args.org.as_ref())?;
-    let granted = grant(
-        session,
-        &org,
-        &args.file,
-        &session.officers(&args.officers)?,
-    )?;
+    let granted = grant(session, &org, &args.file, &args.officers)?;
     session.output().say(&granted)
 }
 
-/// Grants a key its role, unless it has it already.
+/// Grants a key its role, unless it has it already. The officers are those named, else those of the profile.
 pub(crate) fn grant(
     session: &Session,
     org: &OrgName,
@@ -81,7 +76,7 @@ pub(crate) fn grant(
     let connection = Connection::open(session)?;
     let known = connection.record(&key.handle())?.into_value();
     if known.is_none() {
-        let officers = KeyFile::read_all(officers)?;
+        let officers = session.officer_keys(officers)?;
         let action = Action::Grant {
             org: org.id(),
             org_version: connection.known_organisation(&org.id())?.version,

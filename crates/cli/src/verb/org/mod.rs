@@ -1,5 +1,6 @@
 //! `kusabi org`: who may write in an organisation's name.
 
+pub(crate) mod art;
 mod grant;
 mod show;
 mod withdraw;
@@ -14,6 +15,7 @@ use crate::{exit::Exit, failure::Result, session::Session};
 pub(crate) enum Verb {
     Grant(grant::Args),
     Withdraw(withdraw::Args),
+    Art(art::Args),
     Show(show::Args),
 }
 
@@ -21,6 +23,7 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     match verb {
         Verb::Grant(args) => grant::run(args, session).map(|()| Exit::Ok),
         Verb::Withdraw(args) => withdraw::run(args, session).map(|()| Exit::Ok),
+        Verb::Art(args) => art::run(args, session),
         Verb::Show(args) => show::run(args, session),
     }
 }

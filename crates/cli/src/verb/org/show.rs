@@ -39,6 +39,15 @@ struct Counts {
     active: u64,
     rows: u64,
     quota: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_keys: Option<ReleaseKeys>,
+}
+
+#[derive(Serialize)]
+struct ReleaseKeys {
+    needed: u8,
+    active: u8,
+    policy_version: u32,
 }
 
 impl Answer for Shown {
@@ -63,6 +72,18 @@ impl Answer for Shown {
                 "officers",
                 format!("{} of {} sign", counts.officers_needed, counts.officers),
             )
+            .field(
+                "release keys",
+                counts.release_keys.as_ref().map_or_else(
+                    || "none yet".to_owned(),
+                    |keys| {
+                        format!(
+                            "{} of {} sign, policy version {}",
+                            keys.needed, keys.active, keys.policy_version
+                        )
+                    },
+                ),
+            )
             .field("active keys", grouped(counts.active))
             .field(
                 "rows",
@@ -80,6 +101,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         Some(Row::Organisation(row)) => Some(row),
         _ => None,
     };
+    let policy = match row {
+        Some(_) => super::art::find(&connection, &name)?,
+        None => None,
+    };
     session.output().say(&Shown {
         name: name.to_string(),
         id: name.id().to_string(),
@@ -92,6 +117,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             active: row.active,
             rows: row.rows,
             quota: row.quota,
+            release_keys: policy.map(|policy| ReleaseKeys {
+                needed: policy.k,
+                active: policy.n,
+                policy_version: policy.version,
+            }),
         }),
     })?;
     Ok(if row.is_some() {

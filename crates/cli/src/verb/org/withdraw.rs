@@ -12,7 +12,6 @@ use crate::{
     connection::Connection,
     exit::Exit,
     failure::{Failure, Result},
-    keyfile::KeyFile,
     page::{Answer, Page, grouped},
     session::Session,
     who::Who,
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let connection = Connection::open(session)?;
     let record = connection.known_record(&handle)?;
     if record.is_active() {
-        let officers = KeyFile::read_all(&session.officers(&args.officers)?)?;
+        let officers = session.officer_keys(&args.officers)?;
         let action = Action::Withdraw {
             org: record.owner(),
             target: Named {

@@ -1,0 +1,60 @@
+//! `kusabi device`: an organisation's devices, as its server knows them.
+
+mod expected;
+mod import;
+mod inventory;
+mod list;
+mod order;
+mod quarantine;
+mod readmit;
+mod revoke;
+mod show;
+
+use clap::Subcommand;
+use kusabi_api::admin::Device;
+
+pub(crate) use import::{Import, import_all};
+
+use crate::{exit::Exit, failure::Result, page::instant, session::Session};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    List(list::Args),
+    Show(show::Args),
+    Import(import::Args),
+    Inventory(inventory::Args),
+    Expected(expected::Args),
+    Order(order::Args),
+    Quarantine(quarantine::Args),
+    Readmit(readmit::Args),
+    Revoke(revoke::Args),
+}
+
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
+    match verb {
+        Verb::List(args) => list::run(args, session),
+        Verb::Show(args) => show::run(args, session),
+        Verb::Import(args) => import::run(args, session),
+        Verb::Inventory(args) => inventory::run(args, session),
+        Verb::Expected(args) => expected::run(args, session),
+        Verb::Order(args) => order::run(args, session),
+        Verb::Quarantine(args) => quarantine::run(args, session),
+        Verb::Readmit(args) => readmit::run(args, session),
+        Verb::Revoke(args) => revoke::run(args, session),
+    }
+}
+
+/// What a person calls a device: its serial, or its ID where it has none.
+fn called(device: &Device) -> String {
+    device
+        .serial
+        .as_ref()
+        .map_or_else(|| device.id.clone(), ToString::to_string)
+}
+
+/// When a device was heard last.
+fn heard(device: &Device) -> String {
+    device
+        .last_contact_ms
+        .map_or_else(|| "never".to_owned(), instant)
+}

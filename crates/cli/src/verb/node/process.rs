@@ -1,0 +1,364 @@
+//! A node in this process: its engine, its HTTP API, and its end.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+};
+
+use kusabi_core::{
+    genesis::Genesis,
+    id::{ChainId, Height},
+    suite::Purpose,
+};
+use kusabi_node::{
+    descriptors,
+    directory::{Directory, DirectoryError},
+    http::{Api, Limits, serve},
+    ledger::NodeLedger,
+    node::{Config, Node},
+    outline::Outline,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+
+use super::{config::Settings, directory_failure, start_failure, stop_failure};
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    files::{self, Mode},
+    founding::{self, Places, Plan},
+    profile::{self, Profile},
+    session::Session,
+    verb::org,
+};
+
+/// A node that runs and answers.
+pub(crate) struct Process {
+    node: Node,
+    outline: Outline,
+    ledger: Arc<NodeLedger>,
+    runtime: Runtime,
+    signals: Signals,
+    serving: JoinHandle<usize>,
+    stopping: watch::Sender<bool>,
+    address: String,
+    new: bool,
+}
+
+impl Process {
+    /// Starts the node of a directory, and founds a ledger where there is none.
+    pub(crate) fn start(places: &Places, settings: &Settings, session: &Session) -> Result<Self> {
+        let expected = session.named_chain()?;
+        // The address first: a founding is not for a process that cannot serve.
+        let (listener, address) = listen(settings.listen)?;
+        let (directory, new) = open_or_found(places, settings, expected.as_ref(), session)?;
+        let outline = directory.outline().clone();
+        let mut config = Config::default();
+        if let Some(threads) = settings.threads {
+            config.threads = threads;
+        }
+        let limits = Limits {
+            connections: descriptors::connections(Limits::default().connections).map_err(
+                |why| {
+                    Failure::new(Exit::Config, why.to_string()).advise(
+                        "raise the limit: `ulimit -n 4096`, or LimitNOFILE= in a systemd unit",
+                    )
+                },
+            )?,
+            ..Limits::default()
+        };
+        let node = Node::start(directory, config).map_err(|why| start_failure(&why))?;
+        let runtime = runtime()?;
+        // Before anyone is told that it is ready, for the answer may be a signal.
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::listen()?
+        };
+        let (stopping, stopping_end) = watch::channel(false);
+        let (ledger, serving) = {
+            let _inside = runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(listener)
+                .map_err(|error| unavailable(settings.listen, &error))?;
+            let ledger = NodeLedger::new(node.handle(), &outline, config.pool)
+                .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
+            let ledger = Arc::new(ledger);
+            let api = Api::new(Arc::clone(&ledger), limits, stopping_end);
+            (ledger, runtime.spawn(serve(listener, api)))
+        };
+        Ok(Self {
+            node,
+            outline,
+            ledger,
+            runtime,
+            signals,
+            serving,
+            stopping,
+            address,
+            new,
+        })
+    }
+
+    /// The chain.
+    pub(crate) const fn chain(&self) -> &ChainId {
+        self.outline.chain()
+    }
+
+    /// The genesis document.
+    pub(crate) fn genesis(&self) -> &[u8] {
+        self.outline.document()
+    }
+
+    /// Where it serves.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The ledger, without HTTP.
+    pub(crate) const fn ledger(&self) -> &Arc<NodeLedger> {
+        &self.ledger
+    }
+
+    /// Where asynchronous work runs.
+    pub(crate) const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Height of the newest block.
+    pub(crate) fn height(&self) -> u64 {
+        self.node.handle().status().height.map_or(0, Height::get)
+    }
+
+    /// The name in the genesis document.
+    pub(crate) fn name(&self) -> String {
+        Genesis::decode(self.genesis())
+            .map_or_else(|_| String::new(), |genesis| genesis.name().to_owned())
+    }
+
+    /// Waits until it is asked to stop, or stops by itself.
+    pub(crate) fn wait(&mut self) -> Result<()> {
+        let (signals, node) = (&mut self.signals, &mut self.node);
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = signals.asked_to_stop() => Ok(()),
+                why = node.stopped() => Err(stop_failure(&why)),
+            }
+        })
+    }
+
+    /// Answers that are under way are given, then the engine stops; at which height.
+    pub(crate) fn stop(self) -> u64 {
+        let mut node = self.node;
+        self.stopping.send_replace(true);
+        let _ = self.runtime.block_on(self.serving);
+        let height = node.handle().status().height.map_or(0, Height::get);
+        node.handle().shut_down();
+        node.join();
+        height
+    }
+
+    /// What is left of a founding once the node answers: the writer's role, the profile. Whether that was done now. An
+    /// interrupted founding is completed at the next start.
+    pub(crate) fn complete(
+        &self,
+        places: &Places,
+        settings: &Settings,
+        more: impl FnOnce(&Session, &mut Profile) -> Result<()>,
+        session: &Session,
+    ) -> Result<Option<Completed>> {
+        let (chain, address, new) = (self.chain(), &self.address, self.new);
+        let officer = places.key(Purpose::Officer);
+        let writer = places.key(Purpose::Writer);
+        for key in [&officer, &writer, &places.key(Purpose::Recovery)] {
+            files::sweep(key);
+        }
+        if places.profile().exists() && !new {
+            return Ok(None);
+        }
+        if !officer.exists() || !writer.exists() {
+            // Restored, or its keys were moved away already: nothing was left to do.
+            return Ok(None);
+        }
+        let here = session.at(address, chain);
+        let granted = org::grant(
+            &here,
+            &settings.org,
+            &writer,
+            std::slice::from_ref(&officer),
+        );
+        match granted {
+            // The founding is long past, and this writer's role too.
+            Err(failure) if failure.exit() == Exit::Negative && !new => return Ok(None),
+            granted => drop(granted?),
+        }
+        let mut profile = Profile {
+            ledger: Some(address.clone()),
+            chain: Some(chain.to_string()),
+            org: Some(settings.org.to_string()),
+            writer: Some(absolute(&writer)?),
+            officers: vec![absolute(&officer)?],
+            ..Profile::default()
+        };
+        more(&here, &mut profile)?;
+        let home = profile::default_path()?;
+        let at_home = !home.exists();
+        if at_home {
+            if let Some(folder) = home.parent() {
+                files::make_folder(folder)?;
+            }
+            files::create(&home, profile.to_toml().as_bytes(), Mode::Public)?;
+        }
+        // Last: this file says that the founding is complete.
+        files::replace(
+            &places.profile(),
+            profile.to_toml().as_bytes(),
+            Mode::Public,
+        )?;
+        Ok(Some(Completed { at_home }))
+    }
+}
+
+/// A founding was completed just now.
+pub(crate) struct Completed {
+    /// Whether the profile is where commands look for it.
+    pub(crate) at_home: bool,
+}
+
+/// A path that holds wherever a command runs.
+pub(crate) fn absolute(path: &Path) -> Result<std::path::PathBuf> {
+    path.canonicalize()
+        .map_err(|error| Failure::io("found", path, &error))
+}
+
+/// Threads for what is not the engine.
+pub(crate) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, String)> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        let address = format!("http://{}", listener.local_addr()?);
+        Ok((listener, address))
+    });
+    bound.map_err(|error| unavailable(address, &error))
+}
+
+pub(crate) fn unavailable(address: SocketAddr, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Failure::new(
+            Exit::Address,
+            format!("{address} is taken by another process"),
+        )
+        .advise("stop that one, or give --listen IP:PORT; port 0 takes a free one"),
+        io::ErrorKind::AddrNotAvailable => Failure::new(
+            Exit::Address,
+            format!("{address} is no address of this machine"),
+        )
+        .advise("give --listen with an address that it has"),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            Exit::Address,
+            format!("{address} may not be used by this user"),
+        )
+        .advise("choose a port from 1024 on"),
+        _ => Failure::new(Exit::Address, format!("{address} cannot be had: {error}")),
+    }
+}
+
+/// The directory of a ledger; whether it was founded just now.
+fn open_or_found(
+    places: &Places,
+    settings: &Settings,
+    expected: Option<&ChainId>,
+    session: &Session,
+) -> Result<(Directory, bool)> {
+    let opened = match expected {
+        Some(chain) => Directory::open_for(&places.node(), chain),
+        None => Directory::open(&places.node()),
+    };
+    match opened {
+        Ok(directory) => {
+            let chain = directory.outline().chain();
+            if let Some(noted) = places.noted_chain()?.filter(|noted| noted != chain) {
+                return Err(Failure::new(
+                    Exit::Genesis,
+                    format!(
+                        "{} was founded as {noted}, and its genesis document is now that of {chain}",
+                        places.root().display(),
+                    ),
+                )
+                .advise(
+                    "the document was changed or exchanged: bring the directory back from a backup",
+                ));
+            }
+            // A founding or restoring that was interrupted may not have come so far.
+            places.note_chain(chain)?;
+            Ok((directory, false))
+        }
+        Err(DirectoryError::NoLedger(_)) => {
+            if let Some(chain) = expected {
+                return Err(Failure::new(
+                    Exit::OtherChain,
+                    format!(
+                        "{} does not hold the ledger {chain}",
+                        places.root().display()
+                    ),
+                )
+                .advise(
+                    "a new ledger gets a chain ID of its own: leave --chain out to found one",
+                ));
+            }
+            let name = settings
+                .name
+                .clone()
+                .unwrap_or_else(|| settings.org.to_string());
+            let plan = Plan {
+                name: &name,
+                org: settings.org,
+                heartbeat_ms: settings.heartbeat_ms,
+                now_ms: session.now_ms(),
+            };
+            founding::found(places, &plan, &mut session.rng()).map(|directory| (directory, true))
+        }
+        Err(why) => Err(directory_failure(&why)),
+    }
+}
+
+/// Ctrl-C and SIGTERM.
+pub(crate) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on these signals no longer end the process by themselves.
+    pub(crate) fn listen() -> Result<Self> {
+        let deaf = |error: io::Error| {
+            Failure::new(
+                Exit::Internal,
+                format!("no signal can be received: {error}"),
+            )
+        };
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
+            terminate: signal(SignalKind::terminate()).map_err(deaf)?,
+        })
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

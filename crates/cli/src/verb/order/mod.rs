@@ -1,0 +1,18 @@
+//! `kusabi order`: the orders that were given.
+
+mod list;
+
+use clap::Subcommand;
+
+use crate::{exit::Exit, failure::Result, session::Session};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    List(list::Args),
+}
+
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
+    match verb {
+        Verb::List(args) => list::run(args, session),
+    }
+}

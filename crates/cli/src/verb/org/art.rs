@@ -1,0 +1,157 @@
+//! `kusabi org art`: who signs an organisation's releases.
+
+use std::path::PathBuf;
+
+use kusabi_core::{
+    id::{OrgName, StateKey},
+    row::{ArtPolicy, Row},
+    suite::Purpose,
+    tx::{Action, Named},
+};
+use serde::Serialize;
+
+use crate::{
+    connection::Connection,
+    entry::entry,
+    exit::Exit,
+    failure::{Failure, Result},
+    keyfile::KeyFile,
+    page::{Answer, Page, grouped},
+    session::Session,
+    who::Who,
+};
+
+/// Set who signs releases: how many of which release keys
+///
+/// The first policy is signed by the officers, every later one by as many old release keys as the old policy asks for; and always
+/// by as many of the keys that count afterwards as the new one asks for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many release keys sign a release
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..))]
+    sign: u8,
+    /// Key file of a new release key (purpose art)
+    #[arg(long, value_name = "KEYFILE")]
+    add: Vec<PathBuf>,
+    /// A release key that ends: its handle or key file
+    #[arg(long, value_name = "KEY")]
+    remove: Vec<Who>,
+    /// Key files of release keys that sign the change, beside the new ones [default: the profile's]
+    #[arg(long = "key", value_name = "KEYFILE")]
+    keys: Vec<PathBuf>,
+    /// Key files of officers, where there is no policy yet [default: the profile's]
+    #[arg(long = "officer", value_name = "KEYFILE")]
+    officers: Vec<PathBuf>,
+    /// Organisation [default: the profile's]
+    #[arg(long, value_name = "NAME")]
+    org: Option<OrgName>,
+}
+
+#[derive(Serialize)]
+struct Set {
+    organisation: String,
+    sign: u8,
+    keys: u8,
+    version: u32,
+    height: u64,
+}
+
+impl Answer for Set {
+    fn page(&self, page: &mut Page) {
+        page.good("Set", &format!("the art policy of {}", self.organisation))
+            .field(
+                "release keys",
+                format!("{} of {} sign a release", self.sign, self.keys),
+            )
+            .field("policy version", self.version.to_string())
+            .field("at block", grouped(self.height));
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
+    let org = session.org(args.org.as_ref())?;
+    let connection = Connection::open(session)?;
+    let old = find(&connection, &org)?;
+    let added = KeyFile::read_all(&args.add)?;
+    let others = match old {
+        // With fewer active keys than the old policy asks for, the officers stand in (spec/ledger.md, action 7).
+        Some(old) if old.n >= old.k => KeyFile::read_all(&session.art_keys(&args.keys)?)?,
+        _ => session.officer_keys(&args.officers)?,
+    };
+    let removed = args
+        .remove
+        .iter()
+        .map(|who| {
+            let handle = who.resolve()?.handle();
+            let version = connection.known_record(&handle)?.version();
+            Ok(Named { handle, version })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let height = set(&connection, &org, old, args.sign, &added, removed, &others)?;
+    let now = find(&connection, &org)?.ok_or_else(|| {
+        Failure::new(
+            Exit::Unproven,
+            "the node says that the policy is set and does not prove it",
+        )
+    })?;
+    session.output().say(&Set {
+        organisation: org.to_string(),
+        sign: now.k,
+        keys: now.n,
+        version: now.version,
+        height,
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// The organisation's art policy, if it has one.
+pub(crate) fn find(connection: &Connection, org: &OrgName) -> Result<Option<ArtPolicy>> {
+    Ok(
+        match connection
+            .row(StateKey::art_policy(&org.id()))?
+            .into_value()
+        {
+            Some(Row::ArtPolicy(policy)) => Some(policy),
+            _ => None,
+        },
+    )
+}
+
+/// Sets a policy; at which height.
+pub(crate) fn set(
+    connection: &Connection,
+    org: &OrgName,
+    old: Option<ArtPolicy>,
+    k: u8,
+    added: &[KeyFile],
+    removed: Vec<Named>,
+    others: &[KeyFile],
+) -> Result<u64> {
+    if let Some(key) = added.iter().find(|key| key.purpose() != Purpose::Art) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("a {} key is no release key", key.purpose()),
+        )
+        .advise("kusabi key new KEYFILE --purpose art makes one"));
+    }
+    let entries = added
+        .iter()
+        .map(|key| entry(key, connection.chain(), &org.id()))
+        .collect::<Result<Vec<_>>>()?;
+    // Nobody signs twice, also where a new key is named as one that signs.
+    let mut signers: Vec<&KeyFile> = Vec::new();
+    for key in added.iter().chain(others) {
+        if !signers.iter().any(|other| other.handle() == key.handle()) {
+            signers.push(key);
+        }
+    }
+    let action = Action::ArtPolicy {
+        org: org.id(),
+        policy_version: old.map_or(0, |policy| policy.version),
+        k,
+        added: entries,
+        removed,
+        signers: u8::try_from(signers.len()).unwrap_or(u8::MAX),
+    };
+    Ok(connection.act(action, &signers)?.get())
+}

@@ -1,0 +1,259 @@
+//! `kusabi release new`: a manifest from the files of a release.
+
+use std::path::{Path, PathBuf};
+
+use kusabi_core::{
+    id::{Digest, OrgName},
+    release::{Content, ManifestError, ManifestParts, PayloadParts, TargetParts},
+};
+use serde::Serialize;
+
+use crate::{
+    digest::digest_of_file,
+    exit::Exit,
+    failure::{Failure, Result},
+    files::{self, Mode},
+    page::{Answer, Page, grouped},
+    session::Session,
+    verb::provision::Image,
+};
+
+/// Make the manifest of a release from its files; nothing is signed and nothing is sent
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Its name; devices and people see it
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Its version, for people: no rule compares it
+    #[arg(long, value_name = "VERSION")]
+    version: String,
+    /// How many security holes are closed up to it: devices above this number refuse it
+    #[arg(long, value_name = "NUMBER")]
+    counter: u64,
+    /// What a device's counter rises to when it keeps the release [default: 0, so that it can go back]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    minimum_counter: u64,
+    /// Channel that it is for
+    #[arg(long, value_name = "CHANNEL", default_value = "stable")]
+    channel: String,
+    /// A device type that it is for; several times for several
+    #[arg(long = "type", value_name = "TYPE", required = true)]
+    types: Vec<String>,
+    /// A file to install, in this order; TYPE=FILE for one that only devices of that type take
+    #[arg(long = "payload", value_name = "[TYPE=]FILE", required = true)]
+    payloads: Vec<String>,
+    /// What the files are to the updater: tar, raw [default: tar for names ending in .tar, else raw]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Root file system after the installation: what an inventory is then expected to say; TYPE=FOLDER where types differ
+    #[arg(long = "rootfs", value_name = "[TYPE=]FOLDER")]
+    roots: Vec<String>,
+    /// The agent's configuration on these devices: which paths it inventories
+    #[arg(long, value_name = "FILE.toml", requires = "roots")]
+    agent_config: Option<PathBuf>,
+    /// Something that goes with it and is not installed, like a bill of materials
+    #[arg(long = "document", value_name = "KIND=FILE")]
+    documents: Vec<String>,
+    /// Organisation whose release it is [default: the profile's]
+    #[arg(long, value_name = "NAME")]
+    org: Option<OrgName>,
+    /// Folder for the manifest
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    out: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Made {
+    file: PathBuf,
+    digest: String,
+    name: String,
+    version: String,
+    counter: u64,
+    types: Vec<String>,
+    payload_bytes: u64,
+    inventories: Vec<PathBuf>,
+}
+
+impl Answer for Made {
+    fn page(&self, page: &mut Page) {
+        page.good("Made", &self.file.display().to_string())
+            .field(
+                "release",
+                format!("{} {}, counter {}", self.name, self.version, self.counter),
+            )
+            .field("digest", &*self.digest)
+            .field("for", self.types.join(", "))
+            .field("payloads", format!("{} bytes", grouped(self.payload_bytes)));
+        for inventory in &self.inventories {
+            page.field("expected inventory", inventory.display().to_string());
+        }
+        page.gap()
+            .text("Sign it where the release key is, then publish it:")
+            .command(&format!("kusabi release sign {}", self.file.display()))
+            .command(&format!(
+                "kusabi release publish {}",
+                self.file.with_extension("release").display()
+            ));
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
+    let org = session.org(args.org.as_ref())?;
+    let mut parts = ManifestParts {
+        org: org.id(),
+        name: args.name.clone(),
+        version: args.version.clone(),
+        channel: args.channel.clone(),
+        counter: args.counter,
+        minimum_counter: args.minimum_counter,
+        targets: args
+            .types
+            .iter()
+            .map(|name| TargetParts {
+                device_type: name.clone(),
+                inventory: None,
+                payloads: Vec::new(),
+            })
+            .collect(),
+        payloads: Vec::new(),
+        documents: Vec::new(),
+    };
+    let mut payload_bytes = 0;
+    for (index, named) in args.payloads.iter().enumerate() {
+        let (device_type, path) = for_type(named, &args.types);
+        let content = content(path, session)?;
+        payload_bytes += content.size();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        let format = args.format.clone().unwrap_or_else(|| {
+            let tar = Path::new(&name)
+                .extension()
+                .is_some_and(|ending| ending.eq_ignore_ascii_case("tar"));
+            String::from(if tar { "tar" } else { "raw" })
+        });
+        parts.payloads.push(PayloadParts {
+            name,
+            format,
+            content,
+            chunk_index: None,
+        });
+        for target in &mut parts.targets {
+            if device_type.is_none_or(|only| only == target.device_type) {
+                target.payloads.push(index);
+            }
+        }
+    }
+    for document in &args.documents {
+        let (kind, path) = document.split_once('=').ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("--document {document}: it is KIND=FILE"),
+            )
+        })?;
+        parts
+            .documents
+            .push((kind.to_owned(), content(Path::new(path), session)?));
+    }
+    let inventories = expect(args, &mut parts)?;
+
+    let bytes = parts.encode().map_err(|why| unfit(args, why))?;
+    files::make_folder(&args.out)?;
+    let mut written = Vec::new();
+    for (path, inventory) in inventories {
+        files::replace(&path, &inventory, Mode::Public)?;
+        written.push(path);
+    }
+    let file = within(
+        &args.out,
+        format!("{}-{}.manifest", args.name, args.version),
+    );
+    // Last: a manifest is there only when what it names beside the payloads is.
+    files::create(&file, &bytes, Mode::Public)?;
+    session.output().say(&Made {
+        file,
+        digest: Digest::of(&bytes).to_string(),
+        name: args.name.clone(),
+        version: args.version.clone(),
+        counter: args.counter,
+        types: args.types.clone(),
+        payload_bytes,
+        inventories: written,
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// Inventories after the installation, and the files that they go to.
+fn expect(args: &Args, parts: &mut ManifestParts) -> Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut inventories = Vec::new();
+    for named in &args.roots {
+        let (device_type, root) = for_type(named, &args.types);
+        let image = Image::of(root, args.agent_config.as_deref())?;
+        let summary = image.summary();
+        let expected =
+            Content::new(summary.size(), summary.digest()).map_err(|why| unfit(args, why))?;
+        for target in &mut parts.targets {
+            if device_type.is_none_or(|only| only == target.device_type)
+                && target.inventory.replace(expected).is_some()
+            {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!(
+                        "--rootfs {named}: another one is named for {}",
+                        target.device_type
+                    ),
+                ));
+            }
+        }
+        let name = format!(
+            "{}-{}-{}.inventory",
+            args.name,
+            args.version,
+            device_type.unwrap_or("all")
+        );
+        inventories.push((within(&args.out, name), image.bytes().to_vec()));
+    }
+    Ok(inventories)
+}
+
+/// A file of a folder; the current one is not named.
+fn within(folder: &Path, name: String) -> PathBuf {
+    match folder == Path::new(".") {
+        true => PathBuf::from(name),
+        false => folder.join(name),
+    }
+}
+
+/// `TYPE=PATH`, where TYPE is one of the release's types, or a path alone.
+fn for_type<'a>(named: &'a str, types: &[String]) -> (Option<&'a str>, &'a Path) {
+    match named.split_once('=') {
+        Some((before, path)) if types.iter().any(|name| name == before) => {
+            (Some(before), Path::new(path))
+        }
+        _ => (None, Path::new(named)),
+    }
+}
+
+fn content(path: &Path, session: &Session) -> Result<Content> {
+    let digest = digest_of_file(path, session.output())?;
+    let size = path
+        .metadata()
+        .map_err(|error| Failure::io("read", path, &error))?
+        .len();
+    Content::new(size, digest)
+        .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))
+}
+
+fn unfit(args: &Args, why: ManifestError) -> Failure {
+    let failure = Failure::new(
+        Exit::Usage,
+        format!("{} {} cannot be a release: {why}", args.name, args.version),
+    );
+    match why {
+        ManifestError::Label => failure
+            .advise("name, version, channel, types, and the names of the files are such names"),
+        _ => failure,
+    }
+}

@@ -1,0 +1,468 @@
+//! `kusabi up` and the verbs that ask a server, with a real one.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use kusabi_core::device::Provisioning;
+use serde_json::Value;
+use snapbox::str;
+
+use crate::{command::Place, up::Up};
+
+fn running() -> (Place, Up) {
+    let place = Place::new();
+    let up = Up::start(&place);
+    (place, up)
+}
+
+fn read(path: &Path) -> Provisioning {
+    assert_eq!(
+        path.metadata().unwrap().mode() & 0o777,
+        0o600,
+        "{}",
+        path.display()
+    );
+    Provisioning::decode(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Handles of the device files of a folder.
+fn handles(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "device"))
+        .map(|path| read(&path).key.unwrap().id.handle().to_string())
+        .collect()
+}
+
+fn state_of(place: &Place, handle: &str) -> String {
+    let shown = place.run(&format!("key lookup {handle} --json"));
+    let shown: Value = serde_json::from_str(&shown.out()).unwrap();
+    shown["record"]["status"]
+        .as_str()
+        .unwrap_or("none")
+        .to_owned()
+}
+
+#[test]
+fn the_first_start_founds_and_the_second_just_runs() {
+    let (place, up) = running();
+    let founded = up.founded.as_ref().unwrap();
+    for key in ["officer_key", "recovery_key", "release_key", "writer_key"] {
+        let path = place.path(founded[key].as_str().unwrap());
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600, "{key}");
+    }
+    let token = place.path(up.ready["token_file"].as_str().unwrap());
+    assert_eq!(token.metadata().unwrap().mode() & 0o777, 0o600);
+    let secret = fs::read_to_string(&token).unwrap();
+    let link = up.ready["first_admin"].as_str().unwrap().to_owned();
+    assert!(link.starts_with(up.ready["admin"].as_str().unwrap()));
+    place.run("device list").ok().says("No devices.\n");
+    place.run("org show --json").ok();
+    up.stop();
+
+    // The keys that belong elsewhere are elsewhere.
+    for key in ["officer", "recovery", "art"] {
+        fs::rename(
+            place.path(format!("fleet/keys/{key}.key")),
+            place.path(format!("{key}.key")),
+        )
+        .unwrap();
+    }
+    let up = Up::start(&place);
+    assert!(up.founded.is_none());
+    assert_eq!(fs::read_to_string(&token).unwrap(), secret);
+    assert_ne!(
+        up.ready["first_admin"], *link,
+        "the link before it is none any more"
+    );
+    // Ports have changed, and the profile knows.
+    place.run("device list").ok();
+
+    // The database is gone: the server begins anew, and gives this machine another token.
+    up.kill();
+    fs::remove_dir_all(place.path("fleet/server")).unwrap();
+    let up = Up::start(&place);
+    assert_ne!(fs::read_to_string(&token).unwrap(), secret);
+    place.run("device list").ok();
+    up.stop();
+}
+
+#[test]
+fn provisioning_makes_files_registers_and_tells_the_server() {
+    let (place, _up) = running();
+    fs::write(
+        place.path("devices.csv"),
+        "serial,type,group,name\nC1,cam-a,lobby,Front door\nC2,cam-a,lobby;yard,\nC3,cam-b,,\n",
+    )
+    .unwrap();
+    let run = "provision devices.csv --out out --json";
+    let said = place.run(run).json();
+    assert_eq!((&said["devices"], &said["made"]), (&3.into(), &3.into()));
+    assert_eq!(said["keys"]["registered"], 3);
+    assert_eq!(said["addresses"][0], "http://127.0.0.1:9");
+
+    let file = read(&place.path("out/C1.device"));
+    assert_eq!(file.serial.as_str(), "C1");
+    assert_eq!(file.servers.len(), 1);
+    assert!(
+        file.trust.anchor().height().get() > 0,
+        "not behind the day it was made"
+    );
+    let made = handles(&place.path("out"));
+    for handle in &made {
+        assert_eq!(state_of(&place, handle), "active");
+    }
+    let listed = place.run("device list --json").json();
+    assert_eq!(listed["devices"].as_array().unwrap().len(), 3);
+    let lobby = place.run("device list --group lobby --json").json();
+    assert_eq!(lobby["devices"].as_array().unwrap().len(), 2);
+    let shown = place.run("device show C1 --json").json();
+    assert_eq!(
+        (&shown["serial"], &shown["state"]),
+        (&"C1".into(), &"registered".into())
+    );
+
+    // Nothing secret is in the public files or was said.
+    let text = fs::read_to_string(place.path("out/devices.csv")).unwrap();
+    let key = file.key.unwrap();
+    let said = said.to_string();
+    for public in [&text, &said] {
+        assert!(!public.contains(key.id.to_text().expose()));
+        assert!(!public.contains("kid1"));
+    }
+
+    // Again, with a file already on its device: nothing is made, nothing changes.
+    fs::remove_file(place.path("out/C2.device")).unwrap();
+    let again = place.run(run).json();
+    assert_eq!(
+        (&again["made"], &again["keys"]["registered"]),
+        (&0.into(), &0.into())
+    );
+    assert!(!place.path("out/C2.device").exists());
+    assert_eq!(place.run("device list --json").json(), listed);
+
+    // Somebody edits the table between two runs.
+    fs::write(
+        place.path("devices.csv"),
+        "serial,type,group,name\nC1,cam-b,lobby,Front door\n",
+    )
+    .unwrap();
+    place.run("provision devices.csv --out out").exits(1);
+    // The same serials into another folder would be other keys for the same devices.
+    fs::write(
+        place.path("devices.csv"),
+        "serial,type\nC9,cam-a\nC1,cam-a\n",
+    )
+    .unwrap();
+    let taken = place.run("provision devices.csv --out other");
+    taken.exits(1);
+    assert!(taken.err().contains("line 3"), "{}", taken.err());
+    assert!(handles(&place.path("other")).is_empty());
+}
+
+#[test]
+fn a_table_that_is_wrong_does_nothing() {
+    let place = Place::new();
+    fs::write(place.path("t.csv"), "serial,type\nC1,cam-a\nC2,cam a\n").unwrap();
+    place
+        .run("provision t.csv --out out")
+        .exits(5)
+        .complains(str![[r#"
+error: t.csv, line 3, column 2 (type): a type has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first, so that releases can name it
+  hint: mend the table and run the same command again: nothing of it was used
+
+"#]]);
+    assert!(!place.path("out").exists());
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_and_loses_no_key() {
+    let (place, _up) = running();
+    let count = 120;
+    let line = format!("provision --count {count} --type cam-a --out out --json");
+    let mut seen = BTreeSet::new();
+    for wanted in [1, 20, 70, count] {
+        let mut child = place.command(&line).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            let there = fs::read_dir(place.path("out")).map_or(0, |entries| {
+                entries
+                    .filter(|entry| {
+                        let name = entry.as_ref().unwrap().file_name();
+                        name.to_string_lossy().ends_with(".device")
+                    })
+                    .count()
+            });
+            if there >= wanted {
+                child.kill().unwrap();
+            }
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        let now = handles(&place.path("out"));
+        assert!(seen.is_subset(&now), "a key was lost");
+        seen = now;
+    }
+    let said = place.run(&line).json();
+    let all = handles(&place.path("out"));
+    assert!(seen.is_subset(&all));
+    assert_eq!(all.len(), count);
+    let keys = &said["keys"];
+    let registered = keys["registered"].as_u64().unwrap() + keys["already"].as_u64().unwrap();
+    assert_eq!(registered, count as u64);
+    let devices = place.run("device list --json").json();
+    assert_eq!(devices["devices"].as_array().unwrap().len(), count);
+}
+
+#[test]
+fn a_factory_without_a_network() {
+    let (place, up) = running();
+    place.run("provision --public --out org.kusabi").ok();
+    let public = Provisioning::decode(&fs::read(place.path("org.kusabi")).unwrap()).unwrap();
+    assert!(public.key.is_none());
+
+    // Another home: no profile, no ledger, no server.
+    let made = place.run_at(
+        "factory",
+        "provision --count 2 --prefix F --type cam-a --out out --offline org.kusabi --org home --json",
+    );
+    let made = made.json();
+    assert_eq!(made["made"], 2);
+    assert!(made.get("keys").is_none());
+    place.run("device list").ok().says("No devices.\n");
+    let file = read(&place.path("out/F000001.device"));
+    assert_eq!(file.servers, public.servers);
+    assert_eq!(
+        state_of(&place, &file.key.unwrap().id.handle().to_string()),
+        "none"
+    );
+
+    place.run("batch submit out/devices.list").ok();
+    place.run("device import out/devices.csv").ok();
+    place.run("device import out/devices.csv").ok();
+    let listed = place.run("device list --json").json();
+    assert_eq!(listed["devices"].as_array().unwrap().len(), 2);
+    up.stop();
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let (place, up) = running();
+    place.run("device show C9").exits(1).complains(str![[r#"
+error: the server knows no device with the serial C9
+  hint: a device is named by its serial or by its ID, dev_…: kusabi device list
+
+"#]]);
+    place.run("device order update C9").exits(2);
+    fs::write(place.path("bad"), "kusabi_token_none\n").unwrap();
+    fs::set_permissions(place.path("bad"), fs::Permissions::from_mode(0o600)).unwrap();
+    place.run("device list --token-file bad").exits(3);
+    fs::set_permissions(place.path("bad"), fs::Permissions::from_mode(0o644)).unwrap();
+    place.run("device list --token-file bad").exits(5);
+    place
+        .run("device list --server http://192.0.2.1:1")
+        .exits(2);
+
+    fs::rename(place.path("fleet/keys/writer.key"), place.path("w.key")).unwrap();
+    let missing = place.run("provision --count 1 --out out");
+    missing.exits(5);
+    assert!(
+        missing
+            .err()
+            .contains("profile.toml names it as the writer's key"),
+        "{}",
+        missing.err()
+    );
+    place
+        .run("provision --count 1 --out out --writer w.key")
+        .ok();
+    up.stop();
+    place.run("device list").exits(4);
+}
+
+#[test]
+fn a_release_from_its_files_to_the_server() {
+    let (place, _up) = running();
+    fs::create_dir(place.path("root")).unwrap();
+    fs::write(place.path("root/app"), "1").unwrap();
+    fs::write(place.path("app.tar"), vec![7; 5 << 20]).unwrap();
+    let new = "release new --name app --version 1.0 --counter 1 --type cam-a --payload app.tar --rootfs root --json";
+    let made = place.run(new).json();
+    place.run(new).exits(5);
+    place.run("release publish app-1.0.manifest").exits(2);
+    place.run("release show app-1.0.manifest").ok();
+    let signed = place.run("release sign app-1.0.manifest --json").json();
+    assert_eq!(signed["signatures"], 1);
+    assert_eq!(signed["digest"], made["digest"]);
+
+    // The server gets it only when it is listed; and a payload that was changed is another one.
+    place.run("release upload app-1.0.release").exits(3);
+    let payload = fs::read(place.path("app.tar")).unwrap();
+    fs::write(place.path("app.tar"), vec![8; 5 << 20]).unwrap();
+    place.run("release publish app-1.0.release").exits(5);
+    fs::write(place.path("app.tar"), payload).unwrap();
+    let published = place.run("release publish app-1.0.release --json").json();
+    assert_eq!(
+        published["new"], false,
+        "it was listed before the upload failed"
+    );
+    assert_eq!(published["uploaded"]["contents"], 2);
+    let listed = place.run("release list --json").json();
+    assert_eq!(listed["releases"][0]["digest"], made["digest"]);
+    let contents = listed["releases"][0]["contents"].as_array().unwrap();
+    assert!(contents.iter().all(|content| content["complete"] == true));
+    let again = place.run("release publish app-1.0.release --json").json();
+    assert_eq!(again["uploaded"]["bytes"], 0);
+
+    place
+        .run("provision --count 2 --type cam-a --group all --out out")
+        .ok();
+    let order = place.run("device order update --group all --release app-1.0.release --json");
+    assert_eq!(order.json()["devices"], 2);
+    assert_eq!(
+        place.run("order list --json").json()["orders"][0]["release"],
+        made["digest"]
+    );
+
+    let digest = made["digest"].as_str().unwrap();
+    place.run(&format!("release withdraw {digest}")).ok();
+    place.run(&format!("release withdraw {digest}")).ok();
+    place.run("release show app-1.0.release").exits(1);
+    place.run("release publish app-1.0.release").exits(1);
+    place
+        .run("device order update --group all --release app-1.0.release")
+        .exits(3);
+}
+
+#[test]
+fn two_release_keys_on_two_machines() {
+    let (place, _up) = running();
+    place.run("key new second.key --purpose art").ok();
+    let set = place.run("org art --sign 2 --add second.key --json").json();
+    assert_eq!((&set["sign"], &set["keys"]), (&2.into(), &2.into()));
+    fs::write(place.path("app.bin"), "x").unwrap();
+    place
+        .run("release new --name app --version 2 --counter 1 --type cam-a --payload app.bin")
+        .ok();
+    let version = set["version"].as_u64().unwrap();
+    for (key, out) in [("fleet/keys/art.key", "one"), ("second.key", "two")] {
+        let signed = place.run(&format!(
+            "release sign app-2.manifest --key {key} --out {out}.release --policy-version {version}"
+        ));
+        signed.ok();
+    }
+    let few = place.run("release publish one.release --key fleet/keys/art.key");
+    few.exits(1);
+    let merged = place.run("release merge one.release two.release --out both.release --json");
+    assert_eq!(merged.json()["publishing"], 2);
+    place.run("release publish both.release").ok();
+}
+
+#[test]
+fn a_device_is_revoked() {
+    let (place, _up) = running();
+    place.run("provision --count 1 --prefix C --out out").ok();
+    let file = read(&place.path("out/C000001.device"));
+    let handle = file.key.unwrap().id.handle().to_string();
+    place.run("device revoke C000001").ok();
+    assert_eq!(state_of(&place, &handle), "revoked");
+    place.run("device revoke C000001").ok();
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong() {
+    let (place, up) = running();
+    // Nobody answers where devices are sent to.
+    let looked = place.run("doctor --data fleet --json");
+    looked.exits(1);
+    let checks: Value = serde_json::from_str(&looked.out()).unwrap();
+    let failed: Vec<_> = checks["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|check| check["verdict"] == "fail")
+        .map(|check| check["what"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(failed, ["device address"]);
+    fs::set_permissions(
+        place.path("fleet/keys/ps.key"),
+        fs::Permissions::from_mode(0o640),
+    )
+    .unwrap();
+    assert!(place.run("doctor --data fleet").out().contains("chmod 600"));
+    up.stop();
+    let down = place.run("doctor");
+    down.exits(1);
+    assert!(down.out().contains("kusabi node run"), "{}", down.out());
+}
+
+#[test]
+fn a_server_apart_from_its_node() {
+    use crate::node::Node;
+    let place = Place::new();
+    let node = Node::start(&place);
+    place.run("key new server/ps.key --purpose ps").exits(5);
+    fs::create_dir(place.path("server")).unwrap();
+    place.run("key new server/ps.key --purpose ps").ok();
+    let run = "server run --data server --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
+    // Nobody granted the key yet; and nobody may talk to it from elsewhere in clear.
+    place.run(run).exits(1);
+    node.run(&place, "org grant server/ps.key").ok();
+    place
+        .run("server run --data server --listen 127.0.0.1:0 --admin-listen 0.0.0.0:0")
+        .exits(2);
+    let server = Up::start_as(&place, "server run --data server");
+    let (admin, token) = (&server.ready["admin"], &server.ready["token_file"]);
+    let fleet = format!(
+        "--server {} --token-file {}",
+        admin.as_str().unwrap(),
+        token.as_str().unwrap()
+    );
+    place
+        .run(&format!("provision --count 2 --out out {fleet}"))
+        .ok();
+    let listed = place.run(&format!("device list --json {fleet}")).json();
+    assert_eq!(listed["devices"].as_array().unwrap().len(), 2);
+    place.run(&format!("rebuild {fleet}")).ok();
+    server.stop();
+}
+
+#[test]
+fn devices_in_the_field() {
+    let (place, _up) = running();
+    place.run("enrol list").ok().says("Nobody asks.\n");
+    place
+        .run("enrol token t --type cam-a --uses 3 --days 7")
+        .ok();
+    assert_eq!(place.path("t").metadata().unwrap().mode() & 0o777, 0o600);
+    place.run("enrol token t").exits(5);
+    fs::write(place.path("serials"), "C1\nC2\n\nC1\n").unwrap();
+    let named = place.run("enrol serials serials --json").json();
+    assert_eq!(named["new"], 2);
+    assert_eq!(place.run("enrol serials serials --json").json()["new"], 0);
+    place.run("enrol accept C1").exits(1);
+    place.run("enrol refuse C1").exits(1);
+}
+
+#[test]
+fn a_verb_that_there_is_not() {
+    let place = Place::new();
+    let ran = place.run("foo");
+    ran.exits(2);
+    assert!(
+        ran.err().contains("kusabi knows: up, provision, device"),
+        "{}",
+        ran.err()
+    );
+    let ran = place.run("device lst --json");
+    ran.exits(2);
+    assert!(
+        ran.err().contains("kusabi device knows: list, show"),
+        "{}",
+        ran.err()
+    );
+}
