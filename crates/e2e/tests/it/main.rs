@@ -1,35 +1,64 @@
-//! Slow rounds with the real `kusabi` process: minutes, not seconds.
+//! Slow rounds with the real `kusabi` and `kusabi-agent` processes: minutes, not seconds.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
-use std::{path::PathBuf, sync::OnceLock};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
+use escargot::format::Message;
+
+mod attacks;
 #[path = "../../../cli/tests/it/command.rs"]
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod command;
+mod demo;
+mod endure;
+mod fleet;
+mod middle;
+mod namespace;
 #[path = "../../../cli/tests/it/node.rs"]
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod node;
 mod storm;
+mod wire;
 
-/// The command under test: cargo is asked for it, which builds it where it is not there, with the profile of this test.
+/// The command under test.
 fn kusabi() -> PathBuf {
+    programs().join("kusabi")
+}
+
+/// The device's daemon under test.
+fn agent() -> PathBuf {
+    programs().join("kusabi-agent")
+}
+
+/// Where the two programs lie: cargo is asked for them, which builds them where they are not there, with the profile of this
+/// test. Both at once, so that neither is built twice for its features' sake.
+fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| {
-            let build = escargot::CargoBuild::new()
-                .package("kusabi")
-                .bin("kusabi")
-                .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
-            let build = if cfg!(debug_assertions) {
-                build
-            } else {
-                build.release()
-            };
-            match build.run() {
-                Ok(built) => built.path().to_owned(),
-                Err(why) => panic!("cargo build -p kusabi has to succeed first: {why}"),
+    BUILT.get_or_init(|| {
+        let build = escargot::CargoBuild::new()
+            .package("kusabi")
+            .package("kusabi-agent")
+            .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+        let build = if cfg!(debug_assertions) {
+            build
+        } else {
+            build.release()
+        };
+        let fails = "cargo build -p kusabi -p kusabi-agent has to succeed first";
+        let messages = build.exec().unwrap_or_else(|why| panic!("{fails}: {why}"));
+        let mut folder = None;
+        for message in messages {
+            let message = message.unwrap_or_else(|why| panic!("{fails}: {why}"));
+            if let Ok(Message::CompilerArtifact(built)) = message.decode()
+                && let Some(program) = built.executable
+            {
+                folder = program.parent().map(Path::to_owned);
             }
-        })
-        .clone()
+        }
+        folder.expect("cargo names the programs that it built")
+    })
 }
