@@ -20,6 +20,9 @@ use crate::row::{Record, Status};
 use crate::suite::Purpose;
 use crate::tx::{Action, Transaction};
 
+/// Most sessions of one key that are in use.
+const SESSIONS_OF_A_KEY_MAX: usize = 8;
+
 /// How many sessions there may be and how long they live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -293,6 +296,23 @@ impl Sessions {
         }
     }
 
+    /// A device uses one session, and a few more while answers are lost: whoever opens many with one key displaces his own. Those that
+    /// were only greeted do not count: anyone can send a hello again.
+    fn make_room_among(&mut self, handle: &Handle, newest: &SessionId) {
+        let own = self.by_handle.get(handle).into_iter().flatten();
+        let used: Vec<(u64, SessionId)> = own
+            .filter(|id| *id != newest)
+            .filter_map(|id| Some((self.sessions.get(id)?, *id)))
+            .filter(|(session, _)| !matches!(session.state, State::Greeted))
+            .map(|(session, id)| (session.turn, id))
+            .collect();
+        if used.len() >= SESSIONS_OF_A_KEY_MAX
+            && let Some((_, oldest)) = used.iter().min()
+        {
+            self.remove(oldest);
+        }
+    }
+
     fn turn(&mut self) -> u64 {
         self.turns += 1;
         self.turns
@@ -308,8 +328,10 @@ impl Sessions {
         let before = core::mem::replace(&mut session.turn, turn);
         session.used = now;
         session.state = state;
+        let handle = session.handle;
         if greeted {
             self.greeted.remove(&before);
+            self.make_room_among(&handle, id);
         } else {
             self.open.remove(&before);
         }
