@@ -53,6 +53,7 @@ pub use text::{Text, TextError};
 pub use timeline::{DeviceEvent, EventKind};
 
 use crate::hex::{Hex, Hex32};
+use kusabi_core::crypto::sha256;
 use serde::{Deserialize, Serialize};
 
 /// Most items of one page.
@@ -158,6 +159,16 @@ pub struct Page<T> {
     /// Where the next page begins: to be sent as `cursor`. Absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// The ID of the device whose first key has this handle: the same whenever and wherever it is made. A device that enrols says its handle
+/// itself, so the ID is a hash: nobody can choose one that begins like another's.
+#[must_use]
+pub fn device_id(first: &Hex32) -> String {
+    let hash = sha256(&[b"kusabi.device", &first.0]);
+    let mut id = [0; 16];
+    id.copy_from_slice(&hash[..16]);
+    format!("dev_{}", Hex(id))
 }
 
 /// A device.

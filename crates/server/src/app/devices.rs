@@ -3,7 +3,7 @@
 use super::{App, By, Change, Cut, Error, act::Done};
 use crate::store::{Tx, devices, groups, timeline};
 use kusabi_api::{
-    Hex, Hex32,
+    Hex32,
     admin::{
         Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, EventKind, Inventory, Page,
         Text,
@@ -31,13 +31,6 @@ pub struct DeviceQuery {
     pub inventory: Option<Inventory>,
     /// With this text somewhere in its serial or name, upper or lower case. It is looked for in every device that fits the rest.
     pub search: Option<Text>,
-}
-
-/// The ID of the device whose first key has this handle: the same whenever and wherever it is made.
-pub(crate) fn device_id(first: Hex32) -> String {
-    let mut id = [0; 16];
-    id.copy_from_slice(&first.0[..16]);
-    format!("dev_{}", Hex(id))
 }
 
 impl App {
@@ -105,7 +98,7 @@ impl App {
         self.act(by, "device.import", move |tx, now_ms| {
             Box::pin(async move {
                 let device = Device {
-                    id: device_id(import.handle),
+                    id: kusabi_api::admin::device_id(&import.handle),
                     state,
                     device_type: import.device_type.clone(),
                     serial: import.serial.clone(),

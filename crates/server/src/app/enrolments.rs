@@ -3,7 +3,7 @@
 //! A token authorises nothing but to be looked at. An operator accepts, or the device's label is on a list that was uploaded; then a
 //! writer registers the key: the server's own, if it has one, or whoever asks for the accepted ones.
 
-use super::{App, By, Caller, Cut, Error, act::Done, device_id};
+use super::{App, By, Caller, Cut, Error, act::Done};
 use crate::store::{devices, enrolments, groups, timeline};
 use bytes::Bytes;
 use kusabi_api::{
@@ -415,7 +415,7 @@ impl App {
                 let token = enrolments::token(tx.on(), &enrolment.token).await?;
                 let handle = enrolment.handle;
                 let known = devices::with_key(tx.on(), handle.0).await?;
-                let id = known.clone().unwrap_or_else(|| device_id(handle));
+                let id = known.clone().unwrap_or_else(|| kusabi_api::admin::device_id(&handle));
                 // A serial is unique; what the device calls itself is a serial only if nobody else has it.
                 let serial = match &enrolment.label {
                     Some(label) if devices::with_serial(tx.on(), label).await?.is_none() => {

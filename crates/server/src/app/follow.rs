@@ -6,7 +6,7 @@
 //! more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
 //! what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
-use super::{App, Change as Told, Error, devices::device_id};
+use super::{App, Change as Told, Error};
 use crate::store::{Tx, devices, followed, followed::Position, releases, timeline};
 use futures_util::StreamExt as _;
 use kusabi_api::{
@@ -383,7 +383,7 @@ impl Change {
                     Purpose::Pre => DeviceState::Registered,
                     _ => DeviceState::Active,
                 };
-                let id = device_id(handle);
+                let id = kusabi_api::admin::device_id(&handle);
                 match devices::find(tx.on(), &id).await? {
                     // From before a rebuild: what only the database knows of it stayed.
                     Some(_) => devices::set_state(tx.on(), &id, state).await?,

@@ -31,7 +31,6 @@ pub use audit::{GENESIS as AUDIT_GENESIS, link as audit_link};
 pub use caller::Caller;
 pub use contents::Parts;
 pub use devices::DeviceQuery;
-pub(crate) use devices::device_id;
 pub(crate) use enrolments::Enrolling;
 pub use error::Error;
 pub use keys::KeyAnswer;

@@ -120,7 +120,7 @@ pub(crate) struct Given {
 /// Gives an order, and notes it in the timelines of its devices. [`Change::Order`] is to be told when it is on disk.
 pub(crate) async fn give(tx: &mut Tx<'_>, now_ms: u64, given: Given) -> Result<Order, Error> {
     let mut order = Order {
-        id: orders::next_id(tx.on()).await?,
+        id: orders::next_id(tx.on(), now_ms).await?,
         kind: given.kind,
         release: given.release,
         target: given.target,

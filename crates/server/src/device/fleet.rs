@@ -1,7 +1,7 @@
 //! The devices that this process serves, by their keys: what has to be at hand for a message without asking the database.
 
 use crate::{
-    app::{App, Error, device_id},
+    app::{App, Error},
     device::view::View,
     store::doorstep,
 };
@@ -199,7 +199,7 @@ impl Fleet {
         let known = match found {
             Some(known) => known,
             None => {
-                let device = device_id(Hex(at.0.to_bytes()));
+                let device = kusabi_api::admin::device_id(&Hex(at.0.to_bytes()));
                 let mut reader = app.store.read("find a device's link").await?;
                 let link = doorstep::links(reader.on(), std::slice::from_ref(&device)).await?;
                 let version = link.get(&device).map_or(0, |row| row.version);

@@ -148,7 +148,6 @@ impl View {
 
     /// A block came. What it touches is not known any more; given back are the keys that ended.
     pub(super) fn block(&self, block: &BlockEvents) -> Vec<Handle> {
-        *lock(&self.grown) = Some(Instant::now());
         let mut records = lock(&self.records);
         records.height = records.height.max(block.height);
         let mut ended = Vec::new();

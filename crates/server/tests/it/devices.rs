@@ -18,7 +18,7 @@ async fn a_device_is_imported_listed_and_shown() {
     let got = world.post(DEVICES, body.clone()).await;
     assert_eq!(got.status, StatusCode::CREATED);
     let device = got.json();
-    let id = format!("dev_{}", &handle.to_string()[..32]);
+    let id = kusabi_api::admin::device_id(&handle);
     assert_eq!(device["id"], id);
     assert_eq!(device["state"], "registered");
     assert_eq!(device["inventory"], "unknown");

@@ -37,7 +37,7 @@ fn hex(key: &TestKey) -> Hex32 {
 }
 
 fn id(key: &TestKey) -> String {
-    format!("dev_{}", &hex(key).to_string()[..32])
+    kusabi_api::admin::device_id(&hex(key))
 }
 
 impl World {

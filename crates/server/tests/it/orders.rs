@@ -126,6 +126,29 @@ async fn an_order_goes_to_a_device_or_to_who_is_in_the_group_now() {
 }
 
 #[tokio::test]
+async fn a_database_that_follows_on_a_lost_one_takes_no_order_number_again() {
+    // Devices remember by number what they have done.
+    let mut last = 0;
+    for tenths in [600, 700] {
+        let world = World::new().await;
+        world
+            .edge
+            .now_ms
+            .store(1_767_225_600_000 + tenths * 100, SeqCst);
+        let device = world.device(100, json!({})).await;
+        for number in 0..3 {
+            let rotate = json!({ "kind": "rotate", "target": { "device": device } });
+            let id = world.post(ORDERS, rotate).await.json()["id"]
+                .as_u64()
+                .unwrap();
+            assert_eq!(id, tenths + number);
+            assert!(id > last, "{id} after {last}");
+            last = id;
+        }
+    }
+}
+
+#[tokio::test]
 async fn orders_that_make_no_sense() {
     let world = World::new().await;
     let device = world.device(100, json!({})).await;

@@ -660,15 +660,23 @@ pub(super) fn rebuild(play: &mut Play) -> Result<Seen> {
         || press(play, &which),
         |line| line.starts_with("debug polled"),
     )?;
+    // An order of the new database is none that the device has done for the old one.
+    let camera = play.camera(0)?;
+    let mark = camera.mark();
+    let ordered = play
+        .stage
+        .operator(&["device", "order", "report", &camera.serial])?;
+    let ended = format!("info order ended order={} outcome=done", ordered["id"]);
+    let obeyed = camera.hear(mark, PATIENCE, |line| line == ended).is_some();
     // The tripwire begins anew with each device, and that is no alarm.
     let alarms = play.stage.operator(&["alarm", "list"])?;
     let quiet = alarms["alarms"].as_array().is_some_and(Vec::is_empty);
-    let ok = before == after && quiet && polled.len() == which.len();
+    let ok = before == after && obeyed && quiet && polled.len() == which.len();
     Ok(Seen {
         ok,
         times: vec![took],
         words: format!(
-            "the database was deleted: {} devices are known again from the ledger, in the same states, and served; their names came from the factory's table",
+            "the database was deleted: {} devices are known again from the ledger, in the same states, served, and do what they are ordered; their names came from the factory's table",
             after.len()
         ),
     })

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use futures::future::join_all;
 use kusabi_api::{
     Hex, Kind,
-    admin::{Device, DeviceImport},
+    admin::{Device, DeviceImport, device_id},
 };
 use kusabi_core::id::Handle;
 use serde::Serialize;
@@ -161,7 +161,7 @@ async fn told(fleet: &Fleet, import: &DeviceImport) -> Result<Told> {
         return Err(refusal(&problem));
     }
     // A device that was told before is left as it is, also when it has activated since and its first key is spent.
-    let id = format!("dev_{}", Hex(first_half(&import.handle.0)));
+    let id = device_id(&import.handle);
     let Ok(detail) = fleet.client().device(&id).await else {
         return Err(refusal(&problem));
     };
@@ -175,10 +175,4 @@ async fn told(fleet: &Fleet, import: &DeviceImport) -> Result<Told> {
         }
         _ => Ok(Told::ChangedThere),
     }
-}
-
-fn first_half(handle: &[u8; 32]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&handle[..16]);
-    half
 }

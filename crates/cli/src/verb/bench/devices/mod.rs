@@ -11,8 +11,8 @@ use std::{
 };
 
 use kusabi_api::{
-    Kind, Ledger as _,
-    admin::{OrderCreate, OrderKind, Target},
+    Hex, Kind, Ledger as _,
+    admin::{OrderCreate, OrderKind, Target, device_id},
     client::AdminClient,
 };
 use kusabi_core::{
@@ -364,8 +364,7 @@ impl Devices {
 
 /// The server's name for a device: by its first key.
 fn device(number: u64) -> String {
-    let handle = fleet::handle(number).to_string();
-    format!("dev_{}", handle.get(..32).unwrap_or_default())
+    device_id(&Hex(fleet::handle(number).to_bytes()))
 }
 
 /// Polls that wait at the server, and orders to them.
