@@ -11,7 +11,6 @@ use crate::{
 /// Frames that are spoiled in each part.
 const SPOILED: usize = 60;
 /// Downloads that are: what is asked for later is fetched once what comes before it is whole.
-const MANIFESTS: usize = 2;
 const DOWNLOADS: [fn(&str) -> bool; 8] = [
     manifest, manifest, proofs, proofs, proofs, payload, payload, payload,
 ];
