@@ -102,10 +102,23 @@ self-test = ["{root}/self-test", "{root}/slots"]
         self.lines.lock().unwrap().join("\n")
     }
 
+    /// Opens the directory. While another test's thread starts a program, the child holds a copy of every file until it runs it, the
+    /// lock of a daemon that has ended among them.
+    fn open(&self, hold: u16) -> Daemon {
+        for _ in 0..100 {
+            match Daemon::open_with(self.config(hold), self.log()) {
+                Err(DaemonError::Running { .. }) => {
+                    let lock = fs::File::open(self.config(hold).lock_file()).unwrap();
+                    lock.lock().unwrap();
+                }
+                daemon => return daemon.unwrap_or_else(|error| panic!("{error}")),
+            }
+        }
+        panic!("the directory stays locked");
+    }
+
     fn once(&self) -> Once {
-        let daemon = Daemon::open_with(self.config(0), self.log());
-        let daemon = daemon.unwrap_or_else(|error| panic!("{error}"));
-        daemon
+        self.open(0)
             .once(&Stop::new())
             .unwrap_or_else(|error| panic!("{error}"))
     }
@@ -123,7 +136,7 @@ self-test = ["{root}/self-test", "{root}/slots"]
 
     fn run(&self, hold: u16) -> Running {
         let stop = Stop::new();
-        let daemon = Daemon::open_with(self.config(hold), self.log()).unwrap();
+        let daemon = self.open(hold);
         let rung = stop.clone();
         let thread = thread::spawn(move || daemon.run(&rung));
         Running {
