@@ -17,6 +17,7 @@ use kusabi_api::{
 use kusabi_core::{
     id::{Binding, Handle},
     protocol::{hello, succession::NewKey},
+    row::Record,
     suite::{PublicKeys, Purpose, Suite},
     tx::{Action, Draft, Entry},
 };
@@ -214,7 +215,15 @@ impl App {
             return Ok(hello::Enrolment::Refused);
         }
         if enrolment.state == EnrolmentState::Accepted {
-            return Ok(status(self.register_enrolled(&enrolment).await?.state));
+            return match self.register_enrolled(&enrolment).await {
+                Ok(registered) => Ok(status(registered.state)),
+                // Asking again does not mend it; whoever accepted it was told, too.
+                Err(Error::Unfit(why)) => {
+                    tracing::warn!(why, "an accepted device cannot be registered");
+                    Ok(hello::Enrolment::Refused)
+                }
+                Err(why) => Err(why),
+            };
         }
         Ok(status(enrolment.state))
     }
@@ -359,13 +368,32 @@ impl App {
         let handle = Handle::new(enrolment.handle.0);
         let proven = self.ask(self.ledger.record(&handle)).await?;
         let registered = match proven.value() {
-            Some(record) => Some(record.registered().get()),
+            Some(record) => {
+                self.check_enrolled(enrolment, record)?;
+                Some(record.registered().get())
+            }
             None => self.register(enrolment).await?,
         };
         match registered {
             Some(height) => self.note_registered(enrolment, height).await,
             None => Ok(enrolment.clone()),
         }
+    }
+
+    /// Whoever asks says which handle is his: what stands there must be the key that was accepted.
+    fn check_enrolled(&self, enrolment: &Enrolment, record: &Record) -> Result<(), Error> {
+        let entry = entry(enrolment)?;
+        let is_it = record.owner() == self.org()
+            && record.purpose() == entry.purpose()
+            && record.keys() == entry.keys()
+            && record.binding() == entry.binding();
+        if is_it {
+            return Ok(());
+        }
+        Err(Error::Unfit(format!(
+            "another key stands on the ledger under the handle {}; refuse the enrolment {}",
+            enrolment.handle, enrolment.id
+        )))
     }
 
     /// The server's writer registers a key; `None`: it has none, or the ledger is not there yet.

@@ -2,6 +2,7 @@
 
 use crate::site::{Client, How, Site, enrolling};
 use axum::http::Method;
+use kusabi_api::Kind;
 use kusabi_core::{
     device::{Event, Input, Kept, Settings},
     protocol::hello::Enrolment,
@@ -127,6 +128,26 @@ async fn without_a_writer_somebody_else_registers_what_was_accepted() {
     device
         .until(&site.server, |client| client.saw(&Event::Enrolled))
         .await;
+}
+
+#[tokio::test]
+async fn whoever_asks_with_anothers_handle_is_none_of_the_fleet() {
+    let site = Site::new().await;
+    let (_, secret) = site.token(json!({})).await;
+    // Another key stands under that handle; it is no device's.
+    let other = TestKey::new(7400, Purpose::App);
+    site.chain.commit(|world| world.register(&[&other]));
+    let mut device = site.field(7400, enrolling(&secret, "SN-5"));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    let waiting = site.waiting().await;
+    let id = waiting[0]["id"].as_str().unwrap();
+    let address = format!("/api/v1/enrolments/{id}/accept");
+    let got = site.server.ask(Method::POST, &address, &json!(null)).await;
+    assert_eq!(got.kind(), Kind::Unfit);
+    site.settled().await;
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Refused);
+    let devices = site.server.get("/api/v1/devices").await;
+    assert_eq!(devices["items"], json!([]));
 }
 
 #[tokio::test]
