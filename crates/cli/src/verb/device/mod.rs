@@ -1,12 +1,11 @@
 //! `kusabi device`: an organisation's devices, as its server knows them.
 
+mod apart;
 mod expected;
 mod import;
 mod inventory;
 mod list;
 mod order;
-mod quarantine;
-mod readmit;
 mod revoke;
 mod show;
 
@@ -25,8 +24,8 @@ pub(crate) enum Verb {
     Inventory(inventory::Args),
     Expected(expected::Args),
     Order(order::Args),
-    Quarantine(quarantine::Args),
-    Readmit(readmit::Args),
+    Quarantine(apart::Quarantine),
+    Readmit(apart::Readmit),
     Revoke(revoke::Args),
 }
 
@@ -38,8 +37,8 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Inventory(args) => inventory::run(args, session),
         Verb::Expected(args) => expected::run(args, session),
         Verb::Order(args) => order::run(args, session),
-        Verb::Quarantine(args) => quarantine::run(args, session),
-        Verb::Readmit(args) => readmit::run(args, session),
+        Verb::Quarantine(args) => apart::quarantine(args, session),
+        Verb::Readmit(args) => apart::readmit(args, session),
         Verb::Revoke(args) => revoke::run(args, session),
     }
 }
