@@ -27,6 +27,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at what no process announces.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// Lines of each process's log that a test shows when it fails.
+const LAST_LINES: usize = 80;
+
 /// The devices' type.
 pub(crate) const TYPE: &str = "cam-a";
 
@@ -283,6 +286,12 @@ impl Drop for Site {
             let _ = child.kill();
             let _ = child.wait();
         }
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<_> = log.lines().collect();
+            let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+            eprintln!("the site said last:\n{}\n", last.join("\n"));
+        }
     }
 }
 
@@ -503,6 +512,11 @@ impl Drop for Device {
             // It may be gone already.
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let said = self.said(0);
+            let last = &said[said.len().saturating_sub(LAST_LINES)..];
+            eprintln!("{} said last:\n{}\n", self.serial, last.join("\n"));
         }
     }
 }
