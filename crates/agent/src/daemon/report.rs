@@ -5,6 +5,7 @@ use std::io::Read;
 use kusabi_core::device::{Input, KeyRing as _};
 use kusabi_core::inventory::{InventoryStatement, InventorySummary, SignedInventory};
 use kusabi_core::protocol::Time;
+use kusabi_core::protocol::reply::ORDERS_MAX;
 use kusabi_core::protocol::request::{OutcomeCode, PART_LEN_MAX};
 use kusabi_core::suite::Purpose;
 
@@ -15,8 +16,8 @@ use crate::disk::Disk;
 
 /// How often a report is begun again before it is given up.
 const BEGINNINGS_MAX: u8 = 6;
-/// Most reports that wait.
-const WANTED_MAX: usize = 4;
+/// Most reports that wait: what servers may order in this session and the one before, and the daily one.
+const WANTED_MAX: usize = 2 * ORDERS_MAX + 1;
 
 /// A report that is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +99,16 @@ impl<D: Disk + Clone> Heart<D> {
         // One that is being sent was begun with an older inventory, but an ordered one is not wanted twice.
         let known = self.wanted.iter().any(|other| other.order == wanted.order)
             || sent.is_some_and(|order| order != 0 && order == wanted.order);
-        if !known && self.wanted.len() < WANTED_MAX {
-            self.wanted.push_back(wanted);
+        if known {
+            return;
         }
+        if self.wanted.len() == WANTED_MAX {
+            // It comes again in another session.
+            self.log
+                .warn("too many reports wait", &[("order", &wanted.order)]);
+            return;
+        }
+        self.wanted.push_back(wanted);
     }
 
     /// None of the reports that wait can be made.

@@ -11,6 +11,7 @@
 use kusabi_core::device::{Gate, Stop};
 use kusabi_core::id::Digest;
 use kusabi_core::protocol::Time;
+use kusabi_core::protocol::reply::INSTALLS_MAX;
 use kusabi_core::protocol::request::OutcomeCode;
 
 use super::heart::{Feed, Heart};
@@ -30,8 +31,8 @@ const DOWN_MS: u64 = 600_000;
 const LIES_MAX: u32 = 10;
 /// How often a restart command may fail.
 const RESTARTS_MAX: u32 = 3;
-/// Most orders that wait.
-const QUEUE_MAX: usize = 4;
+/// Most orders that wait: what servers may order in this session and the one before.
+const QUEUE_MAX: usize = 2 * INSTALLS_MAX;
 
 /// An update that is under way.
 #[derive(Debug)]
@@ -186,7 +187,10 @@ impl<D: Disk + Clone> Heart<D> {
         };
         if self.update.is_some() || !self.resumed {
             let known = self.queue.iter().any(|waiting| waiting.id == order);
-            if !known && self.queue.len() < QUEUE_MAX {
+            if !known && self.queue.len() == QUEUE_MAX {
+                // It comes again in another session.
+                self.log.warn("too many updates wait", &[("order", &order)]);
+            } else if !known {
                 self.queue.push_back(ordered);
             }
             return Ok(());

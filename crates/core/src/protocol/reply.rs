@@ -10,8 +10,10 @@ use crate::id::{Digest, Handle, KusabiId};
 use crate::keystore::Seed;
 use crate::wire::Sink;
 
-/// Most orders in one reply.
+/// Most orders in one reply, and most that a device owes an answer to in one session.
 pub const ORDERS_MAX: usize = 4;
+/// Most of them that are installed: they take long, and nothing else is to wait for them all.
+pub const INSTALLS_MAX: usize = 2;
 /// Shortest and longest time to the next poll, in seconds.
 pub const NEXT_POLL_SECS: core::ops::RangeInclusive<u32> = 10..=86_400;
 
@@ -139,11 +141,29 @@ pub enum Task {
     Repair(Digest),
 }
 
-impl Task {
-    /// Whether a device in quarantine still gets it.
-    #[must_use]
-    pub const fn in_quarantine(&self) -> bool {
-        matches!(self, Self::Rotate | Self::Repair(_))
+/// What a device owes an answer to in a session: the server gives no more than fits, so the device has room for each order, and
+/// for what becomes of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Window {
+    all: usize,
+    installs: usize,
+    rotates: usize,
+}
+
+impl Window {
+    /// Takes an order in, if it fits.
+    pub const fn takes(&mut self, task: &Task) -> bool {
+        let install = matches!(task, Task::Update(_) | Task::Repair(_));
+        let rotate = matches!(task, Task::Rotate);
+        let fits = self.all < ORDERS_MAX
+            && !(install && self.installs == INSTALLS_MAX)
+            && !(rotate && self.rotates == 1);
+        if fits {
+            self.all += 1;
+            self.installs += install as usize;
+            self.rotates += rotate as usize;
+        }
+        fits
     }
 }
 

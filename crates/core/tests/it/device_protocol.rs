@@ -1,13 +1,13 @@
 //! The device protocol's bytes (spec/device-protocol.md): an independent program's vectors, the ledger's own writer, bounds.
 
 use kusabi_core::cbor::{Encoder, ToCbor, decode_canonical};
-use kusabi_core::id::{ChainId, Handle, KusabiId, OrgId, SessionId};
+use kusabi_core::id::{ChainId, Digest, Handle, KusabiId, OrgId, SessionId};
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::frame::{AnswerFrame, RequestFrame, seal_reply, seal_request};
 use kusabi_core::protocol::hello::{Hello, Welcome};
 use kusabi_core::protocol::noise::{Initiator, Prologue, Responder};
-use kusabi_core::protocol::reply::Reply;
+use kusabi_core::protocol::reply::{Reply, Task, Window};
 use kusabi_core::protocol::request::Request;
 use kusabi_core::protocol::seal::{CommonKey, Direction, SessionKeys};
 use kusabi_core::protocol::succession::{NewKey, Succession, TRANSACTION_LEN_MAX};
@@ -298,4 +298,16 @@ fn the_tripwire_by_its_table() {
     );
     // A rebuilt server.
     assert_eq!(judge(None, 0, &link(5, 5, 6)).verdict, Verdict::Adopted);
+}
+
+#[test]
+fn a_device_owes_few_updates_one_rotate_and_four_answers_in_all() {
+    let update = Task::Update(Digest::new([1; 32]));
+    let repair = Task::Repair(Digest::new([1; 32]));
+    let report = Task::ReportInventory([2; 32]);
+    let mut window = Window::default();
+    assert!(window.takes(&update) && window.takes(&repair));
+    assert!(!window.takes(&update) && !window.takes(&repair));
+    assert!(window.takes(&Task::Rotate) && !window.takes(&Task::Rotate));
+    assert!(window.takes(&report) && !window.takes(&report));
 }

@@ -35,25 +35,28 @@ fn agent() -> PathBuf {
 }
 
 /// Where the two programs lie: cargo is asked for them, which builds them where they are not there, with the profile of this
-/// test. Both at once, so that neither is built twice for its features' sake.
+/// test. It is asked as `cargo test --workspace` is, whose programs they then are: of the whole workspace, and with examples,
+/// for only so are the features of tests' dependencies the same, without which everything would be built once more.
 fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
         let build = escargot::CargoBuild::new()
-            .package("kusabi")
-            .package("kusabi-agent")
+            .arg("--workspace")
+            .bins()
+            .examples()
             .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
         let build = if cfg!(debug_assertions) {
             build
         } else {
             build.release()
         };
-        let fails = "cargo build -p kusabi -p kusabi-agent has to succeed first";
+        let fails = "cargo build --workspace --bins --examples has to succeed first";
         let messages = build.exec().unwrap_or_else(|why| panic!("{fails}: {why}"));
         let mut folder = None;
         for message in messages {
             let message = message.unwrap_or_else(|why| panic!("{fails}: {why}"));
             if let Ok(Message::CompilerArtifact(built)) = message.decode()
+                && built.target.name == "kusabi"
                 && let Some(program) = built.executable
             {
                 folder = program.parent().map(Path::to_owned);

@@ -101,13 +101,9 @@ impl Known {
         }
     }
 
-    /// It is given these orders in this session.
-    pub(super) fn give(&self, session: &SessionId, orders: impl Iterator<Item = u64>) {
-        let mut inner = self.inner();
-        match &mut inner.given {
-            Some((given, all)) if given == session => all.extend(orders),
-            given => *given = Some((*session, orders.collect())),
-        }
+    /// It has these orders in this session, and has not answered them.
+    pub(super) fn give(&self, session: &SessionId, orders: Vec<u64>) {
+        self.inner().given = Some((*session, orders));
     }
 
     /// A session begins: what was given in the one before may have been lost.

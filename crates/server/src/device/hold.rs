@@ -9,13 +9,13 @@ use super::{
 };
 use crate::store::doorstep::{self, Open};
 use arrayvec::ArrayVec;
-use kusabi_api::admin::{DeviceState, OrderKind};
+use kusabi_api::admin::OrderKind;
 use kusabi_core::{
     id::{Digest, SessionId},
     protocol::{
         Floor, Steps,
         frame::Problem,
-        reply::{ORDERS_MAX, Order, SealedProblem, Task},
+        reply::{ORDERS_MAX, Order, SealedProblem, Task, Window},
     },
     row::Status,
     server::Incoming,
@@ -42,7 +42,8 @@ impl Door {
         known.is_quiet() && self.orders.load(SeqCst) >= self.app.newest_order()
     }
 
-    /// The orders that a device has not answered and was not given in this session: given now.
+    /// The orders that a device is to have now: the oldest that it has not answered and was not given in this session, as many as the
+    /// protocol lets it owe.
     pub(super) async fn waiting(
         &self,
         session: &SessionId,
@@ -61,35 +62,38 @@ impl Door {
             Unwritten
         })?;
         let unanswered = !open.is_empty();
-        let mut orders = ArrayVec::new();
-        let mut fresh = Vec::new();
-        let mut more = false;
-        for one in open {
-            if known.has(session, one.id) {
-                continue;
-            }
-            let Some(task) = task(&one) else { continue };
-            if one.device == DeviceState::Quarantined && !task.in_quarantine() {
-                continue;
-            }
-            if orders.try_push(Order { id: one.id, task }).is_err() {
-                more = true;
-                break;
-            }
-            if !one.sent {
-                fresh.push(one.id);
-            }
-        }
-        if !more {
+        let more = open.len() == usize::from(OPEN_MAX);
+        let open = open
+            .into_iter()
+            .filter_map(|one| Some((task(&one)?, one.id, one.sent)));
+        let (owed, fresh): (Vec<_>, Vec<_>) = open.partition(|(_, id, _)| known.has(session, *id));
+        let mut window = Window::default();
+        owed.iter().for_each(|(task, ..)| {
+            window.takes(task);
+        });
+        let count = fresh.len();
+        let given: ArrayVec<_, ORDERS_MAX> = fresh
+            .into_iter()
+            .filter(|(task, ..)| window.takes(task))
+            .collect();
+        if given.len() == count && !more {
             known.hush(news, unanswered);
         }
-        known.give(session, orders.iter().map(|order| order.id));
-        if !fresh.is_empty() {
+        let all = owed.iter().chain(&given).map(|(_, id, _)| *id);
+        known.give(session, all.collect());
+        let orders: Vec<u64> = given
+            .iter()
+            .filter(|(.., sent)| !sent)
+            .map(|(_, id, _)| *id)
+            .collect();
+        if !orders.is_empty() {
             let device = Arc::clone(&known.device);
-            let orders = fresh;
             self.journal.write(Job::Sent { device, orders }).await?;
         }
-        Ok(orders)
+        Ok(given
+            .into_iter()
+            .map(|(task, id, _)| Order { id, task })
+            .collect())
     }
 
     /// Holds a poll back until there is an order, at most for so many seconds.

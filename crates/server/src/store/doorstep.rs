@@ -9,6 +9,9 @@ use std::collections::HashMap;
 /// How many rows one statement is about: few different statements, so that each is prepared once.
 const CHUNKS: [usize; 3] = [64, 8, 1];
 
+/// What a device in quarantine is given all the same (spec/device-protocol.md, "Messages").
+const QUARANTINE: [OrderKind; 2] = [OrderKind::Repair, OrderKind::Rotate];
+
 /// The slice in pieces of these sizes.
 fn chunks<T>(mut all: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
@@ -235,11 +238,9 @@ pub(crate) struct Open {
     pub(crate) nonce: Option<[u8; 32]>,
     /// Whether the device has it already.
     pub(crate) sent: bool,
-    /// The device's state now.
-    pub(crate) device: DeviceState,
 }
 
-/// The orders that a device has not answered, the oldest first, at most `count`.
+/// The orders that a device has not answered and may have in its state, the oldest first, at most `count`.
 pub(crate) async fn open_orders(
     on: On<'_>,
     device: &str,
@@ -247,15 +248,19 @@ pub(crate) async fn open_orders(
 ) -> Result<Vec<Open>, StoreError> {
     let error = StoreError::of("look for a device's orders");
     let rows = sqlx::query(
-        "SELECT o.id, o.kind, o.release_digest, o.nonce, w.state, d.state AS device_state FROM device_orders w \
+        "SELECT o.id, o.kind, o.release_digest, o.nonce, w.state FROM device_orders w \
          JOIN orders o ON o.org = w.org AND o.id = w.order_id \
          JOIN devices d ON d.org = w.org AND d.id = w.device \
-         WHERE w.org = $1 AND w.device = $2 AND w.state IN ($3, $4) ORDER BY o.id LIMIT $5",
+         WHERE w.org = $1 AND w.device = $2 AND w.state IN ($3, $4) \
+         AND (d.state <> $5 OR o.kind IN ($6, $7)) ORDER BY o.id LIMIT $8",
     )
     .bind(on.org)
     .bind(device.to_owned())
     .bind(OrderState::Waiting.name())
     .bind(OrderState::Sent.name())
+    .bind(DeviceState::Quarantined.name())
+    .bind(QUARANTINE[0].name())
+    .bind(QUARANTINE[1].name())
     .bind(i64::from(count))
     .fetch_all(on.connection)
     .await
@@ -267,7 +272,6 @@ pub(crate) async fn open_orders(
             release: optional_bytes(row, "release_digest")?,
             nonce: optional_bytes(row, "nonce")?,
             sent: word(row, "state", OrderState::from_name)? == OrderState::Sent,
-            device: word(row, "device_state", DeviceState::from_name)?,
         })
     };
     rows.iter()

@@ -209,6 +209,49 @@ async fn an_order_is_given_once_in_a_session_and_again_in_the_next_until_it_is_a
 }
 
 #[tokio::test]
+async fn a_device_owes_no_more_answers_than_it_has_room_for() {
+    let site = Site::new().await;
+    let mut device = site.active().await;
+    let all = 11;
+    for _ in 0..all {
+        site.server.order(&device.id, "report").await;
+    }
+    let wanted = |client: &Client| {
+        let all = client.events.iter();
+        all.filter_map(|event| match event {
+            Event::ReportWanted { order, .. } => Some(*order),
+            _ => None,
+        })
+        .collect::<Vec<_>>()
+    };
+    let mut answered = 0;
+    for round in 0..all {
+        device.poll(&site.server).await;
+        let orders = wanted(&device);
+        assert_eq!(orders.len(), all.min(answered + 4), "round {round}");
+        if answered == all {
+            break;
+        }
+        // Some polls answer for one, others for as many as there are.
+        let told = if round % 2 == 0 { 1 } else { 4 };
+        for order in orders[answered..].iter().take(told) {
+            let code = OutcomeCode::Failed;
+            device.input(Input::Outcome(Outcome {
+                order: *order,
+                code,
+            }));
+            answered += 1;
+        }
+    }
+    assert_eq!(answered, all);
+    let orders = site.server.orders(&device.id).await;
+    assert_eq!(orders.len(), all);
+    for (_, state) in orders {
+        assert_eq!(state, "failed");
+    }
+}
+
+#[tokio::test]
 async fn a_groups_order_reaches_each_of_its_devices() {
     let site = Site::new().await;
     let mut devices = [

@@ -288,7 +288,7 @@ impl Device {
         if let Some(job) = job
             && self.jobs.try_push(job).is_err()
         {
-            // No room now: the server repeats it.
+            // More than a server may give at a time: it gives it again in another session.
             return false;
         }
         if self.seen.is_full() {

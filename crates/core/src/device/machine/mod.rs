@@ -17,6 +17,7 @@ use crate::keystore::{KeyStoreError, Seed};
 use crate::protocol::frame::FrameError;
 use crate::protocol::hello::LABEL_LEN_MAX;
 use crate::protocol::noise::Initiator;
+use crate::protocol::reply::ORDERS_MAX;
 use crate::protocol::request::{Facts, OUTCOMES_MAX, Outcome, OutcomeCode, PART_LEN_MAX};
 use crate::protocol::seal::SessionKeys;
 use crate::protocol::{REQUEST_LEN_MAX, Time};
@@ -194,10 +195,10 @@ const UNHELD_MS: u64 = 10_000;
 const SENDS_MAX: u8 = 3;
 /// Most outputs of one input.
 const STEPS_MAX: usize = 12;
-/// Most jobs at a time.
-const JOBS_MAX: usize = 4;
-/// How many orders are remembered, so that a repeated one is not done twice.
-const ORDERS_SEEN: usize = 8;
+/// Most jobs at a time: one for each order that a server may give, and the gates of the update that is under way.
+const JOBS_MAX: usize = ORDERS_MAX + 2;
+/// How many orders are remembered, so that a repeated one is not done twice: those of this session and of the one before.
+const ORDERS_SEEN: usize = 2 * ORDERS_MAX;
 
 /// A device.
 pub struct Device {
@@ -557,7 +558,8 @@ impl Device {
         self.push(Step::Event(event));
     }
 
-    /// Remembers what became of an order, to be told with the next poll; of too many the oldest is forgotten.
+    /// Remembers what became of an order, to be told with the next poll. A server gives no more orders than there is room for here
+    /// (`Window`); of too many the oldest is forgotten.
     fn outcome(&mut self, order: u64, code: OutcomeCode) {
         if order == 0 {
             return;
