@@ -73,6 +73,47 @@ impl ToCbor for Link {
     }
 }
 
+/// Most values that unknown heads have displaced and that are remembered.
+pub const DISPLACED_MAX: usize = 4;
+
+/// The values that unknown heads have displaced. Whoever still knows one is another copy, so none is ever forgotten for a newer
+/// one: who has a device's bare key could else begin anew again and again, until nobody knows the device's own value any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Displaced {
+    values: [Value; DISPLACED_MAX],
+    count: u8,
+}
+
+impl Displaced {
+    /// No value.
+    pub const NONE: Self = Self {
+        values: [Value::ZERO; DISPLACED_MAX],
+        count: 0,
+    };
+
+    /// The values, the oldest first.
+    #[must_use]
+    pub fn values(&self) -> &[Value] {
+        self.values
+            .get(..usize::from(self.count))
+            .unwrap_or_default()
+    }
+
+    /// Whether there is no room for a further one.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.count as usize == DISPLACED_MAX
+    }
+
+    /// These and one more; `None` if there is no room.
+    #[must_use]
+    pub fn and(mut self, value: Value) -> Option<Self> {
+        *self.values.get_mut(usize::from(self.count))? = value;
+        self.count += 1;
+        Some(self)
+    }
+}
+
 /// What the server keeps of a device's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -80,8 +121,8 @@ pub struct Row {
     pub confirmed: Value,
     /// The value that was accepted to follow.
     pub pending: Value,
-    /// The value that an unknown head displaced, the last time. Whoever still knows it is another copy.
-    pub displaced: Option<Value>,
+    /// What unknown heads displaced since the owner last took the device back.
+    pub displaced: Displaced,
     /// Grows with each change; 0 is "no row".
     pub version: u64,
 }
@@ -100,7 +141,8 @@ pub enum Verdict {
     Adopted,
     /// It fits nothing known: a device that lost its memory. Alarm, but it is served.
     UnknownHead,
-    /// There are two devices with this key. Alarm; this copy is not served.
+    /// There are two devices with this key; or one that lost its memory so often that nobody can tell it from a copy. Alarm; this
+    /// copy is not served.
     Fork,
     /// It was overtaken by a later session of the device: nothing can be said; the session ends.
     Stale,
@@ -134,7 +176,7 @@ pub fn judge(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
         let row = Row {
             confirmed: link.value,
             pending: next,
-            displaced: None,
+            displaced: Displaced::NONE,
             version: 1,
         };
         return Judgement {
@@ -156,23 +198,29 @@ pub fn judge(row: Option<&Row>, seen: u64, link: &Link) -> Judgement {
         }),
     };
     let passed = link.value.seq < row.confirmed.seq && link.value != Value::ZERO;
-    let knew_the_displaced = row
+    let knew_a_displaced = row
         .displaced
-        .is_some_and(|displaced| link.value == displaced || next == displaced);
+        .values()
+        .iter()
+        .any(|displaced| link.value == *displaced || next == *displaced);
     if link.value == row.pending {
         write(Verdict::Advance, row.displaced)
     } else if link.value == row.confirmed && next == row.pending {
         keep(Verdict::Repeat)
     } else if row.version != seen {
         keep(Verdict::Stale)
-    } else if link.value == row.confirmed || passed || knew_the_displaced {
+    } else if link.value == row.confirmed || passed || knew_a_displaced {
         keep(Verdict::Fork)
     } else {
-        write(Verdict::UnknownHead, Some(row.pending))
+        match row.displaced.and(row.pending) {
+            Some(displaced) => write(Verdict::UnknownHead, displaced),
+            None => keep(Verdict::Fork),
+        }
     }
 }
 
-/// The same for the link of a key that has a successor (spent, superseded). What fits nothing known is a **fork**: a device does not go back to such a key while its successor speaks. And it leaves the row as it is: whoever
+/// The same for the link of a key that has a successor (spent, superseded). What fits nothing known is a **fork**: a
+/// device does not go back to such a key while its successor speaks. And it leaves the row as it is: whoever
 /// holds a copy of a spent factory key could otherwise displace the value of the device that holds the successor, and have
 /// *that* taken for the copy.
 #[must_use]

@@ -11,7 +11,9 @@ use kusabi_core::protocol::reply::{Reply, Task, Window};
 use kusabi_core::protocol::request::Request;
 use kusabi_core::protocol::seal::{CommonKey, Direction, SessionKeys};
 use kusabi_core::protocol::succession::{NewKey, Succession, TRANSACTION_LEN_MAX};
-use kusabi_core::protocol::tripwire::{Link, Value, Verdict, judge, judge_ended_key};
+use kusabi_core::protocol::tripwire::{
+    DISPLACED_MAX, Link, Value, Verdict, judge, judge_ended_key,
+};
 use kusabi_core::server::door::{Admission, Door};
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::tx::{Action, Draft, Entry, Named, Transaction};
@@ -298,6 +300,45 @@ fn the_tripwire_by_its_table() {
     );
     // A rebuilt server.
     assert_eq!(judge(None, 0, &link(5, 5, 6)).verdict, Verdict::Adopted);
+}
+
+/// A thief who has the bare key, and not the chain value, begins at zero as often as he likes: the device is never forgotten.
+#[test]
+fn however_often_a_bare_key_begins_anew_the_device_is_seen() {
+    let link = |seq, tag, next| Link {
+        value: Value {
+            seq,
+            tag: [tag; 16],
+        },
+        next_tag: [next; 16],
+    };
+    let honest = link(7, 7, 8);
+    let before = judge(None, 0, &link(6, 6, 7)).row.unwrap();
+    for beginnings in 1..=2 * DISPLACED_MAX as u8 {
+        let mut row = before;
+        for tag in 1..=beginnings {
+            let thief = judge(Some(&row), row.version, &link(0, 0, 10 * tag));
+            if usize::from(tag) <= DISPLACED_MAX {
+                assert_eq!(thief.verdict, Verdict::UnknownHead);
+                row = thief.row.unwrap();
+                // His next session makes his beginning one that was confirmed.
+                let next = judge(Some(&row), row.version, &link(1, 10 * tag, 10 * tag + 1));
+                assert_eq!(next.verdict, Verdict::Advance);
+                row = next.row.unwrap();
+            } else {
+                // Nobody loses his memory so often.
+                assert_eq!((thief.verdict, thief.row), (Verdict::Fork, None));
+            }
+        }
+        let verdict = |link: &Link| judge(Some(&row), row.version, link).verdict;
+        assert_eq!(verdict(&honest), Verdict::Fork, "{beginnings}");
+        // And each of the thief's own beginnings but the last is a copy, too.
+        let last = beginnings.min(DISPLACED_MAX as u8);
+        for tag in 1..last {
+            assert_eq!(verdict(&link(2, 10 * tag + 1, 9)), Verdict::Fork);
+        }
+        assert_eq!(verdict(&link(2, 10 * last + 1, 9)), Verdict::Advance);
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Devices of which two copies were seen: kept apart, taken back.
 
 use super::{App, By, Change, Error, act::Done, devices::unknown, orders};
-use crate::store::{devices, timeline};
+use crate::store::{devices, doorstep, timeline};
 use kusabi_api::admin::{Device, DeviceState, EventKind, OrderKind, Target};
+use kusabi_core::protocol::tripwire::{Displaced, Row};
 use serde_json::json;
 
 impl App {
@@ -63,6 +64,16 @@ impl App {
                 let (from, to) = (device.state, DeviceState::Active);
                 devices::move_state(tx.on(), id, from, to).await?;
                 device.state = to;
+                // What it lost its memory of is settled with that: it may do so again.
+                let devices = [id.to_owned()];
+                for (device, row) in doorstep::links(tx.on(), &devices).await? {
+                    let row = Row {
+                        displaced: Displaced::NONE,
+                        version: row.version + 1,
+                        ..row
+                    };
+                    doorstep::set_links(tx.on(), &[(device, row)]).await?;
+                }
                 let given = orders::Given {
                     kind: OrderKind::Rotate,
                     release: None,

@@ -1,8 +1,8 @@
 //! What the device door asks and writes: links, contacts, orders that wait. Many devices at once where that is possible.
 
-use super::{On, StoreError, bytes, column, int, number, optional_bytes, optional_number, word};
+use super::{On, StoreError, bytes, column, int, number, optional_bytes, unreadable, word};
 use kusabi_api::admin::{DeviceState, OrderKind, OrderState};
-use kusabi_core::protocol::tripwire::{Row, Value};
+use kusabi_core::protocol::tripwire::{Displaced, Row, Value};
 use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::collections::HashMap;
 
@@ -67,7 +67,7 @@ pub(crate) async fn links(
     let mut links = HashMap::with_capacity(devices.len());
     for chunk in chunks(devices) {
         let sql = format!(
-            "SELECT device, confirmed_seq, confirmed_tag, pending_seq, pending_tag, displaced_seq, displaced_tag, version \
+            "SELECT device, confirmed_seq, confirmed_tag, pending_seq, pending_tag, displaced, version \
              FROM device_links WHERE org = $1 AND device IN ({})",
             parameters(2, chunk.len())
         );
@@ -89,8 +89,6 @@ pub(crate) async fn links(
 }
 
 fn read_link(row: &AnyRow) -> Result<(String, Row), sqlx::Error> {
-    let displaced = optional_number(row, "displaced_seq")?;
-    let tag: Option<[u8; 16]> = optional_bytes(row, "displaced_tag")?;
     Ok((
         column(row, "device")?,
         Row {
@@ -102,10 +100,30 @@ fn read_link(row: &AnyRow) -> Result<(String, Row), sqlx::Error> {
                 seq: number(row, "pending_seq")?,
                 tag: bytes(row, "pending_tag")?,
             },
-            displaced: displaced.zip(tag).map(|(seq, tag)| Value { seq, tag }),
+            displaced: displaced(&column::<Vec<u8>>(row, "displaced")?)
+                .ok_or_else(|| unreadable("displaced"))?,
             version: number(row, "version")?,
         },
     ))
+}
+
+/// The values that were displaced: each `seq u64 ‖ tag 16`.
+fn displaced(bytes: &[u8]) -> Option<Displaced> {
+    let (values, []) = bytes.as_chunks::<24>() else {
+        return None;
+    };
+    values.iter().try_fold(Displaced::NONE, |all, value| {
+        let (seq, tag) = value.split_first_chunk()?;
+        all.and(Value {
+            seq: u64::from_be_bytes(*seq),
+            tag: tag.try_into().ok()?,
+        })
+    })
+}
+
+fn displaced_bytes(displaced: &Displaced) -> Vec<u8> {
+    let value = |value: &Value| [&value.seq.to_be_bytes()[..], &value.tag].concat();
+    displaced.values().iter().flat_map(value).collect()
 }
 
 /// Puts tripwire rows in the place of those with the version before; says how many were so.
@@ -114,15 +132,14 @@ pub(crate) async fn set_links(on: On<'_>, links: &[(String, Row)]) -> Result<u64
     let mut set = 0;
     for chunk in chunks(links) {
         let values: Vec<String> = (0..chunk.len())
-            .map(|n| format!("($1, {})", parameters(2 + 8 * n, 8)))
+            .map(|n| format!("($1, {})", parameters(2 + 7 * n, 7)))
             .collect();
         let sql = format!(
             "INSERT INTO device_links (org, device, confirmed_seq, confirmed_tag, pending_seq, pending_tag, \
-             displaced_seq, displaced_tag, version) VALUES {} \
+             displaced, version) VALUES {} \
              ON CONFLICT (org, device) DO UPDATE SET confirmed_seq = excluded.confirmed_seq, \
              confirmed_tag = excluded.confirmed_tag, pending_seq = excluded.pending_seq, \
-             pending_tag = excluded.pending_tag, displaced_seq = excluded.displaced_seq, \
-             displaced_tag = excluded.displaced_tag, version = excluded.version \
+             pending_tag = excluded.pending_tag, displaced = excluded.displaced, version = excluded.version \
              WHERE device_links.version = excluded.version - 1",
             values.join(", ")
         );
@@ -134,8 +151,7 @@ pub(crate) async fn set_links(on: On<'_>, links: &[(String, Row)]) -> Result<u64
                 .bind(row.confirmed.tag.to_vec())
                 .bind(int(row.pending.seq))
                 .bind(row.pending.tag.to_vec())
-                .bind(row.displaced.map(|value| int(value.seq)))
-                .bind(row.displaced.map(|value| value.tag.to_vec()))
+                .bind(displaced_bytes(&row.displaced))
                 .bind(int(row.version));
         }
         let done = query.execute(&mut *on.connection).await.map_err(error)?;

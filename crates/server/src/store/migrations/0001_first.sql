@@ -163,8 +163,8 @@ CREATE TABLE device_links (
     confirmed_tag {bytes} NOT NULL,
     pending_seq BIGINT NOT NULL,
     pending_tag {bytes} NOT NULL,
-    displaced_seq BIGINT,
-    displaced_tag {bytes},
+    -- At most four values, each seq (8 bytes, big-endian) and tag.
+    displaced {bytes} NOT NULL,
     version BIGINT NOT NULL,
     PRIMARY KEY (org, device)
 );
