@@ -182,7 +182,13 @@ impl Door {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Turned> {
         let fault = |why: &dyn std::fmt::Display| Turned::Fault(why.to_string());
-        let _thread = self.threads.acquire().await.map_err(|why| fault(&why))?;
+        let thread = Arc::clone(&self.threads).acquire_owned().await;
+        let thread = thread.map_err(|why| fault(&why))?;
+        // The work goes on when whoever asked has hung up: so long its place is taken.
+        let work = move || {
+            let _thread = thread;
+            work()
+        };
         tokio::task::spawn_blocking(work)
             .await
             .map_err(|why| fault(&why))

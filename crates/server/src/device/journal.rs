@@ -298,7 +298,7 @@ impl Batch {
         match verdict {
             Verdict::Fork => {
                 let detail = if in_force {
-                    "two devices with this key have spoken: one of them is a copy"
+                    "two devices with this key have spoken, and one of them is a copy; or one that lost its memory again and again"
                 } else {
                     "a copy of an earlier key of this device has spoken; the device itself has a newer one"
                 };
@@ -308,8 +308,9 @@ impl Batch {
                 }
             }
             Verdict::UnknownHead => {
-                let detail = "the device does not remember what this server does: it was reset, \
-                              or a copy of it as it left the factory speaks";
+                let detail = "the device does not remember what this server does: it was reset; \
+                              or a copy of its key speaks, and if nobody reset it that is a theft; \
+                              or it spoke with another server that has this one's key";
                 self.alarm(tx, device, AlarmKind::UnknownHead, detail)
                     .await?;
             }

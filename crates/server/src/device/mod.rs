@@ -7,9 +7,11 @@
 //! ```
 //! - [`view`]: the ledger, as far as it must be at hand. [`fleet`]: the devices, likewise.
 //! - [`journal`]: what is on disk before the answer goes out. [`contacts`]: what may be written a second later.
+//! - [`report`]: inventories that devices signed; [`arriving`]: those of which a part has come.
 //!
 //! A quiet poll asks neither database nor ledger. Sessions live in this process only.
 
+mod arriving;
 mod contacts;
 mod edge;
 mod fleet;
@@ -62,6 +64,10 @@ pub struct Bounds {
     pub working_max: usize,
     /// Requests whose body is on its way.
     pub arriving_max: usize,
+    /// Bytes of inventories that are on their way, together.
+    pub report_bytes_max: usize,
+    /// How long a device's record counts until it is proven anew, though no event of the ledger spoke of it.
+    pub record_counts: Duration,
     /// Time to the next poll, in seconds.
     pub next_poll_secs: u32,
     /// Sessions.
@@ -77,6 +83,8 @@ impl Default for Bounds {
             held_max: 30_000,
             working_max: 2048,
             arriving_max: 8192,
+            report_bytes_max: 256 << 20,
+            record_counts: Duration::from_secs(600),
             next_poll_secs: 1800,
             sessions: Limits::default(),
         }
@@ -133,7 +141,7 @@ pub struct Door {
     began: Instant,
     gate: door::Door,
     greeting: AtomicU32,
-    threads: Semaphore,
+    threads: Arc<Semaphore>,
     held: Semaphore,
     working: Semaphore,
     arriving: Semaphore,
@@ -144,7 +152,7 @@ pub struct Door {
     orders: AtomicU64,
     journal: journal::Journal,
     contacts: contacts::Contacts,
-    reports: report::Reports,
+    reports: arriving::Arriving,
     counts: Arc<Counts>,
     stopping: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
@@ -179,7 +187,7 @@ impl Door {
             bounds,
             began: Instant::now(),
             greeting: AtomicU32::new(0),
-            threads: Semaphore::new(bounds.handshake_threads.max(1)),
+            threads: Arc::new(Semaphore::new(bounds.handshake_threads.max(1))),
             held: Semaphore::new(bounds.held_max),
             working: Semaphore::new(bounds.working_max),
             arriving: Semaphore::new(bounds.arriving_max),
@@ -187,12 +195,12 @@ impl Door {
                 sessions: Sessions::new(bounds.sessions),
                 waiters: HashMap::new(),
             }),
-            view: view::View::default(),
+            view: view::View::new(bounds.record_counts),
             fleet: fleet::Fleet::default(),
             orders: AtomicU64::new(0),
             journal,
             contacts: contacts::Contacts::default(),
-            reports: report::Reports::default(),
+            reports: arriving::Arriving::new(bounds.report_bytes_max),
             counts: Arc::default(),
             stopping,
             tasks: Mutex::new(JoinSet::new()),

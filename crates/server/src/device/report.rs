@@ -5,7 +5,13 @@
 
 use crate::{
     app::{App, Error},
-    device::{Door, journal::Batch, policy, serve::Said},
+    device::{
+        Door,
+        arriving::{NotTaken, Partial, Taken},
+        journal::Batch,
+        policy,
+        serve::Said,
+    },
     store::{Tx, devices, inventories, orders, timeline},
 };
 use bytes::Bytes;
@@ -31,48 +37,14 @@ use kusabi_core::{
     set::EpochSet,
 };
 use serde_json::json;
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 use tokio::time::Instant;
-
-/// Most bytes of all reports that are on their way.
-const BYTES_MAX: usize = 256 << 20;
-
-/// How long a report may be without a further part before it makes room.
-const IDLE: Duration = Duration::from_secs(600);
 
 /// Most differences that are kept one by one.
 const DIFFERENCES_MAX: usize = 1000;
 
 /// Seconds to wait when there is no room, or the ledger does not answer.
 const LATER_SECS: u16 = 30;
-
-/// Reports on their way, one for each device.
-#[derive(Debug, Default)]
-pub(super) struct Reports(Mutex<Partials>);
-
-#[derive(Debug, Default)]
-struct Partials {
-    by_device: HashMap<Arc<str>, Partial>,
-    /// What they may come to, together.
-    bytes: usize,
-}
-
-#[derive(Debug)]
-struct Partial {
-    statement: VerifiedStatement,
-    signed: SignedInventory,
-    signer: Handle,
-    nonce: [u8; 32],
-    order: Option<u64>,
-    total: usize,
-    /// What has come of the inventory, and before it the statement.
-    bytes: Vec<u8>,
-    heard: Instant,
-}
 
 /// A report that has come whole and is what its device signed.
 #[derive(Debug)]
@@ -85,36 +57,6 @@ pub(super) struct Received {
     expected: Option<Hex32>,
     tally: Tally,
     differences: Vec<InventoryDifference>,
-}
-
-impl Reports {
-    fn partials(&self) -> MutexGuard<'_, Partials> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Partials {
-    fn remove(&mut self, device: &str) -> Option<Partial> {
-        let partial = self.by_device.remove(device)?;
-        self.bytes = self.bytes.saturating_sub(partial.total);
-        Some(partial)
-    }
-
-    /// Makes room for so many bytes, if there is.
-    fn room(&mut self, bytes: usize) -> bool {
-        if self.bytes + bytes > BYTES_MAX {
-            let idle: Vec<Arc<str>> = self
-                .by_device
-                .iter()
-                .filter(|(_, partial)| partial.heard.elapsed() > IDLE)
-                .map(|(device, _)| Arc::clone(device))
-                .collect();
-            for device in idle {
-                self.remove(&device);
-            }
-        }
-        self.bytes + bytes <= BYTES_MAX
-    }
 }
 
 const fn refuse(problem: SealedProblem, wait_secs: u16) -> Said {
@@ -133,40 +75,21 @@ pub(super) async fn take(
     {
         return said;
     }
-    let whole = {
-        let mut partials = door.reports.partials();
-        let Some(partial) = partials.by_device.get_mut(device) else {
-            return refuse(SealedProblem::ReportOrder, 1);
-        };
-        let offset = part.offset as usize;
-        let fits = partial.nonce == part.nonce
-            && partial.total == part.total as usize
-            && partial.signer == *incoming.handle();
-        if !fits || offset > partial.bytes.len() {
-            return refuse(SealedProblem::ReportOrder, 1);
+    let taken = door
+        .reports
+        .part(device, incoming.handle(), part, Instant::now());
+    let (whole, _held) = match taken {
+        Err(NotTaken::Order) => return refuse(SealedProblem::ReportOrder, 1),
+        Err(NotTaken::Room) => return refuse(SealedProblem::Unavailable, LATER_SECS),
+        Ok(Taken::More) => {
+            let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX);
+            let offset = part.offset.saturating_add(bytes);
+            return Said::Other(Answer::Received { offset });
         }
-        let end = offset + part.bytes.len();
-        if end > partial.bytes.len() {
-            partial.bytes.truncate(offset);
-            partial.bytes.extend_from_slice(part.bytes);
-        }
-        partial.heard = Instant::now();
-        let received = Said::Other(Answer::Received {
-            offset: part
-                .offset
-                .saturating_add(u32::try_from(part.bytes.len()).unwrap_or(u32::MAX)),
-        });
-        if partial.bytes.len() < partial.total {
-            return received;
-        }
-        match partials.remove(device) {
-            Some(whole) => whole,
-            None => return received,
-        }
+        Ok(Taken::Whole(whole, held)) => (whole, held),
     };
-    let end = part.total;
-    match finish(door, device, whole).await {
-        Ok(()) => Said::Other(Answer::Received { offset: end }),
+    match finish(door, device, *whole).await {
+        Ok(()) => Said::Other(Answer::Received { offset: part.total }),
         Err(said) => said,
     }
 }
@@ -230,25 +153,22 @@ async fn begin(
             return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
         }
     };
-    let mut partials = door.reports.partials();
-    partials.remove(device);
-    if !partials.room(total) {
-        return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
-    }
-    partials.bytes += total;
+    let now = Instant::now();
     let partial = Partial {
         statement,
         signed,
         signer: asked.signer,
         nonce: part.nonce,
         order,
-        total,
+        total: part.total,
         // Grows as it comes: a promise of much costs nothing.
         bytes: Vec::new(),
-        heard: Instant::now(),
+        begun: now,
+        heard: now,
     };
-    partials.by_device.insert(Arc::clone(device), partial);
-    Ok(())
+    door.reports
+        .begin(device, partial)
+        .map_err(|_| refuse(SealedProblem::Unavailable, LATER_SECS))
 }
 
 /// Verifies a statement against the signer's record as it is proven now.
@@ -298,7 +218,10 @@ async fn finish(door: &Door, device: &Arc<str>, whole: Partial) -> Result<(), Sa
             return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
         }
     };
-    // Hashing and comparing 16 MiB takes a while.
+    // Hashing and comparing 16 MiB takes a while: a few at once.
+    let Ok(_turn) = door.reports.turn().await else {
+        return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
+    };
     let compared =
         tokio::task::spawn_blocking(move || compare(&statement, bytes, expected.as_ref())).await;
     let Ok(Some((inventory, expected, tally, differences))) = compared else {

@@ -2,7 +2,8 @@
 //! records of devices, and the steps that lead on from older epochs.
 //!
 //! Records are proven when they come in, and thrown away as soon as the ledger's events speak of them. The events are a node's word, so
-//! they decide nothing: they say only what has to be asked anew.
+//! they decide nothing: they say only what has to be asked anew. A node can leave one out, so a record is asked anew after a while
+//! whatever the events say.
 
 use crate::app::{App, Error};
 use bytes::Bytes;
@@ -59,15 +60,19 @@ pub(super) struct View {
     grown: Mutex<Option<Instant>>,
     /// Up to which height the ledger was looked at.
     height: watch::Sender<u64>,
+    /// How long a record counts of which no event speaks.
+    record_counts: Duration,
     records: Mutex<Records>,
     ways: Mutex<(Epoch, HashMap<Epoch, Way>)>,
     proofs: Mutex<(Height, HashMap<StateKey, Bytes>)>,
     walks: Semaphore,
 }
 
-impl Default for View {
-    fn default() -> Self {
+impl View {
+    /// One that has seen nothing yet; a record of which no event speaks counts for so long.
+    pub(super) fn new(record_counts: Duration) -> Self {
         Self {
+            record_counts,
             seen: RwLock::default(),
             grown: Mutex::default(),
             height: watch::Sender::new(0),
@@ -83,7 +88,7 @@ impl Default for View {
 struct Records {
     /// Up to this height the ledger's events are worked in: a record proven below it may be out of date.
     height: u64,
-    known: HashMap<Handle, Record>,
+    known: HashMap<Handle, (Record, Instant)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -167,7 +172,11 @@ impl View {
 
     /// A record that is known to be so now.
     pub(super) fn known(&self, handle: &Handle) -> Option<Record> {
-        lock(&self.records).known.get(handle).copied()
+        let (record, since) = lock(&self.records).known.get(handle).copied()?;
+        // Up to a quarter less, by handle: the records of devices that came at once are not all asked for at once.
+        let [.., spread] = handle.to_bytes();
+        let counts = self.record_counts - self.record_counts / 1024 * u32::from(spread);
+        (since.elapsed() < counts).then_some(record)
     }
 
     /// A record is what a proof of this height says.
@@ -179,7 +188,7 @@ impl View {
         if records.known.len() >= RECORDS_MAX {
             records.known.clear();
         }
-        records.known.insert(handle, record);
+        records.known.insert(handle, (record, Instant::now()));
     }
 
     /// A record has changed.

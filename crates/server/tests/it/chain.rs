@@ -33,6 +33,8 @@ pub(crate) struct Chain {
     pub(crate) gone: AtomicBool,
     /// Whether submissions stay pending.
     pub(crate) slow: AtomicBool,
+    /// Whether it says nothing of what its blocks do.
+    pub(crate) hides: AtomicBool,
     pub(crate) heartbeat_ms: AtomicU64,
     /// Questions for rows.
     pub(crate) lookups: AtomicU64,
@@ -46,6 +48,7 @@ impl Chain {
             newest: watch::Sender::new(0),
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
+            hides: AtomicBool::new(false),
             heartbeat_ms: AtomicU64::new(600_000),
             lookups: AtomicU64::new(0),
         };
@@ -94,6 +97,7 @@ impl Chain {
     fn record(&self, height: u64, transactions: &[Bytes]) {
         let events = (0..)
             .zip(transactions)
+            .filter(|_| !self.hides.load(SeqCst))
             .map(|(index, bytes)| Event::of(index, &CoreTransaction::decode(bytes).unwrap()));
         let block = BlockEvents {
             height,

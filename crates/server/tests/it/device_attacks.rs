@@ -14,7 +14,7 @@ use kusabi_core::{
 use kusabi_ledger::testing::TestKey;
 use kusabi_server::device::Bounds;
 use serde_json::json;
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 #[tokio::test]
 async fn a_clone_is_seen_quarantined_and_the_survivor_re_keyed() {
@@ -131,6 +131,42 @@ async fn a_revocation_ends_open_sessions() {
     site.server
         .until(async || site.server.state(&device.id).await == "revoked")
         .await;
+}
+
+#[tokio::test]
+async fn a_node_that_hides_a_revocation_is_found_out() {
+    let counts = Duration::from_millis(300);
+    let bounds = Bounds {
+        record_counts: counts,
+        ..Bounds::default()
+    };
+    let site = Site::of(How {
+        bounds,
+        ..How::default()
+    })
+    .await;
+    let mut device = site.active().await;
+    device.poll(&site.server).await;
+    site.chain.hides.store(true, SeqCst);
+    site.revoke(device.current());
+    site.settled().await;
+    // It is served as long as its record counts, and not longer: bounded looks, one each few milliseconds.
+    let mut refused = false;
+    for _ in 0..200 {
+        device.events.clear();
+        device.later(1);
+        device.speak(&site.server, Input::Poll).await;
+        refused = device.saw(&Event::Problem(Problem::UnknownSession));
+        if refused {
+            break;
+        }
+        tokio::time::sleep(counts / 50).await;
+    }
+    assert!(refused);
+    device.events.clear();
+    device.later(600);
+    device.speak(&site.server, Input::Tick).await;
+    assert!(device.saw(&Event::Problem(Problem::Refused)));
 }
 
 #[tokio::test]

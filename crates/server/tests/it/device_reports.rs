@@ -2,7 +2,7 @@
 
 use crate::{
     raw::{Raw, Told},
-    site::Site,
+    site::{How, Site},
 };
 use axum::http::{Method, Request};
 use kusabi_core::{
@@ -18,6 +18,7 @@ use kusabi_core::{
     suite::Purpose,
 };
 use kusabi_ledger::testing::TestKey;
+use kusabi_server::device::Bounds;
 use serde_json::json;
 
 /// An inventory of files, each with its content's number.
@@ -295,4 +296,69 @@ async fn a_statement_of_an_earlier_session_is_to_be_signed_anew() {
     let told = send(&site, &mut later, &report, [0; 32], 2048).await;
     assert_eq!(told, Told::Received(report.len() as u32));
     assert_ne!(Height::ZERO, signed.claimed().height());
+}
+
+#[tokio::test]
+async fn who_sends_much_without_end_keeps_nobody_out() {
+    let bounds = Bounds {
+        report_bytes_max: 10 << 10,
+        ..Bounds::default()
+    };
+    let site = Site::of(How {
+        bounds,
+        ..How::default()
+    })
+    .await;
+    // Two that send four kilobytes each of something large, and then nothing.
+    let (summary, large) = many(300, None);
+    let mut hostile = Vec::new();
+    for number in [8400, 8401] {
+        let device = site.registered(number).await;
+        let mut raw = site.raw(&device.key).await;
+        let signed = site.signed(&device, &raw, &summary, None);
+        let report = [&signed.encode()[..], &large].concat();
+        assert!(report.len() > 3 * PART_LEN_MAX);
+        for index in 0..2 {
+            let told = part(&site, &mut raw, &report, index).await;
+            assert_eq!(told, Told::Received(((index + 1) * PART_LEN_MAX) as u32));
+        }
+        hostile.push((raw, report));
+    }
+    // One that sends as much finds no room; an ordinary one does, in the place of one of them.
+    let third = site.registered(8402).await;
+    let mut raw = site.raw(&third.key).await;
+    let signed = site.signed(&third, &raw, &summary, None);
+    let report = [&signed.encode()[..], &large].concat();
+    assert_eq!(
+        part(&site, &mut raw, &report, 0).await,
+        Told::Received(PART_LEN_MAX as u32)
+    );
+    let mut told = Vec::new();
+    for (raw, report) in &mut hostile {
+        told.push(part(&site, raw, report, 2).await);
+    }
+    let refused = Told::Problem(SealedProblem::Unavailable);
+    assert!(told.contains(&refused), "{told:?}");
+    let ordinary = site.registered(8403).await;
+    let mut raw = site.raw(&ordinary.key).await;
+    let (summary, bytes) = inventory(&[("bin/app", 1)]);
+    let signed = site.signed(&ordinary, &raw, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    let told = send(&site, &mut raw, &report, [0; 32], 2048).await;
+    assert_eq!(told, Told::Received(report.len() as u32));
+    let shown = site.report(&ordinary).await;
+    let digest = kusabi_api::Hex(summary.digest().to_bytes());
+    assert_eq!(shown["report"]["digest"], json!(digest), "{shown}");
+}
+
+/// Sends one part of a report that nobody asked for.
+async fn part(site: &Site, raw: &mut Raw, report: &[u8], index: usize) -> Told {
+    let bytes = report.chunks(PART_LEN_MAX).nth(index).unwrap();
+    let part = ReportPart {
+        nonce: [0; 32],
+        total: report.len() as u32,
+        offset: (index * PART_LEN_MAX) as u32,
+        bytes,
+    };
+    raw.ask(&site.server, Ask::Report(part)).await
 }
