@@ -103,9 +103,10 @@ impl<D: Disk + Clone> Heart<D> {
             return;
         }
         if self.wanted.len() == WANTED_MAX {
-            // It comes again in another session.
+            // No server that keeps to the protocol orders so many.
             self.log
                 .warn("too many reports wait", &[("order", &wanted.order)]);
+            self.tell(wanted.order, OutcomeCode::Failed);
             return;
         }
         self.wanted.push_back(wanted);

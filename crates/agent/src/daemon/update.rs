@@ -188,8 +188,9 @@ impl<D: Disk + Clone> Heart<D> {
         if self.update.is_some() || !self.resumed {
             let known = self.queue.iter().any(|waiting| waiting.id == order);
             if !known && self.queue.len() == QUEUE_MAX {
-                // It comes again in another session.
+                // No server that keeps to the protocol orders so many.
                 self.log.warn("too many updates wait", &[("order", &order)]);
+                self.tell(order, OutcomeCode::Failed);
             } else if !known {
                 self.queue.push_back(ordered);
             }

@@ -1,7 +1,7 @@
 //! Devices of which two copies were seen: kept apart, taken back.
 
 use super::{App, By, Change, Error, act::Done, devices::unknown, orders};
-use crate::store::{devices, doorstep, timeline};
+use crate::store::{StoreError, Tx, devices, doorstep, timeline};
 use kusabi_api::admin::{Device, DeviceState, EventKind, OrderKind, Target};
 use kusabi_core::protocol::tripwire::{Displaced, Row};
 use serde_json::json;
@@ -41,7 +41,8 @@ impl App {
     }
 
     /// Takes a device out of quarantine, and orders it to take a new key: the copy that obeys is the survivor, and what the other one
-    /// has is a key that was superseded. A repeat changes nothing.
+    /// has is a key that was superseded. One that lost its memory too often to be served (spec/device-protocol.md, "Clone tripwire")
+    /// may do so once more. A repeat changes nothing.
     ///
     /// # Errors
     /// There is no such device, or it is not in quarantine; the database.
@@ -51,8 +52,11 @@ impl App {
                 let mut device = devices::find(tx.on(), id)
                     .await?
                     .ok_or_else(|| unknown(id))?;
+                let forgiven = forgive(tx, id).await?;
                 match device.state {
                     DeviceState::Quarantined => {}
+                    // Where forks do not lead to quarantine.
+                    DeviceState::Active if forgiven => {}
                     DeviceState::Active => return Ok(Done::nothing(device)),
                     state => {
                         return Err(Error::Unfit(format!(
@@ -64,16 +68,6 @@ impl App {
                 let (from, to) = (device.state, DeviceState::Active);
                 devices::move_state(tx.on(), id, from, to).await?;
                 device.state = to;
-                // What it lost its memory of is settled with that: it may do so again.
-                let devices = [id.to_owned()];
-                for (device, row) in doorstep::links(tx.on(), &devices).await? {
-                    let row = Row {
-                        displaced: Displaced::NONE,
-                        version: row.version + 1,
-                        ..row
-                    };
-                    doorstep::set_links(tx.on(), &[(device, row)]).await?;
-                }
                 let given = orders::Given {
                     kind: OrderKind::Rotate,
                     release: None,
@@ -91,4 +85,29 @@ impl App {
         })
         .await
     }
+}
+
+/// Where as many values were displaced as are remembered, the newest is forgotten, so that the device may begin anew once more. The
+/// others are not: a copy that knows one of them, or has the bare key alone, would be served.
+async fn forgive(tx: &mut Tx<'_>, id: &str) -> Result<bool, Error> {
+    let devices = [id.to_owned()];
+    let Some((device, row)) = doorstep::links(tx.on(), &devices).await?.into_iter().next() else {
+        return Ok(false);
+    };
+    if !row.displaced.is_full() {
+        return Ok(false);
+    }
+    let values = row.displaced.values();
+    let older = values.iter().take(values.len().saturating_sub(1));
+    let displaced = older.copied().try_fold(Displaced::NONE, Displaced::and);
+    let row = Row {
+        displaced: displaced.unwrap_or_default(),
+        version: row.version.saturating_add(1),
+        ..row
+    };
+    if doorstep::set_links(tx.on(), &[(device, row)]).await? != 1 {
+        let lost = StoreError::of("set tripwire rows")(sqlx::Error::RowNotFound);
+        return Err(lost.into());
+    }
+    Ok(true)
 }

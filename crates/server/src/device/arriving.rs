@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{AcquireError, Semaphore, SemaphorePermit},
+    sync::{Semaphore, SemaphorePermit},
     time::Instant,
 };
 
@@ -26,8 +26,9 @@ const IDLE: Duration = Duration::from_secs(120);
 const WHOLE: Duration = Duration::from_secs(120);
 const BYTES_PER_SEC: u32 = 8 << 10;
 
-/// Most that are hashed and compared at once.
+/// Most that are hashed and compared at once, and most that wait for their turn or have it.
 const COMPARED_MAX: usize = 2;
+const WAITING_MAX: usize = 64;
 
 /// What the smallest one counts as: what is kept beside its bytes.
 const LEAST: usize = 1 << 10;
@@ -49,7 +50,7 @@ pub(super) struct Partial {
 
 impl Partial {
     fn holds(&self) -> usize {
-        self.bytes.len().max(LEAST)
+        self.bytes.capacity().max(LEAST)
     }
 
     fn is_late(&self, now: Instant) -> bool {
@@ -78,6 +79,7 @@ pub(super) enum Taken<'a> {
 pub(super) struct Arriving {
     reports: Mutex<Reports>,
     bytes_max: usize,
+    waiting: Semaphore,
     comparing: Semaphore,
 }
 
@@ -106,6 +108,7 @@ impl Arriving {
         Self {
             reports: Mutex::default(),
             bytes_max,
+            waiting: Semaphore::new(WAITING_MAX),
             comparing: Semaphore::new(COMPARED_MAX),
         }
     }
@@ -115,9 +118,10 @@ impl Arriving {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A turn to hash and compare one.
-    pub(super) async fn turn(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
-        self.comparing.acquire().await
+    /// A turn to hash and compare one; `None` if too many wait for theirs.
+    pub(super) async fn turn(&self) -> Option<(SemaphorePermit<'_>, SemaphorePermit<'_>)> {
+        let waits = self.waiting.try_acquire().ok()?;
+        Some((waits, self.comparing.acquire().await.ok()?))
     }
 
     /// A report begins, in place of the one before.
@@ -154,15 +158,29 @@ impl Arriving {
             return Err(NotTaken::Order);
         }
         let mut partial = reports.remove(device).ok_or(NotTaken::Order)?;
-        if end > partial.bytes.len() {
+        let came = partial.bytes.len();
+        if end > came {
             partial.bytes.truncate(offset);
+            // By a quarter, not double.
+            let room = (came / 4).max(part.bytes.len());
+            if partial.bytes.capacity() < end {
+                partial.bytes.reserve_exact(room);
+            }
             partial.bytes.extend_from_slice(part.bytes);
         }
-        partial.heard = now;
         let holds = partial.holds();
         if !reports.room(holds, self.bytes_max, now) {
+            // What has come stays, if that fits: the part comes again.
+            partial.bytes.truncate(came);
+            partial.bytes.shrink_to_fit();
+            let holds = partial.holds();
+            if reports.room(holds, self.bytes_max, now) {
+                reports.bytes += holds;
+                reports.by_device.insert(Arc::clone(device), partial);
+            }
             return Err(NotTaken::Room);
         }
+        partial.heard = now;
         reports.bytes += holds;
         if partial.bytes.len() < partial.total as usize {
             reports.by_device.insert(Arc::clone(device), partial);

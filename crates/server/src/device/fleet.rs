@@ -128,13 +128,58 @@ impl Known {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Fleet(Mutex<Maps>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Maps {
     by_key: HashMap<Handle, Arc<Known>>,
     by_device: HashMap<Arc<str>, Arc<Known>>,
+    /// From so many keys on it is looked through for those in which nobody has an interest.
+    sweep_at: usize,
+}
+
+impl Maps {
+    fn new(keys: usize) -> Self {
+        Self {
+            by_key: HashMap::new(),
+            by_device: HashMap::new(),
+            sweep_at: keys,
+        }
+    }
+
+    /// A key of a device. Nothing is swept between its two halves.
+    fn enter(&mut self, handle: Handle, known: Arc<Known>) {
+        let device = Arc::clone(&known.device);
+        self.by_key.insert(handle, Arc::clone(&known));
+        self.by_device.insert(device, known);
+        if self.by_key.len() > self.sweep_at {
+            self.sweep();
+            self.sweep_at = KEYS_MAX.max(2 * self.by_key.len());
+        }
+    }
+
+    /// Forgets who is held by nobody but these maps: it comes back when it is asked for.
+    fn sweep(&mut self) {
+        let Self {
+            by_key, by_device, ..
+        } = self;
+        let mut keys: HashMap<Arc<str>, usize> = HashMap::with_capacity(by_device.len());
+        for known in by_key.values() {
+            *keys.entry(Arc::clone(&known.device)).or_default() += 1;
+        }
+        by_device.retain(|device, known| {
+            let maps = 1 + keys.get(device).copied().unwrap_or_default();
+            Arc::strong_count(known) > maps
+        });
+        by_key.retain(|_, known| by_device.contains_key(&known.device));
+    }
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self(Mutex::new(Maps::new(KEYS_MAX)))
+    }
 }
 
 impl Fleet {
@@ -159,7 +204,7 @@ impl Fleet {
 
     /// A further key of a device.
     pub(super) fn add(&self, handle: Handle, known: &Arc<Known>) {
-        self.maps().by_key.insert(handle, Arc::clone(known));
+        self.maps().enter(handle, Arc::clone(known));
     }
 
     /// The device of this key. One that the database does not know (yet) is found by its predecessors on the ledger: its ID follows
@@ -178,6 +223,7 @@ impl Fleet {
         let mut found = None;
         for _ in 0..PREDECESSORS_MAX {
             if let Some(known) = self.find(&at.0) {
+                self.add(*handle, &known);
                 found = Some(known);
                 break;
             }
@@ -185,7 +231,7 @@ impl Fleet {
             let there = doorstep::find(reader.on(), at.0.to_bytes()).await?;
             drop(reader);
             if let Some(there) = there {
-                found = Some(self.insert(there.device.into(), there.link_version));
+                found = Some(self.insert(*handle, there.device.into(), there.link_version));
                 break;
             }
             let Some(before) = at.1 else { break };
@@ -199,29 +245,50 @@ impl Fleet {
                 let mut reader = app.store.read("find a device's link").await?;
                 let link = doorstep::links(reader.on(), std::slice::from_ref(&device)).await?;
                 let version = link.get(&device).map_or(0, |row| row.version);
-                self.insert(device.into(), version)
+                self.insert(*handle, device.into(), version)
             }
         };
-        self.add(*handle, &known);
         Ok(known)
     }
 
-    fn insert(&self, device: Arc<str>, link_version: u64) -> Arc<Known> {
+    /// A key of a device, which may be at hand by another key.
+    fn insert(&self, handle: Handle, device: Arc<str>, link_version: u64) -> Arc<Known> {
         let mut maps = self.maps();
-        if maps.by_key.len() >= KEYS_MAX {
-            // Whoever works on one holds it; the rest comes back when it is asked for.
-            let Maps { by_key, by_device } = &mut *maps;
-            by_key.retain(|_, known| Arc::strong_count(known) > 2);
-            let kept: std::collections::HashSet<_> = by_key
-                .values()
-                .map(|known| Arc::clone(&known.device))
-                .collect();
-            by_device.retain(|device, _| kept.contains(device));
+        let known = match maps.by_device.get(&device) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(Known::new(device, link_version)),
+        };
+        maps.enter(handle, Arc::clone(&known));
+        known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_held_by_nobody_makes_room_with_all_keys() {
+        let handle = |number: usize| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            Handle::new(bytes)
+        };
+        let fleet = Fleet(Mutex::new(Maps::new(8)));
+        let held = fleet.insert(handle(0), "held".into(), 7);
+        // Each with two keys, as after a rotation.
+        for number in 1..5 {
+            let device: Arc<str> = format!("device {number}").into();
+            let known = fleet.insert(handle(2 * number), Arc::clone(&device), 0);
+            fleet.add(handle(2 * number + 1), &known);
+            let again = fleet.insert(handle(2 * number + 1), device, 9);
+            assert!(Arc::ptr_eq(&known, &again));
         }
-        let known = maps
-            .by_device
-            .entry(Arc::clone(&device))
-            .or_insert_with(|| Arc::new(Known::new(device, link_version)));
-        Arc::clone(known)
+        let maps = fleet.maps();
+        // The ninth key was one too many; the last device was being served, and so was the held one.
+        assert_eq!(maps.by_device.len(), 2);
+        assert_eq!(maps.by_key.len(), 3);
+        assert!(Arc::ptr_eq(&maps.by_key[&handle(0)], &held));
+        assert_eq!(maps.sweep_at, KEYS_MAX);
     }
 }

@@ -76,20 +76,22 @@ impl Door {
             .into_iter()
             .filter(|(task, ..)| window.takes(task))
             .collect();
+        let sent: Vec<u64> = given
+            .iter()
+            .filter(|(.., sent)| !sent)
+            .map(|(_, id, _)| *id)
+            .collect();
+        if !sent.is_empty() {
+            let device = Arc::clone(&known.device);
+            let orders = sent;
+            self.journal.write(Job::Sent { device, orders }).await?;
+        }
+        // Only now: what could not be noted is given with the next poll.
         if given.len() == count && !more {
             known.hush(news, unanswered);
         }
         let all = owed.iter().chain(&given).map(|(_, id, _)| *id);
         known.give(session, all.collect());
-        let orders: Vec<u64> = given
-            .iter()
-            .filter(|(.., sent)| !sent)
-            .map(|(_, id, _)| *id)
-            .collect();
-        if !orders.is_empty() {
-            let device = Arc::clone(&known.device);
-            self.journal.write(Job::Sent { device, orders }).await?;
-        }
         Ok(given
             .into_iter()
             .map(|(task, id, _)| Order { id, task })

@@ -206,6 +206,10 @@ async fn finish(door: &Door, device: &Arc<str>, whole: Partial) -> Result<(), Sa
         ..
     } = whole;
     bytes.drain(..SignedInventory::LEN.min(bytes.len()));
+    // Reading what is expected, hashing and comparing take memory and time: a few at once.
+    let Some(_turn) = door.reports.turn().await else {
+        return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
+    };
     let expected = expected(
         &door.app,
         device,
@@ -217,10 +221,6 @@ async fn finish(door: &Door, device: &Arc<str>, whole: Partial) -> Result<(), Sa
             tracing::error!(%why, "a report was not compared");
             return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
         }
-    };
-    // Hashing and comparing 16 MiB takes a while: a few at once.
-    let Ok(_turn) = door.reports.turn().await else {
-        return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
     };
     let compared =
         tokio::task::spawn_blocking(move || compare(&statement, bytes, expected.as_ref())).await;

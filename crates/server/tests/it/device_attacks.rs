@@ -1,13 +1,18 @@
 //! Attacks on the device door, by name.
 
-use crate::site::{Client, How, Site, problem};
+use crate::{
+    raw::Told,
+    site::{Client, How, Site, problem},
+};
 use kusabi_core::{
     cbor::ToCbor as _,
     device::{Event, Input, Kept, Settings},
     id::{Epoch, Handle, OrgId},
     protocol::{
         frame::{AnswerFrame, Problem, RequestFrame},
-        reply::SealedProblem,
+        reply::{SealedProblem, Task},
+        request::{Ask, Poll},
+        tripwire::{DISPLACED_MAX, Link, Value},
     },
     suite::{Purpose, Suite},
 };
@@ -131,6 +136,69 @@ async fn a_revocation_ends_open_sessions() {
     site.server
         .until(async || site.server.state(&device.id).await == "revoked")
         .await;
+}
+
+#[tokio::test]
+async fn whom_a_reset_device_displaced_stays_refused_when_it_is_taken_back() {
+    let site = Site::new().await;
+    let device = site.registered(8500).await;
+    let link = |seq, tag: u8, next: u8| Link {
+        value: Value {
+            seq,
+            tag: if seq == 0 { [0; 16] } else { [tag; 16] },
+        },
+        next_tag: [next; 16],
+    };
+    let speaks = async |link| {
+        let mut raw = site.raw_with(&device.key, link).await;
+        match raw.ask(&site.server, Ask::Poll(Poll::default())).await {
+            Told::Problem(problem) => Err(problem),
+            Told::Orders(orders) => Ok(orders),
+            told => panic!("{told:?}"),
+        }
+    };
+    // Before its reset, and what a copy of its memory knows.
+    assert!(speaks(link(0, 0, 1)).await.is_ok());
+    assert!(speaks(link(1, 1, 2)).await.is_ok());
+    let copied = link(2, 2, 3);
+    // It is reset; the copy is told apart; the owner takes the device back.
+    assert!(speaks(link(0, 0, 11)).await.is_ok());
+    assert_eq!(speaks(copied).await, Err(SealedProblem::Fork));
+    assert_eq!(site.server.state(&device.id).await, "quarantined");
+    let address = format!("/api/v1/devices/{}/readmit", device.id);
+    site.server.do_post(&address, json!(null)).await;
+    // The copy comes first, and is refused again; the device gets the order to take a new key.
+    assert_eq!(speaks(copied).await, Err(SealedProblem::Fork));
+    let orders = speaks(link(1, 11, 12)).await.unwrap();
+    assert!(orders.iter().any(|order| order.task == Task::Rotate));
+}
+
+#[tokio::test]
+async fn a_device_that_loses_its_memory_again_and_again_is_served_at_its_owners_word() {
+    let site = Site::new().await;
+    let device = site.registered(8600).await;
+    let speaks = async |seq: u64, tag: u8, next: u8| {
+        let link = Link {
+            value: Value {
+                seq,
+                tag: if seq == 0 { [0; 16] } else { [tag; 16] },
+            },
+            next_tag: [next; 16],
+        };
+        let mut raw = site.raw_with(&device.key, link).await;
+        raw.ask(&site.server, Ask::Poll(Poll::default())).await
+    };
+    let fork = Told::Problem(SealedProblem::Fork);
+    for time in 0..=DISPLACED_MAX as u8 {
+        assert_ne!(speaks(0, 0, 10 * time + 1).await, fork, "{time}");
+        assert_ne!(speaks(1, 10 * time + 1, 10 * time + 2).await, fork);
+    }
+    assert_eq!(speaks(0, 0, 101).await, fork);
+    let address = format!("/api/v1/devices/{}/readmit", device.id);
+    site.server.do_post(&address, json!(null)).await;
+    assert_ne!(speaks(0, 0, 102).await, fork);
+    assert_ne!(speaks(1, 102, 103).await, fork);
+    assert_eq!(speaks(0, 0, 104).await, fork);
 }
 
 #[tokio::test]

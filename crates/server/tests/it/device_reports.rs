@@ -44,14 +44,14 @@ fn many(count: u32, odd: Option<u32>) -> (InventorySummary, Vec<u8>) {
     writer.finish()
 }
 
-struct Device {
-    key: TestKey,
-    id: String,
+pub(crate) struct Device {
+    pub(crate) key: TestKey,
+    pub(crate) id: String,
 }
 
 impl Site {
     /// A device whose first key is its device key.
-    async fn registered(&self, number: u64) -> Device {
+    pub(crate) async fn registered(&self, number: u64) -> Device {
         let key = TestKey::new(number, Purpose::Act);
         self.chain.commit(|world| world.register(&[&key]));
         self.settled().await;
