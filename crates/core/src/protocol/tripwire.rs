@@ -121,7 +121,7 @@ pub struct Row {
     pub confirmed: Value,
     /// The value that was accepted to follow.
     pub pending: Value,
-    /// What unknown heads displaced since the owner last took the device back.
+    /// What unknown heads displaced.
     pub displaced: Displaced,
     /// Grows with each change; 0 is "no row".
     pub version: u64,
