@@ -8,7 +8,9 @@ import hmac
 import json
 import pathlib
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -26,7 +28,9 @@ def cbor(value):
     if value is None:
         return b"\xf6"
     if isinstance(value, int):
-        return head(0, value)
+        return head(0, value) if value >= 0 else head(1, -1 - value)
+    if isinstance(value, dict):
+        return head(5, len(value)) + b"".join(cbor(key) + cbor(one) for key, one in value.items())
     if isinstance(value, bytes):
         return head(2, len(value)) + value
     if isinstance(value, str):
@@ -44,7 +48,11 @@ def hkdf(salt, ikm, *infos):
 
 
 class Curve25519:
-    suite, name = 1, b"25519"
+    suite, name, algorithm = 1, b"25519", -8
+
+    @classmethod
+    def sign(cls, seed, message):
+        return ed25519.Ed25519PrivateKey.from_private_bytes(cls.derive(seed)[0]).sign(message)
 
     @staticmethod
     def derive(seed):
@@ -68,7 +76,13 @@ class Curve25519:
 
 
 class P256:
-    suite, name = 2, b"P256"
+    suite, name, algorithm = 2, b"P256", -7
+
+    @classmethod
+    def sign(cls, seed, message):
+        algorithm = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+        r, s = decode_dss_signature(cls.key(cls.derive(seed)[0]).sign(message, algorithm))
+        return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
 
     @staticmethod
     def derive(seed):
@@ -134,6 +148,19 @@ class Noise:
         return sealed
 
 
+def receipt(about, at, content, org):
+    """spec/evidence.md, "Receipts"."""
+    text = {"about": about, **at, "content": content, "kusabi": "receipt-1", "organisation": org.hex()}
+    return json.dumps(text, sort_keys=True, separators=(",", ":"))
+
+
+def signed(curve, seed, chain, signer, purpose, text):
+    """With the signature of an evidence bundle (RFC 9052, 4.4)."""
+    protected = {1: curve.algorithm, 4: signer, 258: -16, "kusabi": [1, chain, purpose, 0x0300]}
+    to_sign = cbor(["Signature1", cbor(protected), b"", sha(text.encode())])
+    return curve.sign(seed, to_sign)
+
+
 def case(curve):
     chain, org = sha(b"chain"), sha(b"org")[:16]
     seeds = {name: sha(b"seed", name.encode()) for name in ("device", "server", "next")}
@@ -174,10 +201,31 @@ def case(curve):
         ad = session + counter.to_bytes(8, "big")
         return AESGCM(keys[way]).encrypt(nonce, plaintext, ad)
 
+    tasks = [(9, "done", "update", b"r" * 32), (10, "refused-unproven", "rotate", None)]
+    answered = []
+    for order, outcome, task, what in tasks:
+        content = {"order": order, "outcome": outcome, "server": handles["server"].hex(),
+                   "task": task, "what": what and what.hex()}
+        words = receipt("order", {"at_height": floor[1]}, content, org)
+        signature = signed(curve, seeds["device"], chain, handles["device"], 2, words)
+        answered.append({"text": words, "signature": signature})
+    at_ms = 1_700_000_000_000
+    outcomes = [{"order": order, "outcome": outcome} for order, outcome, _, _ in tasks]
+    statement = b"a signed statement".ljust(245, b".")
+    heard = []
+    for about, content in (("outcomes", {"outcomes": outcomes}),
+                           ("report", {"statement": sha(statement).hex()})):
+        content["device"] = handles["device"].hex()
+        words = receipt(about, {"at_ms": at_ms}, content, org)
+        signature = signed(curve, seeds["server"], chain, handles["server"], 4, words)
+        heard.append({"text": words, "signature": signature})
+
     request = cbor([[7, b"v" * 16, b"n" * 16], floor,
-                    [1, [b"i" * 32, None, 12], 300, [[9, 1], [10, 3]]]])
+                    [1, [b"i" * 32, None, 12], 300, [[9, 1, answered[0]["signature"]],
+                                                   [10, 3, answered[1]["signature"]]]]])
     reply = cbor([[b"\x02a step"], [1, 1800, [[9, 1, b"r" * 32], [10, 2, b"o" * 32], [11, 3],
-                                              [12, 4, b"s" * 32]], b"a checkpoint"]])
+                                              [12, 4, b"s" * 32]], b"a checkpoint",
+                                 [at_ms, heard[0]["signature"]]]])
     new_keys = curve.keys(seeds["next"])
     context = chain + org + bytes([2, curve.suite]) + new_keys.ljust(66, b"\0")
     binding = hmac.new(ids["next"], b"kusabi.binding.v1" + context, hashlib.sha256).digest()[:16]
@@ -195,12 +243,15 @@ def case(curve):
         "request": cbor([1, 2, session, 1, sealed("device", 1, request)]),
         "reply_plaintext": reply,
         "reply": cbor([1, 2, sealed("server", 1, reply)]),
+        "answered": answered, "statement": statement, "at_ms": at_ms, "heard": heard,
         "activate": cbor([2, org, [handles["device"], 1], entry]),
         "supersede": cbor([3, org, [handles["device"], 1], entry]),
     }
 
 
 def text(value):
+    if isinstance(value, list):
+        return [{name: text(one) for name, one in element.items()} for element in value]
     return value.hex() if isinstance(value, bytes) else value
 
 

@@ -268,6 +268,12 @@ impl Config {
         self.state.join("staging")
     }
 
+    /// The servers' receipts.
+    #[must_use]
+    pub fn receipts_file(&self) -> PathBuf {
+        self.state.join("receipts")
+    }
+
     /// Written when a server has answered a poll; its age is that of the last contact.
     #[must_use]
     pub fn contact_file(&self) -> PathBuf {

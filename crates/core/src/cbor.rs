@@ -423,6 +423,12 @@ impl<S: Sink> Encoder<S> {
         self
     }
 
+    /// The head of a map; its `len` pairs come next, in the order of RFC 8949, 4.2.1.
+    pub fn map(&mut self, len: usize) -> &mut Self {
+        certain(self.inner.map(len as u64).is_ok());
+        self
+    }
+
     /// `null`.
     pub fn null(&mut self) -> &mut Self {
         certain(self.inner.null().is_ok());

@@ -36,6 +36,7 @@ pub mod keystore;
 pub mod proof;
 pub mod protocol;
 pub mod quorum;
+pub mod receipt;
 pub mod release;
 pub mod row;
 #[cfg(feature = "alloc")]

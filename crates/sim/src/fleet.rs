@@ -3,7 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use kusabi_core::device::{Event, Input, Kept, Server as KnownServer, Settings, Trust};
+use kusabi_core::device::{
+    Event, Input, Kept, Server as KnownServer, Settings, SignedReceipt, Trust,
+};
 use kusabi_core::genesis::Genesis;
 use kusabi_core::id::{Digest, Handle};
 use kusabi_core::keystore::KeyStore;
@@ -97,6 +99,8 @@ pub struct Fleet {
     pub chaos: Chaos,
     /// Events of each device.
     pub events: Vec<Vec<Event>>,
+    /// Receipts of each device.
+    pub receipts: Vec<Vec<SignedReceipt>>,
     /// Updates that each device was allowed to install.
     pub installs: Vec<Vec<(u64, Digest)>>,
     /// Whether the ledger is held back: it makes no heartbeats.
@@ -169,6 +173,7 @@ impl Fleet {
             units: Vec::new(),
             chaos: Chaos::default(),
             events: Vec::new(),
+            receipts: Vec::new(),
             installs: Vec::new(),
             cloned: false,
             frozen: false,
@@ -249,6 +254,7 @@ impl Fleet {
         self.units
             .push(Unit::start(disk, settings, Time::from_ms(self.now)));
         self.events.push(Vec::new());
+        self.receipts.push(Vec::new());
         self.installs.push(Vec::new());
         self.clocks.push(Clock::default());
         self.dark.push(None);
@@ -412,6 +418,7 @@ impl Fleet {
             }
         });
         self.events[unit].extend(done.events);
+        self.receipts[unit].extend(done.receipts);
         self.installs[unit].extend(done.installs);
         for sent in done.sent {
             self.carry(

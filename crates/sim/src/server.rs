@@ -8,13 +8,14 @@ use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
 use kusabi_core::protocol::frame::{AnswerFrame, Problem, RequestFrame};
 use kusabi_core::protocol::hello::{Enrolment, Hello};
 use kusabi_core::protocol::reply::{Answer, Order, Reply, SealedProblem, Task};
-use kusabi_core::protocol::request::{Ask, Outcome, Request};
+use kusabi_core::protocol::request::{Ask, Outcome, OutcomeCode, Request};
 use kusabi_core::protocol::succession::NewKey;
 use kusabi_core::protocol::tripwire::{Row, Verdict, judge, judge_ended_key};
 use kusabi_core::protocol::{Floor, Steps, Time};
+use kusabi_core::receipt::{Heard, Receipt, Signer};
 use kusabi_core::server::door::{Admission, Door};
 use kusabi_core::server::{
-    Admitted, Greeting, Incoming, Limits, NotAdmitted, Receipt, Refusal, ServerKey, Sessions,
+    Admitted, Greeting, Incoming, Limits, NotAdmitted, Received, Refusal, ServerKey, Sessions,
     redirect,
 };
 use kusabi_core::suite::{Purpose, Suite};
@@ -36,6 +37,27 @@ pub struct Alarm {
     pub verdict: Verdict,
 }
 
+/// What a server does with receipts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Receipts {
+    /// Signs what it heard.
+    #[default]
+    Given,
+    /// Gives none.
+    Withheld,
+    /// Signs something else.
+    Forged,
+}
+
+/// What a device told of an order; its signature was good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The order's ID.
+    pub order: u64,
+    /// What became of it.
+    pub code: OutcomeCode,
+}
+
 /// What the servers share: ledger and database.
 #[derive(Debug)]
 pub struct Shop {
@@ -50,7 +72,9 @@ pub struct Shop {
     /// What a device is to do.
     pub orders: BTreeMap<DeviceId, Vec<Order>>,
     /// What became of orders.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<Told>,
+    /// Whether devices get receipts.
+    pub receipts: Receipts,
     /// Reports, by device.
     pub reports: BTreeMap<DeviceId, Vec<u8>>,
     /// Keys that asked to be registered, with their labels.
@@ -82,6 +106,7 @@ impl Shop {
             alarms: Vec::new(),
             orders: BTreeMap::new(),
             outcomes: Vec::new(),
+            receipts: Receipts::Given,
             reports: BTreeMap::new(),
             enrolments: BTreeMap::new(),
             token: Vec::new(),
@@ -182,9 +207,9 @@ impl Server {
                 counter,
                 sealed,
             }) => match self.sessions.receive(now, &session, counter, sealed) {
-                Ok(Receipt::Repeat(answer)) => Ok(answer),
-                Ok(Receipt::Working) => Err(Problem::Busy),
-                Ok(Receipt::New(incoming)) => self.serve(shop, now, &incoming, rng),
+                Ok(Received::Repeat(answer)) => Ok(answer),
+                Ok(Received::Working) => Err(Problem::Busy),
+                Ok(Received::New(incoming)) => self.serve(shop, now, &incoming, rng),
                 Err(problem) => Err(problem),
             },
             Ok(RequestFrame::Seek { epoch, .. }) => {
@@ -294,8 +319,12 @@ impl Server {
             let answer = Made::Other(Answer::Pending { wait_secs: 0 });
             return self.reply(shop, now, incoming, answer, Some(floor));
         }
-        let answer = work(shop, device, &admitted, rng);
-        if let (Ask::Poll(poll), Made::Orders(orders, _)) = (&admitted.request().ask, &answer)
+        let asker = Asker {
+            device,
+            handle: *incoming.handle(),
+        };
+        let answer = work(shop, &asker, &self.key, now, &admitted, rng);
+        if let (Ask::Poll(poll), Made::Orders(orders, ..)) = (&admitted.request().ask, &answer)
             && orders.is_empty()
         {
             self.hold_secs = poll.hold_secs;
@@ -320,10 +349,11 @@ impl Server {
             steps,
             answer: match &made {
                 Made::Proof(proof) => Answer::Proof(proof),
-                Made::Orders(orders, checkpoint) => Answer::Orders {
+                Made::Orders(orders, checkpoint, receipt) => Answer::Orders {
                     next_poll_secs: shop.poll_secs,
                     orders: orders.clone(),
                     checkpoint: checkpoint.as_deref(),
+                    receipt: *receipt,
                 },
                 Made::Other(answer) => answer.clone(),
             },
@@ -345,7 +375,7 @@ fn pack<'b>(shop: &Shop, floor: Floor, buffer: &'b mut [u8]) -> (Steps<'b>, bool
 
 enum Made {
     Proof(Vec<u8>),
-    Orders(ArrayVec<Order, 4>, Option<Vec<u8>>),
+    Orders(ArrayVec<Order, 4>, Option<Vec<u8>>, Option<Receipt>),
     Other(Answer<'static>),
 }
 
@@ -356,7 +386,71 @@ fn problem(problem: SealedProblem) -> Made {
     })
 }
 
-fn work(shop: &mut Shop, device: DeviceId, admitted: &Admitted<'_>, rng: &mut Random) -> Made {
+/// Who asks.
+struct Asker {
+    device: DeviceId,
+    handle: Handle,
+}
+
+/// Who the server is, as a signer.
+fn signer(shop: &Shop, key: &TestKey) -> Signer {
+    Signer {
+        chain: shop.ledger.world.chain,
+        handle: key.handle,
+        purpose: Purpose::Ps,
+    }
+}
+
+/// The server's receipt for what it heard.
+fn receipt(shop: &Shop, asker: &Asker, key: &TestKey, now: Time, heard: &Heard) -> Option<Receipt> {
+    let org = &shop.ledger.world.org;
+    let server = signer(shop, key);
+    let receipt = heard.receipt(org, &asker.handle, now.ms(), &server, &key.key);
+    let receipt = receipt.expect("a key in memory signs");
+    match shop.receipts {
+        Receipts::Given => Some(receipt),
+        Receipts::Withheld => None,
+        // The time is part of what is signed.
+        Receipts::Forged => Some(Receipt {
+            at_ms: receipt.at_ms + 1,
+            ..receipt
+        }),
+    }
+}
+
+/// Takes what a device tells of its orders; what is not signed by it ends the simulation.
+fn hear(
+    shop: &mut Shop,
+    device: DeviceId,
+    key: &TestKey,
+    admitted: &Admitted<'_>,
+    outcomes: &[Outcome],
+) {
+    let server = signer(shop, key);
+    let org = shop.ledger.world.org;
+    let orders = shop.orders.entry(device).or_default();
+    for outcome in outcomes {
+        if let Some(order) = orders.iter().find(|order| order.id == outcome.order) {
+            let answered = admitted.answered(outcome, *order, org, &server);
+            assert!(answered.is_ok(), "{outcome:?} of {order:?}: {answered:?}");
+        }
+        shop.outcomes.push(Told {
+            order: outcome.order,
+            code: outcome.code,
+        });
+    }
+    orders.retain(|order| outcomes.iter().all(|outcome| outcome.order != order.id));
+}
+
+fn work(
+    shop: &mut Shop,
+    asker: &Asker,
+    key: &TestKey,
+    now: Time,
+    admitted: &Admitted<'_>,
+    rng: &mut Random,
+) -> Made {
+    let device = asker.device;
     let Request { floor, .. } = admitted.request();
     let Some(ask) = admitted.ask() else {
         return problem(SealedProblem::Rejected);
@@ -364,16 +458,13 @@ fn work(shop: &mut Shop, device: DeviceId, admitted: &Admitted<'_>, rng: &mut Ra
     match ask {
         Ask::Poll(poll) => {
             shop.polls += 1;
-            shop.outcomes.extend(&poll.outcomes);
+            hear(shop, device, key, admitted, &poll.outcomes);
+            let heard = Heard::outcomes(&poll.outcomes);
+            let receipt = heard.and_then(|heard| receipt(shop, asker, key, now, &heard));
             let orders = shop.orders.entry(device).or_default();
-            orders.retain(|order| {
-                poll.outcomes
-                    .iter()
-                    .all(|outcome| outcome.order != order.id)
-            });
             let orders = orders.iter().take(4).copied().collect();
             let newer = floor.height < shop.ledger.height();
-            Made::Orders(orders, newer.then(|| shop.ledger.checkpoint()))
+            Made::Orders(orders, newer.then(|| shop.ledger.checkpoint()), receipt)
         }
         Ask::Prove(subject) => {
             let key = subject.state_key(&shop.ledger.world.org);
@@ -397,9 +488,11 @@ fn work(shop: &mut Shop, device: DeviceId, admitted: &Admitted<'_>, rng: &mut Ra
                 return problem(SealedProblem::ReportOrder);
             }
             report.extend_from_slice(part.bytes);
-            Made::Other(Answer::Received {
-                offset: part.offset + part.bytes.len() as u32,
-            })
+            let offset = part.offset + part.bytes.len() as u32;
+            let heard = (offset == part.total)
+                .then(|| Heard::report(report).expect("a report begins with its statement"));
+            let receipt = heard.and_then(|heard| receipt(shop, asker, key, now, &heard));
+            Made::Other(Answer::Received { offset, receipt })
         }
     }
 }

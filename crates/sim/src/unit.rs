@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use kusabi_core::device::{
-    Device, DeviceError, Event, Input, Kept, KeyRing, Output, Settings, Slot,
+    Device, DeviceError, Event, Input, Kept, KeyRing, Output, Settings, SignedReceipt, Slot,
 };
 use kusabi_core::id::KusabiId;
 use kusabi_core::keystore::{Seed, SoftKey};
@@ -47,6 +47,8 @@ pub struct Done {
     pub sent: Vec<Sent>,
     /// Events, in order.
     pub events: Vec<Event>,
+    /// Receipts that came.
+    pub receipts: Vec<SignedReceipt>,
     /// Updates that may be installed: order and digest.
     pub installs: Vec<(u64, kusabi_core::id::Digest)>,
     /// When the device wants to be woken; none if the run ended before.
@@ -200,6 +202,7 @@ impl Unit {
                     done.installs.push((order, release.digest()));
                 }
                 Output::Reboot(_) | Output::Commit(_) => {}
+                Output::Receipt(receipt) => done.receipts.push(receipt.clone()),
                 Output::Event(event) => done.events.push(event),
                 Output::Wait(until) => {
                     done.wake = Some(until.max(now));

@@ -7,18 +7,22 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
-use kusabi_core::device::{Device, DeviceError, Event, Gate, Input, Output, Settings};
+use kusabi_core::device::{
+    Device, DeviceError, Event, Gate, Input, Output, Settings, SignedReceipt,
+};
 use kusabi_core::id::{Digest, KusabiId};
 use kusabi_core::inventory::InventorySummary;
 use kusabi_core::keystore::Seed;
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::hello::Enrolment;
+use kusabi_core::protocol::reply::Order;
 use kusabi_core::protocol::reply::SealedProblem;
-use kusabi_core::protocol::request::{Facts, Outcome, OutcomeCode};
+use kusabi_core::protocol::request::{Facts, OutcomeCode};
 use rand_core::Rng as _;
 
 use super::net::NetError;
 use super::random::Random;
+use super::receipts;
 use super::report::{Report, Wanted};
 use super::store::{Profile, Store, StoreError};
 use super::update::Update;
@@ -75,7 +79,7 @@ pub(super) enum Feed {
     Facts,
     Poll,
     Ready(Gate, Digest),
-    Outcome(Outcome),
+    Outcome(Order, OutcomeCode),
     ReportPart,
 }
 
@@ -84,6 +88,7 @@ enum Due {
     Event(Event),
     Install(Digest, u64, bool),
     Go(Gate, Digest),
+    Receipt(SignedReceipt),
 }
 
 /// What has happened since the start, for `--once` and `enrol`.
@@ -329,18 +334,18 @@ impl<D: Disk + Clone> Heart<D> {
     }
 
     /// Tells what became of an order, soon.
-    pub(super) fn tell(&mut self, order: u64, code: OutcomeCode) {
+    pub(super) fn tell(&mut self, order: Order, code: OutcomeCode) {
         if code != OutcomeCode::Done {
             self.seen.failed += 1;
         }
-        if order == 0 {
+        if order.id == 0 {
             return;
         }
         self.log.info(
             "order ended",
-            &[("order", &order), ("outcome", &word(code))],
+            &[("order", &order.id), ("outcome", &word(code))],
         );
-        self.feeds.push_back(Feed::Outcome(Outcome { order, code }));
+        self.feeds.push_back(Feed::Outcome(order, code));
         self.tell_soon();
     }
 
@@ -418,6 +423,7 @@ impl<D: Disk + Clone> Heart<D> {
                         self.may_install(digest, order, repair)?
                     }
                     Due::Go(gate, digest) => self.may_go_on(gate, digest)?,
+                    Due::Receipt(receipt) => self.keep_receipt(&receipt),
                 }
             }
             if self.feeds.is_empty() {
@@ -427,6 +433,20 @@ impl<D: Disk + Clone> Heart<D> {
                 return Ok(());
             };
             self.feed(now, feed)?;
+        }
+    }
+
+    /// A receipt is for a dispute some day: without it the device goes on.
+    fn keep_receipt(&self, receipt: &SignedReceipt) {
+        let statement = self.report.as_ref().map(Report::statement);
+        let statement =
+            statement.filter(|statement| receipt.statement == Some(Digest::of(&statement[..])));
+        let path = self.config.receipts_file();
+        if let Err(error) = receipts::keep(&self.disk, &path, receipt, statement) {
+            self.log.warn(
+                "a receipt was not kept",
+                &[("file", &path.display()), ("why", &error)],
+            );
         }
     }
 
@@ -443,7 +463,7 @@ impl<D: Disk + Clone> Heart<D> {
                 };
                 self.give(now, Input::Facts(facts))?
             }
-            Feed::Outcome(outcome) => self.give(now, Input::Outcome(outcome))?,
+            Feed::Outcome(order, code) => self.give(now, Input::Outcome { order, code })?,
             Feed::Ready(gate, digest) => {
                 let given = self.give(now, Input::Ready { gate, digest })?;
                 if given.is_err() {
@@ -530,6 +550,7 @@ impl<D: Disk + Clone> Heart<D> {
                 Output::Commit(release) => {
                     self.due.push_back(Due::Go(Gate::Commit, release.digest()));
                 }
+                Output::Receipt(receipt) => self.due.push_back(Due::Receipt(receipt.clone())),
                 Output::Event(event) => self.due.push_back(Due::Event(event)),
                 Output::Wait(until) => {
                     self.wake = until.max(now);

@@ -17,6 +17,7 @@ mod http;
 mod net;
 mod provision;
 mod random;
+mod receipts;
 mod report;
 mod stop;
 mod store;

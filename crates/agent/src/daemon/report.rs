@@ -5,7 +5,7 @@ use std::io::Read;
 use kusabi_core::device::{Input, KeyRing as _};
 use kusabi_core::inventory::{InventoryStatement, InventorySummary, SignedInventory};
 use kusabi_core::protocol::Time;
-use kusabi_core::protocol::reply::ORDERS_MAX;
+use kusabi_core::protocol::reply::{ORDERS_MAX, Order, Task};
 use kusabi_core::protocol::request::{OutcomeCode, PART_LEN_MAX};
 use kusabi_core::suite::Purpose;
 
@@ -22,7 +22,7 @@ const WANTED_MAX: usize = 2 * ORDERS_MAX + 1;
 /// A report that is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// The order; 0 when nobody asked.
+    /// The order's ID; 0 when nobody asked.
     order: u64,
     /// What the order wants covered; zeros when nobody asked.
     nonce: [u8; 32],
@@ -45,6 +45,13 @@ impl Wanted {
             begun: 0,
         }
     }
+
+    const fn order(&self) -> Order {
+        Order {
+            id: self.order,
+            task: Task::ReportInventory(self.nonce),
+        }
+    }
 }
 
 /// A report that is being sent.
@@ -60,6 +67,11 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// The signed statement.
+    pub(super) const fn statement(&self) -> &[u8; SignedInventory::LEN] {
+        &self.head
+    }
+
     pub(super) fn input(&self) -> Input<'_> {
         Input::Report {
             nonce: self.wanted.nonce,
@@ -106,7 +118,7 @@ impl<D: Disk + Clone> Heart<D> {
             // No server that keeps to the protocol orders so many.
             self.log
                 .warn("too many reports wait", &[("order", &wanted.order)]);
-            self.tell(wanted.order, OutcomeCode::Failed);
+            self.tell(wanted.order(), OutcomeCode::Failed);
             return;
         }
         self.wanted.push_back(wanted);
@@ -116,7 +128,7 @@ impl<D: Disk + Clone> Heart<D> {
     pub(super) fn drop_reports(&mut self, code: OutcomeCode) {
         for wanted in std::mem::take(&mut self.wanted) {
             if wanted.order != 0 {
-                self.tell(wanted.order, code);
+                self.tell(wanted.order(), code);
             }
         }
     }
@@ -147,7 +159,7 @@ impl<D: Disk + Clone> Heart<D> {
             }
             Err(why) => {
                 self.log.error("no report was made", &[("why", &why)]);
-                self.tell(wanted.order, OutcomeCode::Failed);
+                self.tell(wanted.order(), OutcomeCode::Failed);
             }
         }
         Ok(())
@@ -212,7 +224,7 @@ impl<D: Disk + Clone> Heart<D> {
             if self.taken.is_some_and(|taken| taken.digest() == digest) {
                 self.wanted.retain(|wanted| wanted.order != 0);
             }
-            self.tell(report.wanted.order, OutcomeCode::Done);
+            self.tell(report.wanted.order(), OutcomeCode::Done);
             return Ok(());
         }
         match report.read_part(offset) {
@@ -241,7 +253,7 @@ impl<D: Disk + Clone> Heart<D> {
         if wanted.begun >= BEGINNINGS_MAX {
             self.log
                 .warn("the report is given up", &[("order", &wanted.order)]);
-            self.tell(wanted.order, OutcomeCode::Failed);
+            self.tell(wanted.order(), OutcomeCode::Failed);
         } else {
             self.wanted.push_front(wanted);
         }
@@ -249,9 +261,11 @@ impl<D: Disk + Clone> Heart<D> {
 
     pub(super) fn report_stopped(&mut self) {
         if let Some(report) = self.report.take() {
-            let order = report.wanted.order;
-            self.log
-                .warn("the server does not take the report", &[("order", &order)]);
+            let order = report.wanted.order();
+            self.log.warn(
+                "the server does not take the report",
+                &[("order", &order.id)],
+            );
             self.tell(order, OutcomeCode::Failed);
         }
     }

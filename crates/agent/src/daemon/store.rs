@@ -19,6 +19,7 @@ use kusabi_core::device::{
 };
 use kusabi_core::id::{Digest, KusabiId};
 use kusabi_core::keystore::{Seed, SoftKey};
+use kusabi_core::protocol::reply::Order;
 use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::wire::Sink;
@@ -76,6 +77,13 @@ pub(crate) struct UpdateOrder {
     pub(crate) installing: bool,
     /// How it ended.
     pub(crate) outcome: Option<OutcomeCode>,
+}
+
+impl UpdateOrder {
+    /// As the server gave it.
+    pub(crate) const fn order(&self) -> Order {
+        Order::install(self.id, self.digest, self.repair)
+    }
 }
 
 /// The store, with the keys of the slots at hand.

@@ -11,7 +11,7 @@
 use kusabi_core::device::{Gate, Stop};
 use kusabi_core::id::Digest;
 use kusabi_core::protocol::Time;
-use kusabi_core::protocol::reply::INSTALLS_MAX;
+use kusabi_core::protocol::reply::{INSTALLS_MAX, Order};
 use kusabi_core::protocol::request::OutcomeCode;
 
 use super::heart::{Feed, Heart};
@@ -37,7 +37,7 @@ const QUEUE_MAX: usize = 2 * INSTALLS_MAX;
 /// An update that is under way.
 #[derive(Debug)]
 pub(super) struct Update {
-    order: Option<u64>,
+    order: Option<Order>,
     digest: Digest,
     stage: Stage,
     /// All payloads are here.
@@ -68,7 +68,7 @@ enum Then {
 }
 
 impl Update {
-    const fn new(order: Option<u64>, digest: Digest, stage: Stage) -> Self {
+    const fn new(order: Option<Order>, digest: Digest, stage: Stage) -> Self {
         Self {
             order,
             digest,
@@ -156,18 +156,19 @@ impl<D: Disk + Clone> Heart<D> {
     pub(super) fn may_install(
         &mut self,
         digest: Digest,
-        order: u64,
+        id: u64,
         repair: bool,
     ) -> Result<(), StoreError> {
-        if order == 0 {
+        if id == 0 {
             return self.may_go_on(Gate::Install, digest);
         }
+        let order = Order::install(id, digest, repair);
         if self.config.slots.is_none() {
             self.tell(order, OutcomeCode::Unsupported);
             return Ok(());
         }
         if let Some(last) = self.store.order()?
-            && last.id == order
+            && last.id == id
         {
             // It came again: its outcome was not heard.
             if let Some(code) = last.outcome {
@@ -179,17 +180,17 @@ impl<D: Disk + Clone> Heart<D> {
             }
         }
         let ordered = UpdateOrder {
-            id: order,
+            id,
             digest,
             repair,
             installing: false,
             outcome: None,
         };
         if self.update.is_some() || !self.resumed {
-            let known = self.queue.iter().any(|waiting| waiting.id == order);
+            let known = self.queue.iter().any(|waiting| waiting.id == id);
             if !known && self.queue.len() == QUEUE_MAX {
                 // No server that keeps to the protocol orders so many.
-                self.log.warn("too many updates wait", &[("order", &order)]);
+                self.log.warn("too many updates wait", &[("order", &id)]);
                 self.tell(order, OutcomeCode::Failed);
             } else if !known {
                 self.queue.push_back(ordered);
@@ -197,7 +198,7 @@ impl<D: Disk + Clone> Heart<D> {
             return Ok(());
         }
         self.log
-            .info("update ordered", &[("order", &order), ("release", &digest)]);
+            .info("update ordered", &[("order", &id), ("release", &digest)]);
         self.store.put_order(&ordered)?;
         self.update = Some(Update::new(Some(order), digest, Stage::Work));
         self.task(Task::Fetch(self.under(digest)));
@@ -217,7 +218,7 @@ impl<D: Disk + Clone> Heart<D> {
         if gate == Gate::Install
             && fetched
             && let Some(order) = self.store.order()?
-            && Some(order.id) == update.order
+            && Some(order.order()) == update.order
         {
             // From here on the record's "failed" may be this order's.
             self.store.put_order(&UpdateOrder {
@@ -372,8 +373,8 @@ impl<D: Disk + Clone> Heart<D> {
     fn update_of(&mut self, open: Option<UpdateOrder>, digest: Digest) -> &mut Update {
         let order = open
             .filter(|order| order.digest == digest)
-            .map(|order| order.id);
-        self.queue.retain(|waiting| Some(waiting.id) != order);
+            .map(|order| order.order());
+        self.queue.retain(|waiting| Some(waiting.order()) != order);
         let update = self
             .update
             .get_or_insert_with(|| Update::new(order, digest, Stage::Work));
@@ -404,7 +405,7 @@ impl<D: Disk + Clone> Heart<D> {
         let failed = self.record.failed == Some(order.digest) && order.installing;
         let digest = order.digest;
         self.update = Some(Update::new(
-            Some(order.id),
+            Some(order.order()),
             digest,
             Stage::Gate(Gate::Install),
         ));
@@ -429,16 +430,16 @@ impl<D: Disk + Clone> Heart<D> {
             "update ended",
             &[("release", &release), ("outcome", &outcome)],
         );
-        if let Some(id) = update.order {
+        if let Some(ended) = update.order {
             if let Some(order) = self.store.order()?
-                && order.id == id
+                && order.id == ended.id
             {
                 self.store.put_order(&UpdateOrder {
                     outcome: Some(code),
                     ..order
                 })?;
             }
-            self.tell(id, code);
+            self.tell(ended, code);
         } else {
             self.tell_soon();
         }
@@ -458,15 +459,15 @@ impl<D: Disk + Clone> Heart<D> {
             && last.id == order.id
             && let Some(code) = last.outcome
         {
-            self.tell(order.id, code);
+            self.tell(order.order(), code);
             return self.next_in_queue();
         }
         if !order.repair && self.record.running == Some(order.digest) {
-            self.tell(order.id, OutcomeCode::Done);
+            self.tell(order.order(), OutcomeCode::Done);
             return self.next_in_queue();
         }
         self.store.put_order(&order)?;
-        self.update = Some(Update::new(Some(order.id), order.digest, Stage::Work));
+        self.update = Some(Update::new(Some(order.order()), order.digest, Stage::Work));
         self.gate(Gate::Install, order.digest);
         Ok(())
     }

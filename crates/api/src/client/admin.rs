@@ -10,7 +10,7 @@ use crate::{
         Alarm, Content, Device, DeviceDetail, DeviceEvent, DeviceImport, DeviceInventory,
         DeviceState, Enrolment, EnrolmentLabels, EnrolmentState, EnrolmentTokenCreate,
         EnrolmentTokenCreated, Group, GroupCreate, Order, OrderCreate, PAGE_MAX, Page, Rebuilt,
-        Release, Server, Text, TokenCreate, TokenCreated,
+        Receipt, Release, Server, Text, TokenCreate, TokenCreated,
     },
     hex::Hex32,
     media,
@@ -391,6 +391,16 @@ impl AdminClient {
     /// As [`devices`](Self::devices).
     pub async fn inventory(&self, device: &str) -> Result<DeviceInventory, Problem> {
         self.get(&["devices", device, "inventory"], &[]).await
+    }
+
+    /// What became of an order, signed by the device.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn order_receipt(&self, device: &str, order: u64) -> Result<Receipt, Problem> {
+        let order = order.to_string();
+        self.get(&["devices", device, "orders", &order, "receipt"], &[])
+            .await
     }
 
     /// One page of what happened to a device, the newest first.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use kusabi_api::ledger::Step;
 use kusabi_core::{
     evidence::{Evidence, EvidenceError, Signed},
-    id::{Digest, StateKey},
-    row::Topic,
+    id::{Digest, OrgId, StateKey},
+    row::{Row, Topic},
     step::StepKind,
     tx::Action,
 };
@@ -97,31 +97,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let key = KeyFile::read(&args.key)?;
     let file = digest_of_file(&args.file, session.output())?;
     let connection = Connection::open(session)?;
-    let (mut evidence, mut proven_at) = sign(&connection, &key, file)?;
-    let mut anchored_at = None;
-    if args.anchor {
-        let digest = evidence.anchor_digest();
-        let place = StateKey::anchor(&digest);
-        if connection.row(place)?.value().is_none() {
-            anchor(args, session, &connection, &key, digest)?;
-        }
-        let anchor = connection.row(place)?;
-        // The key has to be known at the anchor's height or above; the same bytes get the same signature.
-        (evidence, proven_at) = sign(&connection, &key, file)?;
-        if evidence.anchor_digest() != digest {
-            return Err(Failure::new(
-                Exit::Internal,
-                "the key signed the same bytes in two ways, so the anchor is of the first only",
-            ));
-        }
-        anchored_at = match anchor.value() {
-            Some(kusabi_core::row::Row::Anchor(row)) => Some(row.height.get()),
-            _ => None,
+    let make = || sign(&connection, &key, file);
+    let (evidence, proven_at, anchored_at) = if args.anchor {
+        let org = connection.known_record(&key.handle())?.owner();
+        let dated = if key.purpose().may_anchor() && args.anchor_by.is_none() {
+            dated(&connection, org, &key, make)?
+        } else {
+            let by = session.writer_key(args.anchor_by.as_deref())?;
+            dated(&connection, org, &by, make)?
         };
-        evidence = evidence
-            .anchored(anchor.proof().to_vec(), walk(&connection)?)
-            .map_err(refused)?;
-    }
+        (dated.evidence, dated.proven_at, Some(dated.anchored_at))
+    } else {
+        let (evidence, proven_at) = make()?;
+        (evidence, proven_at, None)
+    };
     let write = if args.force {
         files::replace
     } else {
@@ -190,35 +179,62 @@ fn sign(connection: &Connection, key: &KeyFile, file: Digest) -> Result<(Evidenc
 }
 
 /// The way from the genesis document, as a bundle holds it: each step after a byte for its kind (spec/evidence.md).
-fn walk(connection: &Connection) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn walk(connection: &Connection) -> Result<Vec<Vec<u8>>> {
     let step = |step: &Step| [&[StepKind::from(step.kind) as u8], &step.bytes[..]].concat();
     Ok(connection.walk()?.iter().map(step).collect())
 }
 
-fn anchor(
-    args: &Args,
-    session: &Session,
+/// A bundle whose signature the ledger dates.
+pub(crate) struct Dated {
+    pub(crate) evidence: Evidence,
+    /// Height of the proof of the signer's key.
+    pub(crate) proven_at: u64,
+    /// Height of the anchor row.
+    pub(crate) anchored_at: u64,
+}
+
+/// Puts a digest of a bundle's signature on the ledger, signed by `by`, unless it is there, and the proof of that into the bundle. `make`
+/// gives the bundle with the newest proof of its signer's key, and that proof's height.
+pub(crate) fn dated(
     connection: &Connection,
-    key: &KeyFile,
-    digest: Digest,
-) -> Result<()> {
-    let org = connection
-        .record(&key.handle())?
-        .into_value()
-        .ok_or_else(|| foreign(&key.handle()))?
-        .owner();
-    let action = Action::Anchor {
-        org,
-        topic: Topic::Evidence,
-        digest,
-    };
-    if key.purpose().may_anchor() && args.anchor_by.is_none() {
-        connection.act(action, &[key])?;
-    } else {
-        let by = session.writer_key(args.anchor_by.as_deref())?;
-        connection.act(action, &[&by])?;
+    org: OrgId,
+    by: &KeyFile,
+    make: impl Fn() -> Result<(Evidence, u64)>,
+) -> Result<Dated> {
+    let digest = make()?.0.anchor_digest();
+    let place = StateKey::anchor(&digest);
+    if connection.row(place)?.value().is_none() {
+        let action = Action::Anchor {
+            org,
+            topic: Topic::Evidence,
+            digest,
+        };
+        connection.act(action, &[by])?;
     }
-    Ok(())
+    let anchor = connection.row(place)?;
+    let Some(Row::Anchor(row)) = anchor.value() else {
+        return Err(Failure::new(
+            Exit::Negative,
+            "the ledger has taken the anchor, but does not show it",
+        )
+        .advise("try again in a moment"));
+    };
+    let anchored_at = row.height.get();
+    // The key has to be known at the anchor's height or above; the same bytes get the same signature.
+    let (evidence, proven_at) = make()?;
+    if evidence.anchor_digest() != digest {
+        return Err(Failure::new(
+            Exit::Internal,
+            "the key signed the same bytes in two ways, so the anchor is of the first only",
+        ));
+    }
+    Ok(Dated {
+        evidence: evidence
+            .anchored(anchor.proof().to_vec(), walk(connection)?)
+            .map_err(refused)?,
+        proven_at,
+        anchored_at,
+    })
 }
 
 fn refused(why: EvidenceError) -> Failure {

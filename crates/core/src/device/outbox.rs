@@ -6,8 +6,9 @@ use crate::protocol::Time;
 use crate::protocol::frame::Problem;
 use crate::protocol::hello::Enrolment;
 use crate::protocol::reply::SealedProblem;
+use crate::receipt::Text;
 use crate::row::{Release, Status};
-use crate::suite::Suite;
+use crate::suite::{Signature, Suite};
 
 use super::{Kept, Slot};
 
@@ -60,6 +61,8 @@ pub enum Output<'d> {
     Reboot(ProvenRelease),
     /// This release may be committed now: the counter may rise.
     Commit(ProvenRelease),
+    /// The server signed that it heard this: to be kept, for the day when it denies it.
+    Receipt(&'d SignedReceipt),
     /// Something happened.
     Event(Event),
     /// Nothing more to do: give an input, at the latest [`Input::Tick`](super::Input::Tick) at this time.
@@ -92,6 +95,19 @@ impl ProvenRelease {
     pub const fn height(&self) -> Height {
         self.height
     }
+}
+
+/// A server's receipt, verified (spec/evidence.md, "Receipts").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedReceipt {
+    /// The signed inventory statement that it is about (SHA-256); none when it is about outcomes.
+    pub statement: Option<Digest>,
+    /// What is signed.
+    pub text: Text,
+    /// The server's handle.
+    pub signer: Handle,
+    /// Its signature.
+    pub signature: Signature,
 }
 
 /// A step of an update that needs the ledger's word.

@@ -147,22 +147,38 @@ impl Evidence {
             .verification_key()
             .ok_or(EvidenceError::Algorithm)?
             .algorithm();
-        let unsigned = Self {
+        let none = Signature::new([0; Signature::LEN]);
+        let unsigned = Self::pack(signed, algorithm, none, proof, genesis, walk)?;
+        let signature = key.sign_message(&unsigned.to_be_signed)?;
+        Self {
+            signature,
+            ..unsigned
+        }
+        .assemble()
+    }
+
+    /// Packs a signature that was made elsewhere, a receipt's for instance; nothing is verified.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Purpose`], [`EvidenceError::TooLarge`]
+    pub fn pack(
+        signed: Signed,
+        algorithm: Algorithm,
+        signature: Signature,
+        proof: Vec<u8>,
+        genesis: Vec<u8>,
+        walk: Vec<Vec<u8>>,
+    ) -> Result<Self, EvidenceError> {
+        Self {
             signed,
             algorithm,
-            signature: Signature::new([0; Signature::LEN]),
+            signature,
             proof,
             genesis,
             walk,
             anchor: None,
             encoded: Vec::new(),
             to_be_signed: Vec::new(),
-        }
-        .assemble()?;
-        let signature = key.sign_message(&unsigned.to_be_signed)?;
-        Self {
-            signature,
-            ..unsigned
         }
         .assemble()
     }
@@ -274,6 +290,18 @@ impl Evidence {
     #[must_use]
     pub const fn signed(&self) -> &Signed {
         &self.signed
+    }
+
+    /// The signature.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// What it is signed with.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     /// What goes into an anchor row to show later that the signature existed: a hash of it and all that it covers.

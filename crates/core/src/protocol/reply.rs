@@ -8,6 +8,7 @@ use super::{CHECKPOINT_LEN_MAX, Steps, proof, wait};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
 use crate::id::{Digest, Handle, KusabiId};
 use crate::keystore::Seed;
+use crate::receipt::Receipt;
 use crate::wire::Sink;
 
 /// Most orders in one reply, and most that a device owes an answer to in one session.
@@ -37,6 +38,8 @@ pub enum Answer<'a> {
         orders: ArrayVec<Order, ORDERS_MAX>,
         /// The newest checkpoint, if it is above the device's floor.
         checkpoint: Option<&'a [u8]>,
+        /// The server's receipt for the poll's outcomes; there exactly when there were some.
+        receipt: Option<Receipt>,
     },
     /// What was asked to be proven, or the successor's record.
     Proof(&'a [u8]),
@@ -56,6 +59,8 @@ pub enum Answer<'a> {
     Received {
         /// Bytes.
         offset: u32,
+        /// The server's receipt for the report; there exactly when it has come whole.
+        receipt: Option<Receipt>,
     },
     /// Something is in the way.
     Problem {
@@ -125,6 +130,19 @@ pub struct Order {
     pub task: Task,
 }
 
+impl Order {
+    /// An order to install a release: *repair* also over itself.
+    #[must_use]
+    pub const fn install(id: u64, release: Digest, repair: bool) -> Self {
+        let task = if repair {
+            Task::Repair(release)
+        } else {
+            Task::Update(release)
+        };
+        Self { id, task }
+    }
+}
+
 /// What an order asks for. None of them is believed: each has its own proof, or does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -191,9 +209,9 @@ impl<'b> FromCbor<'b> for Answer<'b> {
     type Error = CborError;
 
     fn from_cbor(d: &mut Decoder<'b>) -> Result<Self, CborError> {
-        let elements = d.list(1..=4)?;
+        let elements = d.list(1..=5)?;
         Ok(match (d.u8()?, elements) {
-            (1, 4) => {
+            (1, 5) => {
                 let next_poll_secs = d.u32()?;
                 if !NEXT_POLL_SECS.contains(&next_poll_secs) {
                     return Err(CborError::OutOfBounds);
@@ -204,6 +222,7 @@ impl<'b> FromCbor<'b> for Answer<'b> {
                         .map(|_| Order::from_cbor(d))
                         .collect::<Result<_, _>>()?,
                     checkpoint: d.optional(|d| d.bytes(1..=CHECKPOINT_LEN_MAX))?,
+                    receipt: d.optional(Receipt::from_cbor)?,
                 }
             }
             (2, 2) => Self::Proof(proof(d)?),
@@ -214,7 +233,10 @@ impl<'b> FromCbor<'b> for Answer<'b> {
                 id: KusabiId::new(d.array_of()?),
                 seed: Seed::new(d.array_of()?),
             },
-            (5, 2) => Self::Received { offset: d.u32()? },
+            (5, 3) => Self::Received {
+                offset: d.u32()?,
+                receipt: d.optional(Receipt::from_cbor)?,
+            },
             (6, 3) => Self::Problem {
                 problem: SealedProblem::from_u8(d.u8()?).ok_or(CborError::OutOfBounds)?,
                 wait_secs: wait(d)?,
@@ -231,8 +253,9 @@ impl ToCbor for Answer<'_> {
                 next_poll_secs,
                 orders,
                 checkpoint,
+                receipt,
             } => {
-                e.array(4).u64(1).u64((*next_poll_secs).into());
+                e.array(5).u64(1).u64((*next_poll_secs).into());
                 e.array(orders.len());
                 for order in orders {
                     order.to_cbor(e);
@@ -240,6 +263,7 @@ impl ToCbor for Answer<'_> {
                 e.optional(*checkpoint, |e, checkpoint| {
                     e.bytes(checkpoint);
                 });
+                e.optional(*receipt, |e, receipt| receipt.to_cbor(e));
             }
             Self::Proof(proof) => {
                 e.array(2).u64(2).bytes(proof);
@@ -250,8 +274,9 @@ impl ToCbor for Answer<'_> {
             Self::Key { id, seed } => {
                 e.array(3).u64(4).bytes(id.expose()).bytes(seed.expose());
             }
-            Self::Received { offset } => {
-                e.array(2).u64(5).u64((*offset).into());
+            Self::Received { offset, receipt } => {
+                e.array(3).u64(5).u64((*offset).into());
+                e.optional(*receipt, |e, receipt| receipt.to_cbor(e));
             }
             Self::Problem { problem, wait_secs } => {
                 e.array(3).u64(6).u64(*problem as u64);

@@ -7,6 +7,7 @@ use super::succession::TRANSACTION_LEN_MAX;
 use super::tripwire::Link;
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
 use crate::id::{Digest, Handle, OrgId, StateKey};
+use crate::suite::Signature;
 use crate::wire::Sink;
 
 /// Longest hold of a poll, in seconds.
@@ -64,13 +65,15 @@ pub struct Facts {
     pub counter: u64,
 }
 
-/// What became of an order.
+/// What became of an order, as its device says and signs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The order's ID.
     pub order: u64,
     /// What.
     pub code: OutcomeCode,
+    /// The device's, over the text of [`Answered`](crate::receipt::Answered) at the request's floor.
+    pub signature: Signature,
 }
 
 /// What became of an order.
@@ -87,6 +90,20 @@ pub enum OutcomeCode {
     Failed = 4,
     /// The device cannot do it.
     Unsupported = 5,
+}
+
+impl OutcomeCode {
+    /// The word for it in receipts and the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Stale => "refused-stale",
+            Self::Unproven => "refused-unproven",
+            Self::Failed => "failed",
+            Self::Unsupported => "unable",
+        }
+    }
 }
 
 /// What is to be proven.
@@ -176,7 +193,8 @@ impl ToCbor for Ask<'_> {
                 poll.facts.to_cbor(e);
                 e.u64(poll.hold_secs.into()).array(poll.outcomes.len());
                 for outcome in &poll.outcomes {
-                    e.array(2).u64(outcome.order).u64(outcome.code as u64);
+                    e.array(3).u64(outcome.order).u64(outcome.code as u64);
+                    e.bytes(outcome.signature);
                 }
             }
             Self::Succeed(transaction) => {
@@ -238,7 +256,7 @@ fn hold(d: &mut Decoder<'_>) -> Result<u16, CborError> {
 fn outcomes(d: &mut Decoder<'_>) -> Result<ArrayVec<Outcome, OUTCOMES_MAX>, CborError> {
     (0..d.list(0..=OUTCOMES_MAX)?)
         .map(|_| {
-            d.array(2)?;
+            d.array(3)?;
             Ok(Outcome {
                 order: d.u64()?,
                 code: match d.u8()? {
@@ -249,6 +267,7 @@ fn outcomes(d: &mut Decoder<'_>) -> Result<ArrayVec<Outcome, OUTCOMES_MAX>, Cbor
                     5 => OutcomeCode::Unsupported,
                     _ => return Err(CborError::OutOfBounds),
                 },
+                signature: Signature::new(d.array_of()?),
             })
         })
         .collect()

@@ -12,4 +12,4 @@ mod greeting;
 mod sessions;
 
 pub use greeting::{Accepted, EnrolmentAsk, Greeting, Opened, Refusal, ServerKey, redirect};
-pub use sessions::{Admitted, Incoming, Limits, NotAdmitted, OwnSuccession, Receipt, Sessions};
+pub use sessions::{Admitted, Incoming, Limits, NotAdmitted, OwnSuccession, Received, Sessions};

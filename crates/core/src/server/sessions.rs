@@ -9,15 +9,16 @@ use zeroize::Zeroize;
 
 use super::Opened;
 use crate::cbor::{decode_canonical, encoded_len};
-use crate::crypto::sha256;
-use crate::id::{Handle, SessionId};
+use crate::crypto::{SignatureError, sha256};
+use crate::id::{Handle, OrgId, SessionId};
 use crate::protocol::Time;
 use crate::protocol::frame::{FrameError, Problem, seal_reply};
-use crate::protocol::reply::{Answer, Reply, SealedProblem};
-use crate::protocol::request::{Ask, Request};
+use crate::protocol::reply::{Answer, Order, Reply, SealedProblem};
+use crate::protocol::request::{Ask, Outcome, Request};
 use crate::protocol::seal::{Direction, SessionKeys};
+use crate::receipt::{Answered, Signer};
 use crate::row::{Record, Status};
-use crate::suite::Purpose;
+use crate::suite::{Purpose, VerificationKey};
 use crate::tx::{Action, Transaction};
 
 /// Most sessions of one key that are in use.
@@ -88,7 +89,7 @@ pub struct Sessions {
 
 /// What a message is.
 #[derive(Debug)]
-pub enum Receipt {
+pub enum Received {
     /// A new request.
     New(Incoming),
     /// The last request again: this is its answer.
@@ -159,7 +160,7 @@ impl Sessions {
         id: &SessionId,
         counter: u64,
         sealed: &[u8],
-    ) -> Result<Receipt, Problem> {
+    ) -> Result<Received, Problem> {
         let session = self.sessions.get(id).ok_or(Problem::UnknownSession)?;
         if now.since_ms(session.used) > self.limits.idle_ms
             || now.since_ms(session.opened) > self.limits.age_ms
@@ -175,7 +176,7 @@ impl Sessions {
                 request,
             } => {
                 if *last == counter && *request == digest {
-                    return Ok(Receipt::Working);
+                    return Ok(Received::Working);
                 }
                 return Err(Problem::UnknownSession);
             }
@@ -185,7 +186,7 @@ impl Sessions {
                 answer,
             } => {
                 if *last == counter && *request == digest {
-                    return Ok(Receipt::Repeat(answer.clone()));
+                    return Ok(Received::Repeat(answer.clone()));
                 }
                 *last
             }
@@ -222,7 +223,7 @@ impl Sessions {
                 request: digest,
             },
         );
-        Ok(Receipt::New(incoming))
+        Ok(Received::New(incoming))
     }
 
     /// Seals the reply to a request, keeps it for repeats, and gives the frame to be sent.
@@ -488,6 +489,7 @@ impl Incoming {
             Ok(Admitted {
                 handle: self.handle,
                 purpose: self.purpose,
+                key: record.and_then(|record| record.keys().verification_key()),
                 in_force,
                 request,
             })
@@ -517,6 +519,7 @@ impl Drop for Incoming {
 pub struct Admitted<'a> {
     handle: Handle,
     purpose: Purpose,
+    key: Option<VerificationKey>,
     in_force: bool,
     request: Request<'a>,
 }
@@ -549,6 +552,34 @@ impl<'a> Admitted<'a> {
             ask if self.in_force => Some(ask),
             _ => None,
         }
+    }
+
+    /// What the device says to this server of an order, if it signed that.
+    ///
+    /// # Errors
+    /// [`SignatureError`]
+    pub fn answered(
+        &self,
+        outcome: &Outcome,
+        order: Order,
+        org: OrgId,
+        server: &Signer,
+    ) -> Result<Answered, SignatureError> {
+        let answered = Answered {
+            org,
+            server: server.handle,
+            order,
+            code: outcome.code,
+            height: self.request.floor.height,
+        };
+        let device = Signer {
+            chain: server.chain,
+            handle: self.handle,
+            purpose: self.purpose,
+        };
+        let key = self.key.as_ref().ok_or(SignatureError::Malformed)?;
+        device.check(key, &answered.text(), &outcome.signature)?;
+        Ok(answered)
     }
 
     /// Holds the transaction of a `succeed` against the session: it activates or supersedes the session's own key, by its

@@ -28,18 +28,18 @@ struct File {
 }
 
 #[derive(Deserialize)]
-struct Case {
+pub(crate) struct Case {
     suite: u8,
-    chain: Hex,
-    org: Hex,
+    pub(crate) chain: Hex,
+    pub(crate) org: Hex,
     cookie: Hex,
-    device_seed: Hex,
-    server_seed: Hex,
+    pub(crate) device_seed: Hex,
+    pub(crate) server_seed: Hex,
     next_seed: Hex,
     device_ephemeral: Hex,
     server_ephemeral: Hex,
-    device_handle: Hex,
-    server_handle: Hex,
+    pub(crate) device_handle: Hex,
+    pub(crate) server_handle: Hex,
     next_id: Hex,
     session: Hex,
     common_key: Hex,
@@ -48,16 +48,26 @@ struct Case {
     welcome: Hex,
     welcome_payload: Hex,
     handshake_hash: Hex,
-    request_plaintext: Hex,
+    pub(crate) request_plaintext: Hex,
     request: Hex,
-    reply_plaintext: Hex,
+    pub(crate) reply_plaintext: Hex,
     reply: Hex,
+    pub(crate) answered: Vec<Receipt>,
+    pub(crate) statement: Hex,
+    pub(crate) at_ms: u64,
+    pub(crate) heard: Vec<Receipt>,
     activate: Hex,
     supersede: Hex,
 }
 
+#[derive(Deserialize)]
+pub(crate) struct Receipt {
+    pub(crate) text: String,
+    pub(crate) signature: Hex,
+}
+
 impl Case {
-    fn key(&self, seed: &Hex) -> SoftKey {
+    pub(crate) fn key(&self, seed: &Hex) -> SoftKey {
         SoftKey::from_seed(self.suite(), &Seed::new(seed.array())).unwrap()
     }
 
@@ -65,12 +75,12 @@ impl Case {
         Suite::try_from(self.suite).unwrap()
     }
 
-    fn chain(&self) -> ChainId {
+    pub(crate) fn chain(&self) -> ChainId {
         ChainId::new(self.chain.array())
     }
 }
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let file: File = vectors::read("device.json");
     assert_eq!(file.cases.len(), 2);
     file.cases

@@ -15,6 +15,7 @@ mod noise;
 mod primitives;
 mod properties;
 mod provisioning;
+mod receipts;
 mod release;
 mod statements;
 mod trust;

@@ -1,4 +1,4 @@
-//! The audit log's head on the ledger, and receipts: what the server said, provable to those who were not there.
+//! The audit log's head on the ledger.
 
 use super::{App, Error};
 use crate::{
@@ -7,19 +7,16 @@ use crate::{
 };
 use kusabi_api::{
     Hex,
-    admin::{AuditAnchor, AuditHead, Receipt},
+    admin::{AuditAnchor, AuditHead},
     serve::stopped,
-    verify::{Done, Trust},
+    verify::Done,
 };
 use kusabi_core::{
-    evidence::{Evidence, Signed},
     id::{Digest, StateKey},
     row::{Row, Topic},
-    step::StepKind,
     suite::Purpose,
     tx::{Action, Draft},
 };
-use serde_json::json;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -151,82 +148,5 @@ impl App {
                 return;
             }
         }
-    }
-
-    /// A receipt for an entry of the audit log: what it says, signed with the server's key, to be checked without this server and without
-    /// a network.
-    ///
-    /// It says that this server, whose key the ledger vouches for, showed this entry at this place of its log. That the log was not
-    /// changed later is what the anchored head shows.
-    ///
-    /// # Errors
-    /// There is no such entry; the server has no key; ledger or database fail.
-    pub async fn audit_receipt(&self, seq: u64) -> Result<Receipt, Error> {
-        let entry = {
-            let mut reader = self.store.read("read an entry of the audit log").await?;
-            let entries = audit::list(reader.on(), seq.saturating_sub(1), 1).await?;
-            entries
-                .into_iter()
-                .find(|entry| entry.seq == seq && seq > 0)
-        };
-        let entry = entry.ok_or_else(|| Error::Unknown {
-            what: "entry of the audit log",
-            id: seq.to_string(),
-        })?;
-        self.receipt("audit-log", &serde_json::to_value(entry)?)
-            .await
-    }
-
-    /// A statement of this server, signed.
-    ///
-    /// # Errors
-    /// The server has no key; the ledger fails.
-    pub(crate) async fn receipt(
-        &self,
-        about: &str,
-        content: &serde_json::Value,
-    ) -> Result<Receipt, Error> {
-        let ps = self.ps.as_ref().ok_or_else(|| {
-            Error::Unfit(String::from(
-                "this server was started without a key; it signs nothing",
-            ))
-        })?;
-        let statement = json!({
-            "kusabi": "receipt-1",
-            "organisation": Hex(self.org().to_bytes()),
-            "about": about,
-            "content": content,
-            "at_ms": self.edge.now_ms(),
-        })
-        .to_string();
-        let proven = self.ask(self.ledger.record(&ps.handle)).await?;
-        let chain = self.ledger.trust().anchor().chain();
-        let genesis = self
-            .ask(async { Ok(self.ledger.unverified().genesis().await?) })
-            .await?;
-        let from = Trust::found(&chain, &genesis)?;
-        let (_, way) = self.ask(self.ledger.way(from, None)).await?;
-        // Each step after a byte for its kind (spec/evidence.md).
-        let walk = way
-            .iter()
-            .map(|step| [&[StepKind::from(step.kind) as u8], &step.bytes[..]].concat());
-        let signed = Signed {
-            chain,
-            signer: ps.handle,
-            purpose: Purpose::Ps,
-            file: Digest::new(kusabi_core::crypto::sha256(&[statement.as_bytes()])),
-        };
-        let evidence = Evidence::sign(
-            &*ps.key,
-            signed,
-            proven.proof().to_vec(),
-            genesis.to_vec(),
-            walk.collect(),
-        )
-        .map_err(|why| Error::Unfit(format!("the receipt cannot be signed: {why}")))?;
-        Ok(Receipt {
-            statement,
-            evidence: evidence.encoded().to_vec().into(),
-        })
     }
 }

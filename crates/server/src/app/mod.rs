@@ -20,6 +20,7 @@ mod page;
 mod presence;
 mod quarantine;
 mod rebuild;
+mod receipts;
 mod releases;
 mod sessions;
 mod timeline;

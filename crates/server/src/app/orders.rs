@@ -4,13 +4,37 @@ use super::{App, By, Change, Cut, Error, act::Done, devices::unknown as unknown_
 use crate::store::{Tx, devices, groups as group_rows, orders, timeline};
 use kusabi_api::{
     Hex32,
-    admin::{DeviceOrder, Order, OrderCreate, OrderKind, Page, Target},
+    admin::{DeviceOrder, Order, OrderCreate, OrderKind, OrderState, Page, Target},
 };
 use kusabi_core::{
     id::{Digest, StateKey},
+    protocol::request::OutcomeCode,
     row::{ReleaseStatus, Row},
 };
 use serde_json::json;
+
+/// Where an order stands once its device has said this.
+pub(crate) const fn state_of(code: OutcomeCode) -> OrderState {
+    match code {
+        OutcomeCode::Done => OrderState::Done,
+        OutcomeCode::Stale => OrderState::RefusedStale,
+        OutcomeCode::Unproven => OrderState::RefusedUnproven,
+        OutcomeCode::Failed => OrderState::Failed,
+        OutcomeCode::Unsupported => OrderState::Unable,
+    }
+}
+
+/// What the device said of an order that stands so; `None`: nothing yet.
+pub(crate) fn code_of(state: OrderState) -> Option<OutcomeCode> {
+    let codes = [
+        OutcomeCode::Done,
+        OutcomeCode::Stale,
+        OutcomeCode::Unproven,
+        OutcomeCode::Failed,
+        OutcomeCode::Unsupported,
+    ];
+    codes.into_iter().find(|code| state_of(*code) == state)
+}
 
 impl App {
     /// The orders, the newest first.
@@ -153,5 +177,20 @@ impl App {
         }
         let orders = orders::of_device(reader.on(), device, before, count).await?;
         cut.page(orders, |order| order.id.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn receipts_and_the_api_have_the_same_words() {
+        let answered = OrderState::ALL.iter().filter_map(|state| {
+            let code = code_of(*state)?;
+            assert_eq!(code.name(), state.name());
+            Some(code)
+        });
+        assert_eq!(answered.count(), 5);
     }
 }

@@ -7,16 +7,16 @@ use super::{
     problem,
     serve::{Said, UNAVAILABLE_SECS, refuse},
 };
-use crate::store::doorstep::{self, Open};
+use crate::store::doorstep;
 use arrayvec::ArrayVec;
-use kusabi_api::admin::OrderKind;
 use kusabi_core::{
-    id::{Digest, SessionId},
+    id::SessionId,
     protocol::{
         Floor, Steps,
         frame::Problem,
-        reply::{ORDERS_MAX, Order, SealedProblem, Task, Window},
+        reply::{ORDERS_MAX, Order, SealedProblem, Window},
     },
+    receipt::Receipt,
     row::Status,
     server::Incoming,
 };
@@ -65,21 +65,22 @@ impl Door {
         let more = open.len() == usize::from(OPEN_MAX);
         let open = open
             .into_iter()
-            .filter_map(|one| Some((task(&one)?, one.id, one.sent)));
-        let (owed, fresh): (Vec<_>, Vec<_>) = open.partition(|(_, id, _)| known.has(session, *id));
+            .filter_map(|one| Some((one.order()?, one.sent)));
+        let (owed, fresh): (Vec<_>, Vec<_>) =
+            open.partition(|(order, _)| known.has(session, order.id));
         let mut window = Window::default();
-        owed.iter().for_each(|(task, ..)| {
-            window.takes(task);
+        owed.iter().for_each(|(order, _)| {
+            window.takes(&order.task);
         });
         let count = fresh.len();
         let given: ArrayVec<_, ORDERS_MAX> = fresh
             .into_iter()
-            .filter(|(task, ..)| window.takes(task))
+            .filter(|(order, _)| window.takes(&order.task))
             .collect();
         let sent: Vec<u64> = given
             .iter()
-            .filter(|(.., sent)| !sent)
-            .map(|(_, id, _)| *id)
+            .filter(|(_, sent)| !sent)
+            .map(|(order, _)| order.id)
             .collect();
         if !sent.is_empty() {
             let device = Arc::clone(&known.device);
@@ -90,16 +91,14 @@ impl Door {
         if given.len() == count && !more {
             known.hush(news, unanswered);
         }
-        let all = owed.iter().chain(&given).map(|(_, id, _)| *id);
+        let all = owed.iter().chain(&given).map(|(order, _)| order.id);
         known.give(session, all.collect());
-        Ok(given
-            .into_iter()
-            .map(|(task, id, _)| Order { id, task })
-            .collect())
+        Ok(given.into_iter().map(|(order, _)| order).collect())
     }
 
     /// Holds a poll back until there is an order, at most for so many seconds.
-    pub(super) async fn hold(&self, incoming: &Incoming, floor: Floor, secs: u16) -> Vec<u8> {
+    pub(super) async fn hold(&self, incoming: &Incoming, floor: Floor, held: Held) -> Vec<u8> {
+        let Held { secs, receipt } = held;
         let held = match self.held.try_acquire() {
             Ok(held) => held,
             Err(_) => {
@@ -108,7 +107,7 @@ impl Door {
             }
         };
         self.counts.held.fetch_add(1, Relaxed);
-        let said = self.wait(incoming, secs).await;
+        let said = self.wait(incoming, secs, receipt).await;
         self.counts.held.fetch_sub(1, Relaxed);
         drop(held);
         match said {
@@ -121,8 +120,8 @@ impl Door {
     }
 
     /// `None`: the key was revoked meanwhile.
-    async fn wait(&self, incoming: &Incoming, secs: u16) -> Option<Said> {
-        let empty = Some(Said::Orders(ArrayVec::new()));
+    async fn wait(&self, incoming: &Incoming, secs: u16, receipt: Option<Receipt>) -> Option<Said> {
+        let empty = Some(Said::Orders(ArrayVec::new(), receipt));
         let Some(known) = self.fleet.find(incoming.handle()) else {
             return empty;
         };
@@ -141,7 +140,7 @@ impl Door {
             }
             match Box::pin(self.look(incoming, &known)).await {
                 Look::Revoked => return None,
-                Look::Orders(orders) => return Some(Said::Orders(orders)),
+                Look::Orders(orders) => return Some(Said::Orders(orders, receipt)),
                 Look::Refuse(problem, secs) => return Some(refuse(problem, secs)),
                 Look::Nothing => {}
             }
@@ -180,21 +179,19 @@ impl Door {
     }
 }
 
+/// A poll that may be held back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// For so many seconds.
+    pub(super) secs: u16,
+    /// What its answer is to carry for the outcomes that it told.
+    pub(super) receipt: Option<Receipt>,
+}
+
 /// What a held poll finds when it looks.
 enum Look {
     Nothing,
     Orders(ArrayVec<Order, ORDERS_MAX>),
     Refuse(SealedProblem, u16),
     Revoked,
-}
-
-/// The protocol's form of an order.
-fn task(order: &Open) -> Option<Task> {
-    Some(match order.kind {
-        OrderKind::Update => Task::Update(Digest::new(order.release?)),
-        OrderKind::Repair => Task::Repair(Digest::new(order.release?)),
-        OrderKind::Report => Task::ReportInventory(order.nonce?),
-        OrderKind::Rotate => Task::Rotate,
-        _ => return None,
-    })
 }

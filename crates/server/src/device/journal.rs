@@ -4,14 +4,18 @@
 use crate::{
     app::{App, Change, Error, alarms, audit, orders},
     device::{policy, report},
-    store::{StoreError, Tx, devices, doorstep, orders as order_rows, timeline},
+    store::{
+        StoreError, Tx, devices,
+        doorstep::{self, OrderReceipt},
+        orders as order_rows, timeline,
+    },
 };
 use kusabi_api::{
     Hex, Hex32,
     admin::{AlarmKind, DeviceState, EventKind, OrderKind, OrderState, Target},
 };
 use kusabi_core::protocol::{
-    request::{Facts, Outcome, OutcomeCode},
+    request::{Facts, OutcomeCode},
     tripwire::{Link, Row, Verdict, judge, judge_ended_key},
 };
 use serde_json::json;
@@ -36,16 +40,21 @@ pub(super) enum Job {
         in_force: bool,
     },
     /// What became of orders.
-    Answered {
-        device: Arc<str>,
-        outcomes: Vec<Outcome>,
-    },
+    Answered { device: Arc<str>, told: Vec<Told> },
     /// These orders are on their way.
     Sent { device: Arc<str>, orders: Vec<u64> },
     /// These devices were heard; those with facts say something new of themselves.
     Heard(Vec<(Arc<str>, Option<Facts>)>),
     /// A signed inventory has come whole.
     Reported(Box<report::Received>),
+}
+
+/// What a device says of an order, and signed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) order: u64,
+    pub(super) code: OutcomeCode,
+    pub(super) receipt: OrderReceipt,
 }
 
 /// What came of a job.
@@ -136,8 +145,8 @@ async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Er
                             Some((verdict, version)) => Said::Judged(verdict, version),
                             None => Said::Written,
                         },
-                        Job::Answered { device, outcomes } => {
-                            batch.answered(tx, device, outcomes).await?;
+                        Job::Answered { device, told } => {
+                            batch.answered(tx, device, told).await?;
                             Said::Written
                         }
                         Job::Sent { device, orders } => {
@@ -358,17 +367,13 @@ impl Batch {
         &mut self,
         tx: &mut Tx<'_>,
         device: &str,
-        outcomes: &[Outcome],
+        told: &[Told],
     ) -> Result<(), Error> {
-        for outcome in outcomes {
-            let state = match outcome.code {
-                OutcomeCode::Done => OrderState::Done,
-                OutcomeCode::Stale => OrderState::RefusedStale,
-                OutcomeCode::Unproven => OrderState::RefusedUnproven,
-                OutcomeCode::Failed => OrderState::Failed,
-                OutcomeCode::Unsupported => OrderState::Unable,
-            };
-            self.settle(tx, device, outcome.order, state).await?;
+        for told in told {
+            let state = orders::state_of(told.code);
+            self.settle(tx, device, told.order, state).await?;
+            // An order to report is settled by the report; what the device signs of it comes after.
+            doorstep::set_receipt(tx.on(), device, told.order, state, &told.receipt).await?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ mod greet;
 mod hold;
 mod journal;
 mod policy;
+mod receipt;
 mod report;
 mod serve;
 mod view;

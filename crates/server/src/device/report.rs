@@ -23,7 +23,7 @@ use kusabi_api::{
     },
 };
 use kusabi_core::{
-    id::{Handle, Height, StateKey},
+    id::{Digest, Handle, Height, StateKey},
     inventory::{
         Asked, Comparison, Component, Difference, Inventory, InventoryReader, SignedInventory,
         StatementError, Tally, VerifiedStatement,
@@ -33,6 +33,7 @@ use kusabi_core::{
         reply::{Answer, SealedProblem},
         request::ReportPart,
     },
+    receipt::Heard,
     server::Incoming,
     set::EpochSet,
 };
@@ -84,12 +85,23 @@ pub(super) async fn take(
         Ok(Taken::More) => {
             let bytes = u32::try_from(part.bytes.len()).unwrap_or(u32::MAX);
             let offset = part.offset.saturating_add(bytes);
-            return Said::Other(Answer::Received { offset });
+            return Said::Other(Answer::Received {
+                offset,
+                receipt: None,
+            });
         }
         Ok(Taken::Whole(whole, held)) => (whole, held),
     };
+    let heard = Heard::Report(Digest::of(&whole.signed.encode()));
     match finish(door, device, *whole).await {
-        Ok(()) => Said::Other(Answer::Received { offset: part.total }),
+        // Signed once it is written.
+        Ok(()) => match door.receipt(incoming, &heard) {
+            Ok(receipt) => Said::Other(Answer::Received {
+                offset: part.total,
+                receipt: Some(receipt),
+            }),
+            Err(said) => said,
+        },
         Err(said) => said,
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Door, WAITERS_MAX, count,
     edge::Drawn,
     fleet::Known,
+    hold::Held,
     journal::{Job, Said as Written, Unwritten},
     problem, report,
     view::{Seen, is_rejection},
@@ -21,8 +22,9 @@ use kusabi_core::{
         request::{Ask, Poll, Subject},
         tripwire::Verdict,
     },
+    receipt::Receipt,
     row::Row,
-    server::{Admitted, Incoming, NotAdmitted, Receipt},
+    server::{Admitted, Incoming, NotAdmitted, Received},
 };
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -47,7 +49,7 @@ pub(super) const UNAVAILABLE_SECS: u16 = 10;
 #[derive(Debug)]
 pub(super) enum Said {
     Proof(Bytes),
-    Orders(ArrayVec<Order, ORDERS_MAX>),
+    Orders(ArrayVec<Order, ORDERS_MAX>, Option<Receipt>),
     /// A device key that is made where it is sealed: it stands in no future and passes through no channel.
     Key,
     Other(Answer<'static>),
@@ -57,8 +59,8 @@ pub(super) enum Said {
 pub(super) enum Outcome {
     /// This is its answer.
     Answer(Vec<u8>),
-    /// A poll for which there is nothing; it may be held back for so many seconds.
-    Hold { floor: Floor, secs: u16 },
+    /// A poll for which there is nothing; it may be held back.
+    Hold { floor: Floor, held: Held },
 }
 
 pub(super) const fn refuse(problem: SealedProblem, wait_secs: u16) -> Said {
@@ -84,8 +86,8 @@ impl Door {
             let mut table = self.table();
             match table.sessions.receive(now, &session, counter, sealed) {
                 Err(why) => return problem(why, 0),
-                Ok(Receipt::Repeat(answer)) => return answer,
-                Ok(Receipt::Working) => {
+                Ok(Received::Repeat(answer)) => return answer,
+                Ok(Received::Working) => {
                     let waiters = table.waiters.entry(session).or_default();
                     if waiters.len() >= WAITERS_MAX {
                         waiters.remove(0);
@@ -94,7 +96,7 @@ impl Door {
                     waiters.push(answer);
                     waiter
                 }
-                Ok(Receipt::New(incoming)) => {
+                Ok(Received::New(incoming)) => {
                     drop(table);
                     count(&self.counts.messages);
                     if let Some(answer) = self.at_once(&incoming) {
@@ -136,7 +138,7 @@ impl Door {
             return None;
         }
         self.heard(&known, poll);
-        let said = Said::Orders(ArrayVec::new());
+        let said = Said::Orders(ArrayVec::new(), None);
         Some(self.seal(incoming, &seen, request.floor, &said, Steps::NONE))
     }
 
@@ -158,7 +160,7 @@ impl Door {
         };
         let answer = match outcome {
             Outcome::Answer(answer) => answer,
-            Outcome::Hold { floor, secs } => self.hold(&incoming, floor, secs).await,
+            Outcome::Hold { floor, held } => self.hold(&incoming, floor, held).await,
         };
         self.give(&session, &answer);
     }
@@ -222,8 +224,8 @@ impl Door {
             match self.ask(incoming, &admitted, &known).await {
                 Ok(said) => said,
                 // Steps are not held back.
-                Err(_) if !steps.is_empty() => Said::Orders(ArrayVec::new()),
-                Err(secs) => return Outcome::Hold { floor, secs },
+                Err(held) if !steps.is_empty() => Said::Orders(ArrayVec::new(), held.receipt),
+                Err(held) => return Outcome::Hold { floor, held },
             }
         };
         Outcome::Answer(self.seal(incoming, &seen, floor, &said, steps))
@@ -257,18 +259,18 @@ impl Door {
         }
     }
 
-    /// Does what is asked. An error is a poll that may be held for so many seconds.
+    /// Does what is asked. An error is a poll that may be held back.
     async fn ask(
         &self,
         incoming: &Incoming,
         admitted: &Admitted<'_>,
         known: &Arc<Known>,
-    ) -> Result<Said, u16> {
+    ) -> Result<Said, Held> {
         let Some(ask) = admitted.ask() else {
             return Ok(refuse(SealedProblem::Rejected, 1));
         };
         Ok(match ask {
-            Ask::Poll(poll) => return self.poll(incoming, known, poll).await,
+            Ask::Poll(poll) => return self.poll(incoming, admitted, known, poll).await,
             Ask::Prove(subject) => {
                 let key = subject.state_key(&self.app.org());
                 let shared = match subject {
@@ -289,20 +291,24 @@ impl Door {
         })
     }
 
-    async fn poll(&self, incoming: &Incoming, known: &Known, poll: &Poll) -> Result<Said, u16> {
+    async fn poll(
+        &self,
+        incoming: &Incoming,
+        admitted: &Admitted<'_>,
+        known: &Known,
+        poll: &Poll,
+    ) -> Result<Said, Held> {
         self.heard(known, poll);
-        if !poll.outcomes.is_empty() {
-            let job = Job::Answered {
-                device: Arc::clone(&known.device),
-                outcomes: poll.outcomes.to_vec(),
-            };
-            if let Err(unwritten) = self.journal.write(job).await {
-                return Ok(unwritten.into());
-            }
-        }
+        let receipt = match self.hear(incoming, admitted, &known.device, poll).await {
+            Ok(receipt) => receipt,
+            Err(said) => return Ok(said),
+        };
         match self.waiting(incoming.session(), known).await {
-            Ok(orders) if orders.is_empty() && poll.hold_secs > 0 => Err(poll.hold_secs),
-            Ok(orders) => Ok(Said::Orders(orders)),
+            Ok(orders) if orders.is_empty() && poll.hold_secs > 0 => Err(Held {
+                secs: poll.hold_secs,
+                receipt,
+            }),
+            Ok(orders) => Ok(Said::Orders(orders, receipt)),
             Err(unwritten) => Ok(unwritten.into()),
         }
     }
@@ -384,10 +390,11 @@ impl Door {
                     return sealed;
                 }
                 Said::Proof(proof) => Answer::Proof(proof),
-                Said::Orders(orders) => Answer::Orders {
+                Said::Orders(orders, receipt) => Answer::Orders {
                     next_poll_secs: self.bounds.next_poll_secs,
                     orders: orders.clone(),
                     checkpoint: checkpoint.map(|bytes| &bytes[..]),
+                    receipt: *receipt,
                 },
                 Said::Other(answer) => answer.clone(),
             },

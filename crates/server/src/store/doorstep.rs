@@ -2,7 +2,14 @@
 
 use super::{On, StoreError, bytes, column, int, number, optional_bytes, unreadable, word};
 use kusabi_api::admin::{DeviceState, OrderKind, OrderState};
-use kusabi_core::protocol::tripwire::{Displaced, Row, Value};
+use kusabi_core::{
+    id::{Digest, Handle, Height},
+    protocol::{
+        reply::{Order, Task},
+        tripwire::{Displaced, Row, Value},
+    },
+    suite::Signature,
+};
 use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::collections::HashMap;
 
@@ -256,6 +263,121 @@ pub(crate) struct Open {
     pub(crate) sent: bool,
 }
 
+impl Open {
+    /// The protocol's form of it; `None` for a kind that devices do not know.
+    pub(crate) fn order(&self) -> Option<Order> {
+        let task = match self.kind {
+            OrderKind::Update => Task::Update(Digest::new(self.release?)),
+            OrderKind::Repair => Task::Repair(Digest::new(self.release?)),
+            OrderKind::Report => Task::ReportInventory(self.nonce?),
+            OrderKind::Rotate => Task::Rotate,
+            _ => return None,
+        };
+        Some(Order { id: self.id, task })
+    }
+}
+
+/// What a device signed of an order: what is needed, besides the order, to write the text again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OrderReceipt {
+    /// Which of its keys signed.
+    pub(crate) signer: Handle,
+    /// The server that it was said to.
+    pub(crate) server: Handle,
+    /// After which block.
+    pub(crate) height: Height,
+    pub(crate) signature: Signature,
+}
+
+impl OrderReceipt {
+    fn to_bytes(self) -> Vec<u8> {
+        [
+            self.signer.as_ref(),
+            self.server.as_ref(),
+            &self.height.get().to_be_bytes(),
+            self.signature.as_ref(),
+        ]
+        .concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (signer, rest) = bytes.split_first_chunk()?;
+        let (server, rest) = rest.split_first_chunk()?;
+        let (height, signature) = rest.split_first_chunk()?;
+        Some(Self {
+            signer: Handle::new(*signer),
+            server: Handle::new(*server),
+            height: Height::new(u64::from_be_bytes(*height)).ok()?,
+            signature: Signature::new(signature.try_into().ok()?),
+        })
+    }
+}
+
+/// An order that a device was given, answered or not; how far it is, and what the device signed of it.
+pub(crate) async fn order_of(
+    on: On<'_>,
+    device: &str,
+    order: u64,
+) -> Result<Option<(Open, OrderState, Option<OrderReceipt>)>, StoreError> {
+    let error = StoreError::of("find an order of a device");
+    let row = sqlx::query(
+        "SELECT o.id, o.kind, o.release_digest, o.nonce, w.state, w.receipt FROM device_orders w \
+         JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         WHERE w.org = $1 AND w.order_id = $2 AND w.device = $3",
+    )
+    .bind(on.org)
+    .bind(int(order))
+    .bind(device.to_owned())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        let receipt: Option<Vec<u8>> = column(row, "receipt")?;
+        let receipt = receipt
+            .map(|bytes| OrderReceipt::from_bytes(&bytes).ok_or_else(|| unreadable("receipt")))
+            .transpose()?;
+        Ok((
+            open(row)?,
+            word(row, "state", OrderState::from_name)?,
+            receipt,
+        ))
+    };
+    row.as_ref().map(read).transpose().map_err(error)
+}
+
+/// Keeps what a device signed of an order, if that is what the order stands at and nothing is kept yet.
+pub(crate) async fn set_receipt(
+    on: On<'_>,
+    device: &str,
+    order: u64,
+    state: OrderState,
+    receipt: &OrderReceipt,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE device_orders SET receipt = $4 \
+         WHERE org = $1 AND order_id = $2 AND device = $3 AND state = $5 AND receipt IS NULL",
+    )
+    .bind(on.org)
+    .bind(int(order))
+    .bind(device.to_owned())
+    .bind(receipt.to_bytes())
+    .bind(state.name())
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("keep what a device signed of an order"))?;
+    Ok(())
+}
+
+fn open(row: &AnyRow) -> Result<Open, sqlx::Error> {
+    Ok(Open {
+        id: number(row, "id")?,
+        kind: word(row, "kind", OrderKind::from_name)?,
+        release: optional_bytes(row, "release_digest")?,
+        nonce: optional_bytes(row, "nonce")?,
+        sent: word(row, "state", OrderState::from_name)? == OrderState::Sent,
+    })
+}
+
 /// The orders that a device has not answered and may have in its state, the oldest first, at most `count`.
 pub(crate) async fn open_orders(
     on: On<'_>,
@@ -281,17 +403,8 @@ pub(crate) async fn open_orders(
     .fetch_all(on.connection)
     .await
     .map_err(error)?;
-    let read = |row: &AnyRow| {
-        Ok(Open {
-            id: number(row, "id")?,
-            kind: word(row, "kind", OrderKind::from_name)?,
-            release: optional_bytes(row, "release_digest")?,
-            nonce: optional_bytes(row, "nonce")?,
-            sent: word(row, "state", OrderState::from_name)? == OrderState::Sent,
-        })
-    };
     rows.iter()
-        .map(read)
+        .map(open)
         .collect::<Result<_, _>>()
         .map_err(error)
 }

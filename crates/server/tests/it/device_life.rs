@@ -1,12 +1,12 @@
 //! The life of devices through the device door: real router, real database, core's own device at the other end.
 
-use crate::site::{Client, How, Site, held, problem, server_made};
+use crate::site::{How, Site, held, problem, server_made};
 use kusabi_core::{
     device::{Event, Input, Settings},
     id::Digest,
     protocol::{
         frame::Problem,
-        request::{Facts, Outcome, OutcomeCode},
+        request::{Facts, OutcomeCode},
     },
     suite::Purpose,
 };
@@ -179,33 +179,24 @@ async fn an_order_is_given_once_in_a_session_and_again_in_the_next_until_it_is_a
     let mut device = site.active().await;
     site.server.order(&device.id, "report").await;
     device.poll(&site.server).await;
-    let wanted = |client: &Client| {
-        let all = client.events.iter();
-        all.filter_map(|event| match event {
-            Event::ReportWanted { order, .. } => Some(*order),
-            _ => None,
-        })
-        .collect::<Vec<_>>()
-    };
-    let orders = wanted(&device);
+    let orders = device.wanted();
     assert_eq!(orders.len(), 1);
     device.poll(&site.server).await;
-    assert_eq!(wanted(&device).len(), 1);
+    assert_eq!(device.wanted().len(), 1);
     // It forgets: after a power cut it has a new session, and gets it again.
     device.power_cut();
     device.poll_anew(&site.server).await;
-    assert_eq!(wanted(&device), [orders[0], orders[0]]);
-    let outcome = Outcome {
+    assert_eq!(device.wanted(), [orders[0], orders[0]]);
+    device.input(Input::Outcome {
         order: orders[0],
         code: OutcomeCode::Failed,
-    };
-    device.input(Input::Outcome(outcome));
+    });
     device.poll(&site.server).await;
     assert_eq!(site.server.orders(&device.id).await[0].1, "failed");
     assert_eq!(site.server.alarms(&device.id).await, ["order"]);
     device.power_cut();
     device.poll_anew(&site.server).await;
-    assert_eq!(wanted(&device).len(), 2);
+    assert_eq!(device.wanted().len(), 2);
 }
 
 #[tokio::test]
@@ -216,18 +207,10 @@ async fn a_device_owes_no_more_answers_than_it_has_room_for() {
     for _ in 0..all {
         site.server.order(&device.id, "report").await;
     }
-    let wanted = |client: &Client| {
-        let all = client.events.iter();
-        all.filter_map(|event| match event {
-            Event::ReportWanted { order, .. } => Some(*order),
-            _ => None,
-        })
-        .collect::<Vec<_>>()
-    };
     let mut answered = 0;
     for round in 0..all {
         device.poll(&site.server).await;
-        let orders = wanted(&device);
+        let orders = device.wanted();
         assert_eq!(orders.len(), all.min(answered + 4), "round {round}");
         if answered == all {
             break;
@@ -236,10 +219,10 @@ async fn a_device_owes_no_more_answers_than_it_has_room_for() {
         let told = if round % 2 == 0 { 1 } else { 4 };
         for order in orders[answered..].iter().take(told) {
             let code = OutcomeCode::Failed;
-            device.input(Input::Outcome(Outcome {
+            device.input(Input::Outcome {
                 order: *order,
                 code,
-            }));
+            });
             answered += 1;
         }
     }

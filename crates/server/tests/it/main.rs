@@ -25,6 +25,7 @@ mod load;
 mod orders;
 mod page;
 mod raw;
+mod receipts;
 mod releases;
 mod serve;
 mod site;

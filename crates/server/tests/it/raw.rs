@@ -145,7 +145,7 @@ impl Raw {
         let reply: Reply<'_> = decode_canonical(plaintext).unwrap();
         match reply.answer {
             Answer::Problem { problem, .. } => Told::Problem(problem),
-            Answer::Received { offset } => Told::Received(offset),
+            Answer::Received { offset, .. } => Told::Received(offset),
             Answer::Orders { orders, .. } => Told::Orders(orders.to_vec()),
             _ => Told::Other,
         }

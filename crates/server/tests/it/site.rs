@@ -12,14 +12,16 @@ use axum::{
 };
 use kusabi_api::{Hex, Ledger, VerifyingLedger, admin::Role};
 use kusabi_core::{
-    device::{Event, Input, Kept, KeyOrigin, Server as KnownServer, Settings, Trust},
+    device::{
+        Event, Input, Kept, KeyOrigin, Server as KnownServer, Settings, SignedReceipt, Trust,
+    },
     genesis::Genesis,
     id::{Digest, Handle, OrgId},
     keystore::SoftKey,
     protocol::{
         Time,
         frame::{AnswerFrame, Problem},
-        reply::SealedProblem,
+        reply::{Order, SealedProblem, Task},
         request::Facts,
     },
     suite::Purpose,
@@ -373,6 +375,7 @@ pub(crate) struct Client {
     pub(crate) now: Time,
     rng: Random,
     pub(crate) events: Vec<Event>,
+    pub(crate) receipts: Vec<SignedReceipt>,
     pub(crate) installs: Vec<(u64, Digest)>,
     /// Requests that were sent, the last one at the end.
     pub(crate) sent: Vec<Vec<u8>>,
@@ -391,10 +394,23 @@ impl Client {
             now: Time::from_ms(0),
             rng: Random::new(seed),
             events: Vec::new(),
+            receipts: Vec::new(),
             installs: Vec::new(),
             sent: Vec::new(),
             answer: Vec::new(),
         }
+    }
+
+    /// The reports that were ordered of it, each time that it heard of one.
+    pub(crate) fn wanted(&self) -> Vec<Order> {
+        let wanted = |event: &Event| match event {
+            Event::ReportWanted { order, nonce } => Some(Order {
+                id: *order,
+                task: Task::ReportInventory(*nonce),
+            }),
+            _ => None,
+        };
+        self.events.iter().filter_map(wanted).collect()
     }
 
     /// A copy of its disk in another device: a clone.
@@ -415,6 +431,7 @@ impl Client {
 
     fn take(&mut self, mut done: Done) -> Option<Vec<u8>> {
         self.events.append(&mut done.events);
+        self.receipts.append(&mut done.receipts);
         self.installs.append(&mut done.installs);
         // Of several requests the last one is waited for.
         self.sent

@@ -2,10 +2,10 @@
 
 use kusabi_core::device::{Event, Input, KeyOrigin, Settings};
 use kusabi_core::protocol::reply::Task;
-use kusabi_core::protocol::request::{Outcome, OutcomeCode};
+use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_sim::fleet::Fleet;
-use kusabi_sim::server::order;
+use kusabi_sim::server::{Told, order};
 
 const HOUR: u64 = 3_600_000;
 
@@ -38,7 +38,7 @@ fn a_device_is_activated_polls_and_rotates() {
             assert!(fleet.is_settled(unit));
             let rotated = fleet.shop.ledger.record(&fleet.current(unit)).unwrap();
             assert_eq!(rotated.predecessor(), Some(act));
-            let done = Outcome {
+            let done = Told {
                 order: 7,
                 code: OutcomeCode::Done,
             };

@@ -5,14 +5,14 @@ use kusabi_core::id::KusabiId;
 use kusabi_core::keystore::Seed;
 use kusabi_core::protocol::hello::Enrolment;
 use kusabi_core::protocol::reply::Task;
-use kusabi_core::protocol::request::{Facts, Outcome, OutcomeCode};
+use kusabi_core::protocol::request::{Facts, OutcomeCode};
 use kusabi_core::row::Reason;
 use kusabi_core::server::Refusal;
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::tx::Action;
 use kusabi_ledger::testing::TestKey;
 use kusabi_sim::fleet::Fleet;
-use kusabi_sim::server::{digest, order};
+use kusabi_sim::server::{Receipts, Told, digest, order};
 use kusabi_sim::unit::{Disk, stored};
 
 const MINUTE: u64 = 60_000;
@@ -158,7 +158,7 @@ fn only_proven_orders_are_followed() {
         stops,
         [(digest(2), Stop::Withdrawn), (digest(3), Stop::Unlisted)]
     );
-    let unproven = |order| Outcome {
+    let unproven = |order| Told {
         order,
         code: OutcomeCode::Unproven,
     };
@@ -348,4 +348,42 @@ fn under_load_a_device_comes_back_with_a_cookie() {
     fleet.servers[0].load = 0;
     fleet.run_ms(2 * HOUR);
     assert!(fleet.shop.polls > polls);
+}
+
+#[test]
+fn what_became_of_an_order_is_told_until_the_server_signs_that_it_heard() {
+    for (lie, seed) in [(Receipts::Withheld, 1), (Receipts::Forged, 2)] {
+        let (mut fleet, unit) = settled(seed, Settings::default());
+        let order = order(7, Task::ReportInventory([1; 32]));
+        fleet.shop.receipts = lie;
+        fleet.tell(
+            unit,
+            Input::Outcome {
+                order,
+                code: OutcomeCode::Failed,
+            },
+        );
+        fleet.run_ms(3 * HOUR);
+        let told = fleet.shop.outcomes.len();
+        assert!(told > 2, "told {told} times");
+        assert!(fleet.receipts[unit].is_empty(), "{lie:?}");
+
+        fleet.shop.receipts = Receipts::Given;
+        assert!(fleet.run_until(2 * HOUR, |fleet| !fleet.receipts[unit].is_empty()));
+        let told = fleet.shop.outcomes.len();
+        fleet.run_ms(3 * HOUR);
+        assert_eq!(fleet.shop.outcomes.len(), told, "told again: {lie:?}");
+        let [receipt] = &fleet.receipts[unit][..] else {
+            panic!("{:?}", fleet.receipts[unit]);
+        };
+        let servers = fleet.servers.iter().map(|server| server.key.handle);
+        assert!(servers.into_iter().any(|server| server == receipt.signer));
+        assert!(
+            receipt
+                .text
+                .contains(r#""outcomes":[{"order":7,"outcome":"failed"}]"#),
+            "{}",
+            receipt.text
+        );
+    }
 }

@@ -19,10 +19,11 @@ use kusabi_core::{
         frame::{AnswerFrame, Problem, RequestFrame},
         hello::Hello,
         reply::{Answer, Order, Reply, Task},
-        request::Ask,
+        request::{Ask, Outcome},
     },
+    receipt::{Heard, Receipt, Signer},
     row::Record,
-    server::{Greeting, Incoming, Limits, Receipt, ServerKey, Sessions},
+    server::{Greeting, Incoming, Limits, Received, ServerKey, Sessions},
     suite::{Purpose, Suite},
     tx::{Action, Draft, Entry, Transaction},
 };
@@ -161,9 +162,9 @@ impl Mind {
                     .sessions()
                     .receive(self.now(), &session, counter, sealed)?;
                 match receipt {
-                    Receipt::Repeat(answer) => Ok(answer),
-                    Receipt::Working => Err(Problem::Busy),
-                    Receipt::New(incoming) => self.serve(&incoming).await,
+                    Received::Repeat(answer) => Ok(answer),
+                    Received::Working => Err(Problem::Busy),
+                    Received::New(incoming) => self.serve(&incoming).await,
                 }
             }
             RequestFrame::Seek { .. } => Err(Problem::Busy),
@@ -208,6 +209,10 @@ impl Mind {
             .admit(record.as_ref())
             .map_err(|_| Problem::Refused)?;
         let mut orders = ArrayVec::<Order, 4>::new();
+        let receipt = match admitted.ask() {
+            Some(Ask::Poll(poll)) => self.receipt(incoming, &poll.outcomes)?,
+            _ => None,
+        };
         let proof: Bytes;
         let answer = match (admitted.ask(), &self.lie) {
             (Some(Ask::Poll(poll)), Lie::Shown { task, .. } | Lie::Forged { task, .. }) => {
@@ -221,12 +226,14 @@ impl Mind {
                     next_poll_secs: 1_800,
                     orders,
                     checkpoint: None,
+                    receipt,
                 }
             }
             (Some(Ask::Poll(_)), Lie::MintedAct) => Answer::Orders {
                 next_poll_secs: 1_800,
                 orders,
                 checkpoint: None,
+                receipt,
             },
             (Some(Ask::Prove(_)), Lie::Shown { proof, .. }) => Answer::Proof(proof),
             (Some(Ask::Prove(_)), Lie::Forged { row, old, new, .. }) => {
@@ -249,6 +256,24 @@ impl Mind {
             answer,
         };
         self.sessions().answer(self.now(), incoming, &reply)
+    }
+
+    /// Its receipt: the `ps` key is in its hands, and a device that gets none tells the outcome again.
+    fn receipt(
+        &self,
+        incoming: &Incoming,
+        outcomes: &[Outcome],
+    ) -> std::result::Result<Option<Receipt>, Problem> {
+        let Loot { chain, org, ps, .. } = &self.loot;
+        let signer = Signer {
+            chain: *chain,
+            handle: ps.handle(),
+            purpose: Purpose::Ps,
+        };
+        let heard = Heard::outcomes(outcomes);
+        let receipt =
+            heard.map(|heard| heard.receipt(org, incoming.handle(), 0, &signer, ps.key()));
+        receipt.transpose().map_err(|_| Problem::Busy)
     }
 
     /// Registers a key of its own under the handle of the key that the device is about to take.

@@ -2,10 +2,12 @@
 
 mod apart;
 mod expected;
+mod heard;
 mod import;
 mod inventory;
 mod list;
 mod order;
+mod receipt;
 mod revoke;
 mod show;
 
@@ -24,6 +26,8 @@ pub(crate) enum Verb {
     Inventory(inventory::Args),
     Expected(expected::Args),
     Order(order::Args),
+    Receipt(receipt::Args),
+    Heard(heard::Args),
     Quarantine(apart::Quarantine),
     Readmit(apart::Readmit),
     Revoke(revoke::Args),
@@ -37,6 +41,8 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Inventory(args) => inventory::run(args, session),
         Verb::Expected(args) => expected::run(args, session),
         Verb::Order(args) => order::run(args, session),
+        Verb::Receipt(args) => receipt::run(args, session),
+        Verb::Heard(args) => heard::run(args, session),
         Verb::Quarantine(args) => apart::quarantine(args, session),
         Verb::Readmit(args) => apart::readmit(args, session),
         Verb::Revoke(args) => revoke::run(args, session),

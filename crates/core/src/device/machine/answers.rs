@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 use super::{Asked, Device, DeviceError, Job, Phase, Session, Step};
 use crate::cbor::decode_canonical;
 use crate::checkpoint::VerifiedCheckpoint;
-use crate::device::outbox::{Event, ProvenRelease, Stop};
+use crate::device::outbox::{Event, ProvenRelease, SignedReceipt, Stop};
 use crate::device::trust::Trust;
 use crate::device::{KeyRing, Server};
 use crate::id::{Handle, KusabiId, StateKey};
@@ -17,6 +17,7 @@ use crate::protocol::hello::{Enrolment, Welcome};
 use crate::protocol::noise::NoiseError;
 use crate::protocol::reply::{Answer, ORDERS_MAX, Order, Reply, SealedProblem};
 use crate::protocol::seal::{Direction, SessionKeys};
+use crate::receipt::{Heard, Receipt, Signer};
 use crate::row::{Record, Release, ReleaseStatus, RowBytes, Status};
 use crate::suite::{PublicKeys, Purpose};
 
@@ -29,9 +30,9 @@ pub(super) enum Finding {
     Release(Result<ProvenRelease, Stop>),
     Adopt(Option<Server>),
     Key(KusabiId, Seed),
-    Orders(u32, ArrayVec<Order, ORDERS_MAX>),
+    Orders(u32, ArrayVec<Order, ORDERS_MAX>, Option<SignedReceipt>),
     Pending(u16),
-    Received(u32),
+    Received(u32, Option<SignedReceipt>),
     Problem(SealedProblem, u16),
 }
 
@@ -294,17 +295,30 @@ impl Device {
             (Answer::Problem { problem, wait_secs }, _) => Finding::Problem(*problem, *wait_secs),
             (Answer::Pending { wait_secs }, _) => Finding::Pending(*wait_secs),
             (Answer::Key { id, seed }, Asked::Key) => Finding::Key(id.clone(), seed.clone()),
-            (Answer::Received { offset }, Asked::Report) => Finding::Received(*offset),
+            (Answer::Received { offset, receipt }, Asked::Report) => {
+                let total = self.report.as_ref().map(|report| report.total);
+                let whole = total == Some(*offset);
+                let heard = self.reported.as_ref().filter(|_| whole);
+                if whole && heard.is_none() {
+                    return Err(DeviceError::Answer);
+                }
+                Finding::Received(*offset, self.find_receipt(heard, *receipt)?)
+            }
             (
                 Answer::Orders {
                     next_poll_secs,
                     orders,
                     checkpoint,
+                    receipt,
                 },
                 Asked::Poll { .. },
             ) => {
                 let checkpoint = checkpoint.map(|bytes| trust.check(bytes)).transpose()?;
-                return Ok((Finding::Orders(*next_poll_secs, orders.clone()), checkpoint));
+                let heard = Heard::Outcomes(self.told.clone());
+                let heard = (!self.told.is_empty()).then_some(&heard);
+                let receipt = self.find_receipt(heard, *receipt)?;
+                let finding = Finding::Orders(*next_poll_secs, orders.clone(), receipt);
+                return Ok((finding, checkpoint));
             }
             (Answer::Proof(proof), _) => {
                 let (finding, checkpoint) = self.find_proof(trust, keys, asked, proof)?;
@@ -313,6 +327,43 @@ impl Device {
             _ => return Err(DeviceError::Answer),
         };
         Ok((found, None))
+    }
+
+    /// A receipt comes for what was told and for nothing else, signed by the session's server.
+    fn find_receipt(
+        &self,
+        heard: Option<&Heard>,
+        receipt: Option<Receipt>,
+    ) -> Result<Option<SignedReceipt>, DeviceError> {
+        let (heard, receipt) = match (heard, receipt) {
+            (None, None) => return Ok(None),
+            (Some(heard), Some(receipt)) => (heard, receipt),
+            _ => return Err(DeviceError::Answer),
+        };
+        let (Phase::Session(session), Some(server)) =
+            (&self.phase, self.kept.servers.get(self.server))
+        else {
+            return Err(DeviceError::Unexpected);
+        };
+        let text = heard.text(&self.kept.org, &session.identity.handle, receipt.at_ms);
+        let signer = Signer {
+            chain: self.kept.trust.anchor().chain(),
+            handle: server.handle,
+            purpose: Purpose::Ps,
+        };
+        let key = server.keys.verification_key().ok_or(DeviceError::Answer)?;
+        signer
+            .check(&key, &text, &receipt.signature)
+            .map_err(|_| DeviceError::Unauthentic)?;
+        Ok(Some(SignedReceipt {
+            statement: match heard {
+                Heard::Report(statement) => Some(*statement),
+                Heard::Outcomes(_) => None,
+            },
+            text,
+            signer: server.handle,
+            signature: receipt.signature,
+        }))
     }
 
     fn find_proof<K: KeyRing>(

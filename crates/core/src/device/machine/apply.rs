@@ -7,7 +7,7 @@ use super::talk::jitter;
 use super::{Asked, Device, HELD_MS, Job, Phase, REJECTED_MS, Step, UNHELD_MS};
 use crate::checkpoint::VerifiedCheckpoint;
 use crate::device::Server;
-use crate::device::outbox::{Event, Gate, ProvenRelease, Stop};
+use crate::device::outbox::{Event, Gate, ProvenRelease, SignedReceipt, Stop};
 use crate::protocol::reply::{Order, SealedProblem, Task};
 use crate::protocol::request::OutcomeCode;
 use crate::suite::Purpose;
@@ -57,12 +57,15 @@ impl Device {
                 self.making = true;
                 self.push(Step::StoreKey(id, seed));
             }
-            Finding::Orders(next_poll_secs, orders) => {
+            Finding::Orders(next_poll_secs, orders, receipt) => {
                 let mut waited_ms = 0;
-                if let Asked::Poll { outcomes, at, .. } = asked {
-                    self.outcomes.drain(..outcomes.min(self.outcomes.len()));
+                if let Asked::Poll { at, .. } = asked {
+                    let told = core::mem::take(&mut self.told);
+                    self.outcomes
+                        .retain(|(order, code)| !told.contains(&(order.id, *code)));
                     waited_ms = self.now.since_ms(at);
                 }
+                self.receipted(receipt);
                 let count = u8::try_from(orders.len()).unwrap_or(u8::MAX);
                 self.event(Event::Polled { orders: count });
                 self.note_growth(rng);
@@ -92,14 +95,22 @@ impl Device {
                     self.pause = self.now.plus_ms(secs * 1000);
                 }
             }
-            Finding::Received(offset) => {
+            Finding::Received(offset, receipt) => {
                 self.report = None;
+                self.receipted(receipt);
                 self.event(Event::ReportReceived { offset });
             }
             Finding::Problem(problem, wait_secs) => {
                 self.event(Event::SealedProblem(problem));
                 self.troubled(rng, asked, problem, wait_secs, first);
             }
+        }
+    }
+
+    fn receipted(&mut self, receipt: Option<SignedReceipt>) {
+        if receipt.is_some() {
+            self.receipt = receipt;
+            self.push(Step::Receipt);
         }
     }
 
@@ -153,8 +164,9 @@ impl Device {
                 self.kept.next = None;
                 self.as_next = false;
                 self.submitted = false;
-                if let Some(order) = self.rotate.take() {
-                    self.outcome(order, OutcomeCode::Done);
+                if let Some(id) = self.rotate.take() {
+                    let task = Task::Rotate;
+                    self.outcome(Order { id, task }, OutcomeCode::Done);
                 }
                 self.event(Event::Succeeded {
                     handle: next.handle,
@@ -214,7 +226,7 @@ impl Device {
                 let why = other.err().unwrap_or(Stop::Stale);
                 self.event(Event::Stopped { digest, gate, why });
                 self.outcome(
-                    order,
+                    Order::install(order, digest, repair),
                     if why == Stop::Stale {
                         OutcomeCode::Stale
                     } else {
@@ -227,9 +239,15 @@ impl Device {
 
     /// Uses another server key at every address that had the present one.
     fn adopt(&mut self, job: Job, server: Option<Server>) {
-        let Job::Adopt { order, .. } = job else {
+        let Job::Adopt {
+            order: id,
+            server: handle,
+        } = job
+        else {
             return;
         };
+        let task = Task::AdoptServer(handle);
+        let order = Order { id, task };
         if self.stale || self.is_overdue() {
             return self.outcome(order, OutcomeCode::Stale);
         }
@@ -260,7 +278,7 @@ impl Device {
         }
         let job = match order.task {
             Task::Update(digest) if self.facts.release == Some(digest) => {
-                self.outcome(order.id, OutcomeCode::Done);
+                self.outcome(order, OutcomeCode::Done);
                 None
             }
             Task::Update(digest) | Task::Repair(digest) => Some(Job::Update {

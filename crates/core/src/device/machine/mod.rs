@@ -9,7 +9,7 @@ use core::fmt;
 use arrayvec::{ArrayString, ArrayVec};
 use rand_core::CryptoRng;
 
-use super::outbox::{Event, Gate, Output, ProvenRelease};
+use super::outbox::{Event, Gate, Output, ProvenRelease, SignedReceipt};
 use super::trust::TrustError;
 use super::{Identity, Kept, KeyRing, Slot};
 use crate::id::{Digest, Handle, KusabiId, SessionId};
@@ -17,10 +17,11 @@ use crate::keystore::{KeyStoreError, Seed};
 use crate::protocol::frame::FrameError;
 use crate::protocol::hello::LABEL_LEN_MAX;
 use crate::protocol::noise::Initiator;
-use crate::protocol::reply::ORDERS_MAX;
-use crate::protocol::request::{Facts, OUTCOMES_MAX, Outcome, OutcomeCode, PART_LEN_MAX};
+use crate::protocol::reply::{ORDERS_MAX, Order};
+use crate::protocol::request::{Facts, OUTCOMES_MAX, OutcomeCode, PART_LEN_MAX};
 use crate::protocol::seal::SessionKeys;
 use crate::protocol::{REQUEST_LEN_MAX, Time};
+use crate::receipt::Heard;
 use crate::suite::{Purpose, Suite};
 
 /// Who makes the device key.
@@ -94,8 +95,13 @@ pub enum Input<'a> {
         /// Which release.
         digest: Digest,
     },
-    /// What became of an order.
-    Outcome(Outcome),
+    /// What became of an order. It is told with the next poll, signed, and again until a server's receipt comes.
+    Outcome {
+        /// The order.
+        order: Order,
+        /// What.
+        code: OutcomeCode,
+    },
     /// A part of a report, at most 2,048 bytes.
     Report {
         /// The order's nonce.
@@ -223,7 +229,13 @@ pub struct Device {
     rotate: Option<u64>,
     jobs: ArrayVec<Job, JOBS_MAX>,
     report: Option<Report>,
-    outcomes: ArrayVec<Outcome, OUTCOMES_MAX>,
+    /// What the report that is being sent begins with, as the server's receipt will name it.
+    reported: Option<Heard>,
+    outcomes: ArrayVec<(Order, OutcomeCode), OUTCOMES_MAX>,
+    /// What the poll in flight tells of them.
+    told: ArrayVec<(u64, OutcomeCode), OUTCOMES_MAX>,
+    /// The receipt that came last.
+    receipt: Option<SignedReceipt>,
     seen: ArrayVec<u64, ORDERS_SEEN>,
     poll_at: Time,
     /// Someone waits for the next poll's answer: the server is not to hold it back.
@@ -300,12 +312,8 @@ enum Asked {
     Job(Job),
     /// To take a part of a report.
     Report,
-    /// For orders; with so many outcomes, at this time, and the server may hold it back.
-    Poll {
-        outcomes: usize,
-        at: Time,
-        held: bool,
-    },
+    /// For orders, at this time, and the server may hold it back.
+    Poll { at: Time, held: bool },
 }
 
 /// Something that needs a proof.
@@ -340,6 +348,7 @@ enum Step {
     Install(ProvenRelease, u64, bool),
     Reboot(ProvenRelease),
     Commit(ProvenRelease),
+    Receipt,
     Event(Event),
 }
 
@@ -361,7 +370,10 @@ impl Device {
             rotate: None,
             jobs: ArrayVec::new(),
             report: None,
+            reported: None,
             outcomes: ArrayVec::new(),
+            told: ArrayVec::new(),
+            receipt: None,
             seen: ArrayVec::new(),
             poll_at: now,
             prompt: false,
@@ -451,13 +463,16 @@ impl Device {
                 };
                 self.jobs.try_push(job).map_err(|_| DeviceError::Misuse)?;
             }
-            Input::Outcome(outcome) => self.outcome(outcome.order, outcome.code),
+            Input::Outcome { order, code } => self.outcome(order, code),
             Input::Report {
                 nonce,
                 total,
                 offset,
                 part,
             } => {
+                if offset == 0 {
+                    self.reported = Heard::report(part);
+                }
                 self.report = Some(Report {
                     nonce,
                     total,
@@ -500,6 +515,10 @@ impl Device {
             },
             Step::Reboot(release) => Output::Reboot(release),
             Step::Commit(release) => Output::Commit(release),
+            Step::Receipt => match &self.receipt {
+                Some(receipt) => Output::Receipt(receipt),
+                None => Output::Wait(self.wake()),
+            },
             Step::Event(event) => Output::Event(event),
         }
     }
@@ -560,15 +579,15 @@ impl Device {
 
     /// Remembers what became of an order, to be told with the next poll. A server gives no more orders than there is room for here
     /// (`Window`); of too many the oldest is forgotten.
-    fn outcome(&mut self, order: u64, code: OutcomeCode) {
-        if order == 0 {
+    fn outcome(&mut self, order: Order, code: OutcomeCode) {
+        if order.id == 0 {
             return;
         }
-        self.outcomes.retain(|known| known.order != order);
+        self.outcomes.retain(|(known, _)| known.id != order.id);
         if self.outcomes.is_full() {
             self.outcomes.remove(0);
         }
-        self.outcomes.push(Outcome { order, code });
+        self.outcomes.push((order, code));
     }
 
     /// The next key lies in its slot: from now on the state names it.

@@ -1,5 +1,6 @@
 //! What the device says, and when.
 
+use arrayvec::ArrayVec;
 use rand_core::CryptoRng;
 
 use super::{
@@ -8,12 +9,17 @@ use super::{
 use crate::cbor::{Encoder, ToCbor};
 use crate::device::outbox::Event;
 use crate::device::{KeyOrigin, KeyRing, Server};
+use crate::keystore::KeyStoreError;
 use crate::protocol::Time;
 use crate::protocol::frame::{Cookie, RequestFrame, seal_request};
 use crate::protocol::hello::{HELLO_LEN_MAX, Hello};
 use crate::protocol::noise::{Initiator, NoiseError, OVERHEAD_MAX, Prologue};
-use crate::protocol::request::{Ask, Poll, ReportPart, Request, Subject};
+use crate::protocol::reply::Order;
+use crate::protocol::request::{
+    Ask, OUTCOMES_MAX, Outcome, OutcomeCode, Poll, ReportPart, Request, Subject,
+};
 use crate::protocol::succession::{NewKey, Succession, TRANSACTION_LEN_MAX};
+use crate::receipt::{Answered, Signer};
 use crate::suite::Purpose;
 use crate::wire::Writer;
 
@@ -293,6 +299,18 @@ impl Device {
             return;
         }
         if self.now >= self.poll_at {
+            let outcomes = match self.signed_outcomes(keys) {
+                Ok(outcomes) => outcomes,
+                Err(error) => {
+                    self.event(Event::KeyStore(error));
+                    self.fail(rng);
+                    return;
+                }
+            };
+            self.told = outcomes
+                .iter()
+                .map(|outcome| (outcome.order, outcome.code))
+                .collect();
             let poll = Poll {
                 facts: self.facts,
                 hold_secs: if self.prompt {
@@ -300,15 +318,49 @@ impl Device {
                 } else {
                     self.settings.hold_secs
                 },
-                outcomes: self.outcomes.clone(),
+                outcomes,
             };
             let asked = Asked::Poll {
-                outcomes: poll.outcomes.len(),
                 at: self.now,
                 held: poll.hold_secs > 0,
             };
             self.ask(asked, &Ask::Poll(poll), rng);
         }
+    }
+
+    /// What became of orders, signed for the session's server with the session's key.
+    fn signed_outcomes<K: KeyRing>(
+        &self,
+        keys: &K,
+    ) -> Result<ArrayVec<Outcome, OUTCOMES_MAX>, KeyStoreError> {
+        let (Phase::Session(session), Some(server)) =
+            (&self.phase, self.kept.servers.get(self.server))
+        else {
+            return Ok(ArrayVec::new());
+        };
+        let (_, key) = keys
+            .key(session.identity.slot)
+            .ok_or(KeyStoreError::Unavailable)?;
+        let signer = Signer {
+            chain: self.kept.trust.anchor().chain(),
+            handle: session.identity.handle,
+            purpose: session.identity.purpose,
+        };
+        let sign = |(order, code): &(Order, OutcomeCode)| {
+            let answered = Answered {
+                org: self.kept.org,
+                server: server.handle,
+                order: *order,
+                code: *code,
+                height: self.kept.trust.floor().height,
+            };
+            Ok(Outcome {
+                order: order.id,
+                code: *code,
+                signature: signer.sign(key, &answered.text())?,
+            })
+        };
+        self.outcomes.iter().map(sign).collect()
     }
 
     fn make_key(&mut self) {

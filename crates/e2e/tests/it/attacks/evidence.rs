@@ -8,11 +8,11 @@ use kusabi_api::{
 };
 use kusabi_core::{
     device::{Provisioning, Trust},
-    id::{Handle, StateKey, parse_hex},
+    id::{Digest, Handle, StateKey, parse_hex},
     inventory::{Asked, SignedInventory, StatementError, VerifiedStatement},
 };
 
-use crate::fleet::{Device, Site};
+use crate::fleet::{Device, Site, eventually};
 
 /// What the ledger proves of a key now.
 fn proof(site: &Site, handle: &Handle) -> Vec<u8> {
@@ -100,6 +100,53 @@ fn what_was_signed_cannot_be_denied() {
     let told = site.asked("verify forged.json order.kusabi");
     assert_eq!(told["verdict"], "invalid", "{told}");
 
+    // The device's word for what became of it, dated by the ledger.
+    let fetch = format!("device receipt CAM-0001 {order} --anchor --out answer.json");
+    eventually("the device's receipt", || {
+        device.poll();
+        (site.run(&fetch).code() == 0).then_some(())
+    });
+    let said: serde_json::Value =
+        serde_json::from_slice(&fs::read(site.place.path("answer.json")).unwrap()).unwrap();
+    assert_eq!(said["content"]["order"], order);
+    assert_eq!(said["content"]["outcome"], "done");
+    assert_eq!(site.operator("verify answer.json")["verdict"], "valid-now");
+    let other = fs::read_to_string(site.place.path("answer.json")).unwrap();
+    fs::write(
+        site.place.path("other.json"),
+        other.replace("done", "failed"),
+    )
+    .unwrap();
+    let told = site.asked("verify other.json answer.json.kusabi");
+    assert_eq!(told["verdict"], "invalid", "{told}");
+
+    // The server's word that it heard the device, as the device keeps it.
+    let kept = device.folder.join("state/receipts");
+    let heard = eventually("the server's receipts", || {
+        let heard = site.operator(&format!("device heard {} --out heard", kept.display()));
+        let heard = heard["receipts"].as_array().unwrap().clone();
+        let about = |what| heard.iter().any(|one| one["about"] == what);
+        (about("report") && about("outcomes")).then_some(heard)
+    });
+    for one in &heard {
+        let (file, about) = (one["statement"].as_str().unwrap(), &one["about"]);
+        assert_eq!(
+            site.operator(&format!("verify {file}"))["verdict"],
+            "valid-now"
+        );
+        let said: serde_json::Value =
+            serde_json::from_slice(&fs::read(site.place.path(file)).unwrap()).unwrap();
+        assert_eq!(said["content"]["device"], handle.to_string());
+        if about == "report" {
+            let signed = one["inventory_statement"].as_str().unwrap();
+            let signed = fs::read(site.place.path(signed)).unwrap();
+            assert_eq!(
+                said["content"]["statement"],
+                Digest::of(&signed).to_string()
+            );
+        }
+    }
+
     // The key is revoked: what it signed before stays what it was; with the newest proof alone nothing is dated.
     site.operator("device revoke CAM-0001 --reason compromised");
     let now = proof(&site, &handle);
@@ -108,4 +155,6 @@ fn what_was_signed_cannot_be_denied() {
         Err(StatementError::SignerNotValid)
     );
     assert_eq!(verify(&trust, &statement, &handle, &then), Ok(verified));
+    let told = site.asked("verify answer.json");
+    assert_eq!(told["verdict"], "anchored-while-valid", "{told}");
 }

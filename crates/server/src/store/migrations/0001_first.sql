@@ -71,6 +71,8 @@ CREATE TABLE device_orders (
     device TEXT NOT NULL,
     state TEXT NOT NULL,
     changed_ms BIGINT NOT NULL,
+    -- What the device signed of its outcome: signer 32, server 32, height u64, signature 64.
+    receipt {bytes},
     PRIMARY KEY (org, order_id, device)
 );
 CREATE INDEX device_orders_by_device ON device_orders (org, device, state, order_id);

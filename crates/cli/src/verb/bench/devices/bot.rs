@@ -7,7 +7,8 @@ use kusabi_core::{
     keystore::{Seed, SoftKey},
     protocol::{
         Time,
-        request::{HOLD_SECS_MAX, Outcome, OutcomeCode},
+        reply::{Order, Task},
+        request::{HOLD_SECS_MAX, OutcomeCode},
     },
     suite::Suite,
 };
@@ -102,10 +103,10 @@ impl Bot {
             let next = match (made, reported.take()) {
                 (true, _) => Input::KeyMade,
                 // What is wanted is noted as done: the measurement is of orders, not of inventories.
-                (false, Some(order)) => Input::Outcome(Outcome {
+                (false, Some(order)) => Input::Outcome {
                     order,
                     code: OutcomeCode::Done,
-                }),
+                },
                 (false, None) => match input.take() {
                     Some(input) => input,
                     None => return came,
@@ -121,7 +122,7 @@ impl Bot {
     }
 
     /// Does the outputs until the device waits; whether a key was made.
-    fn outputs(&mut self, came: &mut Came, reported: &mut Option<u64>) -> bool {
+    fn outputs(&mut self, came: &mut Came, reported: &mut Option<Order>) -> bool {
         let mut made = false;
         loop {
             match self.device.poll() {
@@ -149,14 +150,18 @@ impl Bot {
                 Output::Event(Event::Connected { .. }) => came.connected = true,
                 Output::Event(Event::Succeeded { .. }) => came.activated = true,
                 Output::Event(Event::Polled { .. }) => came.polled = true,
-                Output::Event(Event::ReportWanted { order, .. }) => {
+                Output::Event(Event::ReportWanted { order, nonce }) => {
                     came.ordered = true;
-                    *reported = Some(order);
+                    *reported = Some(Order {
+                        id: order,
+                        task: Task::ReportInventory(nonce),
+                    });
                 }
                 Output::Persist(_)
                 | Output::Install { .. }
                 | Output::Reboot(_)
                 | Output::Commit(_)
+                | Output::Receipt(_)
                 | Output::Event(_) => {}
                 Output::Wait(until) => {
                     came.wake = until;

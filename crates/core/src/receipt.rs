@@ -1,0 +1,250 @@
+//! Receipts: what a device did of an order, what a server heard of a device; signed, for those who were not there
+//! (spec/evidence.md, "Receipts").
+//!
+//! A receipt is a text and a signature as in an evidence bundle. Both ends write the same text from what they know, so only
+//! the signature crosses the wire; whoever wants to show it puts text and signature into a bundle, which anyone verifies.
+//! No allocator is needed.
+
+use core::fmt::Write as _;
+
+use arrayvec::{ArrayString, ArrayVec};
+
+use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
+use crate::crypto::SignatureError;
+use crate::id::{ChainId, Digest, Handle, Height, OrgId};
+use crate::inventory::SignedInventory;
+use crate::keystore::{KeyStore, KeyStoreError};
+use crate::protocol::reply::{Order, Task};
+use crate::protocol::request::{OUTCOMES_MAX, Outcome, OutcomeCode};
+use crate::statement::StatementKind;
+use crate::suite::{Algorithm, Purpose, Signature, VerificationKey};
+use crate::wire::{Sink, Writer};
+
+/// Longest text in bytes.
+pub const TEXT_LEN_MAX: usize = 640;
+
+/// What is signed: JSON (RFC 8259), the members of each object in alphabetical order, no white space.
+pub type Text = ArrayString<TEXT_LEN_MAX>;
+
+/// What became of an order, as the device says it to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The device's organisation.
+    pub org: OrgId,
+    /// The server that it is said to.
+    pub server: Handle,
+    /// The order.
+    pub order: Order,
+    /// What became of it.
+    pub code: OutcomeCode,
+    /// Height of the device's anchor then: it was said after that block.
+    pub height: Height,
+}
+
+impl Answered {
+    /// The receipt's text.
+    #[must_use]
+    pub fn text(&self) -> Text {
+        let (task, what): (_, Option<&[u8; 32]>) = match &self.order.task {
+            Task::Update(release) => ("update", Some(release.as_bytes())),
+            Task::ReportInventory(nonce) => ("report", Some(nonce)),
+            Task::Rotate => ("rotate", None),
+            Task::AdoptServer(server) => ("adopt", Some(server.as_bytes())),
+            Task::Repair(release) => ("repair", Some(release.as_bytes())),
+        };
+        let mut text = Text::new();
+        let written = write!(
+            text,
+            r#"{{"about":"order","at_height":{},"content":{{"order":{},"outcome":"{}","server":"{}","task":"{task}","what":"#,
+            self.height,
+            self.order.id,
+            self.code.name(),
+            self.server,
+        )
+        .and_then(|()| match what {
+            Some(what) => write!(text, "\"{}\"", Digest::new(*what)),
+            None => text.write_str("null"),
+        })
+        .and_then(|()| end(&mut text, &self.org));
+        debug_assert!(written.is_ok(), "the longest text fits");
+        text
+    }
+}
+
+/// What a server heard of a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A signed inventory, whole: SHA-256 of its signed statement, signature and all.
+    Report(Digest),
+    /// What became of these orders.
+    Outcomes(ArrayVec<(u64, OutcomeCode), OUTCOMES_MAX>),
+}
+
+impl Heard {
+    /// A report that begins with these bytes; `None` when they do not hold a whole signed statement.
+    #[must_use]
+    pub fn report(bytes: &[u8]) -> Option<Self> {
+        let statement = bytes.get(..SignedInventory::LEN)?;
+        Some(Self::Report(Digest::of(statement)))
+    }
+
+    /// What became of orders; `None` when nothing was said about any.
+    #[must_use]
+    pub fn outcomes(outcomes: &[Outcome]) -> Option<Self> {
+        let told = outcomes.iter().map(|told| (told.order, told.code));
+        (!outcomes.is_empty()).then(|| Self::Outcomes(told.take(OUTCOMES_MAX).collect()))
+    }
+
+    /// The receipt of the server with this `ps` key.
+    ///
+    /// # Errors
+    /// Those of the key store.
+    pub fn receipt(
+        &self,
+        org: &OrgId,
+        device: &Handle,
+        at_ms: u64,
+        server: &Signer,
+        key: &(impl KeyStore + ?Sized),
+    ) -> Result<Receipt, KeyStoreError> {
+        let signature = server.sign(key, &self.text(org, device, at_ms))?;
+        Ok(Receipt { at_ms, signature })
+    }
+
+    /// The receipt's text: this was heard of the device with this key, at this time of the server's clock.
+    #[must_use]
+    pub fn text(&self, org: &OrgId, device: &Handle, at_ms: u64) -> Text {
+        let mut text = Text::new();
+        let written = match self {
+            Self::Report(statement) => write!(
+                text,
+                r#"{{"about":"report","at_ms":{at_ms},"content":{{"device":"{device}","statement":"{statement}""#
+            ),
+            Self::Outcomes(outcomes) => write!(
+                text,
+                r#"{{"about":"outcomes","at_ms":{at_ms},"content":{{"device":"{device}","outcomes":["#
+            )
+            .and_then(|()| {
+                for (at, (order, code)) in outcomes.iter().enumerate() {
+                    let comma = if at == 0 { "" } else { "," };
+                    let code = code.name();
+                    write!(text, r#"{comma}{{"order":{order},"outcome":"{code}"}}"#)?;
+                }
+                text.write_str("]")
+            }),
+        }
+        .and_then(|()| end(&mut text, org));
+        debug_assert!(written.is_ok(), "the longest text fits");
+        text
+    }
+}
+
+fn end(text: &mut Text, org: &OrgId) -> core::fmt::Result {
+    write!(text, r#"}},"kusabi":"receipt-1","organisation":"{org}"}}"#)
+}
+
+/// A server's receipt on its way: the rest of its text the device knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Time of the server's clock, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// The server's signature.
+    pub signature: Signature,
+}
+
+impl FromCbor<'_> for Receipt {
+    type Error = CborError;
+
+    fn from_cbor(d: &mut Decoder<'_>) -> Result<Self, CborError> {
+        d.array(2)?;
+        Ok(Self {
+            at_ms: d.u64()?,
+            signature: Signature::new(d.array_of()?),
+        })
+    }
+}
+
+impl ToCbor for Receipt {
+    fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
+        e.array(2).u64(self.at_ms).bytes(self.signature);
+    }
+}
+
+/// Who signs a receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// His ledger.
+    pub chain: ChainId,
+    /// His handle.
+    pub handle: Handle,
+    /// What his key is for: `act` or `ps`.
+    pub purpose: Purpose,
+}
+
+impl Signer {
+    /// Signs a text.
+    ///
+    /// # Errors
+    /// Those of the key store; [`KeyStoreError::OtherSuite`] for a foreign key.
+    pub fn sign(
+        &self,
+        key: &(impl KeyStore + ?Sized),
+        text: &str,
+    ) -> Result<Signature, KeyStoreError> {
+        let algorithm = key
+            .public_keys()
+            .verification_key()
+            .ok_or(KeyStoreError::OtherSuite)?
+            .algorithm();
+        key.sign_message(&self.to_be_signed(algorithm, text))
+    }
+
+    /// Checks that `key`, which the caller has found to be this signer's, signed the text.
+    ///
+    /// # Errors
+    /// [`SignatureError`]
+    pub fn check(
+        &self,
+        key: &VerificationKey,
+        text: &str,
+        signature: &Signature,
+    ) -> Result<(), SignatureError> {
+        key.verify_message(&self.to_be_signed(key.algorithm(), text), signature)
+    }
+
+    /// The `Sig_structure` of RFC 9052, 4.4, with the protected header of an evidence bundle.
+    fn to_be_signed(&self, algorithm: Algorithm, text: &str) -> ArrayVec<u8, SIGNED_LEN_MAX> {
+        let mut protected = [0; PROTECTED_LEN_MAX];
+        let protected = written(&mut protected, |e| self.protected(e, algorithm));
+        let mut bytes = [0; SIGNED_LEN_MAX];
+        let signed = written(&mut bytes, |e| {
+            e.array(4).text("Signature1").bytes(protected).bytes([]);
+            e.bytes(Digest::of(text.as_bytes()));
+        });
+        signed.iter().copied().collect()
+    }
+
+    fn protected<S: Sink>(&self, e: &mut Encoder<S>, algorithm: Algorithm) {
+        e.map(4);
+        e.u64(1).i64(match algorithm {
+            Algorithm::Ed25519 => -8,
+            Algorithm::P256 => -7,
+        });
+        e.u64(4).bytes(self.handle);
+        e.u64(258).i64(-16);
+        e.text("kusabi").array(4).u64(1).bytes(self.chain);
+        e.u64(u8::from(self.purpose).into());
+        e.u64(StatementKind::Evidence.code().into());
+    }
+}
+
+const PROTECTED_LEN_MAX: usize = 104;
+const SIGNED_LEN_MAX: usize = PROTECTED_LEN_MAX + 52;
+
+fn written<'b>(into: &'b mut [u8], write: impl FnOnce(&mut Encoder<&mut Writer<'_>>)) -> &'b [u8] {
+    let mut writer = Writer::new(into);
+    write(&mut Encoder::new(&mut writer));
+    let len = writer.finish();
+    debug_assert!(len.is_ok(), "there is room for it");
+    into.get(..len.unwrap_or_default()).unwrap_or_default()
+}
