@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 use std::{
+    env,
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -34,13 +36,32 @@ fn agent() -> PathBuf {
     programs().join("kusabi-agent")
 }
 
+/// What cargo tells a test of its own package. A build script that looks at these (ring's does) would run again, and whatever stands on it
+/// would be built again: here, and then once more by the next `cargo test`.
+fn about_this_package() -> impl Iterator<Item = OsString> {
+    let about = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+    ];
+    env::vars_os().map(|(name, _)| name).filter(move |name| {
+        about
+            .iter()
+            .any(|about| name.as_encoded_bytes().starts_with(about.as_bytes()))
+    })
+}
+
 /// Where the two programs lie: cargo is asked for them, which builds them where they are not there, with the profile of this
 /// test. It is asked as `cargo test --workspace` is, whose programs they then are: of the whole workspace, and with examples,
 /// for only so are the features of tests' dependencies the same, without which everything would be built once more.
 fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let build = escargot::CargoBuild::new()
+        let build = about_this_package().fold(escargot::CargoBuild::new(), |build, name| {
+            build.env_remove(name)
+        });
+        let build = build
             .arg("--workspace")
             .bins()
             .examples()
