@@ -19,6 +19,7 @@ mod blob;
 pub mod device;
 pub mod http;
 pub mod serve;
+mod share;
 mod store;
 mod views;
 

@@ -57,6 +57,14 @@ pub enum Error {
     /// The ledger node has not caught up.
     #[error("the ledger node has not caught up yet, or does not answer in time; try again")]
     Behind,
+    /// Too many ask for what costs the server a question to the ledger, or this source does.
+    #[error(
+        "too many ask at once, or you do too often; nothing was done, come back in {wait_secs} s"
+    )]
+    Crowded {
+        /// When to come back, in seconds.
+        wait_secs: u32,
+    },
     /// The ledger gave no acceptable answer.
     #[error(transparent)]
     Ledger(#[from] VerifyError),
@@ -81,6 +89,16 @@ pub enum Error {
     /// What this program wrote down cannot be read again, or the other way round.
     #[error("no JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    /// The same for a further one who waited for the same answer of the ledger.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Ledger(why) => Self::Ledger(why.clone()),
+            _ => Self::Behind,
+        }
+    }
 }
 
 impl From<Problem> for Error {

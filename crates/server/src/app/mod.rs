@@ -23,7 +23,9 @@ mod rebuild;
 mod receipts;
 mod releases;
 mod sessions;
+pub(crate) mod strangers;
 mod timeline;
+mod together;
 mod tokens;
 pub(crate) mod types;
 
@@ -78,6 +80,7 @@ pub struct App {
     /// Handles that the followed ledger changed.
     changes: broadcast::Sender<Handle>,
     presence: Presence,
+    pub(crate) strangers: strangers::Strangers,
     live: live::Live,
     /// What the device door counts, once there is one.
     pub(crate) door: std::sync::OnceLock<Arc<crate::device::Counts>>,
@@ -108,6 +111,7 @@ impl App {
             writer: None,
             changes: broadcast::Sender::new(CHANGES_MAX),
             presence: Presence::default(),
+            strangers: strangers::Strangers::default(),
             live: live::Live::default(),
             door: std::sync::OnceLock::new(),
         }
@@ -144,14 +148,20 @@ impl App {
     /// What does not.
     pub async fn ready(&self) -> Result<(), Error> {
         self.store.ping().await?;
-        if self
-            .ask(async { Ok(self.ledger.unverified().status().await?) })
-            .await?
+        // Anyone may ask this: the ledger is asked by one at a time.
+        let ask = || async {
+            let status = self.ask(async { Ok(self.ledger.unverified().status().await?) });
+            Ok(status.await.map_err(Arc::new)?.ready)
+        };
+        match self
+            .strangers
             .ready
+            .ask((), || Ok::<_, Error>(()), ask)
+            .await?
         {
-            Ok(())
-        } else {
-            Err(Error::Behind)
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Behind),
+            Err(why) => Err(why.again()),
         }
     }
 

@@ -23,6 +23,7 @@ use kusabi_core::{
     set::EpochSet,
 };
 use serde_json::json;
+use std::net::IpAddr;
 
 /// Why a release is not accepted as listed.
 enum Unlisted {
@@ -97,16 +98,26 @@ impl App {
             .map(Bytes::from))
     }
 
-    /// The proofs that a device needs to check a release (spec/firmware.md), newly asked of the ledger and passed on: the device checks
-    /// them. `None`: its manifest is not here.
+    /// The proofs that a device needs to check a release (spec/firmware.md), for whoever asks from this address: asked of the ledger
+    /// once for each height of it, and passed on, for the device checks them. `None`: its manifest is not here.
     ///
     /// # Errors
-    /// Ledger or database fail.
-    pub async fn release_proofs(&self, digest: Hex32) -> Result<Option<Bytes>, Error> {
+    /// Too many ask; ledger or database fail.
+    pub async fn release_proofs(
+        &self,
+        source: IpAddr,
+        digest: Hex32,
+    ) -> Result<Option<Bytes>, Error> {
         let Some(signed) = self.signed_manifest(digest).await? else {
             return Ok(None);
         };
-        let signed = SignedManifest::decode(&signed).map_err(|why| unreadable(digest, &why))?;
+        let ask = || self.ask_release_proofs(digest, &signed);
+        let proofs = self.strangers.proofs(self, source, digest, ask).await?;
+        Ok(Some(proofs))
+    }
+
+    async fn ask_release_proofs(&self, digest: Hex32, signed: &Bytes) -> Result<Bytes, Error> {
+        let signed = SignedManifest::decode(signed).map_err(|why| unreadable(digest, &why))?;
         let org = self.org();
         let ledger = self.ledger.unverified();
         let release = StateKey::release(&org, &signed.manifest().digest());
@@ -123,7 +134,7 @@ impl App {
         let proofs = encode_proofs(&release, &policy, &signers).map_err(|why| {
             Problem::new(Kind::BadAnswer, format!("the ledger node's proofs: {why}"))
         })?;
-        Ok(Some(proofs.into()))
+        Ok(proofs.into())
     }
 
     /// Takes a release in: its signed manifest is well formed, of this organisation, published on the ledger with the manifest's counter,

@@ -45,13 +45,17 @@ async fn follow(door: &Door) -> Result<(), Error> {
     let events = door.app.ask(async { Ok(events.await?) }).await?;
     // From here on nothing is missed; what was known may have changed before.
     door.view.forget();
+    door.app.strangers.forget();
     let mut chunks = events.ready_chunks(BLOCKS_MAX);
     while let Some(chunk) = chunks.next().await {
         let mut ended = Vec::new();
         let mut fault = None;
         for block in chunk {
             match block {
-                Ok(block) => ended.extend(door.view.block(&block)),
+                Ok(block) => {
+                    door.app.strangers.block(&block);
+                    ended.extend(door.view.block(&block));
+                }
                 Err(why) => fault = Some(why),
             }
         }

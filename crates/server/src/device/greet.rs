@@ -1,12 +1,14 @@
 //! Handshakes: bounds first, then keys.
 
 use super::{Door, count, edge::Drawn, frame, problem};
-use crate::app::Enrolling;
+use crate::{app::Enrolling, store::doorstep};
 use kusabi_core::{
+    id::{Handle, Height},
     protocol::{
         frame::{AnswerFrame, Cookie, Problem},
         hello::{Enrolment, Hello},
     },
+    row::Record,
     server::{Greeting, Refusal, ServerKey, door::Admission},
     suite::Suite,
 };
@@ -19,7 +21,14 @@ use std::{
 };
 
 /// Seconds after which a device comes back when there is no room.
-const BUSY_SECS: u16 = 5;
+pub(super) const BUSY_SECS: u16 = 5;
+
+/// Most that are looked for in the database at once: half of its readers, so that others do not wait behind hellos.
+pub(super) const KNOCKING_MAX: usize = 2;
+
+/// Most hellos of this fleet's keys that wait for the ledger. With the strangers that wait they are fewer than the handshakes from which
+/// on a cookie is asked for, so that they do not slow down who is at hand: anyone can name a handle.
+pub(super) const LOOKING_MAX: usize = 128;
 
 /// How often an enrolment that waits is to ask, in seconds.
 const ENROLMENT_SECS: u16 = 30;
@@ -39,6 +48,8 @@ impl Drop for Counted<'_> {
 /// Why a handshake has no welcome.
 enum Turned {
     Refused(Refusal),
+    /// Nobody here knows its key, and the ledger is not asked for it now: so many seconds.
+    Later(u16),
     /// The ledger or the database does not answer.
     Unavailable(crate::app::Error),
     /// A fault of this program, or no random bytes.
@@ -53,7 +64,12 @@ impl From<Refusal> for Turned {
 
 impl From<crate::app::Error> for Turned {
     fn from(error: crate::app::Error) -> Self {
-        Self::Unavailable(error)
+        match error {
+            crate::app::Error::Crowded { wait_secs } => {
+                Self::Later(u16::try_from(wait_secs).unwrap_or(u16::MAX))
+            }
+            error => Self::Unavailable(error),
+        }
     }
 }
 
@@ -87,7 +103,7 @@ impl Door {
                 return problem(Problem::Busy, BUSY_SECS);
             }
         }
-        let greeted = Box::pin(self.greet(suite, cookie, noise.to_vec())).await;
+        let greeted = Box::pin(self.greet(source, suite, cookie, noise.to_vec())).await;
         drop(counted);
         match greeted {
             Ok(welcome) => welcome,
@@ -99,6 +115,10 @@ impl Door {
                 });
                 tracing::debug!(%refusal, "a handshake was refused");
                 problem(told, 0)
+            }
+            Err(Turned::Later(wait_secs)) => {
+                count(&self.counts.put_off);
+                problem(Problem::Busy, wait_secs)
             }
             Err(Turned::Unavailable(why)) => {
                 tracing::warn!(%why, "a handshake could not be answered");
@@ -113,6 +133,7 @@ impl Door {
 
     async fn greet(
         self: &Arc<Self>,
+        source: IpAddr,
         suite: Suite,
         cookie: Option<Cookie>,
         noise: Vec<u8>,
@@ -135,9 +156,13 @@ impl Door {
             Hello::Session { handle, .. } => handle,
             Hello::Enrol { .. } => return self.enrol(greeting).await,
         };
-        let record = self.view.record(&self.app, &handle).await?;
+        let (record, proven_at) = self.look_up(source, &handle).await?;
         let accepted = greeting.accept(record.as_ref(), &self.app.org())?;
         let record = record.ok_or(Refusal::Unknown)?;
+        if let Some(height) = proven_at {
+            // Only now: what strangers name takes no room beside the fleet's records.
+            self.view.learn(handle, record, height);
+        }
         let known = self
             .fleet
             .load(&self.app, &self.view, &handle, &record)
@@ -156,6 +181,39 @@ impl Door {
         self.table().sessions.open(now, opened, version);
         count(&self.counts.welcomed);
         Ok(frame)
+    }
+
+    /// The record under the handle of a hello; the height at which it was proven, where it is not at hand yet. A key of this fleet needs no
+    /// share; what is asked for any other one has its bounds ([`strangers`](crate::app::strangers)).
+    async fn look_up(
+        &self,
+        source: IpAddr,
+        handle: &Handle,
+    ) -> Result<(Option<Record>, Option<Height>), crate::app::Error> {
+        if let Some(record) = self.view.known(handle) {
+            return Ok((Some(record), None));
+        }
+        if self.app.strangers.is_absent(handle) {
+            return Ok((None, None));
+        }
+        let ours = self.fleet.find(handle).is_some() || {
+            let _turn = self.knocking.acquire().await;
+            let mut reader = self.app.store.read("find a device by its hello").await?;
+            doorstep::find(reader.on(), handle.to_bytes())
+                .await?
+                .is_some()
+        };
+        if ours {
+            let place = self.looking.try_acquire();
+            let _place = place.map_err(|_| crate::app::Error::Crowded {
+                wait_secs: BUSY_SECS.into(),
+            })?;
+            return Ok((self.view.record(&self.app, handle).await?, None));
+        }
+        let found = self.app.strangers.record(&self.app, source, handle).await?;
+        Ok(found.map_or((None, None), |(record, height)| {
+            (Some(record), Some(height))
+        }))
     }
 
     async fn enrol(&self, greeting: Greeting) -> Result<Vec<u8>, Turned> {

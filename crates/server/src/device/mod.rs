@@ -116,6 +116,8 @@ pub struct Counts {
     pub unreadable: AtomicU64,
     /// Handshakes that the ledger does not bear out.
     pub refused: AtomicU64,
+    /// Handshakes of keys that were not at hand, for which the ledger was not asked now.
+    pub put_off: AtomicU64,
     /// Enrolments that were looked at.
     pub enrolments: AtomicU64,
     /// Polls.
@@ -143,6 +145,10 @@ pub struct Door {
     gate: door::Door,
     greeting: AtomicU32,
     threads: Arc<Semaphore>,
+    /// Turns to look for a hello's key in the database.
+    knocking: Semaphore,
+    /// Places for hellos of this fleet's keys that wait for the ledger.
+    looking: Semaphore,
     held: Semaphore,
     working: Semaphore,
     arriving: Semaphore,
@@ -189,6 +195,8 @@ impl Door {
             began: Instant::now(),
             greeting: AtomicU32::new(0),
             threads: Arc::new(Semaphore::new(bounds.handshake_threads.max(1))),
+            knocking: Semaphore::new(greet::KNOCKING_MAX),
+            looking: Semaphore::new(greet::LOOKING_MAX),
             held: Semaphore::new(bounds.held_max),
             working: Semaphore::new(bounds.working_max),
             arriving: Semaphore::new(bounds.arriving_max),
@@ -279,14 +287,17 @@ impl Door {
                 counter,
                 sealed,
             } => self.message(session, counter, sealed).await,
-            RequestFrame::Seek { epoch, .. } => self.seek(epoch).await,
+            RequestFrame::Seek { epoch, .. } => self.seek(source, epoch).await,
         }
     }
 
-    async fn seek(&self, epoch: kusabi_core::id::Epoch) -> Vec<u8> {
+    async fn seek(&self, source: IpAddr, epoch: kusabi_core::id::Epoch) -> Vec<u8> {
         let Some(seen) = self.view.fresh() else {
             return problem(Problem::Behind, 30);
         };
+        if !self.view.has_way(epoch, seen.epoch) && self.app.strangers.share(source).is_err() {
+            return problem(Problem::Busy, greet::BUSY_SECS);
+        }
         match self.view.way(&self.app, epoch, seen.epoch).await {
             Ok(way) => redirect(
                 way.iter().map(Vec::as_slice),

@@ -236,6 +236,12 @@ impl View {
         Ok(proof)
     }
 
+    /// Whether [`way`](Self::way) asks nobody.
+    pub(super) fn has_way(&self, from: Epoch, to: Epoch) -> bool {
+        let ways = lock(&self.ways);
+        from >= to || (ways.0 == to && ways.1.contains_key(&from))
+    }
+
     /// The steps that lead from an epoch to the newest one, each `kind u8 ‖ bytes`: handed on as the ledger gives them, for devices
     /// check them. At most 64; after those the device asks again.
     pub(super) async fn way(&self, app: &App, from: Epoch, to: Epoch) -> Result<Way, Error> {

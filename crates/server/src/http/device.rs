@@ -3,21 +3,18 @@
 //! Whatever stands in a frame is answered with 200 and a frame. What comes from here instead (413, 415, 429, 503) is from before the
 //! protocol, and a device takes it as a lost answer.
 
+use super::extract::Peer;
 use crate::device::Door;
 use axum::{
     Router,
     body::{Body, Bytes},
-    extract::{ConnectInfo, DefaultBodyLimit, FromRequest as _, Request, State},
+    extract::{DefaultBodyLimit, FromRequest as _, Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::post,
 };
 use kusabi_core::protocol::REQUEST_LEN_MAX;
-use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// Media type of the protocol's frames.
 const FRAMES: &str = "application/kusabi+cbor";
@@ -41,10 +38,7 @@ async fn message(State(door): State<Arc<Door>>, request: Request) -> Response {
     if !media_type.is_some_and(|value| value.trim().eq_ignore_ascii_case(FRAMES)) {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
-    let source = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0.ip());
+    let Peer(source) = Peer::of(request.extensions());
     // Bodies that come slowly must not pile up: whoever has no place is told when to come back.
     let Some(place) = door.place() else {
         return later(StatusCode::SERVICE_UNAVAILABLE);

@@ -4,13 +4,19 @@ use super::{Shared, failure::Failure};
 use crate::app::{By, Caller, Cut, Idempotency, Parts as BodyParts};
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, header, request::Parts},
+    extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request},
+    http::{Extensions, HeaderMap, header, request::Parts},
 };
 use kusabi_api::{Kind, Problem, admin::Role, media};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    marker::PhantomData,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 /// For a body to arrive.
 const BODY_TIME: Duration = Duration::from_secs(15);
@@ -218,6 +224,26 @@ impl ReadBody for Empty {
         } else {
             Err(Problem::new(Kind::Malformed, "this request has no body"))
         }
+    }
+}
+
+/// Whose connection it is: of a proxy, where there is one before the listener. What it says of its clients is not believed: anyone can
+/// say it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+impl Peer {
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self(peer.map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), |peer| peer.0.ip()))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
     }
 }
 

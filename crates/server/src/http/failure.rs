@@ -34,6 +34,10 @@ impl From<Error> for Failure {
             Error::Parameter(_) => Kind::BadParameter,
             Error::KeyReused => Kind::KeyReused,
             Error::Behind => Kind::Behind,
+            Error::Crowded { wait_secs } => {
+                let problem = Problem::new(Kind::TooManyRequests, error.to_string());
+                return Self(problem.with_retry_after(*wait_secs));
+            }
             Error::Ledger(VerifyError::Ledger(problem)) => return Self(problem.clone()),
             Error::Ledger(_) => Kind::BadAnswer,
             Error::Store(why) if why.is_race() => {

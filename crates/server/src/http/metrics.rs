@@ -72,6 +72,7 @@ fn doors(page: &mut String, door: &Counts) {
         ("busy", &door.busy),
         ("unreadable", &door.unreadable),
         ("refused", &door.refused),
+        ("put-off", &door.put_off),
         ("enrolment", &door.enrolments),
     ] {
         let count = count.load(Relaxed);

@@ -38,6 +38,8 @@ pub(crate) struct Chain {
     pub(crate) heartbeat_ms: AtomicU64,
     /// Questions for rows.
     pub(crate) lookups: AtomicU64,
+    /// Whether answers to them are kept back.
+    pub(crate) stuck: watch::Sender<bool>,
 }
 
 impl Chain {
@@ -51,6 +53,7 @@ impl Chain {
             hides: AtomicBool::new(false),
             heartbeat_ms: AtomicU64::new(600_000),
             lookups: AtomicU64::new(0),
+            stuck: watch::Sender::new(false),
         };
         let height = chain.lock().height().get();
         for height in 1..=height {
@@ -148,7 +151,12 @@ impl Ledger for Chain {
 
     fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
         self.lookups.fetch_add(1, SeqCst);
-        self.answer(|| self.lock().prove(&key).into())
+        let answer = self.answer(|| self.lock().prove(&key).into());
+        let mut stuck = self.stuck.subscribe();
+        Box::pin(async move {
+            let _ = stuck.wait_for(|stuck| !*stuck).await;
+            answer.await
+        })
     }
 
     fn checkpoint(&self) -> Answer<'_, Bytes> {

@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     newest: watch::Sender<u64>,
     /// Whether it answers at all; also ends streams.
     pub(crate) gone: Arc<AtomicBool>,
+    /// Questions for rows.
+    pub(crate) lookups: AtomicU64,
     /// Whether it signs with a key that is not the validator's.
     pub(crate) lies: AtomicBool,
 }
@@ -77,6 +79,7 @@ impl Memory {
             blocks: Arc::default(),
             newest: watch::Sender::new(0),
             gone: Arc::default(),
+            lookups: AtomicU64::new(0),
             lies: AtomicBool::new(false),
         };
         // Genesis and the writer's grant.
@@ -251,6 +254,7 @@ impl Ledger for Memory {
     }
 
     fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+        self.lookups.fetch_add(1, SeqCst);
         self.answer(|| self.proof(&key))
     }
 

@@ -30,4 +30,5 @@ mod releases;
 mod serve;
 mod site;
 mod store;
+mod strangers;
 mod world;

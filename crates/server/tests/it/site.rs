@@ -270,6 +270,20 @@ impl Server {
         got.body.to_vec()
     }
 
+    /// A frame from this address.
+    pub(crate) async fn post_from(&self, source: &str, frame: &[u8]) -> Vec<u8> {
+        let peer = std::net::SocketAddr::new(source.parse().unwrap(), 5000);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/device/v1")
+            .header("content-type", "application/kusabi+cbor")
+            .extension(axum::extract::ConnectInfo(peer))
+            .body(Body::from(frame.to_vec()));
+        let got = call(&self.device, request.unwrap()).await;
+        assert_eq!(got.status, StatusCode::OK, "{:?}", got.body);
+        got.body.to_vec()
+    }
+
     pub(crate) async fn post_as(&self, media_type: &str, body: Vec<u8>) -> Got {
         let request = Request::builder()
             .method(Method::POST)

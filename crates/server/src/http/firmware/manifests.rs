@@ -1,7 +1,10 @@
 //! `GET /device/v1/releases/{digest}` and `…/proofs`
 
 use super::{Answer, digest, nothing};
-use crate::{app::App, http::answer::bytes};
+use crate::{
+    app::App,
+    http::{answer::bytes, extract::Peer},
+};
 use axum::{
     extract::State,
     http::{HeaderValue, Uri, header},
@@ -22,9 +25,9 @@ pub(super) async fn show(State(app): State<Arc<App>>, uri: Uri) -> Answer {
 }
 
 /// What the device needs to check it.
-pub(super) async fn proofs(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+pub(super) async fn proofs(State(app): State<Arc<App>>, Peer(source): Peer, uri: Uri) -> Answer {
     let digest = digest(&uri)?;
-    let proofs = app.release_proofs(digest).await?;
+    let proofs = app.release_proofs(source, digest).await?;
     proofs
         .map(answer)
         .ok_or_else(|| nothing("release with the digest", digest))

@@ -1,0 +1,299 @@
+//! What the ledger is asked on behalf of whoever has shown nothing yet: records for the hellos of keys that this server does not know,
+//! proofs of releases for anyone who fetches them, whether it answers at all. Each is a question that costs a stranger nothing.
+//!
+//! - A **source** ([`Source`]) has a share of such questions; this machine itself, or a proxy on it, has none of its own.
+//! - So many are asked **at once**, and no more: whoever comes then is told to come back. They wait for the ledger, nobody waits for
+//!   them: a device whose record is at hand, or whose key is in the database, is not looked up here.
+//! - Who wants **the same** at the same time gets one answer.
+//! - A handle that is **absent** stays so until the followed ledger says that it was added, or for a minute: a node can leave that out.
+//!   Proofs of a release are good until something newer of the ledger is verified here, for no device has a higher floor from this server.
+
+use super::{App, Error, together::Together};
+use crate::share::{Allowance, Shares, Source, secs};
+use bytes::Bytes;
+use kusabi_api::{Hex32, ledger::BlockEvents};
+use kusabi_core::{
+    id::{Handle, Height},
+    row::Record,
+};
+use std::{
+    collections::HashMap,
+    mem,
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+/// A source's share: what a site with many new devices asks at once, then eight a second.
+const SHARE: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(125));
+
+/// Most questions at once. Fewer than the handshakes from which on a cookie is asked for: strangers that wait do not slow down others.
+const AT_ONCE: usize = 64;
+
+/// Seconds after which whoever found no place comes back.
+const CROWDED_SECS: u32 = 5;
+
+/// How long a handle counts as absent of which no event speaks.
+const ABSENT_COUNTS: Duration = Duration::from_secs(60);
+
+/// Most absent handles that are kept, in each of two halves: about 100 bytes each.
+const ABSENT_MAX: usize = 32 * 1024;
+
+/// How long proofs of a release count when nothing newer was verified, and how long it counts that there were none to be had.
+const PROOFS_COUNT: Duration = Duration::from_secs(10);
+const FAILURE_COUNTS: Duration = Duration::from_secs(1);
+
+/// Most releases whose proofs are kept: some kilobytes each.
+const PROOFS_MAX: usize = 256;
+
+/// A record, and the height at which it was proven; or that there is none.
+pub(crate) type Found = Option<(Record, Height)>;
+
+type Answer<T> = Result<T, Arc<Error>>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Strangers {
+    shares: Shares,
+    places: Semaphore,
+    records: Together<Handle, Answer<Found>>,
+    absent: Mutex<Absent>,
+    proofs: Together<Hex32, Answer<Bytes>>,
+    kept: Mutex<HashMap<Hex32, Kept>>,
+    pub(super) ready: Together<(), Answer<bool>>,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self {
+            shares: Shares::new(SHARE),
+            places: Semaphore::new(AT_ONCE),
+            records: Together::default(),
+            absent: Mutex::default(),
+            proofs: Together::default(),
+            kept: Mutex::default(),
+            ready: Together::default(),
+        }
+    }
+}
+
+/// Handles under which the ledger holds nothing, the newer half and the older one.
+#[derive(Debug, Default)]
+struct Absent {
+    /// Up to this height the ledger's events are worked in: what was absent below it may have been added since.
+    height: u64,
+    new: HashMap<Handle, Instant>,
+    old: HashMap<Handle, Instant>,
+}
+
+impl Absent {
+    fn contains(&self, handle: &Handle) -> bool {
+        [&self.new, &self.old].into_iter().any(|half| {
+            half.get(handle)
+                .is_some_and(|since| since.elapsed() < ABSENT_COUNTS)
+        })
+    }
+
+    fn note(&mut self, handle: Handle, height: Height) {
+        if height.get() < self.height {
+            return;
+        }
+        if self.new.len() >= ABSENT_MAX {
+            self.old = mem::take(&mut self.new);
+        }
+        self.new.insert(handle, Instant::now());
+    }
+
+    fn block(&mut self, block: &BlockEvents) {
+        self.height = self.height.max(block.height);
+        for added in block.events.iter().flat_map(|event| &event.added) {
+            let handle = Handle::new(added.0);
+            self.new.remove(&handle);
+            self.old.remove(&handle);
+        }
+    }
+}
+
+/// The proofs of a release, or that there were none to be had.
+#[derive(Debug)]
+struct Kept {
+    /// How high the ledger was verified here when they were asked for.
+    height: Height,
+    since: Instant,
+    proofs: Option<Bytes>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics between two halves of a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Strangers {
+    /// Takes a question of a source's share.
+    pub(crate) fn share(&self, source: IpAddr) -> Result<(), Error> {
+        let Some(source) = Source::of(source) else {
+            return Ok(());
+        };
+        self.shares.take(&source).map_err(|wait| Error::Crowded {
+            wait_secs: secs(wait),
+        })
+    }
+
+    /// The ledger's events may not have been heard: nothing counts as absent any more.
+    pub(crate) fn forget(&self) {
+        let mut absent = lock(&self.absent);
+        absent.new.clear();
+        absent.old.clear();
+    }
+
+    /// A block came.
+    pub(crate) fn block(&self, block: &BlockEvents) {
+        lock(&self.absent).block(block);
+    }
+
+    /// Whether the ledger holds nothing under a handle, as far as that is known here.
+    pub(crate) fn is_absent(&self, handle: &Handle) -> bool {
+        lock(&self.absent).contains(handle)
+    }
+
+    /// The record under a handle that nobody here knows, for a hello from this source.
+    ///
+    /// # Errors
+    /// [`Error::Crowded`]: the source's share is used up, or too many ask. The ledger gives no acceptable answer.
+    pub(crate) async fn record(
+        &self,
+        app: &App,
+        source: IpAddr,
+        handle: &Handle,
+    ) -> Result<Found, Error> {
+        let _place = self.places.try_acquire().map_err(|_| CROWDED)?;
+        let ask = || async {
+            let proven = app.ask(app.ledger.record(handle)).await;
+            let proven = proven.map_err(|why| {
+                tracing::warn!(%why, "the ledger was asked in vain for the record of an unknown key");
+                Arc::new(why)
+            })?;
+            let height = proven.height();
+            if proven.value().is_none() {
+                lock(&self.absent).note(*handle, height);
+            }
+            Ok(proven.into_value().map(|record| (record, height)))
+        };
+        let may = || self.share(source);
+        let found = self.records.ask(*handle, may, ask).await?;
+        found.map_err(|why| why.again())
+    }
+
+    /// The proofs of a release that is here, for whoever asks from this source: those that are at hand, or newly asked for.
+    ///
+    /// # Errors
+    /// As [`record`](Self::record).
+    pub(super) async fn proofs<F: Future<Output = Result<Bytes, Error>>>(
+        &self,
+        app: &App,
+        source: IpAddr,
+        digest: Hex32,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Bytes, Error> {
+        let height = app.ledger.trust().anchor().height();
+        if let Some(kept) = lock(&self.kept).get(&digest) {
+            let counts = match kept.proofs {
+                Some(_) => PROOFS_COUNT,
+                None => FAILURE_COUNTS,
+            };
+            if kept.height == height && kept.since.elapsed() < counts {
+                return kept.proofs.clone().ok_or(Error::Behind);
+            }
+        }
+        let _place = self.places.try_acquire().map_err(|_| CROWDED)?;
+        let ask = || async {
+            let proofs = ask().await.map_err(Arc::new);
+            let mut kept = lock(&self.kept);
+            if kept.len() >= PROOFS_MAX {
+                kept.clear();
+            }
+            let now = Kept {
+                height,
+                since: Instant::now(),
+                proofs: proofs.as_ref().ok().cloned(),
+            };
+            kept.insert(digest, now);
+            proofs
+        };
+        let may = || self.share(source);
+        let proofs = self.proofs.ask(digest, may, ask).await?;
+        proofs.map_err(|why| why.again())
+    }
+}
+
+const CROWDED: Error = Error::Crowded {
+    wait_secs: CROWDED_SECS,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kusabi_api::ledger::Event;
+
+    fn handle(number: u32) -> Handle {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        Handle::new(bytes)
+    }
+
+    fn height(height: u64) -> Height {
+        Height::new(height).unwrap()
+    }
+
+    fn block(height: u64, added: &[Handle]) -> BlockEvents {
+        let event = Event {
+            index: 0,
+            id: kusabi_core::id::TxId::new([1; 32]),
+            action: "register".into(),
+            organisation: None,
+            added: added.iter().map(|one| one.to_bytes().into()).collect(),
+            ended: Vec::new(),
+            digest: None,
+        };
+        BlockEvents {
+            height,
+            time_ms: 0,
+            skipped: 0,
+            events: vec![event],
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_absent_stays_so_until_a_block_adds_it_or_for_a_minute() {
+        let mut absent = Absent::default();
+        absent.block(&block(7, &[]));
+        absent.note(handle(1), height(7));
+        absent.note(handle(2), height(9));
+        // Proven before a block that is worked in already: that one may have added it.
+        absent.note(handle(3), height(6));
+        assert!(absent.contains(&handle(1)) && absent.contains(&handle(2)));
+        assert!(!absent.contains(&handle(3)));
+        absent.block(&block(10, &[handle(1)]));
+        assert!(!absent.contains(&handle(1)) && absent.contains(&handle(2)));
+        tokio::time::advance(ABSENT_COUNTS).await;
+        assert!(!absent.contains(&handle(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn absent_handles_take_no_more_room_than_they_have() {
+        let mut absent = Absent::default();
+        let many = 5 * ABSENT_MAX as u32;
+        for number in 0..many {
+            absent.note(handle(number), height(1));
+        }
+        assert!(absent.new.len() + absent.old.len() <= 2 * ABSENT_MAX);
+        // The newest are there, and a block takes them out of both halves.
+        let newest = [handle(many - 1), handle(many - 1 - ABSENT_MAX as u32)];
+        assert!(newest.iter().all(|handle| absent.contains(handle)));
+        assert!(!absent.contains(&handle(0)));
+        absent.block(&block(2, &newest));
+        assert!(!newest.iter().any(|handle| absent.contains(handle)));
+    }
+}
