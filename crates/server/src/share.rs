@@ -75,6 +75,13 @@ impl Shares {
     }
 }
 
+/// Whether somebody who has `own` of the `taken` places of a room that has `places` gets a further one: as long as he has fewer than are
+/// free. So one alone gets half of them, the next half of what he leaves, and nobody has to say in advance how many there will be. It
+/// takes many to fill the room together: fifteen, where it has 20,000 places.
+pub(crate) const fn is_room(places: u64, taken: u64, own: u64) -> bool {
+    own < places.saturating_sub(taken)
+}
+
 /// Whole seconds to wait, at least one.
 pub(crate) fn secs(wait: Duration) -> u32 {
     let whole = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
@@ -122,6 +129,30 @@ mod tests {
         // All places are spent three times over by now.
         let refused = (200_000..201_000_u32).filter(|number| shares.take(number).is_err());
         assert!(refused.count() > 500);
+    }
+
+    #[test]
+    fn one_leaves_room_for_others_and_few_do_not_fill_it() {
+        const PLACES: u64 = 20_000;
+        let mut taken = 0;
+        let mut fill = || {
+            let mut own = 0;
+            while is_room(PLACES, taken, own) {
+                own += 1;
+                taken += 1;
+            }
+            own
+        };
+        assert_eq!(fill(), PLACES / 2);
+        assert_eq!(fill(), PLACES / 4);
+        let further = std::iter::repeat_with(fill).take_while(|own| *own > 0);
+        assert_eq!(further.count(), 13);
+        assert_eq!(taken, PLACES);
+        assert!(!is_room(PLACES, PLACES, 0));
+        assert!(
+            !is_room(PLACES, PLACES + 1, 0),
+            "after the bound was lowered"
+        );
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! writer registers the key: the server's own, if it has one, or whoever asks for the accepted ones.
 
 use super::{App, By, Caller, Cut, Error, act::Done};
-use crate::store::{devices, enrolments, groups, timeline};
+use crate::{
+    share::is_room,
+    store::{On, devices, enrolments, groups, timeline},
+};
 use bytes::Bytes;
 use kusabi_api::{
     Hex, Hex32,
@@ -31,8 +34,8 @@ const PREFIX: &str = "kusabi_enrolment_";
 /// Random bytes of a secret.
 const SECRET_LEN: usize = 20;
 
-/// Most requests that wait: beyond, nobody is looked at until some are decided.
-const WAITING_MAX: u64 = 10_000;
+/// Places for requests that wait; what each token gets of them is the rule of [`is_room`].
+const WAITING_MAX: u64 = 20_000;
 
 /// Most labels of one upload.
 const LABELS_MAX: usize = 10_000;
@@ -230,17 +233,26 @@ impl App {
 
     /// Writes down who asks; `None`: not with this token.
     async fn note_enrolment(&self, asks: Enrolling<'_>) -> Result<Option<Enrolment>, Error> {
-        let token = {
-            let mut reader = self.store.read("look for an enrolment token").await?;
-            // The lookup is by the hash: how long it takes says nothing about the secret.
-            enrolments::token_with_hash(reader.on(), hash(asks.token)).await?
-        };
-        // Before anything is written: whoever has no token costs no transaction.
-        let Some(token) = token else { return Ok(None) };
-        let by = By::only(Caller::server());
-        let (entry, token) = (asks.entry, &token.id);
         let label: Option<Text> = asks.label.parse().ok();
         let label = &label;
+        let mut reader = self.store.read("look for an enrolment token").await?;
+        // The lookup is by the hash: how long it takes says nothing about the secret.
+        let token = enrolments::token_with_hash(reader.on(), hash(asks.token)).await?;
+        // Before anything is written: whoever has no token, or finds no place, costs no transaction.
+        let Some(token) = token else { return Ok(None) };
+        if place(reader.on(), &token.id, label.as_ref())
+            .await?
+            .is_none()
+        {
+            tracing::warn!(
+                token = token.id,
+                "too many who came by an enrolment token wait"
+            );
+            return Ok(None);
+        }
+        drop(reader);
+        let by = By::only(Caller::server());
+        let (entry, token) = (asks.entry, &token.id);
         self.act(&by, "enrolment.ask", move |tx, now_ms| {
             Box::pin(async move {
                 let handle: Hex32 = Hex(entry.handle.to_bytes());
@@ -252,12 +264,11 @@ impl App {
                         && token.expires_ms.is_none_or(|until| now_ms < until)
                         && token.uses_left != Some(0)
                 });
-                if !good || enrolments::waiting(tx.on()).await? >= WAITING_MAX {
+                if !good {
                     return Ok(Done::nothing(None));
                 }
-                let listed = match label {
-                    Some(label) => enrolments::is_listed(tx.on(), label).await?,
-                    None => false,
+                let Some(listed) = place(tx.on(), token, label.as_ref()).await? else {
+                    return Ok(Done::nothing(None));
                 };
                 if let Some(label) = label.as_ref().filter(|_| listed) {
                     enrolments::strike(tx.on(), label).await?;
@@ -504,6 +515,22 @@ impl App {
         })
         .await
     }
+}
+
+/// Whether one more may come by a token, and if so whether its label is on the list: whoever is on that does not wait, and needs no place.
+async fn place(on: On<'_>, token: &str, label: Option<&Text>) -> Result<Option<bool>, Error> {
+    let On { connection, org } = on;
+    if let Some(label) = label {
+        let on = On {
+            connection: &mut *connection,
+            org: org.clone(),
+        };
+        if enrolments::is_listed(on, label).await? {
+            return Ok(Some(true));
+        }
+    }
+    let (waiting, of_token) = enrolments::waiting(On { connection, org }, token).await?;
+    Ok(is_room(WAITING_MAX, waiting, of_token).then_some(false))
 }
 
 /// The ledger's entry of an enrolment.

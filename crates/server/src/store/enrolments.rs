@@ -244,16 +244,28 @@ pub(crate) async fn with_handle(
     row.as_ref().map(read).transpose().map_err(error)
 }
 
-/// How many wait.
-pub(crate) async fn waiting(on: On<'_>) -> Result<u64, StoreError> {
-    let count: i64 =
+/// How many wait, and how many of them came by this token.
+pub(crate) async fn waiting(on: On<'_>, token: &str) -> Result<(u64, u64), StoreError> {
+    let error = StoreError::of("count enrolments");
+    let On { connection, org } = on;
+    let state = EnrolmentState::Waiting.name();
+    let all: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM enrolments WHERE org = $1 AND state = $2")
-            .bind(on.org)
-            .bind(EnrolmentState::Waiting.name())
-            .fetch_one(on.connection)
+            .bind(org.clone())
+            .bind(state)
+            .fetch_one(&mut *connection)
             .await
-            .map_err(StoreError::of("count enrolments"))?;
-    Ok(count.unsigned_abs())
+            .map_err(error)?;
+    let of_token: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM enrolments WHERE org = $1 AND token = $2 AND state = $3",
+    )
+    .bind(org)
+    .bind(token.to_owned())
+    .bind(state)
+    .fetch_one(connection)
+    .await
+    .map_err(error)?;
+    Ok((all.unsigned_abs(), of_token.unsigned_abs()))
 }
 
 /// Notes how a request stands.

@@ -10,6 +10,7 @@ use kusabi_core::{
 };
 use kusabi_ledger::testing::TestKey;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 
 impl Site {
     /// A device in the field, with a key that it made, and what it was given.
@@ -236,4 +237,53 @@ async fn hostile_labels_and_the_secret_stay_out_of_the_database() {
             assert!(!found, "the secret is on the disk");
         }
     }
+}
+
+/// Requests by a token, past the server, as if so many devices had asked with it.
+async fn fill(site: &Site, token: &str, count: u32) {
+    let mut connection = site.database.connection().await;
+    let org = site.chain.lock().world.org.to_bytes().to_vec();
+    let mut tx = connection.begin().await.unwrap();
+    for number in 0..count {
+        let mut handle = [0xfe; 32];
+        handle[..4].copy_from_slice(&number.to_be_bytes());
+        sqlx::query(
+            "INSERT INTO enrolments (org, id, handle, token, suite, public_keys, binding, state, created_ms) \
+             VALUES ($1, $2, $3, $4, 1, $3, $5, 'waiting', 1)",
+        )
+        .bind(org.clone())
+        .bind(format!("enl_{number:032x}"))
+        .bind(handle.to_vec())
+        .bind(token.to_owned())
+        .bind(vec![1; 16])
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_leaked_keeps_out_no_other_token_and_no_listed_device() {
+    let site = Site::new().await;
+    let (leaked, leaked_secret) = site.token(json!({})).await;
+    let (_, other_secret) = site.token(json!({})).await;
+    fill(&site, &leaked, 10_000).await;
+    let mut late = site.field(7600, enrolling(&leaked_secret, "SN-1"));
+    assert_eq!(ask(&site, &mut late).await, Enrolment::Refused);
+    // The other token's devices have room, and so has a listed one, whichever token it has.
+    let mut device = site.field(7601, enrolling(&other_secret, "SN-2"));
+    assert_eq!(ask(&site, &mut device).await, Enrolment::Waiting);
+    let labels = json!({ "labels": ["SN-3"] });
+    site.server
+        .ask(Method::PUT, "/api/v1/enrolment-labels", &labels)
+        .await;
+    let mut listed = site.field(7602, enrolling(&leaked_secret, "SN-3"));
+    assert_eq!(ask(&site, &mut listed).await, Enrolment::Registered);
+    // As soon as one is decided there is room again.
+    let id = format!("enl_{:032x}", 0);
+    let address = format!("/api/v1/enrolments/{id}/refuse");
+    site.server.do_post(&address, json!(null)).await;
+    let mut next = site.field(7603, enrolling(&leaked_secret, "SN-4"));
+    assert_eq!(ask(&site, &mut next).await, Enrolment::Waiting);
 }

@@ -101,6 +101,20 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Into it, past the server.
+    pub(crate) async fn connection(&self) -> sqlx::AnyConnection {
+        let url = match self {
+            Self::Sqlite(directory) => {
+                let directory = directory.path().display();
+                format!("sqlite://{directory}/server%20%231%3F.sqlite")
+            }
+            Self::Postgres(url) => url.clone(),
+        };
+        sqlx::AnyConnection::connect(&url).await.unwrap()
+    }
+}
+
 pub(crate) struct Got {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,

@@ -253,6 +253,7 @@ CREATE TABLE enrolments (
 );
 CREATE UNIQUE INDEX enrolments_by_handle ON enrolments (org, handle);
 CREATE INDEX enrolments_by_state ON enrolments (org, state, id);
+CREATE INDEX enrolments_by_token ON enrolments (org, token, state);
 
 -- Serials and the like: who asks with one of these and a good token is accepted.
 CREATE TABLE enrolment_labels (
