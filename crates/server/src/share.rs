@@ -43,6 +43,25 @@ impl clock::Clock for Clock {
 
 type Limiter<K, S> = RateLimiter<K, S, Clock, NoOpMiddleware<Instant>>;
 
+/// The share of one.
+#[derive(Debug)]
+pub(crate) struct Share(Limiter<state::NotKeyed, state::InMemoryState>);
+
+impl Share {
+    pub(crate) fn new(allowance: Allowance) -> Self {
+        Self(RateLimiter::direct_with_clock(allowance.quota(), Clock))
+    }
+
+    /// Takes one.
+    ///
+    /// # Errors
+    /// After how long there is one.
+    pub(crate) fn take(&self) -> Result<(), Duration> {
+        let now = clock::Clock::now(&Clock);
+        self.0.check().map_err(|not| not.wait_time_from(now))
+    }
+}
+
 /// Places of the table of [`Shares`]: in two bytes.
 type Place = u16;
 
@@ -118,6 +137,26 @@ mod tests {
     use super::*;
 
     const THREE: Allowance = Allowance::new(NonZeroU32::new(3).unwrap(), Duration::from_secs(10));
+
+    #[tokio::test(start_paused = true)]
+    async fn a_share_is_so_many_at_once_and_one_more_after_a_while() {
+        let share = Share::new(THREE);
+        for _ in 0..3 {
+            assert_eq!(share.take(), Ok(()));
+        }
+        let wait = share.take().unwrap_err();
+        assert_eq!(secs(wait), 10);
+        // Who asks in vain does not wait longer for it.
+        assert!(share.take().unwrap_err() <= wait);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(share.take(), Ok(()));
+        assert!(share.take().is_err());
+        tokio::time::advance(Duration::from_secs(1000)).await;
+        for _ in 0..3 {
+            assert_eq!(share.take(), Ok(()), "never more than at once");
+        }
+        assert!(share.take().is_err());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn many_sources_take_no_more_room_than_the_table_has() {

@@ -3,6 +3,7 @@
 use crate::{
     app::{App, Error},
     device::view::View,
+    share::{Allowance, Share},
     store::doorstep,
 };
 use kusabi_api::Hex;
@@ -13,10 +14,12 @@ use kusabi_core::{
 };
 use std::{
     collections::HashMap,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
+    time::Duration,
 };
 use tokio::sync::Notify;
 
@@ -25,6 +28,11 @@ const KEYS_MAX: usize = 200_000;
 
 /// Longest chain of keys that is walked to a device's first one: at one key an hour, a week. The database knows the others.
 const PREDECESSORS_MAX: usize = 256;
+
+/// How often a device may say something new of itself, and report an inventory. Updates, their rollbacks and a day's reports are a dozen;
+/// with more it is heard a little later, and a device that makes up another inventory each second does not fill the disk.
+const NEWS: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(300));
+const REPORTS: Allowance = NEWS;
 
 /// A device, as far as this process must know it.
 #[derive(Debug)]
@@ -39,6 +47,9 @@ pub(super) struct Known {
     news: AtomicU64,
     /// Grows with each held poll: only the newest one is held.
     pub(super) turn: AtomicU64,
+    /// Its share of reports, taken before one is verified.
+    pub(super) reports: Share,
+    says: Share,
     inner: Mutex<Inner>,
 }
 
@@ -62,6 +73,8 @@ impl Known {
             wake: Notify::new(),
             news: AtomicU64::new(1),
             turn: AtomicU64::new(0),
+            reports: Share::new(REPORTS),
+            says: Share::new(NEWS),
             inner: Mutex::default(),
         }
     }
@@ -121,9 +134,15 @@ impl Known {
         }
     }
 
-    /// It says this of itself; says whether that is new to this process.
+    /// It says this of itself; says whether that is new to this process. What it says too often is not heard now, and is as new with its
+    /// next poll.
     pub(super) fn says(&self, facts: &Facts) -> bool {
-        self.inner().facts.replace(*facts).as_ref() != Some(facts)
+        let mut inner = self.inner();
+        let is_new = inner.facts.as_ref() != Some(facts) && self.says.take().is_ok();
+        if is_new {
+            inner.facts = Some(*facts);
+        }
+        is_new
     }
 }
 
@@ -266,6 +285,24 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_device_says_too_often_is_heard_later() {
+        let known = Known::new("device".into(), 0);
+        let facts = |counter| Facts {
+            counter,
+            ..Facts::default()
+        };
+        assert!(known.says(&facts(0)));
+        assert!(!known.says(&facts(0)), "nothing new, and nothing taken");
+        let heard = (1..1000).filter(|counter| known.says(&facts(*counter)));
+        assert_eq!(heard.count(), 59);
+        // It is as new with a later poll, as soon as there is one.
+        assert!(!known.says(&facts(1000)));
+        tokio::time::advance(NEWS.every).await;
+        assert!(known.says(&facts(1000)));
+        assert!(!known.says(&facts(1000)));
+    }
 
     #[test]
     fn who_is_held_by_nobody_makes_room_with_all_keys() {

@@ -113,6 +113,11 @@ async fn begin(
     incoming: &Incoming,
     part: &ReportPart<'_>,
 ) -> Result<(), Said> {
+    // Before the signature: whoever has the key makes as many as he likes.
+    let known = door.fleet.device(device);
+    if known.is_some_and(|known| known.reports.take().is_err()) {
+        return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
+    }
     let not_allowed = refuse(SealedProblem::NotAllowed, LATER_SECS);
     let Some(signed) = part
         .bytes

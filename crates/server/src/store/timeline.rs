@@ -1,10 +1,27 @@
-//! What happened to devices. Rows are only ever added.
+//! What happened to devices. What a device makes happen by itself has a bound: of its routine the newest is kept; alarms, answers to
+//! orders, and what owners and the ledger did to it stay.
 
 use super::{On, StoreError, column, int, number, word};
 use kusabi_api::admin::{DeviceEvent, EventKind};
 use sqlx::any::AnyRow;
 
-/// Adds an event to a device's timeline.
+/// What a device does again and again, and as often as it likes. What it says of itself and reports now stands with the device.
+const ROUTINE: [EventKind; 4] = [
+    EventKind::Firmware,
+    EventKind::InventoryChanged,
+    EventKind::Reported,
+    EventKind::OrderSent,
+];
+
+/// So much of a device's routine is kept, and until the next look a little more.
+const ROUTINE_MAX: u32 = 1000;
+
+/// How often it is looked at: at the first [`THIN_AT`] of each so many events. At several of them, for orders are added elsewhere and
+/// may be any of them.
+const THIN_EVERY: u64 = 64;
+const THIN_AT: u64 = 4;
+
+/// Adds an event to a device's timeline; beyond the bound the oldest of its routine gives way.
 pub(crate) async fn append(
     on: On<'_>,
     device: &str,
@@ -12,18 +29,46 @@ pub(crate) async fn append(
     kind: EventKind,
     detail: &serde_json::Value,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    let On { connection, org } = on;
+    let error = StoreError::of("add to a device's timeline");
+    let row = sqlx::query(
         "INSERT INTO device_events (org, device, seq, at_ms, kind, detail) \
-         SELECT $1, $2, COALESCE(MAX(seq), 0) + 1, $3, $4, $5 FROM device_events WHERE org = $1 AND device = $2",
+         SELECT $1, $2, COALESCE(MAX(seq), 0) + 1, $3, $4, $5 FROM device_events WHERE org = $1 AND device = $2 \
+         RETURNING seq",
     )
-    .bind(on.org)
+    .bind(org.clone())
     .bind(device.to_owned())
     .bind(int(at_ms))
     .bind(kind.name())
     .bind(detail.to_string())
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(error)?;
+    let seq = number(&row, "seq").map_err(error)?;
+    if seq > u64::from(ROUTINE_MAX) && seq % THIN_EVERY < THIN_AT {
+        thin(On { connection, org }, device).await?;
+    }
+    Ok(())
+}
+
+/// Takes away the oldest of a device's routine.
+async fn thin(on: On<'_>, device: &str) -> Result<(), StoreError> {
+    let [a, b, c, d] = ROUTINE.map(EventKind::name);
+    sqlx::query(
+        "DELETE FROM device_events WHERE org = $1 AND device = $2 AND kind IN ($3, $4, $5, $6) AND seq <= \
+         (SELECT seq FROM device_events WHERE org = $1 AND device = $2 AND kind IN ($3, $4, $5, $6) \
+          ORDER BY seq DESC LIMIT 1 OFFSET $7)",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(a)
+    .bind(b)
+    .bind(c)
+    .bind(d)
+    .bind(i64::from(ROUTINE_MAX))
     .execute(on.connection)
     .await
-    .map_err(StoreError::of("add to a device's timeline"))?;
+    .map_err(StoreError::of("shorten a device's timeline"))?;
     Ok(())
 }
 
@@ -122,4 +167,53 @@ pub(crate) async fn list(
         .map(read)
         .collect::<Result<_, _>>()
         .map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use kusabi_core::id::OrgId;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn routine_gives_way_and_what_is_evidence_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("server.sqlite");
+        let store = Store::sqlite(&path, OrgId::new([7; 16])).await.unwrap();
+        let evidence = [
+            EventKind::Alarm,
+            EventKind::OrderAnswered,
+            EventKind::Quarantined,
+        ];
+        let added = store.tx("fill timelines", |tx| {
+            Box::pin(async move {
+                append(tx.on(), "other", 1, EventKind::Reported, &json!({})).await?;
+                for round in 0..3000_u64 {
+                    let kind = ROUTINE[round as usize % ROUTINE.len()];
+                    append(tx.on(), "device", round, kind, &json!({ "round": round })).await?;
+                    if round % 30 == 0 {
+                        let kind = evidence[round as usize / 30 % evidence.len()];
+                        append(tx.on(), "device", round, kind, &json!({})).await?;
+                    }
+                }
+                Ok::<_, StoreError>(())
+            })
+        });
+        added.await.unwrap();
+        let mut reader = store.read("look").await.unwrap();
+        let all = list(reader.on(), "device", u64::MAX, u16::MAX)
+            .await
+            .unwrap();
+        let (routine, kept): (Vec<_>, Vec<_>) =
+            all.iter().partition(|event| ROUTINE.contains(&event.kind));
+        let most = (ROUTINE_MAX as usize)..(ROUTINE_MAX as usize + THIN_EVERY as usize);
+        assert!(most.contains(&routine.len()), "{}", routine.len());
+        assert_eq!(routine[0].detail["round"], 2999, "the newest are kept");
+        assert_eq!(kept.len(), 100);
+        // Numbers are given once.
+        assert_eq!(all[0].seq, 3100);
+        let other = list(reader.on(), "other", u64::MAX, 10).await.unwrap();
+        assert_eq!(other.len(), 1);
+    }
 }

@@ -20,6 +20,7 @@ use kusabi_core::{
 use kusabi_ledger::testing::TestKey;
 use kusabi_server::device::Bounds;
 use serde_json::json;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// An inventory of files, each with its content's number.
 fn inventory(files: &[(&str, u8)]) -> (InventorySummary, Vec<u8>) {
@@ -349,6 +350,45 @@ async fn who_sends_much_without_end_keeps_nobody_out() {
     let shown = site.report(&ordinary).await;
     let digest = kusabi_api::Hex(summary.digest().to_bytes());
     assert_eq!(shown["report"]["digest"], json!(digest), "{shown}");
+}
+
+#[tokio::test]
+async fn another_inventory_each_second_is_soon_not_looked_at() {
+    let site = Site::new().await;
+    let device = site.registered(8500).await;
+    let honest = site.registered(8501).await;
+    let mut raw = site.raw(&device.key).await;
+    let mut told = Told::Received(0);
+    let mut taken = 0;
+    while matches!(told, Told::Received(_)) && taken < 200 {
+        taken += 1;
+        let (summary, bytes) = inventory(&[("bin/app", taken)]);
+        let signed = site.signed(&device, &raw, &summary, None);
+        let report = [&signed.encode()[..], &bytes].concat();
+        told = send(&site, &mut raw, &report, [0; 32], PART_LEN_MAX).await;
+    }
+    assert_eq!(told, Told::Problem(SealedProblem::Unavailable));
+    assert_eq!(taken, 61);
+    let kinds = site.server.timeline(&device.id).await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "reported").count(), 60);
+    // No signature is verified for what comes then, and no record is looked up for one.
+    let before = site.chain.lookups.load(SeqCst);
+    let (summary, bytes) = inventory(&[("bin/app", 250)]);
+    let signed = site.signed(&device, &raw, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    for _ in 0..5 {
+        let told = send(&site, &mut raw, &report, [0; 32], PART_LEN_MAX).await;
+        assert_eq!(told, Told::Problem(SealedProblem::Unavailable));
+    }
+    assert_eq!(site.chain.lookups.load(SeqCst), before);
+    // Another device's reports are none the worse, nor is whatever else this one asks.
+    let mut other = site.raw(&honest.key).await;
+    let signed = site.signed(&honest, &other, &summary, None);
+    let report = [&signed.encode()[..], &bytes].concat();
+    let told = send(&site, &mut other, &report, [0; 32], PART_LEN_MAX).await;
+    assert_eq!(told, Told::Received(report.len() as u32));
+    let told = raw.ask(&site.server, poll(Facts::default())).await;
+    assert!(matches!(told, Told::Orders(_)), "{told:?}");
 }
 
 /// Sends one part of a report that nobody asked for.
