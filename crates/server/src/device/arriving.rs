@@ -124,6 +124,11 @@ impl Arriving {
         Some((waits, self.comparing.acquire().await.ok()?))
     }
 
+    /// Forgets those of which no part came in time.
+    pub(super) fn expire(&self, now: Instant) {
+        self.reports().expire(now);
+    }
+
     /// A report begins, in place of the one before.
     pub(super) fn begin(&self, device: &Arc<str>, partial: Partial) -> Result<(), NotTaken> {
         let mut reports = self.reports();
@@ -147,6 +152,11 @@ impl Arriving {
     ) -> Result<Taken<'_>, NotTaken> {
         let mut reports = self.reports();
         let known = reports.by_device.get(device).ok_or(NotTaken::Order)?;
+        if known.is_late(now) {
+            // Whether or not there is room: who sends a byte a minute does not hold a place for ever.
+            reports.remove(device);
+            return Err(NotTaken::Order);
+        }
         let offset = part.offset as usize;
         let end = offset + part.bytes.len();
         let fits = known.nonce == part.nonce
@@ -201,20 +211,21 @@ impl Reports {
         Some(partial)
     }
 
+    fn expire(&mut self, now: Instant) {
+        let late = self
+            .by_device
+            .extract_if(|_, partial| partial.is_late(now))
+            .map(|(_, partial)| partial.holds());
+        let late: usize = late.sum();
+        self.bytes = self.bytes.saturating_sub(late);
+    }
+
     /// Makes room for a report that holds so many bytes, if there is.
     fn room(&mut self, bytes: usize, max: usize, now: Instant) -> bool {
         if self.bytes + bytes <= max {
             return true;
         }
-        let late: Vec<Arc<str>> = self
-            .by_device
-            .iter()
-            .filter(|(_, partial)| partial.is_late(now))
-            .map(|(device, _)| Arc::clone(device))
-            .collect();
-        for device in late {
-            self.remove(&device);
-        }
+        self.expire(now);
         while self.bytes + bytes > max {
             let largest = self
                 .by_device
@@ -230,5 +241,208 @@ impl Reports {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+    use kusabi_core::{
+        anchor::Anchor,
+        genesis::Genesis,
+        id::{Height, StateKey},
+        inventory::{Asked, InventoryStatement, InventoryWriter},
+        proof::Proof,
+        set::EpochSet,
+        suite::Purpose,
+    };
+    use kusabi_ledger::testing::TestKey;
+    use tokio::time::advance;
+
+    const NONCE: [u8; 32] = [0; 32];
+
+    /// What one device signed, for reports that never come to be compared.
+    struct Signed {
+        statement: VerifiedStatement,
+        signed: SignedInventory,
+        signer: Handle,
+    }
+
+    impl Signed {
+        fn new() -> Self {
+            let mut ledger = kusabi_sim::ledger::Ledger::new();
+            let key = TestKey::new(7000, Purpose::Act);
+            ledger.register(&[&key]);
+            let state_key = StateKey::record(&key.handle);
+            let proof = ledger.prove(&state_key);
+            let genesis = Genesis::decode(&ledger.world.document).unwrap();
+            let anchor = Anchor::from_genesis(&genesis);
+            let set = EpochSet::decode(genesis.epoch_set().as_bytes()).unwrap();
+            let record = Proof::decode(&proof).unwrap();
+            let record = record.check(&anchor, &set, &state_key).unwrap();
+            let (summary, _) = InventoryWriter::new(Vec::new()).finish();
+            let at = (ledger.height(), None);
+            let signed = InventoryStatement::new(&summary, None, at, [3; 32], None)
+                .sign(&ledger.world.chain, &key.handle, &key.key)
+                .unwrap();
+            let asked = Asked {
+                signer: key.handle,
+                handshake: [3; 32],
+                nonce: None,
+                not_before: Height::ZERO,
+            };
+            Self {
+                statement: VerifiedStatement::check(&signed, &asked, &record).unwrap(),
+                signed,
+                signer: key.handle,
+            }
+        }
+
+        /// Begins a report of so many bytes.
+        fn begin(
+            &self,
+            arriving: &Arriving,
+            device: &Arc<str>,
+            total: u32,
+        ) -> Result<(), NotTaken> {
+            let now = Instant::now();
+            let partial = Partial {
+                statement: self.statement,
+                signed: self.signed,
+                signer: self.signer,
+                nonce: NONCE,
+                order: None,
+                total,
+                bytes: Vec::new(),
+                begun: now,
+                heard: now,
+            };
+            arriving.begin(device, partial)
+        }
+
+        fn part<'a>(
+            &self,
+            arriving: &'a Arriving,
+            device: &Arc<str>,
+            total: u32,
+            offset: u32,
+            len: usize,
+        ) -> Result<Taken<'a>, NotTaken> {
+            let part = ReportPart {
+                nonce: NONCE,
+                total,
+                offset,
+                bytes: &vec![7; len],
+            };
+            arriving.part(device, &self.signer, &part, Instant::now())
+        }
+    }
+
+    fn device(name: &str) -> Arc<str> {
+        name.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_has_a_time_to_its_next_part() {
+        let (signed, arriving, device) = (Signed::new(), Arriving::new(1 << 20), device("a"));
+        signed.begin(&arriving, &device, 4000).unwrap();
+        let part = |offset| signed.part(&arriving, &device, 4000, offset, 1000);
+        assert!(matches!(part(0), Ok(Taken::More)));
+        advance(IDLE).await;
+        assert!(matches!(part(1000), Ok(Taken::More)));
+        advance(IDLE + Duration::from_millis(1)).await;
+        // There is room enough, and it begins anew all the same.
+        assert!(matches!(part(2000), Err(NotTaken::Order)));
+        assert_eq!(arriving.reports().bytes, 0);
+        assert!(matches!(part(2000), Err(NotTaken::Order)));
+        signed.begin(&arriving, &device, 4000).unwrap();
+        assert!(matches!(part(0), Ok(Taken::More)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_whole_has_a_time_by_its_size() {
+        let total = 10 * BYTES_PER_SEC;
+        let whole = WHOLE + Duration::from_secs(10);
+        let (signed, arriving) = (Signed::new(), Arriving::new(1 << 20));
+        let (slow, slower) = (device("slow"), device("slower"));
+        for device in [&slow, &slower] {
+            signed.begin(&arriving, device, total).unwrap();
+        }
+        let part = |device, offset| signed.part(&arriving, device, total, offset, 10);
+        // Never idle.
+        advance(Duration::from_secs(65)).await;
+        assert!(matches!(part(&slow, 0), Ok(Taken::More)));
+        assert!(matches!(part(&slower, 0), Ok(Taken::More)));
+        advance(whole - Duration::from_secs(65)).await;
+        assert!(
+            matches!(part(&slow, 10), Ok(Taken::More)),
+            "the last moment"
+        );
+        advance(Duration::from_millis(1)).await;
+        assert!(matches!(part(&slower, 10), Err(NotTaken::Order)));
+        assert!(matches!(part(&slow, 20), Err(NotTaken::Order)));
+        assert_eq!(arriving.reports().bytes, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_late_is_forgotten_though_nothing_more_comes() {
+        let (signed, arriving) = (Signed::new(), Arriving::new(1 << 20));
+        let (early, late) = (device("early"), device("late"));
+        signed.begin(&arriving, &late, 4000).unwrap();
+        signed
+            .part(&arriving, &late, 4000, 0, 3000)
+            .map(drop)
+            .unwrap();
+        advance(Duration::from_secs(60)).await;
+        signed.begin(&arriving, &early, 4000).unwrap();
+        advance(IDLE - Duration::from_secs(59)).await;
+        arriving.expire(Instant::now());
+        let reports = arriving.reports();
+        assert!(!reports.by_device.contains_key(&late));
+        assert!(reports.by_device.contains_key(&early));
+        assert_eq!(reports.bytes, LEAST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_report_counts_until_it_is_worked_in_and_gives_way_to_nobody() {
+        let (signed, arriving) = (Signed::new(), Arriving::new(10_000));
+        let (whole, next) = (device("whole"), device("next"));
+        signed.begin(&arriving, &whole, 9500).unwrap();
+        let taken = signed.part(&arriving, &whole, 9500, 0, 9500);
+        let Ok(Taken::Whole(partial, held)) = taken else {
+            panic!("it is whole");
+        };
+        assert_eq!(partial.bytes.len(), 9500);
+        assert_eq!(signed.begin(&arriving, &next, 500), Err(NotTaken::Room));
+        // Its device may begin another one meanwhile, if there is room for it.
+        assert_eq!(signed.begin(&arriving, &whole, 500), Err(NotTaken::Room));
+        drop(held);
+        assert_eq!(arriving.reports().bytes, 0);
+        signed.begin(&arriving, &next, 500).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turns_are_given_as_they_were_asked_for_and_not_to_too_many() {
+        let arriving = Arriving::new(1 << 20);
+        let mut comparing = Vec::new();
+        for _ in 0..COMPARED_MAX {
+            comparing.push(arriving.turn().await.unwrap());
+        }
+        let mut waiting = Vec::new();
+        for _ in COMPARED_MAX..WAITING_MAX {
+            let mut turn = Box::pin(arriving.turn());
+            assert!((&mut turn).now_or_never().is_none());
+            waiting.push(turn);
+        }
+        assert!(arriving.turn().await.is_none(), "too many wait");
+        drop(comparing.pop());
+        let mut second = waiting.remove(1);
+        assert!((&mut second).now_or_never().is_none());
+        let first = waiting.remove(0).await;
+        assert!(first.is_some());
+        assert!((&mut second).now_or_never().is_none());
+        drop(first);
+        assert!(second.await.is_some());
     }
 }

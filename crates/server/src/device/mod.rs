@@ -334,6 +334,7 @@ async fn tick(door: Arc<Door>, mut stop: watch::Receiver<bool>) {
         door.contacts.write(&door.journal).await;
         door.counts.sessions.store(door.sessions() as u64, Relaxed);
         if seconds.is_multiple_of(60) {
+            door.reports.expire(Instant::now());
             let now = door.now();
             door.table().sessions.expire(now);
         }
