@@ -172,7 +172,7 @@ impl Answer for Ready {
         if let Some(link) = &self.first_admin {
             page.field(
                 "first admin",
-                format!("{link}\nOnce, within a day; after that the next start shows another."),
+                format!("{link}\nOnce, within an hour; after that the next start shows another."),
             );
         }
         page.field("devices", self.devices.join("\n"))

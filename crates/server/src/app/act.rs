@@ -9,7 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
-pub(super) const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
+const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A request that may be repeated without being done twice.
 #[derive(Clone, Debug)]

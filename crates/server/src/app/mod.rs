@@ -42,7 +42,7 @@ pub use page::Cut;
 pub use presence::Presence;
 pub use sessions::{Opened, SESSION_MS, SESSIONS_MAX, Session};
 
-use crate::{blob::Blobs, serve::ServerKey, store::Store};
+use crate::{blob::Blobs, serve::ServerKey, share::Shares, store::Store};
 use kusabi_api::{Ledger, VerifyingLedger, admin::DeviceState, verify::VerifyError};
 use kusabi_core::id::{Handle, OrgId};
 use std::{sync::Arc, time::Duration};
@@ -81,6 +81,8 @@ pub struct App {
     changes: broadcast::Sender<Handle>,
     presence: Presence,
     pub(crate) strangers: strangers::Strangers,
+    /// How often each token opens a session of the console.
+    openings: Shares,
     live: live::Live,
     /// What the device door counts, once there is one.
     pub(crate) door: std::sync::OnceLock<Arc<crate::device::Counts>>,
@@ -112,6 +114,7 @@ impl App {
             changes: broadcast::Sender::new(CHANGES_MAX),
             presence: Presence::default(),
             strangers: strangers::Strangers::default(),
+            openings: Shares::new(sessions::OPENINGS),
             live: live::Live::default(),
             door: std::sync::OnceLock::new(),
         }

@@ -3,15 +3,23 @@
 //! A session can do what its token can, and no longer: a token that is revoked ends all of its sessions.
 
 use super::{App, By, Caller, Error, act::Done, tokens::hash};
-use crate::store::sessions;
+use crate::{
+    share::{Allowance, secs},
+    store::sessions,
+};
 use kusabi_api::admin::Text;
 use serde_json::json;
+use std::{num::NonZeroU32, time::Duration};
 
 /// How long a session lasts, in milliseconds: twelve hours, a long day of work.
 pub const SESSION_MS: u64 = 12 * 60 * 60 * 1000;
 
 /// Most sessions of one token; a further one ends the oldest.
 pub const SESSIONS_MAX: u16 = 20;
+
+/// How often a token opens a session.
+pub(super) const OPENINGS: Allowance =
+    Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(60));
 
 /// What the secret of a session begins with, so that a scanner for leaked secrets can find it.
 const SESSION_PREFIX: &str = "kusabi_session_";
@@ -73,9 +81,15 @@ impl App {
     /// Opens a session with a token.
     ///
     /// # Errors
-    /// The token is none, or is revoked; the database.
+    /// The token is none, or is revoked; it has opened too many; the database.
     pub async fn open_session(&self, token: &str) -> Result<Opened, Error> {
         let (caller, name) = self.authenticate_named(token).await?;
+        // Each stands in the audit log, for ever. The token goes on counting for what it is sent with.
+        self.openings
+            .take(&caller.id())
+            .map_err(|wait| Error::Crowded {
+                wait_secs: secs(wait),
+            })?;
         let (id, secret) = (self.new_id("ses")?, self.secret(SESSION_PREFIX)?);
         let csrf = self.edge.random()?;
         let by = By::only(caller);

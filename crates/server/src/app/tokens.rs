@@ -1,9 +1,6 @@
 //! Tokens, and how the first one comes about. A secret is 32 random bytes; what is stored is its SHA-256, from which it cannot be found.
 
-use super::{
-    App, By, Caller, Cut, Error,
-    act::{Done, REMEMBERED_MS},
-};
+use super::{App, By, Caller, Cut, Error, act::Done};
 use crate::store::tokens;
 use kusabi_api::{
     Hex,
@@ -18,8 +15,8 @@ const TOKEN_PREFIX: &str = "kusabi_token_";
 /// What the secret of the first admin's link begins with.
 const LINK_PREFIX: &str = "kusabi_link_";
 
-/// How long the first admin's link is good, in milliseconds: a day, as idempotency keys.
-const LINK_MS: u64 = REMEMBERED_MS;
+/// How long the first admin's link is good, in milliseconds: an hour. It is printed, so it may come to stand in a service's log.
+const LINK_MS: u64 = 60 * 60 * 1000;
 
 pub(super) fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
@@ -112,7 +109,7 @@ impl App {
         .await
     }
 
-    /// The secret of a link that makes the first admin, good for a day; the link before it is none any more. `None` once there is a user.
+    /// The secret of a link that makes the first admin, good for an hour; the link before it is none any more. `None` once there is a user.
     ///
     /// # Errors
     /// The database.

@@ -13,6 +13,7 @@ pub mod firmware;
 mod metrics;
 mod openapi;
 mod operations;
+mod sign_ins;
 mod v1;
 
 pub use console::Transport;
@@ -43,8 +44,9 @@ struct Shared {
     metrics: metrics::Metrics,
     openapi: String,
     transport: Transport,
-    /// Places for pages that follow the fleet.
-    followers: Arc<tokio::sync::Semaphore>,
+    /// Pages that follow the fleet.
+    followers: Arc<console::Followers>,
+    sign_ins: sign_ins::SignIns,
 }
 
 type AppState = State<Arc<Shared>>;
@@ -127,7 +129,8 @@ pub fn router_over(app: impl Into<Arc<App>>, transport: Transport) -> Router {
         metrics: metrics::Metrics::default(),
         openapi: openapi(),
         transport,
-        followers: Arc::new(tokio::sync::Semaphore::new(console::FOLLOWERS_MAX)),
+        followers: Arc::default(),
+        sign_ins: sign_ins::SignIns::default(),
     });
     described()
         .split_for_parts()

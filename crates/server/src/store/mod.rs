@@ -154,6 +154,7 @@ impl Store {
     /// # Errors
     /// The file cannot be opened, is no database, or was written by a later version of the program.
     pub async fn sqlite(path: &Path, org: OrgId) -> Result<Self, StoreError> {
+        private(path).map_err(|why| StoreError::of("open the database")(why.into()))?;
         let mut url = String::from("sqlite://");
         for byte in path.as_os_str().as_encoded_bytes() {
             match byte {
@@ -275,6 +276,43 @@ impl Store {
             }
         }
     }
+}
+
+/// Sees to it that the database is its user's alone, whatever the umask: it is made so before SQLite makes it, which gives the files
+/// beside it the mode that it has.
+#[cfg(unix)]
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::{
+        fs::{self, OpenOptions, Permissions},
+        os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    };
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let file = Path::new(&file);
+        // One that is not there is made with the right mode.
+        let Ok(about) = fs::metadata(file) else {
+            continue;
+        };
+        let mode = about.permissions().mode();
+        if mode & 0o077 != 0
+            && let Err(why) = fs::set_permissions(file, Permissions::from_mode(mode & 0o700))
+        {
+            let file = file.display();
+            tracing::warn!(%file, %why, "other users of this machine may read the database; give the file to the server's user, or chmod it to 0600");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn private(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// What holds for each connection.

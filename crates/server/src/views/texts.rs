@@ -88,7 +88,7 @@ texts! {
     name_hint: "1 to 128 characters; the audit log shows it." / "1〜128 文字。監査記録に表示されます。";
     name_bad: "This cannot be a name: {}" / "この名前は使えません:{}";
     become_admin: "Become the first admin" / "最初の管理者になる";
-    link_used: "This link is used, older than a day, or not the newest one. A new one comes from “kusabi up” as long as there is no admin; later ones get their token from an admin." / "このリンクは使用済みか、1 日を過ぎたか、最新ではありません。管理者がまだいなければ「kusabi up」で新しいリンクが出ます。管理者がいる場合は、その人からトークンを受け取ってください。";
+    link_used: "This link is used, older than an hour, or not the newest one. A new one comes from “kusabi up” as long as there is no admin; later ones get their token from an admin." / "このリンクは使用済みか、1 時間を過ぎたか、最新ではありません。管理者がまだいなければ「kusabi up」で新しいリンクが出ます。管理者がいる場合は、その人からトークンを受け取ってください。";
     link_missing: "This page needs the whole link that the server printed, with what stands behind “link=”." / "サーバーが表示したリンク全体(「link=」以降を含む)で開いてください。";
     welcome: "You are the admin, {}" / "{} さんは管理者になりました";
     keep_token: "Keep this token now. It is shown this once: the server holds only its hash." / "このトークンを今すぐ保管してください。表示されるのはこの一度だけで、サーバーにはハッシュしか残りません。";

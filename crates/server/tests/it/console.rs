@@ -1036,3 +1036,108 @@ async fn a_page_that_follows_hears_of_changes_until_its_session_ends() {
     let stranger = Request::get("/live").body(Body::empty()).unwrap();
     assert_eq!(world.send(stranger).await.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn one_account_leaves_places_for_others_that_follow() {
+    let world = World::new().await;
+    let follow = async |browser: &Browser<'_>| {
+        let request = browser.request(Method::GET, "/live");
+        let request = request.body(Body::empty()).unwrap();
+        world.router.clone().call(request).await.unwrap()
+    };
+    let greedy = Browser::signed_in(&world, &world.viewer).await;
+    let again = Browser::signed_in(&world, &world.viewer).await;
+    let other = Browser::signed_in(&world, &world.operator).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        assert!(open.len() < 1000, "one account has all places");
+        // The session makes no difference.
+        let browser = if open.len() % 2 == 0 { &greedy } else { &again };
+        let answer = follow(browser).await;
+        if answer.status() != StatusCode::OK {
+            break answer;
+        }
+        open.push(answer);
+    };
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(open.len(), 256);
+    assert_eq!(follow(&other).await.status(), StatusCode::OK);
+    // A place is free as soon as its page is left.
+    open.truncate(250);
+    assert_eq!(follow(&greedy).await.status(), StatusCode::OK);
+}
+
+/// A form from this address, without cookies.
+async fn send_from(world: &World, source: &str, address: &str, fields: &[(&str, &str)]) -> Got {
+    let peer = std::net::SocketAddr::new(source.parse().unwrap(), 5000);
+    let request = Request::post(address)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .extension(axum::extract::ConnectInfo(peer))
+        .body(Body::from(serde_urlencoded::to_string(fields).unwrap()));
+    world.send(request.unwrap()).await
+}
+
+#[tokio::test]
+async fn attempts_to_sign_in_are_bounded_by_source_and_shut_nobody_else_out() {
+    let world = World::new().await;
+    let mut browser = Browser::signed_in(&world, &world.admin).await;
+    let wrong = [("token", "kusabi_token_0")];
+    for attempt in 0..60 {
+        // Tokens and links are one share.
+        let got = match attempt % 2 {
+            0 => send_from(&world, "192.0.2.1", "/sign-in", &wrong).await,
+            _ => {
+                let fields = [("link", "kusabi_link_0"), ("name", "x")];
+                send_from(&world, "192.0.2.1", "/first-admin", &fields).await
+            }
+        };
+        assert_eq!(got.status, StatusCode::FORBIDDEN, "{attempt}");
+    }
+    let mut got = send_from(&world, "192.0.2.1", "/sign-in", &wrong).await;
+    if got.status == StatusCode::FORBIDDEN {
+        // Five seconds passed meanwhile.
+        got = send_from(&world, "192.0.2.1", "/sign-in", &wrong).await;
+    }
+    assert_eq!(got.status, StatusCode::TOO_MANY_REQUESTS);
+    let wait: u32 = got.header("retry-after").parse().unwrap();
+    assert!((1..=5).contains(&wait), "{wait}");
+    // From elsewhere, and in sessions that are open, everything is as before.
+    let right = [("token", &*world.admin)];
+    for source in ["192.0.2.2", "2001:db8::1"] {
+        let got = send_from(&world, source, "/sign-in", &right).await;
+        assert_eq!(got.status, StatusCode::SEE_OTHER, "{source}");
+    }
+    browser.page("/devices").await;
+    // Behind a proxy on this machine nobody uses up another's share.
+    for _ in 0..100 {
+        let got = send_from(&world, "127.0.0.1", "/sign-in", &wrong).await;
+        assert_eq!(got.status, StatusCode::FORBIDDEN);
+    }
+    let got = send_from(&world, "127.0.0.1", "/sign-in", &right).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_token_does_not_fill_the_audit_log_with_sessions() {
+    let world = World::new().await;
+    let right = [("token", &*world.viewer)];
+    let mut opened = 0;
+    let refused = loop {
+        assert!(opened < 200, "there is no end to it");
+        let source = format!("192.0.2.{opened}");
+        let got = send_from(&world, &source, "/sign-in", &right).await;
+        if got.status != StatusCode::SEE_OTHER {
+            break got;
+        }
+        opened += 1;
+    };
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+    assert!((1..=60).contains(&refused.header("retry-after").parse::<u32>().unwrap()));
+    assert!((60..63).contains(&opened), "{opened}");
+    // Nor is its owner shut out: another token signs in, and this one goes on counting where it is sent.
+    let other = [("token", &*world.operator)];
+    let got = send_from(&world, "192.0.2.9", "/sign-in", &other).await;
+    assert_eq!(got.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.get("/api/v1/devices").await.status, StatusCode::OK);
+}

@@ -72,3 +72,37 @@ fn the_document_is_the_one_checked_in() {
         "docs/openapi.json is out of date: UPDATE_DOCS=1 cargo test -p kusabi-server --test it document"
     );
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_database_is_its_users_alone() {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("server.sqlite");
+    let modes = || {
+        let mut modes: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let mode = entry.metadata().unwrap().permissions().mode();
+                (entry.file_name().into_string().unwrap(), mode & 0o777)
+            })
+            .collect();
+        modes.sort();
+        modes
+    };
+    let private = ["server.sqlite", "server.sqlite-shm", "server.sqlite-wal"]
+        .map(|name| (name.to_owned(), 0o600));
+    let org = OrgId::new([7; 16]);
+    let store = Store::sqlite(&path, org).await.unwrap();
+    assert_eq!(modes(), private);
+    // One that others could read until now, with what an end without warning left beside it.
+    for (name, _) in &private {
+        let file = directory.path().join(name);
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let again = Store::sqlite(&path, org).await.unwrap();
+    assert_eq!(modes(), private);
+    store.close().await;
+    again.close().await;
+}

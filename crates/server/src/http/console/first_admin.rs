@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     app::Error,
-    http::{AppState, answer::Answer, extract::Wanted},
+    http::{
+        AppState,
+        answer::Answer,
+        extract::{Peer, Wanted},
+    },
     views::{
         address,
         first_admin::{FirstAdmin, Step},
@@ -42,7 +46,11 @@ pub(super) async fn show(Anyone(f): Anyone, Wanted(link): Wanted<Link>) -> Answe
     })
 }
 
-pub(super) async fn create(State(shared): AppState, said: Says<Fields>) -> Answer {
+pub(super) async fn create(
+    State(shared): AppState,
+    Peer(peer): Peer,
+    said: Says<Fields>,
+) -> Answer {
     let Fields { link, name } = said.form;
     let mut f = said.frame;
     let name = match Text::new(name.trim()) {
@@ -61,7 +69,10 @@ pub(super) async fn create(State(shared): AppState, said: Says<Fields>) -> Answe
         link: link.trim().to_owned(),
         name,
     };
-    match shared.app.first_admin(wish).await {
+    let turn = shared.sign_ins.turn(peer).await?;
+    let made = shared.app.first_admin(wish).await;
+    drop(turn);
+    match made {
         Ok(created) => {
             let opened = shared.app.open_session(&created.secret).await?;
             let step = Step::Made {

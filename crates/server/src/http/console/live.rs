@@ -8,6 +8,7 @@ use crate::{
         answer::{Answer, bytes},
         extract::Viewer,
     },
+    share::is_room,
 };
 use axum::{
     body::{Body, Bytes},
@@ -17,17 +18,22 @@ use axum::{
 use futures_util::{Stream, StreamExt as _, stream};
 use kusabi_api::{Kind, Problem};
 use serde::Serialize;
-use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::{
     sync::{
-        OwnedSemaphorePermit, broadcast,
+        broadcast,
         broadcast::error::{RecvError, TryRecvError},
     },
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-/// Most pages that follow at once; a further one is told to wait.
-pub(in crate::http) const FOLLOWERS_MAX: usize = 512;
+/// Places for pages that follow; what each account gets of them is the rule of [`is_room`].
+const PLACES: u64 = 512;
 
 /// How often the session is looked at again, and a sign of life sent: proxies cut silent connections after a minute.
 const BEAT: Duration = Duration::from_secs(20);
@@ -41,28 +47,68 @@ const NAMED_MAX: usize = 64;
 /// How long a browser waits before it follows again.
 const AGAIN_MS: u32 = 3000;
 
+/// How many pages of each account follow now.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Followers(Mutex<HashMap<String, u64>>);
+
+/// The place of one page.
+struct Place {
+    followers: Arc<Followers>,
+    account: String,
+}
+
+impl Followers {
+    fn accounts(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        // Nothing panics between two halves of a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(self: &Arc<Self>, account: &str) -> Option<Place> {
+        let mut accounts = self.accounts();
+        let own = accounts.get(account).copied().unwrap_or_default();
+        if !is_room(PLACES, accounts.values().sum(), own) {
+            return None;
+        }
+        accounts.insert(account.to_owned(), own + 1);
+        Some(Place {
+            followers: Arc::clone(self),
+            account: account.to_owned(),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut accounts = self.followers.accounts();
+        if let Some(own) = accounts.get_mut(&self.account) {
+            *own -= 1;
+            if *own == 0 {
+                accounts.remove(&self.account);
+            }
+        }
+    }
+}
+
 /// A page that follows.
 struct Follower {
     shared: Arc<Shared>,
     headers: HeaderMap,
     changes: broadcast::Receiver<Change>,
     beat: Interval,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 pub(super) async fn follow(
     State(shared): AppState,
-    _: Looks<Viewer>,
+    looks: Looks<Viewer>,
     headers: HeaderMap,
 ) -> Answer {
-    let place = Arc::clone(&shared.followers)
-        .try_acquire_owned()
-        .map_err(|_| {
-            let detail = format!(
-                "{FOLLOWERS_MAX} pages follow already; this one shows what was when it was loaded"
-            );
-            Problem::new(Kind::TooManyRequests, detail)
-        })?;
+    let place = shared.followers.place(looks.session.caller.id());
+    let place = place.ok_or_else(|| {
+        let detail = "too many pages of this account, or of all together, follow already; \
+                      this one shows what was when it was loaded";
+        Problem::new(Kind::TooManyRequests, detail)
+    })?;
     let mut beat = tokio::time::interval_at(Instant::now() + BEAT, BEAT);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let follower = Follower {

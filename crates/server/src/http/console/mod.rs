@@ -24,7 +24,7 @@ mod sign_out;
 mod visitor;
 mod words;
 
-pub(super) use live::FOLLOWERS_MAX;
+pub(super) use live::Followers;
 pub(super) use problem::unknown;
 
 use super::{Shared, answer::Answer, failure};

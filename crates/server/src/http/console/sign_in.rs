@@ -6,7 +6,11 @@ use super::{
 };
 use crate::{
     app::Error,
-    http::{AppState, Shared, answer::Answer, extract::Wanted},
+    http::{
+        AppState, Shared,
+        answer::Answer,
+        extract::{Peer, Wanted},
+    },
     views::sign_in::SignIn,
 };
 use axum::{
@@ -53,8 +57,9 @@ pub(super) async fn show(Anyone(f): Anyone, Wanted(why): Wanted<Why>) -> Answer 
     })
 }
 
-pub(super) async fn open(State(shared): AppState, said: Says<Fields>) -> Answer {
+pub(super) async fn open(State(shared): AppState, Peer(peer): Peer, said: Says<Fields>) -> Answer {
     let Fields { token, next } = said.form;
+    let _turn = shared.sign_ins.turn(peer).await?;
     let next = inside(&next, HOME);
     match shared.app.open_session(token.trim()).await {
         Ok(opened) => {

@@ -3,7 +3,7 @@
 use crate::http::{
     AppState,
     answer::{Answer, created},
-    extract::{Json, Open},
+    extract::{Json, Open, Peer},
 };
 use axum::extract::State;
 use kusabi_api::admin::{FirstAdmin, TokenCreated};
@@ -20,7 +20,9 @@ use kusabi_api::admin::{FirstAdmin, TokenCreated};
 )]
 pub(in crate::http) async fn create(
     State(shared): AppState,
+    Peer(peer): Peer,
     Open(Json(first)): Open<Json<FirstAdmin>>,
 ) -> Answer {
+    let _turn = shared.sign_ins.turn(peer).await?;
     created(&shared.app.first_admin(first).await?)
 }
