@@ -196,7 +196,7 @@ impl Signer {
             .verification_key()
             .ok_or(KeyStoreError::OtherSuite)?
             .algorithm();
-        key.sign_message(&self.to_be_signed(algorithm, text))
+        key.sign_message(&self.sig_structure(algorithm, text))
     }
 
     /// Checks that `key`, which the caller has found to be this signer's, signed the text.
@@ -209,11 +209,11 @@ impl Signer {
         text: &str,
         signature: &Signature,
     ) -> Result<(), SignatureError> {
-        key.verify_message(&self.to_be_signed(key.algorithm(), text), signature)
+        key.verify_message(&self.sig_structure(key.algorithm(), text), signature)
     }
 
     /// The `Sig_structure` of RFC 9052, 4.4, with the protected header of an evidence bundle.
-    fn to_be_signed(&self, algorithm: Algorithm, text: &str) -> ArrayVec<u8, SIGNED_LEN_MAX> {
+    fn sig_structure(&self, algorithm: Algorithm, text: &str) -> ArrayVec<u8, SIGNED_LEN_MAX> {
         let mut protected = [0; PROTECTED_LEN_MAX];
         let protected = written(&mut protected, |e| self.protected(e, algorithm));
         let mut bytes = [0; SIGNED_LEN_MAX];
@@ -241,7 +241,7 @@ impl Signer {
 const PROTECTED_LEN_MAX: usize = 104;
 const SIGNED_LEN_MAX: usize = PROTECTED_LEN_MAX + 52;
 
-fn written<'b>(into: &'b mut [u8], write: impl FnOnce(&mut Encoder<&mut Writer<'_>>)) -> &'b [u8] {
+fn written(into: &mut [u8], write: impl FnOnce(&mut Encoder<&mut Writer<'_>>)) -> &[u8] {
     let mut writer = Writer::new(into);
     write(&mut Encoder::new(&mut writer));
     let len = writer.finish();

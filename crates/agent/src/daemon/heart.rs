@@ -88,7 +88,7 @@ enum Due {
     Event(Event),
     Install(Digest, u64, bool),
     Go(Gate, Digest),
-    Receipt(SignedReceipt),
+    Receipt(Box<SignedReceipt>),
 }
 
 /// What has happened since the start, for `--once` and `enrol`.
@@ -550,7 +550,9 @@ impl<D: Disk + Clone> Heart<D> {
                 Output::Commit(release) => {
                     self.due.push_back(Due::Go(Gate::Commit, release.digest()));
                 }
-                Output::Receipt(receipt) => self.due.push_back(Due::Receipt(receipt.clone())),
+                Output::Receipt(receipt) => {
+                    self.due.push_back(Due::Receipt(Box::new(receipt.clone())));
+                }
                 Output::Event(event) => self.due.push_back(Due::Event(event)),
                 Output::Wait(until) => {
                     self.wake = until.max(now);

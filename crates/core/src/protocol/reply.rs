@@ -29,6 +29,10 @@ pub struct Reply<'a> {
 
 /// A server's answer.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no allocator for a box, and one of them is held"
+)]
 pub enum Answer<'a> {
     /// To a poll.
     Orders {

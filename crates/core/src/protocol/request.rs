@@ -30,6 +30,10 @@ pub struct Request<'a> {
 
 /// What a device wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no allocator for a box, and one of them is held"
+)]
 pub enum Ask<'a> {
     /// Is there anything to do?
     Poll(Poll),

@@ -29,16 +29,19 @@ impl Door {
         }
     }
 
-    /// The server's receipt for what it heard and wrote.
-    pub(super) fn receipt(&self, incoming: &Incoming, heard: &Heard) -> Result<Receipt, Said> {
+    /// The server's receipt for what it heard and wrote. `None`: its key does not sign; the log says why.
+    pub(super) fn receipt(&self, incoming: &Incoming, heard: &Heard) -> Option<Receipt> {
         let (org, at_ms) = (self.app.org(), self.app.edge.now_ms());
-        let device = incoming.handle();
         heard
-            .receipt(&org, device, at_ms, &self.signer(), &*self.key.key)
-            .map_err(|why| {
-                tracing::error!(%why, "the server's key does not sign");
-                refuse(SealedProblem::Unavailable, UNAVAILABLE_SECS)
-            })
+            .receipt(
+                &org,
+                incoming.handle(),
+                at_ms,
+                &self.signer(),
+                &*self.key.key,
+            )
+            .inspect_err(|why| tracing::error!(%why, "the server's key does not sign"))
+            .ok()
     }
 
     /// Writes what became of a device's orders; the receipt for it.
@@ -61,7 +64,10 @@ impl Door {
             let job = Job::Answered { device, told: all };
             self.journal.write(job).await?;
         }
-        self.receipt(incoming, &heard).map(Some)
+        let receipt = self.receipt(incoming, &heard);
+        receipt
+            .map(Some)
+            .ok_or_else(|| refuse(SealedProblem::Unavailable, UNAVAILABLE_SECS))
     }
 
     /// What a device says of an order that it was given, and signed. `None`: this server knows of no such order, its database was made

@@ -96,11 +96,11 @@ pub(super) async fn take(
     match finish(door, device, *whole).await {
         // Signed once it is written.
         Ok(()) => match door.receipt(incoming, &heard) {
-            Ok(receipt) => Said::Other(Answer::Received {
+            Some(receipt) => Said::Other(Answer::Received {
                 offset: part.total,
                 receipt: Some(receipt),
             }),
-            Err(said) => said,
+            None => refuse(SealedProblem::Unavailable, LATER_SECS),
         },
         Err(said) => said,
     }

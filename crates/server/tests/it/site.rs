@@ -159,9 +159,13 @@ impl Site {
 
     /// A device that has activated.
     pub(crate) async fn active(&self) -> Client {
-        let mut client = self.provision(Settings::default()).await;
-        client.activate(&self.server).await;
-        client
+        // A device is large, and so is each future that holds one.
+        Box::pin(async {
+            let mut client = self.provision(Settings::default()).await;
+            client.activate(&self.server).await;
+            client
+        })
+        .await
     }
 
     pub(crate) fn ship(&self, kept: &Kept, key: TestKey, settings: Settings) -> Client {
