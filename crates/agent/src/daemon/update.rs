@@ -168,7 +168,7 @@ impl<D: Disk + Clone> Heart<D> {
             return Ok(());
         }
         if let Some(last) = self.store.order()?
-            && last.id == id
+            && last.order() == order
         {
             // It came again: its outcome was not heard.
             if let Some(code) = last.outcome {
@@ -456,7 +456,7 @@ impl<D: Disk + Clone> Heart<D> {
             return Ok(());
         };
         if let Some(last) = self.store.order()?
-            && last.id == order.id
+            && last.order() == order.order()
             && let Some(code) = last.outcome
         {
             self.tell(order.order(), code);

@@ -387,3 +387,41 @@ fn what_became_of_an_order_is_told_until_the_server_signs_that_it_heard() {
         );
     }
 }
+
+#[test]
+fn a_server_that_forgot_an_outcome_hears_it_again() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    let order = order(8, Task::ReportInventory([9; 32]));
+    fleet.shop.orders.insert(0, vec![order]);
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(MINUTE);
+    fleet.tell(
+        unit,
+        Input::Outcome {
+            order,
+            code: OutcomeCode::Failed,
+        },
+    );
+    assert!(fleet.run_until(HOUR, |fleet| fleet.shop.outcomes.len() == 1));
+
+    // Its database is set back to before: it gives the order again.
+    fleet.shop.orders.insert(0, vec![order]);
+    for server in &mut fleet.servers {
+        server.restart();
+    }
+    assert!(fleet.run_until(3 * HOUR, |fleet| fleet.shop.outcomes.len() == 2));
+    assert_eq!(fleet.shop.outcomes[0], fleet.shop.outcomes[1]);
+    let wanted = fleet.events[unit]
+        .iter()
+        .filter(|event| matches!(event, Event::ReportWanted { .. }));
+    assert_eq!(wanted.count(), 1, "it is not done again");
+
+    // Another task under the same number gets no answer, least of all this one's.
+    let other = kusabi_sim::server::order(8, Task::ReportInventory([7; 32]));
+    fleet.shop.orders.insert(0, vec![other]);
+    for server in &mut fleet.servers {
+        server.restart();
+    }
+    fleet.run_ms(3 * HOUR);
+    assert_eq!(fleet.shop.outcomes.len(), 2);
+}

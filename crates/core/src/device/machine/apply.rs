@@ -273,9 +273,23 @@ impl Device {
 
     /// Begins an order; says whether it is a new one.
     fn take(&mut self, order: Order) -> bool {
-        if order.id == 0 || self.seen.contains(&order.id) {
+        if order.id == 0 {
             return false;
         }
+        if let Some((seen, ended)) = self.seen.iter().find(|(seen, _)| seen.id == order.id) {
+            // Given again in another session: its outcome did not arrive, or was forgotten with an older state of the database.
+            // Another task under its number is no order: what is signed of the one must not be said of the other.
+            if let Some(code) = *ended
+                && *seen == order
+            {
+                self.outcome(order, code);
+            }
+            return false;
+        }
+        if self.seen.is_full() {
+            self.seen.remove(0);
+        }
+        self.seen.push((order, None));
         let job = match order.task {
             Task::Update(digest) if self.facts.release == Some(digest) => {
                 self.outcome(order, OutcomeCode::Done);
@@ -307,12 +321,9 @@ impl Device {
             && self.jobs.try_push(job).is_err()
         {
             // More than a server may give at a time: it gives it again in another session.
+            self.seen.retain(|(seen, _)| *seen != order);
             return false;
         }
-        if self.seen.is_full() {
-            self.seen.remove(0);
-        }
-        self.seen.push(order.id);
         true
     }
 

@@ -236,7 +236,8 @@ pub struct Device {
     told: ArrayVec<(u64, OutcomeCode), OUTCOMES_MAX>,
     /// The receipt that came last.
     receipt: Option<SignedReceipt>,
-    seen: ArrayVec<u64, ORDERS_SEEN>,
+    /// Orders that came, and what became of them: one that comes again is answered again, not done again.
+    seen: ArrayVec<(Order, Option<OutcomeCode>), ORDERS_SEEN>,
     poll_at: Time,
     /// Someone waits for the next poll's answer: the server is not to hold it back.
     prompt: bool,
@@ -582,6 +583,9 @@ impl Device {
     fn outcome(&mut self, order: Order, code: OutcomeCode) {
         if order.id == 0 {
             return;
+        }
+        if let Some((_, ended)) = self.seen.iter_mut().find(|(seen, _)| *seen == order) {
+            *ended = Some(code);
         }
         self.outcomes.retain(|(known, _)| known.id != order.id);
         if self.outcomes.is_full() {
