@@ -429,6 +429,28 @@ fn a_release_that_fails_its_self_test_is_rolled_back_and_not_tried_again() {
 }
 
 #[test]
+fn what_was_said_of_one_order_is_not_said_of_another_under_its_number() {
+    let mut bench = Bench::new();
+    let (two, three) = {
+        let mut world = bench.world();
+        let two = world.release("2", 0, &[("camera", b"good two")]);
+        let three = world.release("3", 0, &[("camera", b"good three")]);
+        (two, three)
+    };
+    let order = bench.world().order(OrderTask::Update(two));
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(bench.running(), Some(two));
+    // What is said is signed: "done" of this number was about the other release.
+    bench.world().shop.outcomes.clear();
+    let other = kusabi_sim::server::order(order, OrderTask::Update(three));
+    bench.world().shop.orders.insert(0, vec![other]);
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(bench.world().outcome(order), Some(OutcomeCode::Done));
+    assert_eq!(bench.running(), Some(three), "{}", bench.said());
+    bench.check("after two orders of one number");
+}
+
+#[test]
 fn what_is_not_for_this_device_is_refused() {
     let mut bench = Bench::new();
     bench.reach(&polled);
