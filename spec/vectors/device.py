@@ -204,19 +204,20 @@ def case(curve):
     tasks = [(9, "done", "update", b"r" * 32), (10, "refused-unproven", "rotate", None)]
     answered = []
     for order, outcome, task, what in tasks:
-        content = {"order": order, "outcome": outcome, "server": handles["server"].hex(),
+        content = {"device": handles["device"].hex(), "order": order, "outcome": outcome, "server": handles["server"].hex(),
                    "task": task, "what": what and what.hex()}
         words = receipt("order", {"at_height": floor[1]}, content, org)
         signature = signed(curve, seeds["device"], chain, handles["device"], 2, words)
         answered.append({"text": words, "signature": signature})
     at_ms = 1_700_000_000_000
-    outcomes = [{"order": order, "outcome": outcome} for order, outcome, _, _ in tasks]
+    outcomes = [{"order": order, "outcome": outcome, "signature": sha(told["signature"]).hex()}
+                for (order, outcome, _, _), told in zip(tasks, answered)]
     statement = b"a signed statement".ljust(245, b".")
     heard = []
     for about, content in (("outcomes", {"outcomes": outcomes}),
                            ("report", {"statement": sha(statement).hex()})):
         content["device"] = handles["device"].hex()
-        words = receipt(about, {"at_ms": at_ms}, content, org)
+        words = receipt(about, {"at_height": floor[1], "at_ms": at_ms}, content, org)
         signature = signed(curve, seeds["server"], chain, handles["server"], 4, words)
         heard.append({"text": words, "signature": signature})
 

@@ -21,6 +21,7 @@ mod officers;
 mod page;
 mod profile;
 mod progress;
+mod receipt;
 mod record;
 mod roster;
 mod session;

@@ -21,7 +21,7 @@ use crate::suite::{Algorithm, Purpose, Signature, VerificationKey};
 use crate::wire::{Sink, Writer};
 
 /// Longest text in bytes.
-pub const TEXT_LEN_MAX: usize = 640;
+pub const TEXT_LEN_MAX: usize = 1024;
 
 /// What is signed: JSON (RFC 8259), the members of each object in alphabetical order, no white space.
 pub type Text = ArrayString<TEXT_LEN_MAX>;
@@ -31,6 +31,8 @@ pub type Text = ArrayString<TEXT_LEN_MAX>;
 pub struct Answered {
     /// The device's organisation.
     pub org: OrgId,
+    /// The device's key.
+    pub device: Handle,
     /// The server that it is said to.
     pub server: Handle,
     /// The order.
@@ -55,8 +57,9 @@ impl Answered {
         let mut text = Text::new();
         let written = write!(
             text,
-            r#"{{"about":"order","at_height":{},"content":{{"order":{},"outcome":"{}","server":"{}","task":"{task}","what":"#,
+            r#"{{"about":"order","at_height":{},"content":{{"device":"{}","order":{},"outcome":"{}","server":"{}","task":"{task}","what":"#,
             self.height,
+            self.device,
             self.order.id,
             self.code.name(),
             self.server,
@@ -76,8 +79,8 @@ impl Answered {
 pub enum Heard {
     /// A signed inventory, whole: SHA-256 of its signed statement, signature and all.
     Report(Digest),
-    /// What became of these orders.
-    Outcomes(ArrayVec<(u64, OutcomeCode), OUTCOMES_MAX>),
+    /// What became of these orders, and SHA-256 of the device's signature of each: of what it said of it, and no other order.
+    Outcomes(ArrayVec<(u64, OutcomeCode, Digest), OUTCOMES_MAX>),
 }
 
 impl Heard {
@@ -91,7 +94,10 @@ impl Heard {
     /// What became of orders; `None` when nothing was said about any.
     #[must_use]
     pub fn outcomes(outcomes: &[Outcome]) -> Option<Self> {
-        let told = outcomes.iter().map(|told| (told.order, told.code));
+        let told = outcomes.iter().map(|told| {
+            let signature = Digest::of(told.signature.as_ref());
+            (told.order, told.code, signature)
+        });
         (!outcomes.is_empty()).then(|| Self::Outcomes(told.take(OUTCOMES_MAX).collect()))
     }
 
@@ -101,42 +107,62 @@ impl Heard {
     /// Those of the key store.
     pub fn receipt(
         &self,
-        org: &OrgId,
-        device: &Handle,
+        from: &Speaker,
         at_ms: u64,
         server: &Signer,
         key: &(impl KeyStore + ?Sized),
     ) -> Result<Receipt, KeyStoreError> {
-        let signature = server.sign(key, &self.text(org, device, at_ms))?;
+        let signature = server.sign(key, &self.text(from, at_ms))?;
         Ok(Receipt { at_ms, signature })
     }
 
-    /// The receipt's text: this was heard of the device with this key, at this time of the server's clock.
+    /// The receipt's text: this was heard of the device, at this time of the server's clock, in milliseconds since 1970.
     #[must_use]
-    pub fn text(&self, org: &OrgId, device: &Handle, at_ms: u64) -> Text {
+    pub fn text(&self, from: &Speaker, at_ms: u64) -> Text {
+        let Speaker {
+            org,
+            device,
+            height,
+        } = from;
+        let about = match self {
+            Self::Report(_) => "report",
+            Self::Outcomes(_) => "outcomes",
+        };
         let mut text = Text::new();
-        let written = match self {
-            Self::Report(statement) => write!(
-                text,
-                r#"{{"about":"report","at_ms":{at_ms},"content":{{"device":"{device}","statement":"{statement}""#
-            ),
-            Self::Outcomes(outcomes) => write!(
-                text,
-                r#"{{"about":"outcomes","at_ms":{at_ms},"content":{{"device":"{device}","outcomes":["#
-            )
-            .and_then(|()| {
-                for (at, (order, code)) in outcomes.iter().enumerate() {
+        let written = write!(
+            text,
+            r#"{{"about":"{about}","at_height":{height},"at_ms":{at_ms},"content":{{"device":"{device}","#
+        )
+        .and_then(|()| match self {
+            Self::Report(statement) => write!(text, r#""statement":"{statement}""#),
+            Self::Outcomes(outcomes) => {
+                text.write_str(r#""outcomes":["#)?;
+                for (at, (order, code, signature)) in outcomes.iter().enumerate() {
                     let comma = if at == 0 { "" } else { "," };
                     let code = code.name();
-                    write!(text, r#"{comma}{{"order":{order},"outcome":"{code}"}}"#)?;
+                    write!(
+                        text,
+                        r#"{comma}{{"order":{order},"outcome":"{code}","signature":"{signature}"}}"#
+                    )?;
                 }
                 text.write_str("]")
-            }),
-        }
+            }
+        })
         .and_then(|()| end(&mut text, org));
         debug_assert!(written.is_ok(), "the longest text fits");
         text
     }
+}
+
+/// Who says something to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// The device's organisation.
+    pub org: OrgId,
+    /// The device's key.
+    pub device: Handle,
+    /// Height of its floor in the request.
+    pub height: Height,
 }
 
 fn end(text: &mut Text, org: &OrgId) -> core::fmt::Result {

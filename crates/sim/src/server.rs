@@ -12,7 +12,7 @@ use kusabi_core::protocol::request::{Ask, Outcome, OutcomeCode, Request};
 use kusabi_core::protocol::succession::NewKey;
 use kusabi_core::protocol::tripwire::{Row, Verdict, judge, judge_ended_key};
 use kusabi_core::protocol::{Floor, Steps, Time};
-use kusabi_core::receipt::{Heard, Receipt, Signer};
+use kusabi_core::receipt::{Heard, Receipt, Signer, Speaker};
 use kusabi_core::server::door::{Admission, Door};
 use kusabi_core::server::{
     Admitted, Greeting, Incoming, Limits, NotAdmitted, Received, Refusal, ServerKey, Sessions,
@@ -319,11 +319,7 @@ impl Server {
             let answer = Made::Other(Answer::Pending { wait_secs: 0 });
             return self.reply(shop, now, incoming, answer, Some(floor));
         }
-        let asker = Asker {
-            device,
-            handle: *incoming.handle(),
-        };
-        let answer = work(shop, &asker, &self.key, now, &admitted, rng);
+        let answer = work(shop, device, &self.key, now, &admitted, rng);
         if let (Ask::Poll(poll), Made::Orders(orders, ..)) = (&admitted.request().ask, &answer)
             && orders.is_empty()
         {
@@ -386,12 +382,6 @@ fn problem(problem: SealedProblem) -> Made {
     })
 }
 
-/// Who asks.
-struct Asker {
-    device: DeviceId,
-    handle: Handle,
-}
-
 /// Who the server is, as a signer.
 fn signer(shop: &Shop, key: &TestKey) -> Signer {
     Signer {
@@ -402,10 +392,15 @@ fn signer(shop: &Shop, key: &TestKey) -> Signer {
 }
 
 /// The server's receipt for what it heard.
-fn receipt(shop: &Shop, asker: &Asker, key: &TestKey, now: Time, heard: &Heard) -> Option<Receipt> {
-    let org = &shop.ledger.world.org;
+fn receipt(
+    shop: &Shop,
+    from: &Speaker,
+    key: &TestKey,
+    now: Time,
+    heard: &Heard,
+) -> Option<Receipt> {
     let server = signer(shop, key);
-    let receipt = heard.receipt(org, &asker.handle, now.ms(), &server, &key.key);
+    let receipt = heard.receipt(from, now.ms(), &server, &key.key);
     let receipt = receipt.expect("a key in memory signs");
     match shop.receipts {
         Receipts::Given => Some(receipt),
@@ -444,13 +439,13 @@ fn hear(
 
 fn work(
     shop: &mut Shop,
-    asker: &Asker,
+    device: DeviceId,
     key: &TestKey,
     now: Time,
     admitted: &Admitted<'_>,
     rng: &mut Random,
 ) -> Made {
-    let device = asker.device;
+    let from = admitted.speaker(shop.ledger.world.org);
     let Request { floor, .. } = admitted.request();
     let Some(ask) = admitted.ask() else {
         return problem(SealedProblem::Rejected);
@@ -460,7 +455,7 @@ fn work(
             shop.polls += 1;
             hear(shop, device, key, admitted, &poll.outcomes);
             let heard = Heard::outcomes(&poll.outcomes);
-            let receipt = heard.and_then(|heard| receipt(shop, asker, key, now, &heard));
+            let receipt = heard.and_then(|heard| receipt(shop, &from, key, now, &heard));
             let orders = shop.orders.entry(device).or_default();
             let orders = orders.iter().take(4).copied().collect();
             let newer = floor.height < shop.ledger.height();
@@ -491,7 +486,7 @@ fn work(
             let offset = part.offset + part.bytes.len() as u32;
             let heard = (offset == part.total)
                 .then(|| Heard::report(report).expect("a report begins with its statement"));
-            let receipt = heard.and_then(|heard| receipt(shop, asker, key, now, &heard));
+            let receipt = heard.and_then(|heard| receipt(shop, &from, key, now, &heard));
             Made::Other(Answer::Received { offset, receipt })
         }
     }

@@ -16,7 +16,7 @@ use crate::protocol::frame::{FrameError, Problem, seal_reply};
 use crate::protocol::reply::{Answer, Order, Reply, SealedProblem};
 use crate::protocol::request::{Ask, Outcome, Request};
 use crate::protocol::seal::{Direction, SessionKeys};
-use crate::receipt::{Answered, Signer};
+use crate::receipt::{Answered, Signer, Speaker};
 use crate::row::{Record, Status};
 use crate::suite::{Purpose, VerificationKey};
 use crate::tx::{Action, Transaction};
@@ -554,6 +554,16 @@ impl<'a> Admitted<'a> {
         }
     }
 
+    /// Who speaks, for the server's receipt.
+    #[must_use]
+    pub const fn speaker(&self, org: OrgId) -> Speaker {
+        Speaker {
+            org,
+            device: self.handle,
+            height: self.request.floor.height,
+        }
+    }
+
     /// What the device says to this server of an order, if it signed that.
     ///
     /// # Errors
@@ -567,6 +577,7 @@ impl<'a> Admitted<'a> {
     ) -> Result<Answered, SignatureError> {
         let answered = Answered {
             org,
+            device: self.handle,
             server: server.handle,
             order,
             code: outcome.code,

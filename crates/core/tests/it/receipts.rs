@@ -7,7 +7,7 @@ use kusabi_core::inventory::SignedInventory;
 use kusabi_core::keystore::{KeyStore, SoftKey};
 use kusabi_core::protocol::reply::{Answer, Order, Reply, Task};
 use kusabi_core::protocol::request::{Ask, OutcomeCode, Request};
-use kusabi_core::receipt::{Answered, Heard, Signer, TEXT_LEN_MAX};
+use kusabi_core::receipt::{Answered, Heard, Signer, Speaker, TEXT_LEN_MAX};
 use kusabi_core::suite::{Purpose, Signature};
 
 use crate::device_protocol::{Case, cases};
@@ -100,6 +100,7 @@ fn what_a_device_signs_of_its_orders() {
         for (at, (id, task, code)) in TASKS.into_iter().enumerate() {
             let answered = Answered {
                 org: org(&case),
+                device: signer.handle,
                 server: server(&case).0.handle,
                 order: Order { id, task },
                 code,
@@ -132,17 +133,14 @@ fn what_a_server_signs_that_it_heard() {
         let outcomes = Heard::outcomes(&poll.outcomes).unwrap();
         let report = Heard::report(&case.statement.0).unwrap();
         for (heard, wanted) in [outcomes, report].into_iter().zip(&case.heard) {
-            let text = heard.text(&org(&case), &device(&case).0.handle, case.at_ms);
+            let from = Speaker {
+                org: org(&case),
+                device: device(&case).0.handle,
+                height: request.floor.height,
+            };
+            let text = heard.text(&from, case.at_ms);
             assert_eq!(text.as_str(), wanted.text);
-            let made = heard
-                .receipt(
-                    &org(&case),
-                    &device(&case).0.handle,
-                    case.at_ms,
-                    &signer,
-                    &key,
-                )
-                .unwrap();
+            let made = heard.receipt(&from, case.at_ms, &signer, &key).unwrap();
             assert_eq!(made.signature.as_ref(), wanted.signature.0);
             in_a_bundle(&signer, &key, &text, made.signature);
         }
@@ -158,6 +156,7 @@ fn what_a_server_signs_that_it_heard() {
 fn the_longest_texts_fit() {
     let longest = Answered {
         org: OrgId::ZERO,
+        device: Handle::ZERO,
         server: Handle::ZERO,
         order: Order {
             id: u64::MAX,
@@ -167,8 +166,13 @@ fn the_longest_texts_fit() {
         height: Height::MAX,
     };
     assert!(longest.text().ends_with('}'));
-    let heard = Heard::Outcomes([(u64::MAX, OutcomeCode::Unproven); 4].into());
-    let text = heard.text(&OrgId::ZERO, &Handle::ZERO, u64::MAX);
+    let heard = Heard::Outcomes([(u64::MAX, OutcomeCode::Unproven, Digest::ZERO); 4].into());
+    let from = Speaker {
+        org: OrgId::ZERO,
+        device: Handle::ZERO,
+        height: Height::MAX,
+    };
+    let text = heard.text(&from, u64::MAX);
     assert!(text.ends_with('}') && text.len() <= TEXT_LEN_MAX);
     let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
     // The members stand in the order that a sorted writer gives them.

@@ -117,6 +117,7 @@ impl App {
         };
         let answered = Answered {
             org: self.org(),
+            device: kept.signer,
             server: kept.server,
             order: open.order().ok_or_else(damaged)?,
             code: super::orders::code_of(state).ok_or_else(damaged)?,

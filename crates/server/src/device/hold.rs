@@ -102,7 +102,11 @@ impl Door {
         let held = match self.held.try_acquire() {
             Ok(held) => held,
             Err(_) => {
-                let said = refuse(SealedProblem::Unavailable, FULL_SECS);
+                // What was heard is not to be told again and again because nothing more can be held back.
+                let said = match receipt {
+                    Some(receipt) => Said::Orders(ArrayVec::new(), Some(receipt)),
+                    None => refuse(SealedProblem::Unavailable, FULL_SECS),
+                };
                 return self.finish(incoming, floor, &said);
             }
         };

@@ -34,7 +34,7 @@ use kusabi_core::{
         request::ReportPart,
     },
     receipt::Heard,
-    server::Incoming,
+    server::{Admitted, Incoming},
     set::EpochSet,
 };
 use serde_json::json;
@@ -69,6 +69,7 @@ pub(super) async fn take(
     door: &Door,
     device: &Arc<str>,
     incoming: &Incoming,
+    admitted: &Admitted<'_>,
     part: &ReportPart<'_>,
 ) -> Said {
     if part.offset == 0
@@ -95,7 +96,7 @@ pub(super) async fn take(
     let heard = Heard::Report(Digest::of(&whole.signed.encode()));
     match finish(door, device, *whole).await {
         // Signed once it is written.
-        Ok(()) => match door.receipt(incoming, &heard) {
+        Ok(()) => match door.receipt(admitted, &heard) {
             Some(receipt) => Said::Other(Answer::Received {
                 offset: part.total,
                 receipt: Some(receipt),

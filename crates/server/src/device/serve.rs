@@ -287,7 +287,7 @@ impl Door {
             }
             Ask::Succeed(transaction) => self.succeed(admitted, known, transaction).await,
             Ask::Key => Said::Key,
-            Ask::Report(part) => report::take(self, &known.device, incoming, part).await,
+            Ask::Report(part) => report::take(self, &known.device, incoming, admitted, part).await,
         })
     }
 

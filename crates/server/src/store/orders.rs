@@ -10,19 +10,17 @@ use sqlx::any::AnyRow;
 /// Where a database's orders begin: with the tenths of seconds since 2026 began.
 const BEGIN_MS: u64 = 1_767_225_600_000;
 
-/// The number of the next order: one more than the last one's. The first one's is the time: devices remember by number what they have
-/// done, and what follows on a database that was lost must not take a number of that one again. (It does not as long as there was less
-/// than ten orders a second.)
+/// The number of the next order: the time, or one more than the last one's where that is higher. Devices remember by number what they have
+/// done, so what follows on a database that was lost or set back must not take a number of that one again. (It does not as long as there
+/// was less than ten orders a second.)
 pub(crate) async fn next_id(on: On<'_>, now_ms: u64) -> Result<u64, StoreError> {
     let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM orders WHERE org = $1")
         .bind(on.org)
         .fetch_one(on.connection)
         .await
         .map_err(StoreError::of("number an order"))?;
-    Ok(match last.unsigned_abs() {
-        0 => (now_ms.saturating_sub(BEGIN_MS) / 100).max(1),
-        last => last + 1,
-    })
+    let time = now_ms.saturating_sub(BEGIN_MS) / 100;
+    Ok(time.max(last.unsigned_abs() + 1))
 }
 
 /// A new order, after it was handed out: its counts are kept with it. `nonce` makes a report fresh.

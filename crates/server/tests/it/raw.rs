@@ -114,10 +114,14 @@ impl Site {
 impl Raw {
     /// The next request, sealed.
     pub(crate) fn request(&mut self, ask: Ask<'_>) -> Vec<u8> {
+        self.request_at(FLOOR, ask)
+    }
+
+    fn request_at(&mut self, floor: Floor, ask: Ask<'_>) -> Vec<u8> {
         self.counter += 1;
         let request = Request {
             link: (self.counter == 1).then_some(self.link),
-            floor: FLOOR,
+            floor,
             ask,
         };
         let mut bytes = vec![0; 8192];
@@ -149,6 +153,14 @@ impl Raw {
             Answer::Orders { orders, .. } => Told::Orders(orders.to_vec()),
             _ => Told::Other,
         }
+    }
+
+    /// Asks as a device whose floor is at this height.
+    pub(crate) async fn ask_at(&mut self, server: &Server, height: Height, ask: Ask<'_>) -> Told {
+        let floor = Floor { height, ..FLOOR };
+        let request = self.request_at(floor, ask);
+        let answer = server.post(&request).await;
+        self.told(&answer)
     }
 
     pub(crate) async fn ask(&mut self, server: &Server, ask: Ask<'_>) -> Told {

@@ -89,9 +89,11 @@ async fn what_a_device_signs_of_an_order_is_evidence() {
     assert_eq!(heard.signer, ps);
     let said: serde_json::Value = serde_json::from_str(&heard.text).unwrap();
     assert_eq!(said["content"]["device"], act.to_string());
+    let evidence = Evidence::decode(&receipt.evidence).unwrap();
+    let signature = Digest::of(evidence.signature().as_ref()).to_string();
     assert_eq!(
         said["content"]["outcomes"],
-        json!([{ "order": order.id, "outcome": "failed" }])
+        json!([{ "order": order.id, "outcome": "failed", "signature": signature }])
     );
 
     // The key that signed has a successor: the receipt is the same.
@@ -129,6 +131,7 @@ async fn what_a_device_did_not_sign_it_did_not_say() {
     let server = site.known_servers()[0].handle;
     let answered = Answered {
         org,
+        device: device.key.handle,
         server,
         order,
         code: OutcomeCode::Done,
@@ -166,6 +169,21 @@ async fn what_a_device_did_not_sign_it_did_not_say() {
         );
         assert_eq!(site.server.orders(&device.id).await[0].1, "sent");
     }
+    // Ahead of all blocks that the server knows of.
+    let ahead = Height::new(1 << 40).unwrap();
+    let ask = poll(Some(Outcome {
+        order: order.id,
+        code: OutcomeCode::Done,
+        signature: sign(Answered {
+            height: ahead,
+            ..answered
+        }),
+    }));
+    assert_eq!(
+        raw.ask_at(&site.server, ahead, ask).await,
+        Told::Problem(SealedProblem::Unavailable)
+    );
+    assert_eq!(site.server.orders(&device.id).await[0].1, "sent");
     let outcome = Outcome {
         order: order.id,
         code: OutcomeCode::Done,

@@ -23,7 +23,7 @@ use kusabi_core::{
     },
     receipt::{Heard, Receipt, Signer},
     row::Record,
-    server::{Greeting, Incoming, Limits, Received, ServerKey, Sessions},
+    server::{Admitted, Greeting, Incoming, Limits, Received, ServerKey, Sessions},
     suite::{Purpose, Suite},
     tx::{Action, Draft, Entry, Transaction},
 };
@@ -210,7 +210,7 @@ impl Mind {
             .map_err(|_| Problem::Refused)?;
         let mut orders = ArrayVec::<Order, 4>::new();
         let receipt = match admitted.ask() {
-            Some(Ask::Poll(poll)) => self.receipt(incoming, &poll.outcomes)?,
+            Some(Ask::Poll(poll)) => self.receipt(&admitted, &poll.outcomes)?,
             _ => None,
         };
         let proof: Bytes;
@@ -261,18 +261,18 @@ impl Mind {
     /// Its receipt: the `ps` key is in its hands, and a device that gets none tells the outcome again.
     fn receipt(
         &self,
-        incoming: &Incoming,
+        admitted: &Admitted<'_>,
         outcomes: &[Outcome],
     ) -> std::result::Result<Option<Receipt>, Problem> {
-        let Loot { chain, org, ps, .. } = &self.loot;
+        let ps = &self.loot.ps;
         let signer = Signer {
-            chain: *chain,
+            chain: self.loot.chain,
             handle: ps.handle(),
             purpose: Purpose::Ps,
         };
+        let from = admitted.speaker(self.loot.org);
         let heard = Heard::outcomes(outcomes);
-        let receipt =
-            heard.map(|heard| heard.receipt(org, incoming.handle(), 0, &signer, ps.key()));
+        let receipt = heard.map(|heard| heard.receipt(&from, 0, &signer, ps.key()));
         receipt.transpose().map_err(|_| Problem::Busy)
     }
 

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kusabi_core::{
-    evidence::{Evidence, Signed},
-    id::{Digest, Handle, parse_hex},
+    id::{Handle, parse_hex},
     inventory::SignedInventory,
     suite::{Purpose, Signature},
 };
@@ -13,11 +12,13 @@ use serde::Serialize;
 use crate::{
     connection::Connection,
     exit::Exit,
-    failure::{Failure, Result},
+    failure::Result,
     files::{self, Mode},
+    keyfile::KeyFile,
     page::{Answer, Page},
+    receipt::{Receipt, no_receipt},
     session::Session,
-    verb::sign::{beside, walk},
+    verb::sign::beside,
 };
 
 /// Longest file that is read.
@@ -26,7 +27,8 @@ const FILE_BYTES_MAX: u64 = 128 << 10;
 /// Make evidence of what servers signed that they heard of a device
 ///
 /// The agent keeps the newest receipts in the file `receipts` of its state directory. Each becomes two files for `kusabi
-/// verify`; one of a report also a third, the device's signed statement that it names.
+/// verify`; one of a report also a third, the device's signed statement that it names. With --anchor they last longer
+/// than the server's key: the ledger then shows for ever that they were signed while it was valid.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The agent's file
@@ -34,19 +36,19 @@ pub(crate) struct Args {
     /// The folder where the evidence goes
     #[arg(long, short, value_name = "FOLDER")]
     out: PathBuf,
-}
-
-/// A line of the agent's file.
-struct Line {
-    signer: Handle,
-    signature: Signature,
-    statement: Option<Vec<u8>>,
-    text: String,
+    /// Put a digest of each signature on the ledger, which dates it; each takes a row of the quota
+    #[arg(long)]
+    anchor: bool,
+    /// Key file that signs the anchors [default: the profile's writer]
+    #[arg(long, value_name = "KEYFILE", requires = "anchor")]
+    anchor_by: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
 struct Made {
     receipts: Vec<One>,
+    /// Lines of the file that are no receipts, and why.
+    refused: Vec<(usize, String)>,
 }
 
 #[derive(Serialize)]
@@ -55,11 +57,16 @@ struct One {
     signature: PathBuf,
     about: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    anchored_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     inventory_statement: Option<PathBuf>,
 }
 
 impl Answer for Made {
     fn page(&self, page: &mut Page) {
+        for (line, why) in &self.refused {
+            page.bad(&format!("Line {line}:"), why);
+        }
         if self.receipts.is_empty() {
             page.text(
                 "No receipts: no server has heard an inventory or an answer of this device yet.",
@@ -78,84 +85,83 @@ impl Answer for Made {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let kept = files::read(&args.receipts, FILE_BYTES_MAX)?;
-    let kept = String::from_utf8(kept).map_err(|_| damaged(&args.receipts, 1))?;
-    let lines = kept
-        .lines()
-        .enumerate()
-        .map(|(at, line)| read(line).ok_or_else(|| damaged(&args.receipts, at + 1)))
-        .collect::<Result<Vec<_>>>()?;
-    let mut receipts = Vec::with_capacity(lines.len());
-    if !lines.is_empty() {
+    let kept = String::from_utf8_lossy(&kept);
+    let mut made = Made {
+        receipts: Vec::new(),
+        refused: Vec::new(),
+    };
+    if !kept.is_empty() {
         files::make_folder(&args.out)?;
         let connection = Connection::open(session)?;
-        for (at, line) in lines.iter().enumerate() {
-            receipts.push(make(&args.out, at + 1, line, &connection)?);
+        let by = match args.anchor {
+            true => Some(session.writer_key(args.anchor_by.as_deref())?),
+            false => None,
+        };
+        for (at, line) in kept.lines().enumerate() {
+            match make(&args.out, at + 1, line, &connection, by.as_ref()) {
+                Ok(one) => made.receipts.push(one),
+                // One that is not good is no reason to hold back the others.
+                Err(why) if why.exit() == Exit::Negative => {
+                    made.refused.push((at + 1, why.to_string()));
+                }
+                Err(why) => return Err(why),
+            }
         }
     }
-    session.output().say(&Made { receipts })?;
-    Ok(Exit::Ok)
-}
-
-fn read(line: &str) -> Option<Line> {
-    let mut words = line.splitn(4, ' ');
-    Some(Line {
-        signer: words.next()?.parse().ok()?,
-        signature: Signature::new(parse_hex(words.next()?).ok()?),
-        statement: match words.next()? {
-            "-" => None,
-            statement => {
-                let bytes: [u8; SignedInventory::LEN] = parse_hex(statement).ok()?;
-                Some(bytes.to_vec())
-            }
-        },
-        text: words.next()?.to_owned(),
-    })
-}
-
-fn make(folder: &Path, number: usize, line: &Line, connection: &Connection) -> Result<One> {
-    let record = connection.known_record(&line.signer)?;
-    let refused = |why: String| {
-        Failure::new(
-            Exit::Negative,
-            format!("receipt {number} is not evidence: {why}"),
-        )
+    let exit = if made.refused.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Negative
     };
-    let key = record
-        .keys()
-        .verification_key()
-        .ok_or_else(|| refused("its signer has a foreign key".to_owned()))?;
-    let file = Digest::of(line.text.as_bytes());
-    let evidence = Evidence::pack(
-        Signed {
-            chain: *connection.chain(),
-            signer: line.signer,
-            purpose: Purpose::Ps,
-            file,
-        },
-        key.algorithm(),
-        line.signature,
-        connection.record(&line.signer)?.proof().to_vec(),
-        connection.genesis()?,
-        walk(connection)?,
-    )
-    .map_err(|why| refused(why.to_string()))?;
-    evidence
-        .check_signature(connection.chain(), &file, &key)
-        .map_err(|why| refused(why.to_string()))?;
-    let about = serde_json::from_str::<serde_json::Value>(&line.text)
-        .ok()
-        .and_then(|text| text["about"].as_str().map(str::to_owned))
-        .filter(|about| about.chars().all(|c| c.is_ascii_lowercase()))
-        .ok_or_else(|| refused("its text says not what it is about".to_owned()))?;
+    session.output().say(&made)?;
+    Ok(exit)
+}
+
+/// A line of the agent's file: the receipt, and the signed statement that it is about.
+fn read(line: &str) -> Option<(Receipt, Option<Vec<u8>>)> {
+    let mut words = line.splitn(4, ' ');
+    let signer: Handle = words.next()?.parse().ok()?;
+    let signature = Signature::new(parse_hex(words.next()?).ok()?);
+    let statement = match words.next()? {
+        "-" => None,
+        statement => {
+            let bytes: [u8; SignedInventory::LEN] = parse_hex(statement).ok()?;
+            Some(bytes.to_vec())
+        }
+    };
+    let receipt = Receipt {
+        signer,
+        purpose: Purpose::Ps,
+        signature,
+        text: words.next()?.to_owned(),
+    };
+    Some((receipt, statement))
+}
+
+fn make(
+    folder: &Path,
+    number: usize,
+    line: &str,
+    connection: &Connection,
+    by: Option<&KeyFile>,
+) -> Result<One> {
+    let (receipt, bytes) =
+        read(line).ok_or_else(|| no_receipt("the line has not the form of one"))?;
+    let text = receipt.text.clone();
+    let checked = receipt.check(connection, by)?;
+    let about = match checked.said["about"].as_str() {
+        Some(about @ ("report" | "outcomes")) => about.to_owned(),
+        _ => return Err(no_receipt("it is about something else")),
+    };
     let statement = folder.join(format!("heard-{number}-{about}.json"));
     let signature = beside(&statement);
-    files::replace(&statement, line.text.as_bytes(), Mode::Public)?;
-    files::replace(&signature, evidence.encoded(), Mode::Public)?;
-    let inventory_statement = match &line.statement {
+    files::replace(&statement, text.as_bytes(), Mode::Public)?;
+    files::replace(&signature, checked.evidence.encoded(), Mode::Public)?;
+    let inventory_statement = match bytes {
         None => None,
         Some(bytes) => {
             let path = folder.join(format!("heard-{number}-{about}.statement"));
-            files::replace(&path, bytes, Mode::Public)?;
+            files::replace(&path, &bytes, Mode::Public)?;
             Some(path)
         }
     };
@@ -163,14 +169,7 @@ fn make(folder: &Path, number: usize, line: &Line, connection: &Connection) -> R
         statement,
         signature,
         about,
+        anchored_at: checked.anchored_at,
         inventory_statement,
     })
-}
-
-fn damaged(path: &Path, line: usize) -> Failure {
-    Failure::new(
-        Exit::File,
-        format!("{}, line {line}: this is no receipt", path.display()),
-    )
-    .advise("give the agent's file `receipts` as it lies in its state directory")
 }

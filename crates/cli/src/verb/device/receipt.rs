@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use kusabi_core::evidence::{Evidence, EvidenceError};
+use kusabi_core::{evidence::Evidence, suite::Purpose};
 use serde::Serialize;
 
 use crate::{
     connection::Connection,
     exit::Exit,
-    failure::{Failure, Result},
+    failure::Result,
     files::{self, Mode},
     fleet::Fleet,
     page::{Answer, Page, grouped},
+    receipt::{Receipt, is_key_of, no_receipt},
     session::Session,
-    verb::sign::{Dated, beside, dated, walk},
+    verb::sign::beside,
 };
 
 /// Fetch what became of an order, signed by the device, as two files for `kusabi verify`
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     /// Key file that signs the anchor [default: the profile's writer]
     #[arg(long, value_name = "KEYFILE", requires = "anchor")]
     anchor_by: Option<PathBuf>,
-    /// Where the statement goes; its signature goes beside it, as FILE.kusabi [default: order-ORDER-DEVICE.json]
+    /// Where the statement goes; its signature goes beside it, as FILE.kusabi [default: order-ORDER-HANDLE.json]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -76,54 +77,47 @@ impl Answer for Fetched {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let fleet = Fleet::open(session)?;
     let id = fleet.device_id(&args.device)?;
-    let receipt = fleet.ask(fleet.client().order_receipt(&id, args.order))?;
-    let mut evidence = receipt.evidence.to_vec();
-    let mut anchored_at = None;
-    if args.anchor {
-        let dated = anchor(args, session, &evidence)?;
-        anchored_at = Some(dated.anchored_at);
-        evidence = dated.evidence.encoded().to_vec();
+    let fetched = fleet.ask(fleet.client().order_receipt(&id, args.order))?;
+    // The server that gave it is not believed: what it says is signed by this device, of this order, or it is nothing.
+    let evidence =
+        Evidence::decode(&fetched.evidence).map_err(|why| no_receipt(&why.to_string()))?;
+    let signer = evidence.signed().signer;
+    let receipt = Receipt {
+        signer,
+        purpose: Purpose::Act,
+        signature: *evidence.signature(),
+        text: fetched.statement.clone(),
+    };
+    let connection = Connection::open(session)?;
+    let by = match args.anchor {
+        true => Some(session.writer_key(args.anchor_by.as_deref())?),
+        false => None,
+    };
+    if !is_key_of(&connection, signer, &id)? {
+        return Err(no_receipt("its signer is not this device"));
     }
-    let statement = args.out.clone().unwrap_or_else(|| {
-        // The ID, not what a person called it: a serial may hold what no file name does.
-        PathBuf::from(format!("order-{}-{id}.json", args.order))
-    });
+    let said: serde_json::Value = serde_json::from_str(&receipt.text).unwrap_or_default();
+    let content = &said["content"];
+    if said["about"] != "order"
+        || content["order"] != args.order
+        || content["device"] != signer.to_string()
+    {
+        return Err(no_receipt("it is about something else"));
+    }
+    let checked = receipt.check(&connection, by.as_ref())?;
+    let statement = args
+        .out
+        .clone()
+        // Not what a person called it: a serial may hold what no file name does.
+        .unwrap_or_else(|| PathBuf::from(format!("order-{}-{signer}.json", args.order)));
     let signature = beside(&statement);
-    files::replace(&statement, receipt.statement.as_bytes(), Mode::Public)?;
-    files::replace(&signature, &evidence, Mode::Public)?;
+    files::replace(&statement, fetched.statement.as_bytes(), Mode::Public)?;
+    files::replace(&signature, checked.evidence.encoded(), Mode::Public)?;
     session.output().say(&Fetched {
         statement,
         signature,
-        anchored_at,
-        said: serde_json::from_str(&receipt.statement).unwrap_or_default(),
+        anchored_at: checked.anchored_at,
+        said: checked.said,
     })?;
     Ok(Exit::Ok)
-}
-
-fn anchor(args: &Args, session: &Session, evidence: &[u8]) -> Result<Dated> {
-    let unfit = |why: EvidenceError| {
-        Failure::new(
-            Exit::Negative,
-            format!("the server gave no receipt of this device: {why}"),
-        )
-    };
-    let evidence = Evidence::decode(evidence).map_err(unfit)?;
-    let (signed, signature) = (*evidence.signed(), *evidence.signature());
-    let connection = Connection::open(session)?;
-    let by = session.writer_key(args.anchor_by.as_deref())?;
-    let record = connection.known_record(&signed.signer)?;
-    let make = || {
-        let proven = connection.record(&signed.signer)?;
-        let evidence = Evidence::pack(
-            signed,
-            evidence.algorithm(),
-            signature,
-            proven.proof().to_vec(),
-            connection.genesis()?,
-            walk(&connection)?,
-        )
-        .map_err(unfit)?;
-        Ok((evidence, proven.height().get()))
-    };
-    dated(&connection, record.owner(), &by, make)
 }

@@ -17,7 +17,7 @@ use crate::protocol::hello::{Enrolment, Welcome};
 use crate::protocol::noise::NoiseError;
 use crate::protocol::reply::{Answer, ORDERS_MAX, Order, Reply, SealedProblem};
 use crate::protocol::seal::{Direction, SessionKeys};
-use crate::receipt::{Heard, Receipt, Signer};
+use crate::receipt::{Heard, Receipt, Signer, Speaker};
 use crate::row::{Record, Release, ReleaseStatus, RowBytes, Status};
 use crate::suite::{PublicKeys, Purpose};
 
@@ -314,9 +314,8 @@ impl Device {
                 Asked::Poll { .. },
             ) => {
                 let checkpoint = checkpoint.map(|bytes| trust.check(bytes)).transpose()?;
-                let heard = Heard::Outcomes(self.told.clone());
-                let heard = (!self.told.is_empty()).then_some(&heard);
-                let receipt = self.find_receipt(heard, *receipt)?;
+                let heard = Heard::outcomes(&self.told);
+                let receipt = self.find_receipt(heard.as_ref(), *receipt)?;
                 let finding = Finding::Orders(*next_poll_secs, orders.clone(), receipt);
                 return Ok((finding, checkpoint));
             }
@@ -345,7 +344,13 @@ impl Device {
         else {
             return Err(DeviceError::Unexpected);
         };
-        let text = heard.text(&self.kept.org, &session.identity.handle, receipt.at_ms);
+        // Still the request's: only an answer lifts the floor, and this is the one.
+        let from = Speaker {
+            org: self.kept.org,
+            device: session.identity.handle,
+            height: self.kept.trust.floor().height,
+        };
+        let text = heard.text(&from, receipt.at_ms);
         let signer = Signer {
             chain: self.kept.trust.anchor().chain(),
             handle: server.handle,

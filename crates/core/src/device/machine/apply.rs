@@ -60,9 +60,7 @@ impl Device {
             Finding::Orders(next_poll_secs, orders, receipt) => {
                 let mut waited_ms = 0;
                 if let Asked::Poll { at, .. } = asked {
-                    let told = core::mem::take(&mut self.told);
-                    self.outcomes
-                        .retain(|(order, code)| !told.contains(&(order.id, *code)));
+                    self.forget_told();
                     waited_ms = self.now.since_ms(at);
                 }
                 self.receipted(receipt);
@@ -144,6 +142,10 @@ impl Device {
                 if asked == Asked::Report && problem == SealedProblem::NotAllowed {
                     self.report = None;
                     self.event(Event::ReportStopped);
+                }
+                // It will not be allowed another time either, and nothing else is to wait behind it for ever.
+                if matches!(asked, Asked::Poll { .. }) && problem == SealedProblem::NotAllowed {
+                    self.forget_told();
                 }
                 self.fail(rng);
                 self.pause = self.pause.max(told);

@@ -18,7 +18,7 @@ use crate::protocol::frame::FrameError;
 use crate::protocol::hello::LABEL_LEN_MAX;
 use crate::protocol::noise::Initiator;
 use crate::protocol::reply::{ORDERS_MAX, Order};
-use crate::protocol::request::{Facts, OUTCOMES_MAX, OutcomeCode, PART_LEN_MAX};
+use crate::protocol::request::{Facts, OUTCOMES_MAX, Outcome, OutcomeCode, PART_LEN_MAX};
 use crate::protocol::seal::SessionKeys;
 use crate::protocol::{REQUEST_LEN_MAX, Time};
 use crate::receipt::Heard;
@@ -233,7 +233,7 @@ pub struct Device {
     reported: Option<Heard>,
     outcomes: ArrayVec<(Order, OutcomeCode), OUTCOMES_MAX>,
     /// What the poll in flight tells of them.
-    told: ArrayVec<(u64, OutcomeCode), OUTCOMES_MAX>,
+    told: ArrayVec<Outcome, OUTCOMES_MAX>,
     /// The receipt that came last.
     receipt: Option<SignedReceipt>,
     /// Orders that came, and what became of them: one that comes again is answered again, not done again.
@@ -576,6 +576,16 @@ impl Device {
 
     fn event(&mut self, event: Event) {
         self.push(Step::Event(event));
+    }
+
+    /// What the last poll told is not told again.
+    fn forget_told(&mut self) {
+        let told = core::mem::take(&mut self.told);
+        let is_told = |order: &Order, code: OutcomeCode| {
+            told.iter()
+                .any(|told| (told.order, told.code) == (order.id, code))
+        };
+        self.outcomes.retain(|(order, code)| !is_told(order, *code));
     }
 
     /// Remembers what became of an order, to be told with the next poll. A server gives no more orders than there is room for here

@@ -307,10 +307,7 @@ impl Device {
                     return;
                 }
             };
-            self.told = outcomes
-                .iter()
-                .map(|outcome| (outcome.order, outcome.code))
-                .collect();
+            self.told = outcomes.clone();
             let poll = Poll {
                 facts: self.facts,
                 hold_secs: if self.prompt {
@@ -349,6 +346,7 @@ impl Device {
         let sign = |(order, code): &(Order, OutcomeCode)| {
             let answered = Answered {
                 org: self.kept.org,
+                device: signer.handle,
                 server: server.handle,
                 order: *order,
                 code: *code,

@@ -60,7 +60,7 @@ pub(super) struct Bot {
     /// Its place in the fleet: the number of its factory key.
     pub(super) number: u64,
     settings: Settings,
-    device: Device,
+    device: Box<Device>,
     ring: Ring,
 }
 
@@ -75,7 +75,7 @@ impl Bot {
     ) -> Self {
         Self {
             number,
-            device: Device::start(settings.clone(), kept, Time::from_ms(0)),
+            device: Box::new(Device::start(settings.clone(), kept, Time::from_ms(0))),
             settings,
             ring: Ring([Some((id, key)), None]),
         }
@@ -84,7 +84,7 @@ impl Bot {
     /// Its power was cut: the session is gone.
     pub(super) fn restart(&mut self, now: Time) {
         let kept = self.device.kept().clone();
-        self.device = Device::start(self.settings.clone(), kept, now);
+        self.device = Box::new(Device::start(self.settings.clone(), kept, now));
     }
 
     /// The same, and from now on its polls wait at the server.
