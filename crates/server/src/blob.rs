@@ -381,13 +381,21 @@ impl Blobs {
         let upload = self.store.put_multipart(&self.key(digest)).await?;
         let mut writer = WriteMultipart::new(upload);
         let mut buffer = vec![0; READ_BYTES];
-        loop {
-            let read = file.read(&mut buffer).await.map_err(&error)?;
-            if read == 0 {
-                break;
+        let sent = loop {
+            match file.read(&mut buffer).await {
+                Ok(0) => break Ok(()),
+                Ok(read) => match writer.wait_for_capacity(UPLOADS_MAX).await {
+                    Ok(()) => writer.write(&buffer[..read]),
+                    Err(why) => break Err(why.into()),
+                },
+                Err(why) => break Err(error(why)),
             }
-            writer.wait_for_capacity(UPLOADS_MAX).await?;
-            writer.write(&buffer[..read]);
+        };
+        if let Err(why) = sent {
+            // What has no end yet is kept by such a store, and paid for, until somebody ends it. If this fails too, the first fault
+            // is the one to tell.
+            let _ = writer.abort().await;
+            return Err(why);
         }
         writer.finish().await?;
         tokio::fs::remove_file(from)

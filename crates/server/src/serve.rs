@@ -31,12 +31,7 @@ use kusabi_core::{
     id::{ChainId, Handle, OrgId},
     keystore::SoftKey,
 };
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -66,6 +61,8 @@ pub struct Setup {
     pub database: Database,
     /// Where firmware lies: a directory, or the URL of an object store (`s3://…`, with the feature `s3`).
     pub firmware: String,
+    /// Directory in which firmware for an object store lies until it is whole. It must outlive a restart of the machine.
+    pub incoming: PathBuf,
     /// Where devices are listened to.
     pub device_listen: SocketAddr,
     /// Where people and tools are listened to.
@@ -81,12 +78,22 @@ pub struct Setup {
 }
 
 /// Which database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Database {
     /// A file of SQLite.
     Sqlite(PathBuf),
     /// PostgreSQL, by URL.
     Postgres(String),
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => f.debug_tuple("Sqlite").field(path).finish(),
+            // A URL may hold a password.
+            Self::Postgres(_) => f.debug_tuple("Postgres").finish_non_exhaustive(),
+        }
+    }
 }
 
 /// A key that the server holds.
@@ -171,7 +178,7 @@ pub async fn start(
         Database::Sqlite(path) => Store::sqlite(path, setup.org).await?,
         Database::Postgres(url) => Store::postgres(url, setup.org).await?,
     };
-    let blobs = Blobs::open(&setup.firmware, &incoming(&setup))?;
+    let blobs = Blobs::open(&setup.firmware, &setup.incoming)?;
     let trust = newer(&store, setup.trust).await?;
     let ledger = VerifyingLedger::new(ledger, trust);
     let greets = DoorKey {
@@ -217,18 +224,6 @@ pub async fn start(
         tasks,
         stopping,
     })
-}
-
-/// Where contents lie until they are whole, when their place is no directory: beside the database, or where the machine keeps such things.
-fn incoming(setup: &Setup) -> PathBuf {
-    let near = match &setup.database {
-        Database::Sqlite(path) => path.parent().map(Path::to_owned),
-        Database::Postgres(_) => None,
-    };
-    near.unwrap_or_else(std::env::temp_dir).join(format!(
-        "kusabi-incoming-{}",
-        kusabi_api::Hex(setup.org.to_bytes())
-    ))
 }
 
 /// What is trusted of the ledger: what was given, or what the database keeps, whichever is newer.

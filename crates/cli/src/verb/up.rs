@@ -269,6 +269,7 @@ fn serve(
         trust: connection.trust(),
         database: Database::Sqlite(data.server.join("server.sqlite")),
         firmware: data.server.join("firmware").display().to_string(),
+        incoming: data.server.join("incoming"),
         device_listen: args.listen,
         admin_listen: args.admin_listen,
         admin_tls: None,

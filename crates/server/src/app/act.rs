@@ -6,7 +6,6 @@ use crate::store::{
     idempotency::{self, Answered},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::sync::Arc;
 
 /// How long an idempotency key is remembered, in milliseconds: a day.
 const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
@@ -92,19 +91,15 @@ impl App {
         &'env self,
         by: &'env By,
         act: &'static str,
-        work: impl for<'t> Fn(&'t mut Tx<'env>, u64) -> Work<'t, Result<Done<T>, Error>>
+        work: impl for<'t> FnOnce(&'t mut Tx<'env>, u64) -> Work<'t, Result<Done<T>, Error>>
         + Send
-        + Sync
         + 'env,
     ) -> Result<T, Error> {
         let now_ms = self.edge.now_ms();
         let actor = by.caller.id();
-        // Shared, for it may run several times.
-        let work = Arc::new(work);
         let (value, changes) = self
             .store
             .tx(act, move |tx| {
-                let work = Arc::clone(&work);
                 Box::pin(async move {
                     if let Some(Idempotency { key, request }) = &by.idempotency
                         && let Some(before) = idempotency::find(tx.on(), actor, key).await?

@@ -1,9 +1,6 @@
 //! Why a use case does not do what it was asked.
 
-use crate::{
-    blob::BlobError,
-    store::{Retryable, StoreError},
-};
+use crate::{blob::BlobError, store::StoreError};
 use kusabi_api::{Problem, admin::Role, verify::VerifyError};
 
 /// Why a use case does not do what it was asked. `http` has the one mapping to problems.
@@ -104,14 +101,5 @@ impl Error {
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
         Self::Ledger(problem.into())
-    }
-}
-
-impl Retryable for Error {
-    fn store(&self) -> Option<&StoreError> {
-        match self {
-            Self::Store(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -126,7 +126,6 @@ impl Pending {
 async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Error> {
     let jobs = &jobs;
     let now_ms = app.edge.now_ms();
-    // Drawn before: the work may be done several times.
     let nonce = app.edge.random()?;
     app.store
         .tx("write what devices said", move |tx| {

@@ -40,8 +40,9 @@ impl From<Error> for Failure {
             }
             Error::Ledger(VerifyError::Ledger(problem)) => return Self(problem.clone()),
             Error::Ledger(_) => Kind::BadAnswer,
-            Error::Store(why) if why.is_race() => {
-                let detail = "too many write at once; nothing was changed, try again";
+            Error::Store(why) if why.is_busy() => {
+                let detail =
+                    "others write to the database for too long; nothing was changed, try again";
                 return Self(Problem::new(Kind::TooManyRequests, detail));
             }
             Error::Store(why) if why.is_full() => {

@@ -70,8 +70,7 @@ pub(crate) async fn list(
     }
     if search.is_some() {
         sql.push_str(&format!(
-            " AND (LOWER(d.serial) LIKE LOWER(${parameter}) ESCAPE '\\' \
-               OR LOWER(d.name) LIKE LOWER(${parameter}) ESCAPE '\\')"
+            " AND (LOWER(d.serial) LIKE ${parameter} ESCAPE '\\' OR LOWER(d.name) LIKE ${parameter} ESCAPE '\\')"
         ));
     }
     sql.push_str(&format!(" ORDER BY {id} LIMIT $3"));
@@ -92,10 +91,10 @@ pub(crate) async fn list(
         .map_err(error)
 }
 
-/// A pattern of `LIKE` for what holds this text, with `\\` as its escape.
+/// A pattern of `LIKE` for what holds this text, with `\\` as its escape; A to Z in lower case, as `LOWER` makes them.
 fn containing(text: &str) -> String {
     let mut pattern = String::from("%");
-    for c in text.chars() {
+    for c in text.to_ascii_lowercase().chars() {
         if matches!(c, '%' | '_' | '\\') {
             pattern.push('\\');
         }

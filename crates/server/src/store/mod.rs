@@ -1,6 +1,8 @@
 //! The database: SQLite in a file, or PostgreSQL by URL. Every statement is valid on both.
 //!
-//! - One writer: [`Store::tx`] is the only way to change anything. What it commits is on disk (SQLite: WAL, `synchronous = FULL`).
+//! - One writer at a time for each organisation, on PostgreSQL too, where several servers may share a database: [`Store::tx`] is the only way
+//!   to change anything, and there it takes the organisation's lock first. So nobody loses a race, and nothing is done twice.
+//! - What it commits is on disk (SQLite: WAL, `synchronous = FULL`; PostgreSQL: `synchronous_commit` is not `off`).
 //! - Every row carries the organisation, and so does every statement: a [`Store`] is that of one organisation.
 //! - Time and random bytes are arguments.
 //!
@@ -33,9 +35,6 @@ use sqlx::{
 };
 use std::{borrow::Cow, marker::PhantomData, path::Path, pin::Pin, time::Duration};
 
-/// How often a transaction that lost a race on PostgreSQL is tried.
-const ATTEMPTS_MAX: u32 = 8;
-
 /// Longest wait for a connection of the pool.
 const ACQUIRE_TIME: Duration = Duration::from_secs(10);
 
@@ -65,27 +64,11 @@ impl StoreError {
         matches!(code.as_deref(), Some("13" | "53100"))
     }
 
-    /// Whether another transaction was quicker, and a repeat can succeed.
-    pub(crate) fn is_race(&self) -> bool {
+    /// Whether others write for too long, and a repeat can succeed.
+    pub(crate) fn is_busy(&self) -> bool {
         let code = self.source.as_database_error().and_then(|e| e.code());
-        // serialization_failure and deadlock_detected (PostgreSQL, appendix A), or two that found the same thing missing.
-        matches!(code.as_deref(), Some("40001" | "40P01"))
-            || self
-                .source
-                .as_database_error()
-                .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
-    }
-}
-
-/// What the errors of a use case must be, so that [`Store::tx`] can tell a lost race.
-pub(crate) trait Retryable: From<StoreError> {
-    /// The database's error, where it is one.
-    fn store(&self) -> Option<&StoreError>;
-}
-
-impl Retryable for StoreError {
-    fn store(&self) -> Option<&StoreError> {
-        Some(self)
+        // SQLITE_BUSY, and lock_not_available of PostgreSQL (appendix A).
+        matches!(code.as_deref(), Some("5" | "55P03"))
     }
 }
 
@@ -168,11 +151,19 @@ impl Store {
         Self::open(&url, org, Engine::Sqlite).await
     }
 
-    /// Opens a PostgreSQL database by its URL (`postgres://…`).
+    /// Opens a PostgreSQL database by its URL (`postgres://…`). Several servers may open the same one, also at once.
     ///
     /// # Errors
-    /// It cannot be reached, or was written by a later version of the program.
+    /// It cannot be reached, is not encoded in UTF-8, or was written by a later version of the program.
     pub async fn postgres(url: &str, org: OrgId) -> Result<Self, StoreError> {
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| url.starts_with(scheme))
+        {
+            // Not the URL itself: it may hold a password.
+            let why = "the database's URL has to begin with postgres://";
+            return Err(StoreError::of("open the database")(configuration(why)));
+        }
         Self::open(url, org, Engine::Postgres).await
     }
 
@@ -182,6 +173,10 @@ impl Store {
         // By itself first: a pool tries again and again, and then says that it waited too long instead of what is wrong.
         let mut first = AnyConnection::connect(url).await.map_err(error)?;
         prepare(&mut first, engine).await.map_err(error)?;
+        if engine == Engine::Postgres {
+            encoded(&mut first).await.map_err(error)?;
+        }
+        // On PostgreSQL under a lock of its own: of several servers that start at once one makes the tables.
         migrator(engine)
             .run(&mut first)
             .await
@@ -238,43 +233,34 @@ impl Store {
         })
     }
 
-    /// Does `work` whole or not at all. It may run several times: on PostgreSQL a race is lost now and then.
-    pub(crate) async fn tx<'env, T, E: Retryable>(
+    /// Does `work` whole or not at all, and no other writes for the organisation meanwhile.
+    pub(crate) async fn tx<'env, T, E: From<StoreError>>(
         &self,
         name: &'static str,
-        work: impl for<'t> Fn(&'t mut Tx<'env>) -> Work<'t, Result<T, E>>,
+        work: impl for<'t> FnOnce(&'t mut Tx<'env>) -> Work<'t, Result<T, E>>,
     ) -> Result<T, E> {
         let error = StoreError::of(name);
         let begin = match self.engine {
             Engine::Sqlite => "BEGIN IMMEDIATE",
-            Engine::Postgres => "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            // Each statement sees what was committed before it began; with the lock, that is everything.
+            Engine::Postgres => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        let mut attempt = 1;
-        loop {
-            let mut tx = Tx {
-                connection: self.writer.begin_with(begin).await.map_err(error)?,
-                org: self.org,
-                env: PhantomData,
-            };
-            let result = match work(&mut tx).await {
-                Ok(value) => match tx.connection.commit().await {
-                    Ok(()) => Ok(value),
-                    Err(why) => Err(E::from(error(why))),
-                },
-                // Dropped, and so rolled back before the connection is used again.
-                Err(why) => Err(why),
-            };
-            match result {
-                Err(why)
-                    if attempt < ATTEMPTS_MAX
-                        && self.engine == Engine::Postgres
-                        && why.store().is_some_and(StoreError::is_race) =>
-                {
-                    attempt += 1;
-                }
-                result => return result,
-            }
+        let mut tx = Tx {
+            connection: self.writer.begin_with(begin).await.map_err(error)?,
+            org: self.org,
+            env: PhantomData,
+        };
+        if self.engine == Engine::Postgres {
+            sqlx::query("SELECT 1 FROM pg_advisory_xact_lock($1)")
+                .bind(writer_lock(self.org))
+                .execute(&mut *tx.connection)
+                .await
+                .map_err(error)?;
         }
+        // Where it fails, or is given up, the transaction is dropped, and so rolled back before the connection is used again.
+        let value = work(&mut tx).await?;
+        tx.connection.commit().await.map_err(error)?;
+        Ok(value)
     }
 }
 
@@ -315,26 +301,58 @@ fn private(_: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// The number of an organisation's lock on PostgreSQL.
+fn writer_lock(org: OrgId) -> i64 {
+    let digest = kusabi_core::crypto::sha256(&[b"kusabi.writer.v1", &org.to_bytes()]);
+    i64::from_be_bytes(std::array::from_fn(|n| digest[n]))
+}
+
 /// What holds for each connection.
 async fn prepare(connection: &mut AnyConnection, engine: Engine) -> Result<(), sqlx::Error> {
-    if engine == Engine::Sqlite {
-        connection
-            .execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
-            .await?;
-    }
+    connection
+        .execute(match engine {
+            Engine::Sqlite => "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
+            // A server that falls silent in the middle (its machine is gone, say) holds the others up no longer than the second. What is
+            // acknowledged is on disk, whatever the database's own setting is; a stricter one than this stays.
+            Engine::Postgres => {
+                "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '8s'; \
+                 SELECT set_config('synchronous_commit', 'on', false) \
+                 WHERE current_setting('synchronous_commit') = 'off';"
+            }
+        })
+        .await?;
     Ok(())
+}
+
+/// Whether the database can hold every text.
+async fn encoded(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let encoding: String = sqlx::query_scalar("SHOW server_encoding")
+        .fetch_one(connection)
+        .await?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(configuration(format!(
+        "it is encoded in {encoding}; make one with: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    )))
+}
+
+fn configuration(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sqlx::Error {
+    sqlx::Error::Configuration(why.into())
 }
 
 /// The migrations, in order. They go forward only, and one that was released is never changed.
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
 
 fn migrator(engine: Engine) -> Migrator {
-    let bytes = match engine {
-        Engine::Sqlite => "BLOB",
-        Engine::Postgres => "BYTEA",
+    let (bytes, text) = match engine {
+        Engine::Sqlite => ("BLOB", " TEXT"),
+        // Compared and sorted by their bytes, as SQLite does, in whatever language the database was made.
+        Engine::Postgres => ("BYTEA", " TEXT COLLATE \"C\""),
     };
     let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
-        let sql = AssertSqlSafe(sql.replace("{bytes}", bytes)).into_sql_str();
+        let sql = sql.replace("{bytes}", bytes).replace(" TEXT", text);
+        let sql = AssertSqlSafe(sql).into_sql_str();
         let kind = MigrationType::Simple;
         Migration::new(version, Cow::Borrowed(name), kind, sql, false)
     });

@@ -47,6 +47,7 @@ impl World {
                 Held::Postgres(url) => Database::Postgres(url.clone()),
             },
             firmware: self.firmware.path().to_str().unwrap().to_owned(),
+            incoming: self.firmware.path().join("incoming"),
             device_listen: ANY,
             admin_listen: ANY,
             admin_tls,

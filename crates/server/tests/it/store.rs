@@ -1,6 +1,6 @@
 //! What a restart finds; the checked-in document.
 
-use crate::world::{World, app_of};
+use crate::world::{Database, World, app_of, at_once};
 use kusabi_core::{id::OrgId, suite::Purpose};
 use kusabi_server::{
     Store,
@@ -38,6 +38,27 @@ async fn an_organisation_sees_its_own_rows_only() {
     let why = refused.unwrap_err().to_string();
     assert!(why.contains("belongs to another organisation"), "{why}");
     assert_eq!(other.audit_log(&Cut::default()).await.unwrap().items, []);
+}
+
+#[tokio::test]
+async fn servers_that_start_at_once_make_one_database() {
+    let database = Database::new().await;
+    if matches!(database, Database::Sqlite(_)) {
+        return; // A file belongs to one server.
+    }
+    let org = OrgId::new([7; 16]);
+    let stores = at_once((0..8).map(|_| database.store(org))).await;
+    assert_eq!(stores.len(), 8);
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_of_postgresql_is_refused() {
+    for url in ["", "fleet", "mysql://u:secret@h/d", "sqlite://secret"] {
+        let error = Store::postgres(url, OrgId::new([7; 16])).await.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(told.contains("begin with postgres://"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
+    }
 }
 
 #[tokio::test]

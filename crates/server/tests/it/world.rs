@@ -81,12 +81,22 @@ impl Database {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, SeqCst));
         let name = format!("kusabi_test_{process}_{number}");
-        sqlx::any::install_default_drivers();
-        let mut connection = sqlx::AnyConnection::connect(&format!("{server}/postgres"))
+        let mut connection = administrator(&server).await;
+        let version: String = sqlx::query_scalar("SHOW server_version_num")
+            .fetch_one(&mut connection)
             .await
             .unwrap();
-        let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        sqlx::query(create).execute(&mut connection).await.unwrap();
+        // Where it can be had, texts sort as people sort them: as unlike SQLite as may be.
+        let sorted = match version.parse::<u32>() {
+            Ok(150_000..) => "LOCALE_PROVIDER icu ICU_LOCALE 'en-US'",
+            _ => "",
+        };
+        execute(
+            &mut connection,
+            &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {sorted}"),
+        )
+        .await
+        .unwrap();
         Self::Postgres(format!("{server}/{name}"))
     }
 
@@ -113,6 +123,48 @@ impl Database {
         };
         sqlx::AnyConnection::connect(&url).await.unwrap()
     }
+}
+
+impl Drop for Database {
+    /// A database of PostgreSQL goes with its test, whoever still has it open.
+    fn drop(&mut self) {
+        let Self::Postgres(url) = self else {
+            return;
+        };
+        let Some((server, name)) = url.rsplit_once('/') else {
+            return;
+        };
+        let (server, drop) = (
+            server.to_owned(),
+            format!("DROP DATABASE {name} WITH (FORCE)"),
+        );
+        // On a runtime of its own: the test's may be the one that is ending.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                let mut connection = administrator(&server).await;
+                execute(&mut connection, &drop).await
+            })
+        });
+        if !matches!(dropping.join(), Ok(Ok(()))) {
+            eprintln!("{url} is left");
+        }
+    }
+}
+
+/// A connection of who may make databases.
+async fn administrator(server: &str) -> sqlx::AnyConnection {
+    sqlx::any::install_default_drivers();
+    sqlx::AnyConnection::connect(&format!("{server}/postgres"))
+        .await
+        .unwrap()
+}
+
+async fn execute(connection: &mut sqlx::AnyConnection, sql: &str) -> Result<(), sqlx::Error> {
+    let sql = sqlx::AssertSqlSafe(sql.to_owned());
+    sqlx::query(sql).execute(connection).await.map(|_| ())
 }
 
 pub(crate) struct Got {

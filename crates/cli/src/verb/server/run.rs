@@ -159,6 +159,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         firmware: file
             .firmware
             .unwrap_or_else(|| args.data.join("firmware").display().to_string()),
+        incoming: args.data.join("incoming"),
         device_listen: listen,
         admin_listen: args
             .admin_listen

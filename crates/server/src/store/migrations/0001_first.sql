@@ -1,4 +1,4 @@
--- {bytes} is BLOB on SQLite and BYTEA on PostgreSQL; everything else is valid on both. Times are milliseconds since 1970.
+-- {bytes} is BLOB on SQLite and BYTEA on PostgreSQL, where each TEXT is sorted by its bytes; everything else is valid on both. Times are milliseconds since 1970.
 
 CREATE TABLE devices (
     org {bytes} NOT NULL,
