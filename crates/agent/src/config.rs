@@ -13,6 +13,7 @@
 //! poll-s = 1800                            # unless the server says otherwise
 //! hold-s = 240                             # how long the server may keep a poll waiting for an order; 0: not at all
 //! # addresses = ["http://kusabi.example:7350"]     # in place of those that the device was provisioned with, in their order
+//! # ca = "/etc/kusabi/ca.pem"              # whom certificates of https:// addresses come from, in place of Mozilla's list; feature "tls"
 //!
 //! [inventory]
 //! root = "/"
@@ -155,6 +156,8 @@ pub struct ServerConfig {
     pub hold_secs: u16,
     /// Addresses in place of the provisioned ones, in their order; the servers' keys stay what the ledger proves.
     pub addresses: Vec<String>,
+    /// Certificates (PEM) that those of `https://` addresses come from, in place of Mozilla's list.
+    pub ca: Option<PathBuf>,
 }
 
 impl Default for ServerConfig {
@@ -163,6 +166,7 @@ impl Default for ServerConfig {
             poll_secs: 1800,
             hold_secs: 240,
             addresses: Vec::new(),
+            ca: None,
         }
     }
 }
@@ -316,6 +320,7 @@ struct ServerFile {
     poll_s: Option<Spanned<u32>>,
     hold_s: Option<Spanned<u16>>,
     addresses: Option<Spanned<Vec<String>>>,
+    ca: Option<Spanned<PathBuf>>,
 }
 
 impl ServerFile {
@@ -349,6 +354,13 @@ impl ServerFile {
                 return lines.wrong("server.addresses", &addresses, why);
             }
             server.addresses = addresses.into_inner();
+        }
+        if let Some(ca) = self.ca {
+            if !cfg!(feature = "tls") {
+                let why = "this agent was built without TLS; build it with the feature \"tls\", or leave the key out";
+                return lines.wrong("server.ca", &ca, why);
+            }
+            server.ca = Some(lines.absolute("server.ca", ca)?);
         }
         Ok(server)
     }
@@ -600,14 +612,23 @@ mod tests {
             ("7350\"]", "7350/\"]", "1 to 4 addresses"),
             ("example:7350", "ex ample:7350", "1 to 4 addresses"),
             (
+                "# ca = \"/etc",
+                "ca = \"etc",
+                if cfg!(feature = "tls") {
+                    "line 13, server.ca: an absolute path"
+                } else {
+                    "line 13, server.ca: this agent was built without TLS"
+                },
+            ),
+            (
                 "every-s = 86400",
                 "every-s = 1",
-                "line 18, inventory.every-s",
+                "line 19, inventory.every-s",
             ),
             (
                 "commit-deadline-s = 3600",
                 "commit-deadline-s = 0",
-                "line 21, update.commit-deadline-s",
+                "line 22, update.commit-deadline-s",
             ),
             ("log = \"info\"", "log = \"loud\"", "unknown variant `loud`"),
         ] {

@@ -89,7 +89,7 @@ impl Failure {
                 | DaemonError::PublicFile { .. }
                 | DaemonError::PrivateFile { .. }
                 | DaemonError::Enrolled => 4,
-                DaemonError::NoTls { .. } => 3,
+                DaemonError::NoTls { .. } | DaemonError::Ca(_) => 3,
                 DaemonError::Running { .. } => 5,
                 DaemonError::Token | DaemonError::Label => 2,
                 _ => 1,

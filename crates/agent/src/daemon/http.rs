@@ -1,6 +1,7 @@
 //! The real [`Net`]: HTTP by `ureq`, without redirects, proxies, cookies or compression.
 //!
-//! Whatever the other side does, a call ends: time and size of everything are bounded, headers too.
+//! Whatever the other side does, a call ends: time and size of everything are bounded, headers too. With the feature `tls` it speaks
+//! to `https://` addresses, too ([`tls`](super::tls)).
 
 use std::io::Read as _;
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +12,8 @@ use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use super::net::{Net, NetError, Sink};
+use super::tls::{self, CaError};
+use crate::config::ServerConfig;
 use crate::updater::PIECE_BYTES;
 
 /// Media type of the device protocol.
@@ -33,8 +36,10 @@ pub struct Http {
 
 impl Http {
     /// A client with no connection yet.
-    #[must_use]
-    pub fn new() -> Self {
+    ///
+    /// # Errors
+    /// The certificates of its authorities cannot be used (only with the feature `tls`).
+    pub fn new(server: &ServerConfig) -> Result<Self, CaError> {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -47,13 +52,13 @@ impl Http {
             .max_idle_connections(2)
             .max_idle_connections_per_host(1)
             .timeout_connect(Some(CONNECT))
-            .timeout_resolve(Some(CONNECT))
-            .build();
-        Self {
+            .timeout_resolve(Some(CONNECT));
+        let config = tls::trusting(config, server)?.build();
+        Ok(Self {
             asking: Mutex::new(config.new_agent()),
             getting: config.new_agent(),
             config,
-        }
+        })
     }
 
     fn call(
@@ -72,12 +77,6 @@ impl Http {
             request = request.header(header::RANGE, range);
         }
         request.call().map_err(failed)
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -185,7 +184,7 @@ fn starts_at(headers: &HeaderMap) -> Option<u64> {
 fn failed(error: ureq::Error) -> NetError {
     match error {
         ureq::Error::BodyExceedsLimit(_) => NetError::TooLong,
-        ureq::Error::Io(error) => NetError::Unreachable(error.to_string()),
+        ureq::Error::Io(error) => NetError::Unreachable(tls::refusal(&error)),
         ureq::Error::Timeout(_) => {
             NetError::Unreachable("the server did not answer in time".into())
         }

@@ -21,6 +21,7 @@ mod receipts;
 mod report;
 mod stop;
 mod store;
+mod tls;
 mod update;
 mod worker;
 
@@ -47,6 +48,7 @@ pub use net::{Net, NetError, Sink};
 pub use provision::{Enrolment, TOKEN_BYTES};
 pub use stop::Stop;
 pub use store::StoreError;
+pub use tls::CaError;
 
 use crate::config::Config;
 use crate::disk::{self, Disk as _, Linux};
@@ -127,6 +129,9 @@ pub enum DaemonError {
         /// The address.
         url: String,
     },
+    /// The certificates of TLS's authorities.
+    #[error(transparent)]
+    Ca(#[from] CaError),
     /// The key store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -291,8 +296,8 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] at the start; later the daemon goes on trying, and says so.
     pub fn run(self, stop: &Stop) -> Result<(), DaemonError> {
-        self.run_until(stop, Http::new(), false, |_, _| None)
-            .map(|_| ())
+        let net = Http::new(&self.config.server)?;
+        self.run_until(stop, net, false, |_, _| None).map(|_| ())
     }
 
     /// One poll, with everything that it brings.
@@ -300,7 +305,8 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]
     pub fn once(self, stop: &Stop) -> Result<Once, DaemonError> {
-        let ended = self.run_until(stop, Http::new(), true, once)?;
+        let net = Http::new(&self.config.server)?;
+        let ended = self.run_until(stop, net, true, once)?;
         Ok(ended.unwrap_or(Once::Stopped))
     }
 
@@ -309,7 +315,8 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]
     pub fn wait_for_enrolment(self, stop: &Stop) -> Result<Once, DaemonError> {
-        let ended = self.run_until(stop, Http::new(), false, |heart, _| {
+        let net = Http::new(&self.config.server)?;
+        let ended = self.run_until(stop, net, false, |heart, _| {
             let seen = heart.seen();
             if seen.enrolled {
                 Some(Once::Done)
@@ -439,6 +446,7 @@ impl Daemon {
         for url in &config.server.addresses {
             speaks(url)?;
         }
+        Http::new(&config.server)?;
         let store = Store::open(Linux, config)?;
         if store.kept()?.is_some() {
             store.profile()?;

@@ -21,12 +21,18 @@ use crate::server::{Fault, Served};
 pub(crate) struct Site {
     pub(crate) server: Served,
     pub(crate) root: tempfile::TempDir,
+    /// More of the configuration's section `server`.
+    pub(crate) more: String,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Site {
     pub(crate) fn new() -> Self {
-        let server = Served::start();
+        Self::of(Served::start())
+    }
+
+    /// A device of this server.
+    pub(crate) fn of(server: Served) -> Self {
         let root = tempfile::tempdir().unwrap();
         for dir in ["slots", "files"] {
             fs::create_dir(root.path().join(dir)).unwrap();
@@ -35,6 +41,7 @@ impl Site {
         let site = Self {
             server,
             root,
+            more: String::new(),
             lines: Arc::default(),
         };
         let file = site
@@ -66,6 +73,7 @@ impl Site {
 
     pub(crate) fn text(&self, hold: u16) -> String {
         let root = self.root.path().display();
+        let more = &self.more;
         format!(
             r#"
 state = "{root}/state"
@@ -75,6 +83,7 @@ log = "debug"
 type = "cam-a"
 [server]
 hold-s = {hold}
+{more}
 [inventory]
 root = "{root}"
 paths = ["files"]
@@ -91,14 +100,14 @@ self-test = ["{root}/self-test", "{root}/slots"]
         Config::parse(&self.text(hold)).unwrap()
     }
 
-    fn log(&self) -> Log {
+    pub(crate) fn log(&self) -> Log {
         let lines = Arc::clone(&self.lines);
         Log::new(LogLevel::Debug, move |_, line| {
             lines.lock().unwrap().push(line.to_owned());
         })
     }
 
-    fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         self.lines.lock().unwrap().join("\n")
     }
 
@@ -117,14 +126,14 @@ self-test = ["{root}/self-test", "{root}/slots"]
         panic!("the directory stays locked");
     }
 
-    fn once(&self) -> Once {
+    pub(crate) fn once(&self) -> Once {
         self.open(0)
             .once(&Stop::new())
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs rounds until one of them has nothing left to do.
-    fn rounds(&self) -> Once {
+    pub(crate) fn rounds(&self) -> Once {
         for _ in 0..10 {
             let once = self.once();
             if !matches!(once, Once::Unfinished | Once::Unreachable) {
@@ -145,18 +154,18 @@ self-test = ["{root}/self-test", "{root}/slots"]
         }
     }
 
-    fn release(&self, version: &str, camera: &[u8]) -> Digest {
+    pub(crate) fn release(&self, version: &str, camera: &[u8]) -> Digest {
         let mut world = self.server.world();
         world.release(version, 0, &[("camera", camera)])
     }
 
-    fn order(&self, task: Task) -> u64 {
+    pub(crate) fn order(&self, task: Task) -> u64 {
         let order = self.server.world().order(task);
         self.server.ring();
         order
     }
 
-    fn outcome(&self, order: u64) -> Option<OutcomeCode> {
+    pub(crate) fn outcome(&self, order: u64) -> Option<OutcomeCode> {
         self.server.world().outcome(order)
     }
 }

@@ -7,4 +7,6 @@
 mod command;
 mod daemon;
 mod server;
+#[cfg(feature = "tls")]
+mod tls;
 mod world;

@@ -1,7 +1,7 @@
 //! The world's server on a loopback port, with what may go wrong on the way.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -48,8 +48,17 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start() -> Self {
+        Self::start_over("http", |shared, stream| shared.serve(stream))
+    }
+
+    /// One whose connections are opened by `open`, which gives them to [`Shared::serve`].
+    pub(crate) fn start_over(
+        scheme: &str,
+        open: impl Fn(&Shared, &TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let open = Arc::new(open);
         let shared = Arc::new(Shared {
             world: Mutex::new(World::new()),
             bell: Condvar::new(),
@@ -62,8 +71,12 @@ impl Served {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let (stream, shared) = (stream.unwrap(), Arc::clone(&serving));
+                let open = Arc::clone(&open);
                 thread::spawn(move || {
-                    let _ = shared.serve(&stream);
+                    if let Ok(copy) = stream.try_clone() {
+                        shared.streams.lock().unwrap().push(copy);
+                        let _ = open(&shared, &stream);
+                    }
                     let _ = stream.shutdown(Shutdown::Both);
                 });
             }
@@ -117,8 +130,7 @@ impl Served {
 }
 
 impl Shared {
-    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
-        self.streams.lock().unwrap().push(stream.try_clone()?);
+    pub(crate) fn serve(&self, stream: impl io::Read + io::Write) -> io::Result<()> {
         let mut reader = BufReader::new(stream);
         loop {
             if self.gone.load(Ordering::SeqCst) {
@@ -150,14 +162,14 @@ impl Shared {
             let line = format!("{} {}", lines[0], range.as_deref().unwrap_or_default());
             self.requests.lock().unwrap().push(line);
             self.bell.notify_all();
-            self.respond(stream, &path, &body, range.as_deref())?;
+            self.respond(reader.get_mut(), &path, &body, range.as_deref())?;
             self.bell.notify_all();
         }
     }
 
     fn respond(
         &self,
-        mut stream: &TcpStream,
+        stream: &mut (impl io::Read + io::Write),
         path: &str,
         body: &[u8],
         range: Option<&str>,
