@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -19,7 +19,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::command::{Place, Ran};
+use crate::{
+    command::{Place, Ran},
+    node::Node,
+};
 
 /// Longest wait for anything that a process is to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,7 +74,7 @@ fn host() -> Ipv4Addr {
     Ipv4Addr::new(127, high | 1, low, next)
 }
 
-/// An organisation: its ledger and server, one process, and the folder in which its people work.
+/// An organisation: its ledger and server, one process or two, and the folder in which its people work.
 pub(crate) struct Site {
     pub(crate) place: Place,
     /// Where the server listens to devices.
@@ -82,6 +85,8 @@ pub(crate) struct Site {
     /// What devices are told.
     device_url: String,
     running: Option<(Child, BufReader<ChildStdout>)>,
+    /// The ledger, where it is a process of its own.
+    node: Option<Node>,
 }
 
 impl Site {
@@ -105,21 +110,67 @@ impl Site {
             ledger: SocketAddr::from((host, 7040)),
             device_url: url.map_or_else(|| format!("http://{devices}"), str::to_owned),
             running: None,
+            node: None,
         };
         site.up();
         site
     }
 
-    /// Starts ledger and server, and waits until both answer.
+    /// Founds one whose server is a process apart from the ledger's, with this configuration.
+    pub(crate) fn found_apart(config: &str) -> Self {
+        let place = Place::new();
+        fs::write(place.path("node.toml"), "heartbeat_s = 1\n").unwrap();
+        fs::write(place.path("server.toml"), config).unwrap();
+        fs::create_dir(place.path("fleet")).unwrap();
+        let node = Node::start_with(&place, "--config node.toml");
+        for line in [
+            "key new fleet/ps.key --purpose ps",
+            "org grant fleet/ps.key",
+            "key new art.key --purpose art",
+            "org art --sign 1 --add art.key",
+        ] {
+            node.run(&place, line).ok();
+        }
+        let host = host();
+        let (devices, admin) = (
+            SocketAddr::from((host, 7041)),
+            SocketAddr::from((host, 7042)),
+        );
+        let profile = place.path(".config/kusabi/profile.toml");
+        let mut more = fs::File::options().append(true).open(profile).unwrap();
+        let (art, token) = (place.path("art.key"), place.path("fleet/token"));
+        writeln!(
+            more,
+            "art = [{art:?}]\nserver = \"http://{admin}\"\ntoken_file = {token:?}"
+        )
+        .unwrap();
+        let mut site = Self {
+            devices,
+            admin,
+            ledger: node.address.trim_start_matches("http://").parse().unwrap(),
+            device_url: format!("http://{devices}"),
+            running: None,
+            node: Some(node),
+            place,
+        };
+        site.up();
+        site
+    }
+
+    /// Starts ledger and server, or a server alone that is a process of its own, and waits until all answer.
     pub(crate) fn up(&mut self) {
         self.kill();
         let log = self.place.path("site.log");
         let log = fs::File::options().create(true).append(true).open(log);
+        let what = match &self.node {
+            None => format!("up --ledger-listen {} --heartbeat 1", self.ledger),
+            Some(_) => "server run --config server.toml".to_owned(),
+        };
         let mut child = self
             .place
             .command(&format!(
-                "up --json --data fleet --listen {} --admin-listen {} --ledger-listen {} --device-url {} --heartbeat 1",
-                self.devices, self.admin, self.ledger, self.device_url
+                "{what} --json --data fleet --listen {} --admin-listen {} --device-url {}",
+                self.devices, self.admin, self.device_url
             ))
             .stderr(log.unwrap())
             .spawn()

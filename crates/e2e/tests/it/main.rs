@@ -3,8 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails there")]
 
 use std::{
-    env,
-    ffi::OsString,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -23,6 +21,7 @@ mod namespace;
 #[path = "../../../cli/tests/it/node.rs"]
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod node;
+mod postgres;
 mod storm;
 mod wire;
 
@@ -36,42 +35,14 @@ fn agent() -> PathBuf {
     programs().join("kusabi-agent")
 }
 
-/// What cargo tells a test of its own package. A build script that looks at these (ring's does) would run again, and whatever stands on it
-/// would be built again: here, and then once more by the next `cargo test`.
-fn about_this_package() -> impl Iterator<Item = OsString> {
-    let about = [
-        "CARGO_PKG_",
-        "CARGO_MANIFEST_",
-        "CARGO_BIN_",
-        "CARGO_CRATE_",
-    ];
-    env::vars_os().map(|(name, _)| name).filter(move |name| {
-        about
-            .iter()
-            .any(|about| name.as_encoded_bytes().starts_with(about.as_bytes()))
-    })
-}
-
 /// Where the two programs lie: cargo is asked for them, which builds them where they are not there, with the profile of this
 /// test. It is asked as `cargo test --workspace` is, whose programs they then are: of the whole workspace, and with examples,
 /// for only so are the features of tests' dependencies the same, without which everything would be built once more.
 fn programs() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let build = about_this_package().fold(escargot::CargoBuild::new(), |build, name| {
-            build.env_remove(name)
-        });
-        let build = build
-            .arg("--workspace")
-            .bins()
-            .examples()
-            .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
-        let build = if cfg!(debug_assertions) {
-            build
-        } else {
-            build.release()
-        };
         let fails = "cargo build --workspace --bins --examples has to succeed first";
+        let build = workspace().bins().examples();
         let messages = build.exec().unwrap_or_else(|why| panic!("{fails}: {why}"));
         let mut folder = None;
         for message in messages {
@@ -85,4 +56,22 @@ fn programs() -> &'static Path {
         }
         folder.expect("cargo names the programs that it built")
     })
+}
+
+/// `cargo build --workspace`, with the profile of this test.
+fn workspace() -> escargot::CargoBuild {
+    let build = escargot::CargoBuild::new()
+        .arg("--workspace")
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml"));
+    let build = if cfg!(debug_assertions) {
+        build
+    } else {
+        build.release()
+    };
+    // What cargo tells a test of its own package is nothing to a build of all. There are build scripts that run again when it
+    // changes (ring's), and what stands on them would be built once more.
+    std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        .fold(build, escargot::CargoBuild::env_remove)
 }

@@ -84,7 +84,7 @@ impl Bot {
     /// Its power was cut: the session is gone.
     pub(super) fn restart(&mut self, now: Time) {
         let kept = self.device.kept().clone();
-        self.device = Box::new(Device::start(self.settings.clone(), kept, now));
+        *self.device = Device::start(self.settings.clone(), kept, now);
     }
 
     /// The same, and from now on its polls wait at the server.
