@@ -115,9 +115,11 @@ async fn no_text_is_a_fault_of_the_server() {
                 .collect();
             for (method, operation) in operations.as_object().unwrap() {
                 let parameters = operation["parameters"].as_array();
-                let queries = parameters.into_iter().flatten().filter_map(|parameter| {
-                    (parameter["in"] == "query").then(|| parameter["name"].as_str().unwrap())
-                });
+                let queries = parameters
+                    .into_iter()
+                    .flatten()
+                    .filter(|parameter| parameter["in"] == "query")
+                    .map(|parameter| parameter["name"].as_str().unwrap());
                 let mut addresses = vec![pieces.join("/")];
                 addresses.extend(queries.map(|name| {
                     let path = path.replace(['{', '}'], "");
