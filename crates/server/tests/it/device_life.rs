@@ -271,10 +271,17 @@ async fn a_groups_order_reaches_each_of_its_devices() {
 async fn a_quiet_poll_asks_neither_database_nor_ledger() {
     let site = Site::new().await;
     let mut device = site.active().await;
+    site.settled().await;
+    // The activation has come into the database, too: that is news of the device, for which its next poll looks there.
+    let address = format!("/api/v1/devices/{}", device.id);
+    site.server
+        .until(async || site.server.get(&address).await["state"] == "active")
+        .await;
+    // What was written by the time of this answer was also announced.
+    site.server.get(&address).await;
     for _ in 0..3 {
         device.poll(&site.server).await;
     }
-    site.settled().await;
     let before = site.chain.lookups.load(SeqCst);
     let polls = site.server.door.counts().polls.load(SeqCst);
     // The database is gone, and the ledger does not answer: it is not noticed.
