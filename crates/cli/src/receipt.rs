@@ -3,9 +3,9 @@
 use kusabi_api::{Hex, admin::device_id};
 use kusabi_core::{
     evidence::{Evidence, Signed},
-    id::{Digest, Handle},
+    id::{Digest, Handle, OrgId},
     row::Record,
-    suite::{Purpose, Signature},
+    suite::{Purpose, Signature, VerificationKey},
 };
 use serde_json::Value;
 
@@ -14,14 +14,15 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     keyfile::KeyFile,
-    verb::sign::{dated, walk},
+    verb::sign::{anchored, walk},
 };
 
 /// Longest chain of keys that is walked to a device's first one.
 const PREDECESSORS_MAX: usize = 4096;
 
 /// What somebody hands over as a receipt.
-pub(crate) struct Receipt {
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
     pub(crate) signer: Handle,
     /// What the signer's key has to be for: `act` or `ps`.
     pub(crate) purpose: Purpose,
@@ -31,14 +32,16 @@ pub(crate) struct Receipt {
 
 /// A receipt that its signer signed.
 pub(crate) struct Checked {
+    claimed: Claimed,
+    key: VerificationKey,
+    owner: OrgId,
     pub(crate) evidence: Evidence,
     pub(crate) said: Value,
-    pub(crate) anchored_at: Option<u64>,
 }
 
-impl Receipt {
-    /// Checks who signed, and makes the bundle; with `by`, which signs the anchor, the ledger dates it.
-    pub(crate) fn check(self, connection: &Connection, by: Option<&KeyFile>) -> Result<Checked> {
+impl Claimed {
+    /// Checks who signed, and makes the bundle.
+    pub(crate) fn check(self, connection: &Connection) -> Result<Checked> {
         let said: Value = serde_json::from_str(&self.text)
             .map_err(|_| no_receipt("its text is not what a receipt says"))?;
         let record = connection.known_record(&self.signer)?;
@@ -47,46 +50,53 @@ impl Receipt {
             .verification_key()
             .filter(|_| record.purpose() == self.purpose)
             .ok_or_else(|| no_receipt("its signer's key is for something else"))?;
-        if said["kusabi"] != "receipt-1" || said["organisation"] != record.owner().to_string() {
+        let owner = record.owner();
+        if said["kusabi"] != "receipt-1" || said["organisation"] != owner.to_string() {
             return Err(no_receipt("its signer is of another organisation"));
         }
+        let evidence = self.pack(connection, &key)?.0;
         let file = Digest::of(self.text.as_bytes());
-        let make = || {
-            let signed = Signed {
-                chain: *connection.chain(),
-                signer: self.signer,
-                purpose: self.purpose,
-                file,
-            };
-            let proven = connection.record(&self.signer)?;
-            let evidence = Evidence::pack(
-                signed,
-                key.algorithm(),
-                self.signature,
-                proven.proof().to_vec(),
-                connection.genesis()?,
-                walk(connection)?,
-            )
-            .map_err(|why| no_receipt(&why.to_string()))?;
-            Ok((evidence, proven.height().get()))
-        };
-        let evidence = make()?.0;
         evidence
             .check_signature(connection.chain(), &file, &key)
             .map_err(|why| no_receipt(&why.to_string()))?;
-        let Some(by) = by else {
-            return Ok(Checked {
-                evidence,
-                said,
-                anchored_at: None,
-            });
-        };
-        let dated = dated(connection, record.owner(), by, make)?;
         Ok(Checked {
-            evidence: dated.evidence,
+            claimed: self,
+            key,
+            owner,
+            evidence,
             said,
-            anchored_at: Some(dated.anchored_at),
         })
+    }
+
+    /// The bundle with the newest proof of the signer's key, and that proof's height.
+    fn pack(&self, connection: &Connection, key: &VerificationKey) -> Result<(Evidence, u64)> {
+        let signed = Signed {
+            chain: *connection.chain(),
+            signer: self.signer,
+            purpose: self.purpose,
+            file: Digest::of(self.text.as_bytes()),
+        };
+        let proven = connection.record(&self.signer)?;
+        let evidence = Evidence::pack(
+            signed,
+            key.algorithm(),
+            self.signature,
+            proven.proof().to_vec(),
+            connection.genesis()?,
+            walk(connection)?,
+        )
+        .map_err(|why| no_receipt(&why.to_string()))?;
+        Ok((evidence, proven.height().get()))
+    }
+}
+
+impl Checked {
+    /// Has the ledger date it, with an anchor that `by` signs; the anchor's height.
+    pub(crate) fn anchor(&mut self, connection: &Connection, by: &KeyFile) -> Result<u64> {
+        let make = || self.claimed.pack(connection, &self.key);
+        let anchored = anchored(connection, self.owner, by, make)?;
+        self.evidence = anchored.evidence;
+        Ok(anchored.anchored_at)
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Receipts {
     Withheld,
     /// Signs something else.
     Forged,
+    /// Refuses what is told.
+    Refused,
 }
 
 /// What a device told of an order; its signature was good.
@@ -404,7 +406,7 @@ fn receipt(
     let receipt = receipt.expect("a key in memory signs");
     match shop.receipts {
         Receipts::Given => Some(receipt),
-        Receipts::Withheld => None,
+        Receipts::Withheld | Receipts::Refused => None,
         // The time is part of what is signed.
         Receipts::Forged => Some(Receipt {
             at_ms: receipt.at_ms + 1,
@@ -454,6 +456,9 @@ fn work(
         Ask::Poll(poll) => {
             shop.polls += 1;
             hear(shop, device, key, admitted, &poll.outcomes);
+            if shop.receipts == Receipts::Refused && !poll.outcomes.is_empty() {
+                return problem(SealedProblem::NotAllowed);
+            }
             let heard = Heard::outcomes(&poll.outcomes);
             let receipt = heard.and_then(|heard| receipt(shop, &from, key, now, &heard));
             let orders = shop.orders.entry(device).or_default();

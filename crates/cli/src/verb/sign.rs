@@ -100,13 +100,17 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let make = || sign(&connection, &key, file);
     let (evidence, proven_at, anchored_at) = if args.anchor {
         let org = connection.known_record(&key.handle())?.owner();
-        let dated = if key.purpose().may_anchor() && args.anchor_by.is_none() {
-            dated(&connection, org, &key, make)?
+        let anchored = if key.purpose().may_anchor() && args.anchor_by.is_none() {
+            anchored(&connection, org, &key, make)?
         } else {
             let by = session.writer_key(args.anchor_by.as_deref())?;
-            dated(&connection, org, &by, make)?
+            anchored(&connection, org, &by, make)?
         };
-        (dated.evidence, dated.proven_at, Some(dated.anchored_at))
+        (
+            anchored.evidence,
+            anchored.proven_at,
+            Some(anchored.anchored_at),
+        )
     } else {
         let (evidence, proven_at) = make()?;
         (evidence, proven_at, None)
@@ -185,7 +189,7 @@ pub(crate) fn walk(connection: &Connection) -> Result<Vec<Vec<u8>>> {
 }
 
 /// A bundle whose signature the ledger dates.
-pub(crate) struct Dated {
+pub(crate) struct Anchored {
     pub(crate) evidence: Evidence,
     /// Height of the proof of the signer's key.
     pub(crate) proven_at: u64,
@@ -195,12 +199,12 @@ pub(crate) struct Dated {
 
 /// Puts a digest of a bundle's signature on the ledger, signed by `by`, unless it is there, and the proof of that into the bundle. `make`
 /// gives the bundle with the newest proof of its signer's key, and that proof's height.
-pub(crate) fn dated(
+pub(crate) fn anchored(
     connection: &Connection,
     org: OrgId,
     by: &KeyFile,
     make: impl Fn() -> Result<(Evidence, u64)>,
-) -> Result<Dated> {
+) -> Result<Anchored> {
     let digest = make()?.0.anchor_digest();
     let place = StateKey::anchor(&digest);
     if connection.row(place)?.value().is_none() {
@@ -228,7 +232,7 @@ pub(crate) fn dated(
             "the key signed the same bytes in two ways, so the anchor is of the first only",
         ));
     }
-    Ok(Dated {
+    Ok(Anchored {
         evidence: evidence
             .anchored(anchor.proof().to_vec(), walk(connection)?)
             .map_err(refused)?,

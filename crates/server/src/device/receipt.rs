@@ -58,12 +58,12 @@ impl Door {
             // The device has heard of a later block than this server, or says so: in a moment it will have, too.
             return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
         }
-        let mut good = Vec::with_capacity(poll.outcomes.len());
+        let mut words = Vec::with_capacity(poll.outcomes.len());
         for outcome in &poll.outcomes {
-            good.push(self.told(incoming, admitted, device, outcome).await?);
+            words.push(self.word_for(incoming, admitted, device, outcome).await?);
         }
-        let signed = good.iter().all(|told| !matches!(told, Word::Unsigned));
-        let told: Vec<Told> = good
+        let signed = words.iter().all(|told| !matches!(told, Word::Unsigned));
+        let told: Vec<Told> = words
             .into_iter()
             .filter_map(|told| match told {
                 Word::Told(told) => Some(told),
@@ -85,7 +85,7 @@ impl Door {
     }
 
     /// What a device says of an order that it was given.
-    async fn told(
+    async fn word_for(
         &self,
         incoming: &Incoming,
         admitted: &Admitted<'_>,

@@ -15,8 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// What an office behind one address needs in the morning, then one each five seconds.
 const SHARE: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(5));
 
-/// Most that are looked at at once: half of the database's readers.
-const AT_ONCE: usize = 2;
+/// Most that are looked at at once: hellos may take half of the database's readers (`device::greet`), and one is left for the others.
+const AT_ONCE: usize = 1;
 
 /// See the module.
 #[derive(Debug)]

@@ -67,8 +67,9 @@ impl StoreError {
     /// Whether others write for too long, and a repeat can succeed.
     pub(crate) fn is_busy(&self) -> bool {
         let code = self.source.as_database_error().and_then(|e| e.code());
-        // SQLITE_BUSY, and lock_not_available of PostgreSQL (appendix A).
+        // SQLITE_BUSY, and lock_not_available of PostgreSQL (appendix A); or no connection came free, because others wait on theirs.
         matches!(code.as_deref(), Some("5" | "55P03"))
+            || matches!(self.source, sqlx::Error::PoolTimedOut)
     }
 }
 

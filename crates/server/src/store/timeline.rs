@@ -192,7 +192,7 @@ mod tests {
                 for round in 0..3000_u64 {
                     let kind = ROUTINE[round as usize % ROUTINE.len()];
                     append(tx.on(), "device", round, kind, &json!({ "round": round })).await?;
-                    if round % 30 == 0 {
+                    if round.is_multiple_of(30) {
                         let kind = evidence[round as usize / 30 % evidence.len()];
                         append(tx.on(), "device", round, kind, &json!({})).await?;
                     }

@@ -1052,7 +1052,11 @@ async fn one_account_leaves_places_for_others_that_follow() {
     let refused = loop {
         assert!(open.len() < 1000, "one account has all places");
         // The session makes no difference.
-        let browser = if open.len() % 2 == 0 { &greedy } else { &again };
+        let browser = if open.len().is_multiple_of(2) {
+            &greedy
+        } else {
+            &again
+        };
         let answer = follow(browser).await;
         if answer.status() != StatusCode::OK {
             break answer;

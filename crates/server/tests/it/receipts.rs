@@ -110,17 +110,22 @@ async fn what_a_device_did_not_sign_it_did_not_say() {
     let site = Site::new().await;
     let device = site.registered(90).await;
     site.server.order(&device.id, "rotate").await;
+    site.server.order(&device.id, "report").await;
     let mut raw = site.raw(&device.key).await;
-    let poll = |outcome: Option<Outcome>| {
+    let poll = |outcomes: &[Outcome]| {
         Ask::Poll(Poll {
-            outcomes: outcome.into_iter().collect(),
+            outcomes: outcomes.iter().copied().collect(),
             ..Poll::default()
         })
     };
-    let Told::Orders(orders) = raw.ask(&site.server, poll(None)).await else {
+    let Told::Orders(orders) = raw.ask(&site.server, poll(&[])).await else {
         panic!("no orders");
     };
-    let order: Order = orders[0];
+    let (order, report): (Order, Order) = (orders[0], orders[1]);
+    let states = async || -> Vec<String> {
+        let orders = site.server.orders(&device.id).await;
+        orders.into_iter().map(|(_, state)| state).collect()
+    };
     let chain = site.chain.lock().world.chain;
     let org = site.chain.lock().world.org;
     let signer = Signer {
@@ -164,36 +169,56 @@ async fn what_a_device_did_not_sign_it_did_not_say() {
             signature,
         };
         assert_eq!(
-            raw.ask(&site.server, poll(Some(outcome))).await,
+            raw.ask(&site.server, poll(&[outcome])).await,
             Told::Problem(SealedProblem::NotAllowed)
         );
-        assert_eq!(site.server.orders(&device.id).await[0].1, "sent");
+        assert_eq!(states().await, ["sent", "sent"]);
     }
     // Ahead of all blocks that the server knows of.
     let ahead = Height::new(1 << 40).unwrap();
-    let ask = poll(Some(Outcome {
+    let ask = poll(&[Outcome {
         order: order.id,
         code: OutcomeCode::Done,
         signature: sign(Answered {
             height: ahead,
             ..answered
         }),
-    }));
+    }]);
     assert_eq!(
         raw.ask_at(&site.server, ahead, ask).await,
         Told::Problem(SealedProblem::Unavailable)
     );
-    assert_eq!(site.server.orders(&device.id).await[0].1, "sent");
+    assert_eq!(states().await, ["sent", "sent"]);
+    // One that is not signed does not hold up another one that is.
+    let unsigned = Outcome {
+        order: order.id,
+        code: OutcomeCode::Done,
+        signature: Signature::new([0; Signature::LEN]),
+    };
+    let signed = Outcome {
+        order: report.id,
+        code: OutcomeCode::Failed,
+        signature: sign(Answered {
+            order: report,
+            code: OutcomeCode::Failed,
+            ..answered
+        }),
+    };
+    assert_eq!(
+        raw.ask(&site.server, poll(&[unsigned, signed])).await,
+        Told::Problem(SealedProblem::NotAllowed)
+    );
+    assert_eq!(states().await, ["sent", "failed"]);
     let outcome = Outcome {
         order: order.id,
         code: OutcomeCode::Done,
         signature: sign(answered),
     };
     assert_eq!(
-        raw.ask(&site.server, poll(Some(outcome))).await,
+        raw.ask(&site.server, poll(&[outcome])).await,
         Told::Orders(Vec::new())
     );
-    assert_eq!(site.server.orders(&device.id).await[0].1, "done");
+    assert_eq!(states().await, ["done", "failed"]);
     let (status, _) = site.receipt(&device.id, order.id).await;
     assert_eq!(status, StatusCode::OK);
 }

@@ -425,3 +425,18 @@ fn a_server_that_forgot_an_outcome_hears_it_again() {
     fleet.run_ms(3 * HOUR);
     assert_eq!(fleet.shop.outcomes.len(), 2);
 }
+
+#[test]
+fn what_a_server_refuses_to_hear_holds_up_nothing_else() {
+    let (mut fleet, unit) = settled(1, Settings::default());
+    let order = order(7, Task::ReportInventory([1; 32]));
+    fleet.shop.receipts = Receipts::Refused;
+    let code = OutcomeCode::Failed;
+    fleet.tell(unit, Input::Outcome { order, code });
+    assert!(fleet.run_until(2 * HOUR, |fleet| fleet.shop.outcomes.len() == 1));
+    let polls = fleet.shop.polls;
+    fleet.run_ms(6 * HOUR);
+    assert_eq!(fleet.shop.outcomes.len(), 1, "it is told again");
+    assert!(fleet.shop.polls > polls + 5, "the device polls on");
+    assert!(fleet.receipts[unit].is_empty());
+}

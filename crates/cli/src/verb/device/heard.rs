@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kusabi_core::{
-    id::{Handle, parse_hex},
+    id::{Digest, Handle, parse_hex},
     inventory::SignedInventory,
     suite::{Purpose, Signature},
 };
@@ -16,7 +16,7 @@ use crate::{
     files::{self, Mode},
     keyfile::KeyFile,
     page::{Answer, Page},
-    receipt::{Receipt, no_receipt},
+    receipt::{Claimed, no_receipt},
     session::Session,
     verb::sign::beside,
 };
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             false => None,
         };
         for (at, line) in kept.lines().enumerate() {
-            match make(&args.out, at + 1, line, &connection, by.as_ref()) {
+            match make(&args.out, line, &connection, by.as_ref()) {
                 Ok(one) => made.receipts.push(one),
                 // One that is not good is no reason to hold back the others.
                 Err(why) if why.exit() == Exit::Negative => {
@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
 }
 
 /// A line of the agent's file: the receipt, and the signed statement that it is about.
-fn read(line: &str) -> Option<(Receipt, Option<Vec<u8>>)> {
+fn read(line: &str) -> Option<(Claimed, Option<Vec<u8>>)> {
     let mut words = line.splitn(4, ' ');
     let signer: Handle = words.next()?.parse().ok()?;
     let signature = Signature::new(parse_hex(words.next()?).ok()?);
@@ -129,38 +129,47 @@ fn read(line: &str) -> Option<(Receipt, Option<Vec<u8>>)> {
             Some(bytes.to_vec())
         }
     };
-    let receipt = Receipt {
+    let claimed = Claimed {
         signer,
         purpose: Purpose::Ps,
         signature,
         text: words.next()?.to_owned(),
     };
-    Some((receipt, statement))
+    Some((claimed, statement))
 }
 
-fn make(
-    folder: &Path,
-    number: usize,
-    line: &str,
-    connection: &Connection,
-    by: Option<&KeyFile>,
-) -> Result<One> {
-    let (receipt, bytes) =
+fn make(folder: &Path, line: &str, connection: &Connection, by: Option<&KeyFile>) -> Result<One> {
+    let (claimed, bytes) =
         read(line).ok_or_else(|| no_receipt("the line has not the form of one"))?;
-    let text = receipt.text.clone();
-    let checked = receipt.check(connection, by)?;
+    let text = claimed.text.clone();
+    let mut checked = claimed.check(connection)?;
     let about = match checked.said["about"].as_str() {
         Some(about @ ("report" | "outcomes")) => about.to_owned(),
         _ => return Err(no_receipt("it is about something else")),
     };
-    let statement = folder.join(format!("heard-{number}-{about}.json"));
+    let named = &checked.said["content"]["statement"];
+    if let Some(bytes) = &bytes
+        && *named != Digest::of(bytes).to_string()
+    {
+        return Err(no_receipt("the statement beside it is another one"));
+    }
+    // By its content: what was made before, and anchored, is not replaced by another one.
+    let digest = Digest::of(text.as_bytes()).to_string();
+    let name = format!("heard-{about}-{}", &digest[..16]);
+    let statement = folder.join(format!("{name}.json"));
     let signature = beside(&statement);
+    let anchored_at = match by {
+        Some(by) => Some(checked.anchor(connection, by)?),
+        None => None,
+    };
     files::replace(&statement, text.as_bytes(), Mode::Public)?;
-    files::replace(&signature, checked.evidence.encoded(), Mode::Public)?;
+    if anchored_at.is_some() || !signature.exists() {
+        files::replace(&signature, checked.evidence.encoded(), Mode::Public)?;
+    }
     let inventory_statement = match bytes {
         None => None,
         Some(bytes) => {
-            let path = folder.join(format!("heard-{number}-{about}.statement"));
+            let path = folder.join(format!("{name}.statement"));
             files::replace(&path, &bytes, Mode::Public)?;
             Some(path)
         }
@@ -169,7 +178,7 @@ fn make(
         statement,
         signature,
         about,
-        anchored_at: checked.anchored_at,
+        anchored_at,
         inventory_statement,
     })
 }

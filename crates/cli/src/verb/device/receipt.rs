@@ -12,7 +12,7 @@ use crate::{
     files::{self, Mode},
     fleet::Fleet,
     page::{Answer, Page, grouped},
-    receipt::{Receipt, is_key_of, no_receipt},
+    receipt::{Claimed, is_key_of, no_receipt},
     session::Session,
     verb::sign::beside,
 };
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Where the statement goes; its signature goes beside it, as FILE.kusabi [default: order-ORDER-HANDLE.json]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace files that are there
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -82,41 +85,48 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let evidence =
         Evidence::decode(&fetched.evidence).map_err(|why| no_receipt(&why.to_string()))?;
     let signer = evidence.signed().signer;
-    let receipt = Receipt {
+    let claimed = Claimed {
         signer,
         purpose: Purpose::Act,
         signature: *evidence.signature(),
         text: fetched.statement.clone(),
     };
     let connection = Connection::open(session)?;
-    let by = match args.anchor {
-        true => Some(session.writer_key(args.anchor_by.as_deref())?),
-        false => None,
-    };
     if !is_key_of(&connection, signer, &id)? {
         return Err(no_receipt("its signer is not this device"));
     }
-    let said: serde_json::Value = serde_json::from_str(&receipt.text).unwrap_or_default();
-    let content = &said["content"];
-    if said["about"] != "order"
+    let mut checked = claimed.check(&connection)?;
+    let content = &checked.said["content"];
+    if checked.said["about"] != "order"
         || content["order"] != args.order
         || content["device"] != signer.to_string()
     {
         return Err(no_receipt("it is about something else"));
     }
-    let checked = receipt.check(&connection, by.as_ref())?;
+    let anchored_at = match args.anchor {
+        true => {
+            let by = session.writer_key(args.anchor_by.as_deref())?;
+            Some(checked.anchor(&connection, &by)?)
+        }
+        false => None,
+    };
     let statement = args
         .out
         .clone()
         // Not what a person called it: a serial may hold what no file name does.
         .unwrap_or_else(|| PathBuf::from(format!("order-{}-{signer}.json", args.order)));
     let signature = beside(&statement);
-    files::replace(&statement, fetched.statement.as_bytes(), Mode::Public)?;
-    files::replace(&signature, checked.evidence.encoded(), Mode::Public)?;
+    let write = if args.force {
+        files::replace
+    } else {
+        files::create
+    };
+    write(&statement, fetched.statement.as_bytes(), Mode::Public)?;
+    write(&signature, checked.evidence.encoded(), Mode::Public)?;
     session.output().say(&Fetched {
         statement,
         signature,
-        anchored_at: checked.anchored_at,
+        anchored_at,
         said: checked.said,
     })?;
     Ok(Exit::Ok)

@@ -236,7 +236,7 @@ pub struct Device {
     told: ArrayVec<Outcome, OUTCOMES_MAX>,
     /// The receipt that came last.
     receipt: Option<SignedReceipt>,
-    /// Orders that came, and what became of them: one that comes again is answered again, not done again.
+    /// The last orders since the start, and what became of them: one that comes again is answered again, not done again.
     seen: ArrayVec<(Order, Option<OutcomeCode>), ORDERS_SEEN>,
     poll_at: Time,
     /// Someone waits for the next poll's answer: the server is not to hold it back.
