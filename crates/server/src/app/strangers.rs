@@ -82,7 +82,7 @@ impl Default for Strangers {
 /// Handles under which the ledger holds nothing, the newer half and the older one.
 #[derive(Debug, Default)]
 struct Absent {
-    /// Up to this height the ledger's events are worked in: what was absent below it may have been added since.
+    /// Up to this height the ledger's events are worked in, or were missed: what was absent below it may have been added since.
     height: u64,
     new: HashMap<Handle, Instant>,
     old: HashMap<Handle, Instant>,
@@ -104,6 +104,13 @@ impl Absent {
             self.old = mem::take(&mut self.new);
         }
         self.new.insert(handle, Instant::now());
+    }
+
+    /// Events are read from the block after this height on; what they said up to it may have been missed.
+    fn forget(&mut self, height: Height) {
+        self.height = height.get();
+        self.new.clear();
+        self.old.clear();
     }
 
     fn block(&mut self, block: &BlockEvents) {
@@ -141,11 +148,10 @@ impl Strangers {
         })
     }
 
-    /// The ledger's events may not have been heard: nothing counts as absent any more.
-    pub(crate) fn forget(&self) {
-        let mut absent = lock(&self.absent);
-        absent.new.clear();
-        absent.old.clear();
+    /// The ledger's events are heard from the block after this height on, and may not have been before: nothing counts as absent any
+    /// more, nor will what was proven to be so below it.
+    pub(crate) fn forget(&self, height: Height) {
+        lock(&self.absent).forget(height);
     }
 
     /// A block came.
@@ -279,6 +285,29 @@ mod tests {
         assert!(!absent.contains(&handle(1)) && absent.contains(&handle(2)));
         tokio::time::advance(ABSENT_COUNTS).await;
         assert!(!absent.contains(&handle(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_gap_absence_counts_from_where_events_are_read_again() {
+        let mut absent = Absent::default();
+        absent.block(&block(7, &[]));
+        absent.note(handle(1), height(7));
+        // Events are missed up to 20; they are read again from 21 on.
+        absent.forget(height(20));
+        assert!(!absent.contains(&handle(1)));
+        // Asked before the gap, answered after it: a block in it may have added this one.
+        absent.note(handle(2), height(8));
+        assert!(!absent.contains(&handle(2)));
+        absent.note(handle(3), height(20));
+        assert!(absent.contains(&handle(3)));
+        absent.block(&block(21, &[handle(3)]));
+        assert!(!absent.contains(&handle(3)));
+        // A ledger that goes on from a lower height is one whose absences count, too.
+        absent.forget(height(5));
+        absent.note(handle(4), height(5));
+        assert!(absent.contains(&handle(4)));
+        absent.block(&block(6, &[handle(4)]));
+        assert!(!absent.contains(&handle(4)));
     }
 
     #[tokio::test(start_paused = true)]
