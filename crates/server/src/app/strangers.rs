@@ -3,8 +3,10 @@
 //!
 //! - A **source** ([`Source`]) has a share of such questions; this machine itself, or a proxy on it, has none of its own.
 //! - So many are asked **at once**, and no more: whoever comes then is told to come back. They wait for the ledger, nobody waits for
-//!   them: a device whose record is at hand, or whose key is in the database, is not looked up here.
-//! - Who wants **the same** at the same time gets one answer.
+//!   them: a device whose record is at hand, or whose key is in the database, is not looked up here. Records and proofs have places of
+//!   their own, so that neither keeps out the other.
+//! - Who wants **the same** at the same time gets one answer, and only the one who asks takes a place and of his share. Of hellos, few
+//!   may join so: they hold handshakes.
 //! - A handle that is **absent** stays so until the followed ledger says that it was added, or for a minute: a node can leave that out.
 //!   Proofs of a release are good until something newer of the ledger is verified here, for no device has a higher floor from this server.
 
@@ -29,8 +31,15 @@ use tokio::{sync::Semaphore, time::Instant};
 /// A source's share: what a site with many new devices asks at once, then eight a second.
 const SHARE: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(125));
 
-/// Most questions at once. Fewer than the handshakes from which on a cookie is asked for: strangers that wait do not slow down others.
-const AT_ONCE: usize = 64;
+/// Most questions for records at once. With those who join they are fewer than the handshakes from which on a cookie is asked for:
+/// strangers that wait do not slow down others.
+const RECORDS_AT_ONCE: usize = 64;
+
+/// Most hellos that wait for a record that was asked for by another. A device says one at a time; whoever finds no room comes back.
+const JOINED_MAX: usize = 32;
+
+/// Most releases whose proofs are asked for at once.
+const PROOFS_AT_ONCE: usize = 64;
 
 /// Seconds after which whoever found no place comes back.
 const CROWDED_SECS: u32 = 5;
@@ -57,9 +66,14 @@ type Answer<T> = Result<T, Arc<Error>>;
 #[derive(Debug)]
 pub(crate) struct Strangers {
     shares: Shares,
-    places: Semaphore,
     records: Together<Handle, Answer<Found>>,
+    /// Places of the questions for records.
+    asked: Arc<Semaphore>,
+    /// Places of the hellos that wait for somebody else's.
+    joined: Semaphore,
     absent: Mutex<Absent>,
+    /// Places of the questions for proofs.
+    proving: Semaphore,
     proofs: Together<Hex32, Answer<Bytes>>,
     kept: Mutex<HashMap<Hex32, Kept>>,
     pub(super) ready: Together<(), Answer<bool>>,
@@ -69,9 +83,11 @@ impl Default for Strangers {
     fn default() -> Self {
         Self {
             shares: Shares::new(SHARE),
-            places: Semaphore::new(AT_ONCE),
             records: Together::default(),
+            asked: Arc::new(Semaphore::new(RECORDS_AT_ONCE)),
+            joined: Semaphore::new(JOINED_MAX),
             absent: Mutex::default(),
+            proving: Semaphore::new(PROOFS_AT_ONCE),
             proofs: Together::default(),
             kept: Mutex::default(),
             ready: Together::default(),
@@ -164,32 +180,41 @@ impl Strangers {
         lock(&self.absent).contains(handle)
     }
 
-    /// The record under a handle that nobody here knows, for a hello from this source.
+    /// The record under a handle that nobody here knows, for a hello from this source. Once it is asked for, the question goes on though
+    /// whoever said the hello is gone.
     ///
     /// # Errors
     /// [`Error::Crowded`]: the source's share is used up, or too many ask. The ledger gives no acceptable answer.
     pub(crate) async fn record(
         &self,
-        app: &App,
+        app: &Arc<App>,
         source: IpAddr,
         handle: &Handle,
     ) -> Result<Found, Error> {
-        let _place = self.places.try_acquire().map_err(|_| CROWDED)?;
-        let ask = || async {
-            let proven = app.ask(app.ledger.record(handle)).await;
-            let proven = proven.map_err(|why| {
-                tracing::warn!(%why, "the ledger was asked in vain for the record of an unknown key");
-                Arc::new(why)
-            })?;
-            let height = proven.height();
-            if proven.value().is_none() {
-                lock(&self.absent).note(*handle, height);
-            }
-            Ok(proven.into_value().map(|record| (record, height)))
+        let may = || {
+            let place = Arc::clone(&self.asked).try_acquire_owned();
+            let place = place.map_err(|_| CROWDED)?;
+            self.share(source)?;
+            Ok::<_, Error>(place)
         };
-        let may = || self.share(source);
-        let found = self.records.ask(*handle, may, ask).await?;
-        found.map_err(|why| why.again())
+        let join = || self.joined.try_acquire().map_err(|_| CROWDED);
+        let ask = || {
+            let (app, handle) = (Arc::clone(app), *handle);
+            async move {
+                let proven = app.ask(app.ledger.record(&handle)).await;
+                let proven = proven.map_err(|why| {
+                    tracing::warn!(%why, "the ledger was asked in vain for the record of an unknown key");
+                    Arc::new(why)
+                })?;
+                let height = proven.height();
+                if proven.value().is_none() {
+                    lock(&app.strangers.absent).note(handle, height);
+                }
+                Ok(proven.into_value().map(|record| (record, height)))
+            }
+        };
+        let found = self.records.ask_by_task(*handle, may, join, ask).await?;
+        found.map_err(|why: Arc<Error>| why.again())
     }
 
     /// The proofs of a release that is here, for whoever asks from this source: those that are at hand, or newly asked for.
@@ -204,6 +229,17 @@ impl Strangers {
         ask: impl FnOnce() -> F,
     ) -> Result<Bytes, Error> {
         let height = app.ledger.trust().anchor().height();
+        self.proofs_at(height, source, digest, ask).await
+    }
+
+    /// The same, where so much of the ledger is verified here.
+    async fn proofs_at<F: Future<Output = Result<Bytes, Error>>>(
+        &self,
+        height: Height,
+        source: IpAddr,
+        digest: Hex32,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Bytes, Error> {
         if let Some(kept) = lock(&self.kept).get(&digest) {
             let counts = match kept.proofs {
                 Some(_) => PROOFS_COUNT,
@@ -213,7 +249,11 @@ impl Strangers {
                 return kept.proofs.clone().ok_or(Error::Behind);
             }
         }
-        let _place = self.places.try_acquire().map_err(|_| CROWDED)?;
+        let may = || {
+            let place = self.proving.try_acquire().map_err(|_| CROWDED)?;
+            self.share(source)?;
+            Ok::<_, Error>(place)
+        };
         let ask = || async {
             let proofs = ask().await.map_err(Arc::new);
             let mut kept = lock(&self.kept);
@@ -228,20 +268,26 @@ impl Strangers {
             kept.insert(digest, now);
             proofs
         };
-        let may = || self.share(source);
         let proofs = self.proofs.ask(digest, may, ask).await?;
         proofs.map_err(|why| why.again())
     }
 }
 
-const CROWDED: Error = Error::Crowded {
+/// No place.
+pub(super) const CROWDED: Error = Error::Crowded {
     wait_secs: CROWDED_SECS,
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kusabi_api::ledger::Event;
+    use futures_util::{FutureExt as _, future::join_all};
+    use kusabi_api::{Hex, ledger::Event};
+    use std::{
+        future::{pending, ready},
+        sync::atomic::{AtomicU32, Ordering::SeqCst},
+    };
+    use tokio::sync::Notify;
 
     fn handle(number: u32) -> Handle {
         let mut bytes = [0; 32];
@@ -285,6 +331,78 @@ mod tests {
         assert!(!absent.contains(&handle(1)) && absent.contains(&handle(2)));
         tokio::time::advance(ABSENT_COUNTS).await;
         assert!(!absent.contains(&handle(2)));
+    }
+
+    const RELEASE: Hex32 = Hex([7; 32]);
+
+    fn source(number: u8) -> IpAddr {
+        [192, 0, 2, number].into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_fleet_fetches_proofs_while_one_question_runs() {
+        let (strangers, asked, go) = (Strangers::default(), AtomicU32::new(0), Notify::new());
+        let fetch = |_| {
+            let ask = || async {
+                asked.fetch_add(1, SeqCst);
+                go.notified().await;
+                Ok(Bytes::from_static(b"proofs"))
+            };
+            strangers.proofs_at(height(7), source(1), RELEASE, ask)
+        };
+        // Many more than there are places, or questions in a share.
+        let fleet = join_all((0..10 * PROOFS_AT_ONCE).map(fetch));
+        let (fleet, ()) = tokio::join!(fleet, async { go.notify_one() });
+        for told in fleet {
+            assert_eq!(told.unwrap(), "proofs");
+        }
+        assert_eq!(asked.load(SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hellos_keep_out_no_proofs_and_proofs_no_hellos() {
+        let strangers = Strangers::default();
+        let many = u32::try_from(RECORDS_AT_ONCE).unwrap();
+        let hellos = strangers.asked.try_acquire_many(many).unwrap();
+        let fetch = |release: u8, source| {
+            let ask = || ready(Ok(Bytes::from_static(b"proofs")));
+            strangers.proofs_at(height(7), source, Hex([release; 32]), ask)
+        };
+        assert_eq!(fetch(1, source(1)).await.unwrap(), "proofs");
+        drop(hellos);
+        let mut waiting = Vec::new();
+        for release in 0..u8::try_from(PROOFS_AT_ONCE).unwrap() {
+            let digest = Hex([100 + release; 32]);
+            let one = strangers.proofs_at(height(7), source(release), digest, pending);
+            let mut one = Box::pin(one);
+            assert!((&mut one).now_or_never().is_none());
+            waiting.push(one);
+        }
+        let told = fetch(2, source(1)).await.unwrap_err();
+        assert!(matches!(told, Error::Crowded { .. }), "{told}");
+        // What is at hand needs no place.
+        assert_eq!(fetch(1, source(1)).await.unwrap(), "proofs");
+        assert_eq!(strangers.asked.available_permits(), RECORDS_AT_ONCE);
+        waiting.pop();
+        assert_eq!(fetch(2, source(1)).await.unwrap(), "proofs");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_over_a_question_for_proofs_pays_for_it() {
+        let strangers = Strangers::default();
+        while strangers.share(source(1)).is_ok() {}
+        let mut first = Box::pin(strangers.proofs_at(height(7), source(2), RELEASE, pending));
+        assert!((&mut first).now_or_never().is_none());
+        let ask = || ready(Ok(Bytes::from_static(b"proofs")));
+        let mut spent = Box::pin(strangers.proofs_at(height(7), source(1), RELEASE, ask));
+        assert!((&mut spent).now_or_never().is_none());
+        let mut next = Box::pin(strangers.proofs_at(height(7), source(3), RELEASE, ask));
+        assert!((&mut next).now_or_never().is_none());
+        drop(first);
+        let told = spent.await.unwrap_err();
+        assert!(matches!(told, Error::Crowded { .. }), "{told}");
+        assert_eq!(next.await.unwrap(), "proofs");
+        assert_eq!(strangers.proving.available_permits(), PROOFS_AT_ONCE);
     }
 
     #[tokio::test(start_paused = true)]

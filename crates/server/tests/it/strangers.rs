@@ -24,8 +24,9 @@ use std::{
 };
 use tokio::task::JoinSet;
 
-/// Most questions at once for strangers.
+/// Most questions at once for strangers, and most hellos that wait for one that another asked.
 const AT_ONCE: u64 = 64;
+const JOINED: usize = 32;
 
 fn stranger(number: u64) -> TestKey {
     TestKey::new(20_000 + number, Purpose::Act)
@@ -141,6 +142,61 @@ async fn one_hello_many_times_is_one_question() {
         assert_eq!(told.unwrap(), Some(Problem::Refused));
     }
     assert_eq!(site.chain.lookups.load(SeqCst), before + 1);
+}
+
+#[tokio::test]
+async fn copies_of_one_hello_take_no_others_place_and_what_they_asked_goes_on_without_them() {
+    let site = Arc::new(Site::new().await);
+    site.chain.stuck.send_replace(true);
+    let before = site.chain.lookups.load(SeqCst);
+    let asked = async |count| {
+        let asked = async || site.chain.lookups.load(SeqCst) == before + count;
+        site.server.until(asked).await;
+    };
+    let say = |number: u64, source: String| {
+        let site = Arc::clone(&site);
+        async move {
+            let hello = site.hello(&stranger(number));
+            problem(&site.server.post_from(&source, &hello).await)
+        }
+    };
+    let mut copies = JoinSet::new();
+    for _ in 0..100 {
+        copies.spawn(say(0, String::from("2001:db8:9::1")));
+    }
+    // One asks, some join, the others are told at once: handshakes are not held by one key.
+    for _ in 0..99 - JOINED {
+        let told = copies.join_next().await.unwrap().unwrap();
+        assert_eq!(told, Some(Problem::Busy));
+    }
+    asked(1).await;
+    // All other places are there for others.
+    let mut others = JoinSet::new();
+    for number in 1..AT_ONCE {
+        others.spawn(say(number, format!("2001:db8:0:{number:x}::1")));
+    }
+    asked(AT_ONCE).await;
+    assert_eq!(
+        say(AT_ONCE, String::from("192.0.2.9")).await,
+        Some(Problem::Busy)
+    );
+    // Who said it hangs up, all of them: the ledger is still asked, and others wait for the same answer.
+    assert_eq!(copies.len(), 1 + JOINED, "they still wait");
+    copies.shutdown().await;
+    let mut late = JoinSet::new();
+    for _ in 0..=JOINED {
+        late.spawn(say(0, String::from("192.0.2.9")));
+    }
+    let told = late.join_next().await.unwrap().unwrap();
+    assert_eq!(told, Some(Problem::Busy), "the others have joined");
+    site.chain.stuck.send_replace(false);
+    while let Some(told) = late.join_next().await {
+        assert_eq!(told.unwrap(), Some(Problem::Refused));
+    }
+    while let Some(told) = others.join_next().await {
+        assert_eq!(told.unwrap(), Some(Problem::Refused));
+    }
+    assert_eq!(site.chain.lookups.load(SeqCst), before + AT_ONCE);
 }
 
 #[tokio::test]
