@@ -3,7 +3,7 @@
 //! A token authorises nothing but to be looked at. An operator accepts, or the device's label is on a list that was uploaded; then a
 //! writer registers the key: the server's own, if it has one, or whoever asks for the accepted ones.
 
-use super::{App, By, Caller, Cut, Error, act::Done};
+use super::{App, By, Caller, Cut, Error, act::Done, strangers::CROWDED};
 use crate::{
     share::is_room,
     store::{On, devices, enrolments, groups, timeline},
@@ -27,6 +27,7 @@ use kusabi_core::{
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What the secret of an enrolment token begins with. With its 40 hexadecimal digits it has 57 characters, of 64 that a hello may carry.
 const PREFIX: &str = "kusabi_enrolment_";
@@ -49,6 +50,19 @@ pub(crate) struct Enrolling<'a> {
     pub(crate) token: &'a [u8],
     pub(crate) entry: &'a NewKey,
     pub(crate) label: &'a str,
+    /// Turns to look for it in the database, and places to wait for the ledger: hellos of all kinds share them, for anyone can say one.
+    pub(crate) turns: &'a Semaphore,
+    pub(crate) places: &'a Semaphore,
+}
+
+/// What is known of a device that asks.
+enum Known {
+    /// It asked before.
+    Asked(Enrolment),
+    /// It may ask, with the token of this ID.
+    May(String),
+    /// Not with this token.
+    Not,
 }
 
 fn hash(secret: &[u8]) -> [u8; 32] {
@@ -199,16 +213,16 @@ impl App {
     /// A device asks. A repeat without news changes nothing.
     ///
     /// # Errors
-    /// Ledger or database fail.
+    /// [`Error::Crowded`]: too many wait for the ledger. Ledger or database fail.
     pub(crate) async fn enrol(&self, asks: Enrolling<'_>) -> Result<hello::Enrolment, Error> {
-        let handle = Hex(asks.entry.handle.to_bytes());
-        let before = {
-            let mut reader = self.store.read("look for an enrolment").await?;
-            enrolments::with_handle(reader.on(), handle.0).await?
+        let known = {
+            let _turn = asks.turns.acquire().await;
+            self.look_for(asks).await?
         };
-        let enrolment = match before {
-            Some(before) => Some(before),
-            None => self.note_enrolment(asks).await?,
+        let enrolment = match known {
+            Known::Asked(before) => Some(before),
+            Known::May(token) => self.note_enrolment(asks, &token).await?,
+            Known::Not => None,
         };
         let Some(enrolment) = enrolment else {
             return Ok(hello::Enrolment::Refused);
@@ -218,6 +232,7 @@ impl App {
             return Ok(hello::Enrolment::Refused);
         }
         if enrolment.state == EnrolmentState::Accepted {
+            let _place = asks.places.try_acquire().map_err(|_| CROWDED)?;
             return match self.register_enrolled(&enrolment).await {
                 Ok(registered) => Ok(status(registered.state)),
                 // Asking again does not mend it; whoever accepted it was told, too.
@@ -231,40 +246,50 @@ impl App {
         Ok(status(enrolment.state))
     }
 
-    /// Writes down who asks; `None`: not with this token.
-    async fn note_enrolment(&self, asks: Enrolling<'_>) -> Result<Option<Enrolment>, Error> {
-        let label: Option<Text> = asks.label.parse().ok();
-        let label = &label;
-        let mut reader = self.store.read("look for an enrolment token").await?;
+    /// Reads what there is to know of who asks. Whoever has no token that is good costs two rows, and whoever finds no place no
+    /// transaction.
+    async fn look_for(&self, asks: Enrolling<'_>) -> Result<Known, Error> {
+        let mut reader = self.store.read("look for an enrolment").await?;
+        let handle = asks.entry.handle.to_bytes();
+        if let Some(before) = enrolments::with_handle(reader.on(), handle).await? {
+            return Ok(Known::Asked(before));
+        }
         // The lookup is by the hash: how long it takes says nothing about the secret.
         let token = enrolments::token_with_hash(reader.on(), hash(asks.token)).await?;
-        // Before anything is written: whoever has no token, or finds no place, costs no transaction.
-        let Some(token) = token else { return Ok(None) };
-        if place(reader.on(), &token.id, label.as_ref())
-            .await?
-            .is_none()
-        {
+        let now_ms = self.edge.now_ms();
+        let Some(token) = token.filter(|token| is_good(token, now_ms)) else {
+            return Ok(Known::Not);
+        };
+        let label: Option<Text> = asks.label.parse().ok();
+        let place = place(reader.on(), &token.id, label.as_ref()).await?;
+        if place.is_none() {
             tracing::warn!(
                 token = token.id,
                 "too many who came by an enrolment token wait"
             );
-            return Ok(None);
+            return Ok(Known::Not);
         }
-        drop(reader);
+        Ok(Known::May(token.id))
+    }
+
+    /// Writes down who asks; `None`: not with this token.
+    async fn note_enrolment(
+        &self,
+        asks: Enrolling<'_>,
+        token: &str,
+    ) -> Result<Option<Enrolment>, Error> {
+        let label: Option<Text> = asks.label.parse().ok();
+        let label = &label;
         let by = By::only(Caller::server());
-        let (entry, token) = (asks.entry, &token.id);
+        let entry = asks.entry;
         self.act(&by, "enrolment.ask", move |tx, now_ms| {
             Box::pin(async move {
                 let handle: Hex32 = Hex(entry.handle.to_bytes());
                 if let Some(there) = enrolments::with_handle(tx.on(), handle.0).await? {
                     return Ok(Done::nothing(Some(there)));
                 }
-                let good = enrolments::token(tx.on(), token).await?.is_some_and(|token| {
-                    token.revoked_ms.is_none()
-                        && token.expires_ms.is_none_or(|until| now_ms < until)
-                        && token.uses_left != Some(0)
-                });
-                if !good {
+                let now = enrolments::token(tx.on(), token).await?;
+                if !now.is_some_and(|token| is_good(&token, now_ms)) {
                     return Ok(Done::nothing(None));
                 }
                 let Some(listed) = place(tx.on(), token, label.as_ref()).await? else {
@@ -279,7 +304,7 @@ impl App {
                 let enrolment = Enrolment {
                     id: format!("enl_{}", Hex(id)),
                     handle,
-                    token: token.clone(),
+                    token: token.to_owned(),
                     label: label.clone(),
                     purpose: Purpose::Act.name().to_owned(),
                     suite: entry.keys.suite().into(),
@@ -517,6 +542,13 @@ impl App {
     }
 }
 
+/// Whether a device may ask with a token now.
+fn is_good(token: &EnrolmentToken, now_ms: u64) -> bool {
+    token.revoked_ms.is_none()
+        && token.expires_ms.is_none_or(|until| now_ms < until)
+        && token.uses_left != Some(0)
+}
+
 /// Whether one more may come by a token, and if so whether its label is on the list: whoever is on that does not wait, and needs no place.
 async fn place(on: On<'_>, token: &str, label: Option<&Text>) -> Result<Option<bool>, Error> {
     let On { connection, org } = on;
@@ -529,7 +561,17 @@ async fn place(on: On<'_>, token: &str, label: Option<&Text>) -> Result<Option<b
             return Ok(Some(true));
         }
     }
-    let (waiting, of_token) = enrolments::waiting(On { connection, org }, token).await?;
+    let on = On {
+        connection: &mut *connection,
+        org: org.clone(),
+    };
+    // Both are counted as far as the rule needs it. From half of the places on, those of the token are too many, whoever else waits.
+    let of_token = enrolments::waiting(on, Some(token), WAITING_MAX / 2).await?;
+    if !is_room(WAITING_MAX, of_token, of_token) {
+        return Ok(None);
+    }
+    let on = On { connection, org };
+    let waiting = enrolments::waiting(on, None, WAITING_MAX - of_token).await?;
     Ok(is_room(WAITING_MAX, waiting, of_token).then_some(false))
 }
 
@@ -546,4 +588,124 @@ fn entry(enrolment: &Enrolment) -> Result<Entry, Error> {
     let binding = Binding::new(enrolment.binding.0);
     let handle = Handle::new(enrolment.handle.0);
     Entry::new(handle, Purpose::Act, keys, binding, None).map_err(|_| damaged())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use futures_util::FutureExt as _;
+    use kusabi_api::{
+        Answer, Block, EventStream, Kind, Ledger, Problem, VerifyingLedger,
+        ledger::{Status, Step, Submitted, Transaction},
+        verify::Trust,
+    };
+    use kusabi_core::id::{Epoch, Height, StateKey, TxId};
+    use kusabi_ledger::testing::{TestKey, World};
+    use std::{io, sync::Arc};
+
+    #[derive(Debug)]
+    struct Still;
+
+    impl super::super::Edge for Still {
+        fn now_ms(&self) -> u64 {
+            1
+        }
+
+        fn random(&self) -> io::Result<[u8; 32]> {
+            Ok([1; 32])
+        }
+    }
+
+    /// A ledger that does not answer.
+    struct Gone;
+
+    fn gone<T: Send + 'static>() -> Answer<'static, T> {
+        Box::pin(async { Err(Problem::new(Kind::Unreachable, "nobody listens there")) })
+    }
+
+    impl Ledger for Gone {
+        fn submit(&self, _: Bytes, _: Duration) -> Answer<'_, Submitted> {
+            gone()
+        }
+
+        fn transaction(&self, _: TxId) -> Answer<'_, Transaction> {
+            gone()
+        }
+
+        fn lookup(&self, _: StateKey) -> Answer<'_, Bytes> {
+            gone()
+        }
+
+        fn checkpoint(&self) -> Answer<'_, Bytes> {
+            gone()
+        }
+
+        fn block(&self, _: Height) -> Answer<'_, Block> {
+            gone()
+        }
+
+        fn genesis(&self) -> Answer<'_, Bytes> {
+            gone()
+        }
+
+        fn walk(&self, _: Epoch) -> Answer<'_, Vec<Step>> {
+            gone()
+        }
+
+        fn events(&self, _: Height) -> Answer<'_, EventStream> {
+            gone()
+        }
+
+        fn status(&self) -> Answer<'_, Status> {
+            gone()
+        }
+    }
+
+    #[tokio::test]
+    async fn who_asks_holds_a_turn_to_read_and_a_place_to_wait_for_the_ledger() {
+        let directory = tempfile::tempdir().unwrap();
+        let world = World::open();
+        let path = directory.path().join("server.sqlite");
+        let store = Store::sqlite(&path, world.org).await.unwrap();
+        let ledger: Arc<dyn Ledger> = Arc::new(Gone);
+        let trust = Trust::found(&world.chain, &world.document).unwrap();
+        let app = App::new(store, VerifyingLedger::new(ledger, trust), Arc::new(Still));
+        let by = By::only(Caller::server());
+        let create = serde_json::from_value(json!({})).unwrap();
+        let secret = app
+            .create_enrolment_token(&by, create)
+            .await
+            .unwrap()
+            .secret;
+        let labels = serde_json::from_value(json!({ "labels": ["SN-1"] })).unwrap();
+        app.add_enrolment_labels(&by, labels).await.unwrap();
+        let key = TestKey::new(7000, Purpose::Act);
+        let entry = NewKey::new(&key.id, key.public_keys(), &world.chain, &world.org);
+        let (turns, places) = (Semaphore::new(1), Semaphore::new(0));
+        let asks = |token| Enrolling {
+            token,
+            entry: &entry,
+            label: "SN-1",
+            turns: &turns,
+            places: &places,
+        };
+        let mut stranger = Box::pin(app.enrol(asks(b"kusabi_enrolment_none")));
+        assert!((&mut stranger).now_or_never().is_none());
+        assert_eq!(turns.available_permits(), 0);
+        assert_eq!(stranger.await.unwrap(), hello::Enrolment::Refused);
+        assert_eq!(turns.available_permits(), 1);
+        // It is accepted, and finds no place to wait for the ledger; nor does its repeat.
+        for _ in 0..2 {
+            let told = app.enrol(asks(secret.as_bytes())).await.unwrap_err();
+            assert!(matches!(told, Error::Crowded { .. }), "{told}");
+        }
+        places.add_permits(1);
+        let told = app.enrol(asks(secret.as_bytes())).await.unwrap_err();
+        assert!(matches!(told, Error::Ledger(_)), "{told}");
+        assert_eq!(
+            (turns.available_permits(), places.available_permits()),
+            (1, 1)
+        );
+    }
 }

@@ -26,7 +26,7 @@ pub(super) const BUSY_SECS: u16 = 5;
 /// Most that are looked for in the database at once: half of its readers, so that others do not wait behind hellos.
 pub(super) const KNOCKING_MAX: usize = 2;
 
-/// Most hellos of this fleet's keys that wait for the ledger. With the strangers that wait they are fewer than the handshakes from which
+/// Most hellos of this fleet's keys, and of accepted enrolments, that wait for the ledger. With the strangers that wait they are fewer than the handshakes from which
 /// on a cookie is asked for, so that they do not slow down who is at hand: anyone can name a handle.
 pub(super) const LOOKING_MAX: usize = 128;
 
@@ -154,7 +154,7 @@ impl Door {
             .await??;
         let handle = match greeting.hello()? {
             Hello::Session { handle, .. } => handle,
-            Hello::Enrol { .. } => return self.enrol(greeting).await,
+            Hello::Enrol { .. } => return self.enrol(source, greeting).await,
         };
         let (record, proven_at) = self.look_up(source, &handle).await?;
         let accepted = greeting.accept(record.as_ref(), &self.app.org())?;
@@ -216,13 +216,17 @@ impl Door {
         }))
     }
 
-    async fn enrol(&self, greeting: Greeting) -> Result<Vec<u8>, Turned> {
+    /// Anyone can ask, and nobody is told from another before the database is read: it takes of the source's share, and its turn.
+    async fn enrol(&self, source: IpAddr, greeting: Greeting) -> Result<Vec<u8>, Turned> {
         let ask = greeting.enrolment()?;
+        self.app.strangers.share(source)?;
         count(&self.counts.enrolments);
         let enrolling = Enrolling {
             token: &ask.token,
             entry: &ask.entry,
             label: &ask.label,
+            turns: &self.knocking,
+            places: &self.looking,
         };
         let status = Box::pin(self.app.enrol(enrolling)).await?;
         let wait_secs = match status {

@@ -244,28 +244,27 @@ pub(crate) async fn with_handle(
     row.as_ref().map(read).transpose().map_err(error)
 }
 
-/// How many wait, and how many of them came by this token.
-pub(crate) async fn waiting(on: On<'_>, token: &str) -> Result<(u64, u64), StoreError> {
-    let error = StoreError::of("count enrolments");
-    let On { connection, org } = on;
-    let state = EnrolmentState::Waiting.name();
-    let all: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM enrolments WHERE org = $1 AND state = $2")
-            .bind(org.clone())
-            .bind(state)
-            .fetch_one(&mut *connection)
-            .await
-            .map_err(error)?;
-    let of_token: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM enrolments WHERE org = $1 AND token = $2 AND state = $3",
-    )
-    .bind(org)
-    .bind(token.to_owned())
-    .bind(state)
-    .fetch_one(connection)
-    .await
-    .map_err(error)?;
-    Ok((all.unsigned_abs(), of_token.unsigned_abs()))
+/// How many wait, or those that came by this token: no more than `most` are counted.
+pub(crate) async fn waiting(on: On<'_>, token: Option<&str>, most: u64) -> Result<u64, StoreError> {
+    let filter = match token {
+        Some(_) => "AND token = $4",
+        None => "",
+    };
+    let sql = format!(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM enrolments WHERE org = $1 AND state = $2 {filter} LIMIT $3) AS counted"
+    );
+    let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(EnrolmentState::Waiting.name())
+        .bind(int(most));
+    if let Some(token) = token {
+        query = query.bind(token.to_owned());
+    }
+    let count: i64 = query
+        .fetch_one(on.connection)
+        .await
+        .map_err(StoreError::of("count enrolments"))?;
+    Ok(count.unsigned_abs())
 }
 
 /// Notes how a request stands.
@@ -336,4 +335,59 @@ pub(crate) async fn strike(on: On<'_>, label: &Text) -> Result<(), StoreError> {
         .await
         .map_err(StoreError::of("take a label off the list"))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use kusabi_core::id::OrgId;
+
+    #[tokio::test]
+    async fn no_more_are_counted_than_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("server.sqlite");
+        let store = Store::sqlite(&path, OrgId::new([7; 16])).await.unwrap();
+        let added = store.tx("fill enrolments", |tx| {
+            Box::pin(async move {
+                for number in 0..10_u8 {
+                    let one = Enrolment {
+                        id: format!("enl_{number}"),
+                        handle: Hex([number; 32]),
+                        token: String::from(if number < 6 { "enr_a" } else { "enr_b" }),
+                        label: None,
+                        purpose: String::from("act"),
+                        suite: 1,
+                        keys: String::new(),
+                        binding: Hex([1; 16]),
+                        state: match number {
+                            0 => EnrolmentState::Refused,
+                            _ => EnrolmentState::Waiting,
+                        },
+                        created_ms: 1,
+                        decided_ms: None,
+                        decided_by: None,
+                    };
+                    insert(tx.on(), &one, &[1; 32]).await?;
+                }
+                Ok::<_, StoreError>(())
+            })
+        });
+        added.await.unwrap();
+        let mut reader = store.read("look").await.unwrap();
+        for (token, most, counted) in [
+            (None, 100, 9),
+            (None, 9, 9),
+            (None, 8, 8),
+            (Some("enr_a"), 100, 5),
+            (Some("enr_a"), 5, 5),
+            (Some("enr_a"), 2, 2),
+            (Some("enr_b"), 100, 4),
+            (Some("enr_c"), 100, 0),
+            (None, 0, 0),
+        ] {
+            let count = waiting(reader.on(), token, most).await.unwrap();
+            assert_eq!(count, counted, "{token:?}, {most}");
+        }
+    }
 }

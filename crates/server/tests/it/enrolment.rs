@@ -1,16 +1,17 @@
 //! Devices in the field: asked, looked at, accepted or refused.
 
-use crate::site::{Client, How, Site, enrolling};
+use crate::site::{Client, How, Site, enrolling, problem};
 use axum::http::Method;
 use kusabi_api::Kind;
 use kusabi_core::{
     device::{Event, Input, Kept, Settings},
-    protocol::hello::Enrolment,
+    protocol::{frame::Problem, hello::Enrolment},
     suite::Purpose,
 };
 use kusabi_ledger::testing::TestKey;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
+use std::sync::atomic::Ordering::Relaxed;
 
 impl Site {
     /// A device in the field, with a key that it made, and what it was given.
@@ -194,6 +195,59 @@ async fn a_token_that_is_none_revoked_used_up_or_too_old() {
     let mut old = site.field(7304, enrolling(&secret, "SN-8"));
     assert_eq!(ask(&site, &mut old).await, Enrolment::Refused);
     assert_eq!(site.waiting().await.len(), 1);
+}
+
+#[tokio::test]
+async fn who_enrols_takes_of_his_sources_share() {
+    let site = Site::new().await;
+    let mut device = site.field(7310, enrolling("kusabi_enrolment_0000000000", "SN-4"));
+    device.later(4000);
+    let hello = device.input(Input::Tick).unwrap();
+    let mut looked_at = 0;
+    // Some more than a share: it grows while it is used.
+    let told = loop {
+        let told = problem(&site.server.post_from("2001:db8:7:7::1", &hello).await);
+        if told.is_some() || looked_at == 2000 {
+            break told;
+        }
+        looked_at += 1;
+    };
+    assert_eq!(told, Some(Problem::Busy));
+    assert!(looked_at >= 64, "only {looked_at} were looked at");
+    let counts = site.server.door.counts();
+    assert_eq!(counts.enrolments.load(Relaxed), looked_at);
+    // Others have theirs.
+    let answer = site.server.post_from("2001:db8:7:8::1", &hello).await;
+    device.answered(&answer);
+    assert!(device.saw(&Event::Enrolment(Enrolment::Refused)));
+}
+
+#[tokio::test]
+async fn with_a_token_that_is_good_no_more_nothing_is_counted() {
+    let site = Site::new().await;
+    let (id, revoked) = site.token(json!({})).await;
+    let address = format!("/api/v1/enrolment-tokens/{id}/revocation");
+    site.server.do_post(&address, json!(null)).await;
+    let (_, used) = site.token(json!({ "uses": 1 })).await;
+    let mut first = site.field(7320, enrolling(&used, "SN-1"));
+    assert_eq!(ask(&site, &mut first).await, Enrolment::Waiting);
+    let (_, old) = site.token(json!({ "expires_ms": 1 })).await;
+    let (_, good) = site.token(json!({})).await;
+    // Whoever looks for a place looks here first.
+    let mut connection = site.database.connection().await;
+    sqlx::query("ALTER TABLE enrolment_labels RENAME TO elsewhere")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    for (number, secret) in (7321..).zip([&revoked, &used, &old]) {
+        let mut late = site.field(number, enrolling(secret, "SN-2"));
+        assert_eq!(ask(&site, &mut late).await, Enrolment::Refused);
+    }
+    let mut device = site.field(7330, enrolling(&good, "SN-2"));
+    device.later(4000);
+    let hello = device.input(Input::Tick).unwrap();
+    let told = site.server.post(&hello).await;
+    assert_eq!(problem(&told), Some(Problem::Busy), "it is looked for");
 }
 
 #[tokio::test]
