@@ -682,7 +682,7 @@ mod tests {
         app.add_enrolment_labels(&by, labels).await.unwrap();
         let key = TestKey::new(7000, Purpose::Act);
         let entry = NewKey::new(&key.id, key.public_keys(), &world.chain, &world.org);
-        let (turns, places) = (Semaphore::new(1), Semaphore::new(0));
+        let (turns, places) = (Semaphore::new(0), Semaphore::new(0));
         let asks = |token| Enrolling {
             token,
             entry: &entry,
@@ -691,8 +691,9 @@ mod tests {
             places: &places,
         };
         let mut stranger = Box::pin(app.enrol(asks(b"kusabi_enrolment_none")));
+        // There is no turn: it waits.
         assert!((&mut stranger).now_or_never().is_none());
-        assert_eq!(turns.available_permits(), 0);
+        turns.add_permits(1);
         assert_eq!(stranger.await.unwrap(), hello::Enrolment::Refused);
         assert_eq!(turns.available_permits(), 1);
         // It is accepted, and finds no place to wait for the ledger; nor does its repeat.

@@ -23,7 +23,7 @@ use kusabi_core::{
     set::EpochSet,
 };
 use serde_json::json;
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 /// Why a release is not accepted as listed.
 enum Unlisted {
@@ -104,14 +104,15 @@ impl App {
     /// # Errors
     /// Too many ask; ledger or database fail.
     pub async fn release_proofs(
-        &self,
+        self: &Arc<Self>,
         source: IpAddr,
         digest: Hex32,
     ) -> Result<Option<Bytes>, Error> {
         let Some(signed) = self.signed_manifest(digest).await? else {
             return Ok(None);
         };
-        let ask = || self.ask_release_proofs(digest, &signed);
+        let app = Arc::clone(self);
+        let ask = || async move { app.ask_release_proofs(digest, &signed).await };
         let proofs = self.strangers.proofs(self, source, digest, ask).await?;
         Ok(Some(proofs))
     }

@@ -73,9 +73,9 @@ pub(crate) struct Strangers {
     joined: Semaphore,
     absent: Mutex<Absent>,
     /// Places of the questions for proofs.
-    proving: Semaphore,
+    proving: Arc<Semaphore>,
     proofs: Together<Hex32, Answer<Bytes>>,
-    kept: Mutex<HashMap<Hex32, Kept>>,
+    kept: Arc<Mutex<HashMap<Hex32, Kept>>>,
     pub(super) ready: Together<(), Answer<bool>>,
 }
 
@@ -87,9 +87,9 @@ impl Default for Strangers {
             asked: Arc::new(Semaphore::new(RECORDS_AT_ONCE)),
             joined: Semaphore::new(JOINED_MAX),
             absent: Mutex::default(),
-            proving: Semaphore::new(PROOFS_AT_ONCE),
+            proving: Arc::new(Semaphore::new(PROOFS_AT_ONCE)),
             proofs: Together::default(),
-            kept: Mutex::default(),
+            kept: Arc::default(),
             ready: Together::default(),
         }
     }
@@ -221,7 +221,7 @@ impl Strangers {
     ///
     /// # Errors
     /// As [`record`](Self::record).
-    pub(super) async fn proofs<F: Future<Output = Result<Bytes, Error>>>(
+    pub(super) async fn proofs<F: Future<Output = Result<Bytes, Error>> + Send + 'static>(
         &self,
         app: &App,
         source: IpAddr,
@@ -233,7 +233,7 @@ impl Strangers {
     }
 
     /// The same, where so much of the ledger is verified here.
-    async fn proofs_at<F: Future<Output = Result<Bytes, Error>>>(
+    async fn proofs_at<F: Future<Output = Result<Bytes, Error>> + Send + 'static>(
         &self,
         height: Height,
         source: IpAddr,
@@ -250,26 +250,30 @@ impl Strangers {
             }
         }
         let may = || {
-            let place = self.proving.try_acquire().map_err(|_| CROWDED)?;
+            let place = Arc::clone(&self.proving).try_acquire_owned();
+            let place = place.map_err(|_| CROWDED)?;
             self.share(source)?;
             Ok::<_, Error>(place)
         };
-        let ask = || async {
-            let proofs = ask().await.map_err(Arc::new);
-            let mut kept = lock(&self.kept);
-            if kept.len() >= PROOFS_MAX {
-                kept.clear();
+        let ask = || {
+            let (proofs, kept) = (ask(), Arc::clone(&self.kept));
+            async move {
+                let proofs = proofs.await.map_err(Arc::new);
+                let mut kept = lock(&kept);
+                if kept.len() >= PROOFS_MAX {
+                    kept.clear();
+                }
+                let now = Kept {
+                    height,
+                    since: Instant::now(),
+                    proofs: proofs.as_ref().ok().cloned(),
+                };
+                kept.insert(digest, now);
+                proofs
             }
-            let now = Kept {
-                height,
-                since: Instant::now(),
-                proofs: proofs.as_ref().ok().cloned(),
-            };
-            kept.insert(digest, now);
-            proofs
         };
-        let proofs = self.proofs.ask(digest, may, ask).await?;
-        proofs.map_err(|why| why.again())
+        let proofs = self.proofs.ask_by_task(digest, may, || Ok(()), ask).await?;
+        proofs.map_err(|why: Arc<Error>| why.again())
     }
 }
 
@@ -284,10 +288,10 @@ mod tests {
     use futures_util::{FutureExt as _, future::join_all};
     use kusabi_api::{Hex, ledger::Event};
     use std::{
-        future::{pending, ready},
+        future::ready,
         sync::atomic::{AtomicU32, Ordering::SeqCst},
     };
-    use tokio::sync::Notify;
+    use tokio::sync::{Notify, oneshot};
 
     fn handle(number: u32) -> Handle {
         let mut bytes = [0; 32];
@@ -341,9 +345,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_whole_fleet_fetches_proofs_while_one_question_runs() {
-        let (strangers, asked, go) = (Strangers::default(), AtomicU32::new(0), Notify::new());
+        let strangers = Strangers::default();
+        let (asked, go) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
         let fetch = |_| {
-            let ask = || async {
+            let (asked, go) = (Arc::clone(&asked), Arc::clone(&go));
+            let ask = || async move {
                 asked.fetch_add(1, SeqCst);
                 go.notified().await;
                 Ok(Bytes::from_static(b"proofs"))
@@ -372,35 +378,39 @@ mod tests {
         drop(hellos);
         let mut waiting = Vec::new();
         for release in 0..u8::try_from(PROOFS_AT_ONCE).unwrap() {
+            let (go, told) = oneshot::channel();
+            let ask = || async { told.await.map_err(|_| Error::Behind) };
             let digest = Hex([100 + release; 32]);
-            let one = strangers.proofs_at(height(7), source(release), digest, pending);
+            let one = strangers.proofs_at(height(7), source(release), digest, ask);
             let mut one = Box::pin(one);
             assert!((&mut one).now_or_never().is_none());
-            waiting.push(one);
+            waiting.push((go, one));
         }
         let told = fetch(2, source(1)).await.unwrap_err();
         assert!(matches!(told, Error::Crowded { .. }), "{told}");
         // What is at hand needs no place.
         assert_eq!(fetch(1, source(1)).await.unwrap(), "proofs");
         assert_eq!(strangers.asked.available_permits(), RECORDS_AT_ONCE);
-        waiting.pop();
+        let (go, one) = waiting.pop().unwrap();
+        go.send(Bytes::new()).unwrap();
+        one.await.unwrap();
         assert_eq!(fetch(2, source(1)).await.unwrap(), "proofs");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_over_a_question_for_proofs_pays_for_it() {
+    async fn a_question_for_proofs_goes_on_without_its_asker() {
         let strangers = Strangers::default();
         while strangers.share(source(1)).is_ok() {}
-        let mut first = Box::pin(strangers.proofs_at(height(7), source(2), RELEASE, pending));
+        let (go, told) = oneshot::channel();
+        let ask = || async { told.await.map_err(|_| Error::Behind) };
+        let first = strangers.proofs_at(height(7), source(2), RELEASE, ask);
+        let mut first = Box::pin(first);
         assert!((&mut first).now_or_never().is_none());
-        let ask = || ready(Ok(Bytes::from_static(b"proofs")));
-        let mut spent = Box::pin(strangers.proofs_at(height(7), source(1), RELEASE, ask));
-        assert!((&mut spent).now_or_never().is_none());
-        let mut next = Box::pin(strangers.proofs_at(height(7), source(3), RELEASE, ask));
+        let never = || async { unreachable!("it is asked already") };
+        let mut next = Box::pin(strangers.proofs_at(height(7), source(1), RELEASE, never));
         assert!((&mut next).now_or_never().is_none());
         drop(first);
-        let told = spent.await.unwrap_err();
-        assert!(matches!(told, Error::Crowded { .. }), "{told}");
+        go.send(Bytes::from_static(b"proofs")).unwrap();
         assert_eq!(next.await.unwrap(), "proofs");
         assert_eq!(strangers.proving.available_permits(), PROOFS_AT_ONCE);
     }

@@ -44,7 +44,7 @@ async fn follow(door: &Door) -> Result<(), Error> {
     let events = door.app.ledger.unverified().events(seen.height);
     let events = door.app.ask(async { Ok(events.await?) }).await?;
     // From here on nothing is missed; what was known may have changed before.
-    door.view.forget();
+    door.view.forget(seen.height);
     door.app.strangers.forget(seen.height);
     let mut chunks = events.ready_chunks(BLOCKS_MAX);
     while let Some(chunk) = chunks.next().await {

@@ -165,9 +165,12 @@ impl View {
         ended
     }
 
-    /// Events may have been missed: no record is known any more.
-    pub(super) fn forget(&self) {
-        lock(&self.records).known.clear();
+    /// Events may have been missed; they are read again from this height on. No record is known any more, and none that is proven below it
+    /// will be: what ended it may be among the missed ones. (The height may be lower than before, after a recovery.)
+    pub(super) fn forget(&self, height: Height) {
+        let mut records = lock(&self.records);
+        records.known.clear();
+        records.height = height.get();
     }
 
     /// A record that is known to be so now.
@@ -291,5 +294,37 @@ pub(super) fn is_rejection(error: &VerifyError) -> bool {
         }
         VerifyError::Transaction(_) => true,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kusabi_core::suite::Purpose;
+    use kusabi_ledger::testing::{TestKey, World};
+
+    #[test]
+    fn a_record_proven_before_a_gap_in_the_events_is_not_known_after_it() {
+        let mut world = World::open();
+        let key = TestKey::new(7100, Purpose::Act);
+        let register = world.register(&[&key]);
+        world.block(vec![register]).unwrap();
+        let record = world.record(&key.handle).unwrap();
+        let height = |height| Height::new(height).unwrap();
+        let view = View::new(Duration::from_secs(600));
+        view.forget(height(7));
+        view.learn(key.handle, record, height(7));
+        assert!(view.known(&key.handle).is_some());
+        // Events are missed up to 20.
+        view.forget(height(20));
+        assert!(view.known(&key.handle).is_none());
+        view.learn(key.handle, record, height(8));
+        assert!(view.known(&key.handle).is_none(), "it may have ended since");
+        view.learn(key.handle, record, height(20));
+        assert!(view.known(&key.handle).is_some());
+        // A recovery: the ledger goes on from a lower height.
+        view.forget(height(5));
+        view.learn(key.handle, record, height(5));
+        assert!(view.known(&key.handle).is_some());
     }
 }
