@@ -12,7 +12,7 @@
 //! [server]
 //! poll-s = 1800                            # unless the server says otherwise
 //! hold-s = 240                             # how long the server may keep a poll waiting for an order; 0: not at all
-//! # addresses = ["http://kusabi.example:7350"]     # in place of those that the device was provisioned with, in their order
+//! # addresses = ["http://kusabi.example:7041"]     # in place of those that the device was provisioned with, in their order
 //! # ca = "/etc/kusabi/ca.pem"              # whom certificates of https:// addresses come from, in place of Mozilla's list; feature "tls"
 //!
 //! [inventory]
@@ -350,7 +350,7 @@ impl ServerFile {
             if !(1..=SERVERS_MAX).contains(&addresses.get_ref().len())
                 || !addresses.get_ref().iter().all(good)
             {
-                let why = "1 to 4 addresses like \"http://kusabi.example:7350\", without a '/' at the end";
+                let why = "1 to 4 addresses like \"http://kusabi.example:7041\", without a '/' at the end";
                 return lines.wrong("server.addresses", &addresses, why);
             }
             server.addresses = addresses.into_inner();
@@ -609,8 +609,8 @@ mod tests {
             ("poll-s = 1800", "poll-s = 9", "line 10, server.poll-s"),
             ("poll-s = 1800", "polls = 9", "unknown field `polls`"),
             ("# addresses", "addresses = [] #", "1 to 4 addresses"),
-            ("7350\"]", "7350/\"]", "1 to 4 addresses"),
-            ("example:7350", "ex ample:7350", "1 to 4 addresses"),
+            ("7041\"]", "7041/\"]", "1 to 4 addresses"),
+            ("example:7041", "ex ample:7041", "1 to 4 addresses"),
             (
                 "# ca = \"/etc",
                 "ca = \"etc",

@@ -25,7 +25,7 @@ use crate::{
 /// Watch a fleet of cameras live: built, activated, updated, tampered with, repaired, cloned, revoked, lied to
 ///
 /// Everything is real: a ledger, a server, an agent for each camera, all on this machine, in a folder that is taken away at
-/// the end. Needs about half a minute and no network. Ends with 1 if a step did not hold.
+/// the end. Needs less than a minute and no network. Ends with 1 if a step did not hold.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many cameras
