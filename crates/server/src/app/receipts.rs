@@ -3,26 +3,16 @@
 
 use super::{App, Error};
 use crate::store::{audit, doorstep};
-use bytes::Bytes;
 use kusabi_api::{Hex, admin::Receipt, verify::Trust};
 use kusabi_core::{
     evidence::{Evidence, Signed},
-    id::{ChainId, Digest, Handle},
-    receipt::Answered,
-    row::Record,
+    id::Digest,
+    receipt::{Answered, Signer},
     step::StepKind,
-    suite::Purpose,
+    suite::{Purpose, Signature},
 };
 use serde_json::json;
-
-/// What a bundle holds besides the signature: why its signer is to be believed.
-struct Grounds {
-    chain: ChainId,
-    record: Option<Record>,
-    proof: Vec<u8>,
-    genesis: Vec<u8>,
-    walk: Vec<Vec<u8>>,
-}
+use std::fmt;
 
 impl App {
     /// A receipt for an entry of the audit log: what it says, signed with the server's key.
@@ -70,25 +60,15 @@ impl App {
             "at_ms": self.edge.now_ms(),
         })
         .to_string();
-        let grounds = self.grounds(&ps.handle).await?;
-        let signed = Signed {
-            chain: grounds.chain,
-            signer: ps.handle,
+        let signer = Signer {
+            chain: self.ledger.trust().anchor().chain(),
+            handle: ps.handle,
             purpose: Purpose::Ps,
-            file: Digest::of(statement.as_bytes()),
         };
-        let Grounds {
-            proof,
-            genesis,
-            walk,
-            ..
-        } = grounds;
-        let evidence = Evidence::sign(&*ps.key, signed, proof, genesis, walk)
+        let signature = signer
+            .sign(&*ps.key, &statement)
             .map_err(|why| Error::Unfit(format!("the receipt cannot be signed: {why}")))?;
-        Ok(Receipt {
-            statement,
-            evidence: evidence.encoded().to_vec().into(),
-        })
+        self.bundle(&signer, signature, statement).await
     }
 
     /// What a device signed of an order: what became of it, and after which block it said so.
@@ -123,62 +103,64 @@ impl App {
             code: super::orders::code_of(state).ok_or_else(damaged)?,
             height: kept.height,
         };
-        let statement = answered.text().to_string();
-        let grounds = self.grounds(&kept.signer).await?;
-        let key = grounds
-            .record
-            .and_then(|record| record.keys().verification_key())
-            .ok_or_else(damaged)?;
-        let signed = Signed {
-            chain: grounds.chain,
-            signer: kept.signer,
+        let signer = Signer {
+            chain: self.ledger.trust().anchor().chain(),
+            handle: kept.signer,
             purpose: Purpose::Act,
-            file: Digest::of(statement.as_bytes()),
         };
-        let Grounds {
-            chain,
-            proof,
-            genesis,
-            walk,
-            ..
-        } = grounds;
-        let evidence = Evidence::pack(
-            signed,
-            key.algorithm(),
-            kept.signature,
-            proof,
-            genesis,
-            walk,
-        )
-        .map_err(|why| Error::Unfit(format!("the receipt cannot be packed: {why}")))?;
-        // Whatever was changed in the database shows here, and not first where it is wanted as evidence.
-        evidence
-            .check_signature(&chain, &signed.file, &key)
-            .map_err(|_| damaged())?;
-        Ok(Receipt {
-            statement,
-            evidence: evidence.encoded().to_vec().into(),
-        })
+        self.bundle(&signer, kept.signature, answered.text().to_string())
+            .await
     }
 
-    async fn grounds(&self, signer: &Handle) -> Result<Grounds, Error> {
-        let proven = self.ask(self.ledger.record(signer)).await?;
-        let chain = self.ledger.trust().anchor().chain();
-        let genesis: Bytes = self
+    /// A statement and its bundle: the signature, and why its signer is to be believed.
+    async fn bundle(
+        &self,
+        signer: &Signer,
+        signature: Signature,
+        statement: String,
+    ) -> Result<Receipt, Error> {
+        let unfit = |why: &dyn fmt::Display| {
+            Error::Unfit(format!(
+                "the receipt of {} cannot be made: {why}",
+                signer.handle
+            ))
+        };
+        let proven = self.ask(self.ledger.record(&signer.handle)).await?;
+        let key = proven
+            .value()
+            .and_then(|record| record.keys().verification_key());
+        let key = key.ok_or_else(|| unfit(&"the ledger has no such key"))?;
+        // Whatever was changed in the database shows here, and not first where it is wanted as evidence.
+        signer
+            .check(&key, &statement, &signature)
+            .map_err(|why| unfit(&why))?;
+        let genesis = self
             .ask(async { Ok(self.ledger.unverified().genesis().await?) })
             .await?;
-        let from = Trust::found(&chain, &genesis)?;
+        let from = Trust::found(&signer.chain, &genesis)?;
         let (_, way) = self.ask(self.ledger.way(from, None)).await?;
         // Each step after a byte for its kind (spec/evidence.md).
         let walk = way
             .iter()
             .map(|step| [&[StepKind::from(step.kind) as u8], &step.bytes[..]].concat());
-        Ok(Grounds {
-            chain,
-            record: *proven.value(),
-            proof: proven.proof().to_vec(),
-            genesis: genesis.to_vec(),
-            walk: walk.collect(),
+        let signed = Signed {
+            chain: signer.chain,
+            signer: signer.handle,
+            purpose: signer.purpose,
+            file: Digest::of(statement.as_bytes()),
+        };
+        let evidence = Evidence::pack(
+            signed,
+            key.algorithm(),
+            signature,
+            proven.proof().to_vec(),
+            genesis.to_vec(),
+            walk.collect(),
+        )
+        .map_err(|why| unfit(&why))?;
+        Ok(Receipt {
+            statement,
+            evidence: evidence.encoded().to_vec().into(),
         })
     }
 }
