@@ -8,6 +8,7 @@ use kusabi_core::{
     suite::{Purpose, Signature},
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     connection::Connection,
@@ -15,7 +16,7 @@ use crate::{
     failure::Result,
     files::{self, Mode},
     keyfile::KeyFile,
-    page::{Answer, Page},
+    page::{Answer, Page, instant},
     receipt::{Claimed, no_receipt},
     session::Session,
     verb::sign::beside,
@@ -56,10 +57,26 @@ struct One {
     statement: PathBuf,
     signature: PathBuf,
     about: String,
+    said: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     anchored_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inventory_statement: Option<PathBuf>,
+}
+
+impl One {
+    /// What was heard, in a few words.
+    fn what(&self) -> String {
+        let outcomes = self.said["content"]["outcomes"].as_array();
+        let Some(outcomes) = outcomes else {
+            return "an inventory".to_owned();
+        };
+        let word = |outcome: &Value| {
+            let word = outcome["outcome"].as_str().unwrap_or_default();
+            format!("order {}: {word}", outcome["order"])
+        };
+        outcomes.iter().map(word).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Answer for Made {
@@ -76,9 +93,15 @@ impl Answer for Made {
         let rows: Vec<_> = self
             .receipts
             .iter()
-            .map(|one| vec![one.statement.display().to_string(), one.about.clone()])
+            .map(|one| {
+                vec![
+                    one.statement.display().to_string(),
+                    instant(one.said["at_ms"].as_u64().unwrap_or_default()),
+                    one.what(),
+                ]
+            })
             .collect();
-        page.table(&["signed by a server", "about"], &rows);
+        page.table(&["signed by a server", "heard", "what"], &rows);
         page.text("kusabi verify FILE checks one of them.");
     }
 }
@@ -178,6 +201,7 @@ fn make(folder: &Path, line: &str, connection: &Connection, by: Option<&KeyFile>
         statement,
         signature,
         about,
+        said: checked.said,
         anchored_at,
         inventory_statement,
     })
