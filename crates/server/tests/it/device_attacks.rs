@@ -26,9 +26,6 @@ async fn a_clone_is_seen_quarantined_and_the_survivor_re_keyed() {
     let site = Site::new().await;
     let mut device = site.active().await;
     device.poll(&site.server).await;
-    site.server
-        .until(async || site.server.state(&device.id).await == "active")
-        .await;
     let mut thief = device.copy(77);
     thief.power_cut();
     // Both speak: whoever comes later has a link that the other has moved past.

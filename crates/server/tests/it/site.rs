@@ -157,12 +157,15 @@ impl Site {
         client
     }
 
-    /// A device that has activated.
+    /// A device that has activated, and of which the database knows it: the ledger's events come to it by themselves.
     pub(crate) async fn active(&self) -> Client {
         // A device is large, and so is each future that holds one.
         Box::pin(async {
             let mut client = self.provision(Settings::default()).await;
             client.activate(&self.server).await;
+            let id = client.id.clone();
+            let active = async || self.server.state(&id).await == "active";
+            self.server.until(active).await;
             client
         })
         .await
