@@ -112,7 +112,7 @@ fn contradict(one: &Trust, other: &Trust) -> bool {
 #[cfg(test)]
 mod tests {
     use kusabi_core::{
-        genesis::{Genesis, GenesisParts},
+        genesis::{Genesis, GenesisParts, NodeParts},
         id::{Epoch, OrgName},
         keystore::{KeyStore as _, Seed, SoftKey},
         set::{EpochSetParts, OrganisationParts, recovery_set},
@@ -140,6 +140,11 @@ mod tests {
         }
         .encode()
         .unwrap();
+        let node = NodeParts {
+            vote_key: key(2).raw().try_into().unwrap(),
+            key: key(4).raw().try_into().unwrap(),
+            address: "",
+        };
         let document = GenesisParts {
             name: "home",
             created_ms: 1,
@@ -147,6 +152,7 @@ mod tests {
             epoch_set: &set,
             recovery_set: &recovery_set(1, &[key(3)]).unwrap(),
             organisations: vec![(org, 1)],
+            nodes: vec![node],
         }
         .encode()
         .unwrap();

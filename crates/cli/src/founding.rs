@@ -13,14 +13,14 @@ use std::{
 };
 
 use kusabi_core::{
-    genesis::GenesisParts,
+    genesis::{GenesisParts, NodeParts},
     id::{ChainId, Epoch, OrgName},
     set::{EpochSetParts, OrganisationParts, recovery_set},
     suite::{Purpose, Suite, VerificationKey},
     tx::{Action, Draft},
 };
 use kusabi_node::{
-    directory::{Directory, DirectoryError, VoteKey},
+    directory::{Directory, DirectoryError, NodeKey, VoteKey},
     outline::Outline,
 };
 use rand_core::CryptoRng;
@@ -112,11 +112,10 @@ pub(crate) fn found(
     let officer = key(places, Purpose::Officer, rng)?;
     let recovery = key(places, Purpose::Recovery, rng)?;
     key(places, Purpose::Writer, rng)?;
-    let mut vote_seed = [0; 32];
-    rng.fill_bytes(&mut vote_seed);
-    let vote_key = VoteKey::new(vote_seed);
+    let vote_key = VoteKey::new(seed(rng));
+    let node_key = NodeKey::new(seed(rng));
 
-    let document = document(plan, &officer, &recovery, &vote_key)?;
+    let document = document(plan, &officer, &recovery, &vote_key, &node_key)?;
     let chain = ChainId::of(&document);
     let action = Action::Genesis {
         document: document.clone(),
@@ -141,7 +140,7 @@ pub(crate) fn found(
         DirectoryError::NotEmpty(path) => holds_no_ledger(path),
         why => directory_failure(why),
     })?;
-    let directory = Directory::create(&places.node(), outline, &vote_key)
+    let directory = Directory::create(&places.node(), outline, &vote_key, &node_key)
         .map_err(|why| directory_failure(&why))?;
     places.note_chain(&chain)?;
     Ok(directory)
@@ -160,6 +159,7 @@ fn document(
     officer: &KeyFile,
     recovery: &KeyFile,
     vote_key: &VoteKey,
+    node_key: &NodeKey,
 ) -> Result<Vec<u8>> {
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::new(
@@ -187,9 +187,21 @@ fn document(
         epoch_set: &set,
         recovery_set: &recovery,
         organisations: vec![(plan.org, QUOTA)],
+        // A lone validator has no peers that would have to find it.
+        nodes: vec![NodeParts {
+            vote_key: vote_key.public(),
+            key: node_key.public(),
+            address: "",
+        }],
     }
     .encode()
     .map_err(|why| wrong(&why))
+}
+
+fn seed(rng: &mut impl CryptoRng) -> [u8; 32] {
+    let mut seed = [0; 32];
+    rng.fill_bytes(&mut seed);
+    seed
 }
 
 /// The public signing key of a key file.

@@ -5,11 +5,14 @@
 
 use core::fmt;
 
+use crate::address::{ADDRESS_LEN_MAX, is_address};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
 use crate::id::{ChainId, Epoch, OrgName};
 use crate::set::{
     EPOCH_SET_LEN_MAX, EpochSet, ORGANISATIONS_MAX, RECOVERY_SET_LEN_MAX, RecoverySet, SetError,
+    VALIDATORS_MAX,
 };
+use crate::suite::VerificationKey;
 use crate::wire::{Sink, U48_END};
 
 /// The most bytes of a genesis document.
@@ -47,6 +50,14 @@ pub enum GenesisError {
     OrganisationName,
     /// The organisations are not those of the epoch set, in its order.
     Organisations,
+    /// There is not one node for each validator of the epoch set.
+    Nodes,
+    /// A node key is not one.
+    NodeKey,
+    /// A node key stands twice: for two nodes, or as a vote key, an officer's or a recovery key.
+    NodeKeyRepeated,
+    /// A node's address is none.
+    Address,
     /// The document's hash is another chain than the one expected.
     OtherChain,
 }
@@ -76,6 +87,16 @@ impl fmt::Display for GenesisError {
             Self::Organisations => f.write_str(
                 "the genesis document's organisations are not those of its validator set",
             ),
+            Self::Nodes => f.write_str(
+                "the genesis document has not one node for each validator of its validator set",
+            ),
+            Self::NodeKey => f.write_str("a node key of the genesis document is not valid"),
+            Self::NodeKeyRepeated => f.write_str(
+                "a node key stands twice in the genesis document, for two nodes or in two roles",
+            ),
+            Self::Address => {
+                f.write_str("a node's address in the genesis document is not `host:port`")
+            }
             Self::OtherChain => f.write_str("the genesis document belongs to another chain"),
         }
     }
@@ -93,6 +114,10 @@ crate::code::codes!(GenesisError {
     OrganisationName = 0x2207,
     Organisations = 0x2208,
     OtherChain = 0x2209,
+    Nodes = 0x220a,
+    NodeKey = 0x220b,
+    NodeKeyRepeated = 0x220c,
+    Address = 0x220d,
 } in { Cbor, EpochSet, RecoverySet });
 
 impl From<CborError> for GenesisError {
@@ -108,6 +133,15 @@ pub struct Founder<'a> {
     pub name: &'a str,
     /// How many rows it may have.
     pub quota: u64,
+}
+
+/// The machine of a validator, as the genesis document names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node<'a> {
+    /// Its Ed25519 node key, with which it proves to its peers who it is. It outlives the vote keys.
+    pub key: &'a [u8; 32],
+    /// Where its peers reach it, `host:port`; empty when that is said elsewhere, or a lone validator needs none.
+    pub address: &'a str,
 }
 
 /// A decoded and checked genesis document, borrowed from its bytes.
@@ -161,6 +195,7 @@ impl<'a> Genesis<'a> {
         if founders.next().is_some() {
             return Err(GenesisError::Organisations);
         }
+        check_nodes(&body, &epoch_set, &recovery_set)?;
         Ok(Self {
             chain: ChainId::of(document),
             body,
@@ -223,9 +258,37 @@ impl<'a> Genesis<'a> {
     pub fn founders(&self) -> impl Iterator<Item = Founder<'a>> + use<'a> {
         self.body.founders()
     }
+
+    /// The nodes of the validators, in the order of the epoch set's validators.
+    pub fn nodes(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        self.body.nodes()
+    }
 }
 
-/// The document's fields; the organisations stay encoded.
+/// A node for each validator, each with a key of its own that is for nothing else.
+fn check_nodes(
+    body: &Body<'_>,
+    epoch_set: &EpochSet<'_>,
+    recovery_set: &RecoverySet<'_>,
+) -> Result<(), GenesisError> {
+    if body.node_count != epoch_set.validator_count() {
+        return Err(GenesisError::Nodes);
+    }
+    for (index, node) in body.nodes().enumerate() {
+        let key = VerificationKey::ed25519(node.key)
+            .map_err(|_| GenesisError::NodeKey)?
+            .encode();
+        if body.nodes().take(index).any(|other| other.key == node.key)
+            || epoch_set.has_key(&key)
+            || recovery_set.signatories().encoded().contains(&key)
+        {
+            return Err(GenesisError::NodeKeyRepeated);
+        }
+    }
+    Ok(())
+}
+
+/// The document's fields; the organisations and nodes stay encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Body<'a> {
     name: &'a str,
@@ -235,6 +298,8 @@ struct Body<'a> {
     recovery_set: &'a [u8],
     founder_count: usize,
     founders: &'a [u8],
+    node_count: usize,
+    nodes: &'a [u8],
 }
 
 impl<'a> Body<'a> {
@@ -242,6 +307,11 @@ impl<'a> Body<'a> {
         let mut decoder = Decoder::new(self.founders);
         // `from_cbor` has read them all, so each is there.
         (0..self.founder_count).map_while(move |_| founder(&mut decoder).ok())
+    }
+
+    fn nodes(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
+        let mut decoder = Decoder::new(self.nodes);
+        (0..self.node_count).map_while(move |_| node(&mut decoder).ok())
     }
 }
 
@@ -255,11 +325,21 @@ fn founder<'a>(d: &mut Decoder<'a>) -> Result<Founder<'a>, GenesisError> {
     Ok(Founder { name, quota })
 }
 
+fn node<'a>(d: &mut Decoder<'a>) -> Result<Node<'a>, GenesisError> {
+    d.array(2)?;
+    let key = d.bytes(32..=32)?.as_array().ok_or(GenesisError::NodeKey)?;
+    let address = d.text(0..=ADDRESS_LEN_MAX)?;
+    if !address.is_empty() && !is_address(address) {
+        return Err(GenesisError::Address);
+    }
+    Ok(Node { key, address })
+}
+
 impl<'a> FromCbor<'a> for Body<'a> {
     type Error = GenesisError;
 
     fn from_cbor(d: &mut Decoder<'a>) -> Result<Self, GenesisError> {
-        d.array(7)?;
+        d.array(8)?;
         if d.u64()? != VERSION {
             return Err(GenesisError::Version);
         }
@@ -277,6 +357,12 @@ impl<'a> FromCbor<'a> for Body<'a> {
         for _ in 0..founder_count {
             founder(d)?;
         }
+        let founders = d.since(start);
+        let node_count = d.list(1..=VALIDATORS_MAX)?;
+        let start = d.position();
+        for _ in 0..node_count {
+            node(d)?;
+        }
         Ok(Self {
             name,
             created_ms,
@@ -284,15 +370,22 @@ impl<'a> FromCbor<'a> for Body<'a> {
             epoch_set,
             recovery_set,
             founder_count,
-            founders: d.since(start),
+            founders,
+            node_count,
+            nodes: d.since(start),
         })
     }
 }
 
 impl Body<'_> {
-    /// Writes the document with these founders, of which there are as many as it says.
-    fn write<'f, S: Sink>(&self, e: &mut Encoder<S>, founders: impl Iterator<Item = Founder<'f>>) {
-        e.array(7)
+    /// Writes the document with these founders and nodes, of which there are as many as it says.
+    fn write<'f, S: Sink>(
+        &self,
+        e: &mut Encoder<S>,
+        founders: impl Iterator<Item = Founder<'f>>,
+        nodes: impl Iterator<Item = Node<'f>>,
+    ) {
+        e.array(8)
             .u64(VERSION)
             .text(self.name)
             .u64(self.created_ms)
@@ -304,23 +397,38 @@ impl Body<'_> {
         for founder in founders {
             e.array(2).text(founder.name).u64(founder.quota);
         }
+        e.array(self.node_count);
+        for node in nodes {
+            e.array(2).bytes(node.key).text(node.address);
+        }
     }
 }
 
 impl ToCbor for Body<'_> {
     fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
-        self.write(e, self.founders());
+        self.write(e, self.founders(), self.nodes());
     }
 }
 
 #[cfg(feature = "alloc")]
-pub use owned::GenesisParts;
+pub use owned::{GenesisParts, NodeParts};
 
 #[cfg(feature = "alloc")]
 mod owned {
     use alloc::vec::Vec;
 
-    use super::{Body, Encoder, Founder, Genesis, GenesisError, OrgName};
+    use super::{Body, Encoder, EpochSet, Founder, Genesis, GenesisError, Node, OrgName};
+
+    /// A validator's machine, to be put into a genesis document.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct NodeParts<'a> {
+        /// The vote key of the validator that runs on it.
+        pub vote_key: [u8; 32],
+        /// Its node key.
+        pub key: [u8; 32],
+        /// Its address, `host:port`, or empty.
+        pub address: &'a str,
+    }
 
     /// What a genesis document is made of.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -337,6 +445,8 @@ mod owned {
         pub recovery_set: &'a [u8],
         /// Name and quota of each organisation, in any order.
         pub organisations: Vec<(OrgName, u64)>,
+        /// A node for each validator, in any order.
+        pub nodes: Vec<NodeParts<'a>>,
     }
 
     impl GenesisParts<'_> {
@@ -347,6 +457,16 @@ mod owned {
         pub fn encode(&self) -> Result<Vec<u8>, GenesisError> {
             let mut organisations: Vec<_> = self.organisations.iter().collect();
             organisations.sort_by_key(|(name, _)| name.id());
+            let set = EpochSet::decode(self.epoch_set).map_err(GenesisError::EpochSet)?;
+            let mut nodes: Vec<_> = self.nodes.iter().collect();
+            nodes.sort_by_key(|node| node.vote_key);
+            if !nodes
+                .iter()
+                .map(|node| &node.vote_key)
+                .eq(set.validators().map(|validator| validator.vote_key))
+            {
+                return Err(GenesisError::Nodes);
+            }
             let mut document = Vec::new();
             let body = Body {
                 name: self.name,
@@ -356,12 +476,18 @@ mod owned {
                 recovery_set: self.recovery_set,
                 founder_count: organisations.len(),
                 founders: &[],
+                node_count: nodes.len(),
+                nodes: &[],
             };
             let founders = organisations.iter().map(|(name, quota)| Founder {
                 name: name.as_str(),
                 quota: *quota,
             });
-            body.write(&mut Encoder::new(&mut document), founders);
+            let nodes = nodes.iter().map(|node| Node {
+                key: &node.key,
+                address: node.address,
+            });
+            body.write(&mut Encoder::new(&mut document), founders, nodes);
             Genesis::decode(&document)?;
             Ok(document)
         }

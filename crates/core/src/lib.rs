@@ -19,6 +19,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod address;
 pub mod anchor;
 pub mod cbor;
 pub mod checkpoint;

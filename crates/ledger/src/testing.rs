@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 
 use kusabi_core::crypto::sha256;
-use kusabi_core::genesis::{Genesis, GenesisParts};
+use kusabi_core::genesis::{Genesis, GenesisParts, NodeParts};
 use kusabi_core::id::{
     ChainId, Epoch, Handle, HeaderHash, Height, KusabiId, OrgId, OrgName, SetHash, StateKey,
 };
@@ -154,6 +154,8 @@ pub struct World {
     pub recovery: SoftKey,
     /// Seed of the one validator's vote key.
     pub vote_seed: [u8; 32],
+    /// Seed of its node key.
+    pub node_seed: [u8; 32],
     /// All rows.
     pub state: MemoryState,
     /// Height of the last block.
@@ -170,9 +172,15 @@ impl World {
         let recovery = SoftKey::from_seed(Suite::Curve25519, &seed(b"recovery", 0))
             .expect("a suite whose keys are derived");
         let vote_seed = seed_bytes(b"vote", 0);
+        let node_seed = seed_bytes(b"node", 0);
         let verification_key =
             |key: &SoftKey| key.public_keys().verification_key().expect("a native key");
         let epoch_set = epoch_set(0, &officer, &vote_seed);
+        let node = NodeParts {
+            vote_key: ed25519_public(&vote_seed),
+            key: ed25519_public(&node_seed),
+            address: "",
+        };
         let document = GenesisParts {
             name: "test ledger",
             created_ms: 1_750_000_000_000,
@@ -180,6 +188,7 @@ impl World {
             epoch_set: &epoch_set,
             recovery_set: &recovery_set(1, &[verification_key(&recovery)]).expect("a recovery set"),
             organisations: vec![(name, quota)],
+            nodes: vec![node],
         }
         .encode()
         .expect("a genesis document");
@@ -191,6 +200,7 @@ impl World {
             writer: TestKey::new(WRITER, Purpose::Writer),
             recovery,
             vote_seed,
+            node_seed,
             state: MemoryState::default(),
             height: Height::ZERO,
             rng: SeededRng::default(),
@@ -378,8 +388,12 @@ impl World {
     }
 }
 
+fn ed25519_public(seed: &[u8; 32]) -> [u8; 32] {
+    let key = ed25519_zebra::SigningKey::from(*seed);
+    ed25519_zebra::VerificationKeyBytes::from(&key).into()
+}
+
 fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32]) -> Vec<u8> {
-    let vote_key = ed25519_zebra::SigningKey::from(*vote_seed);
     let organisation = OrganisationParts {
         id: OrgName::new("cameras").expect("a name").id(),
         threshold: 1,
@@ -389,7 +403,7 @@ fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32]) -> Vec<u8> {
                 .verification_key()
                 .expect("a native key"),
         ],
-        vote_keys: vec![ed25519_zebra::VerificationKeyBytes::from(&vote_key).into()],
+        vote_keys: vec![ed25519_public(vote_seed)],
     };
     EpochSetParts {
         epoch: Epoch::new(epoch),

@@ -5,7 +5,8 @@
 //! format                   "kusabi node 2"; written last when a directory is made, so that a half-made one is none
 //! genesis.cbor             the genesis document
 //! genesis-transaction.cbor the transaction of height 1
-//! vote.key                 seed of the vote key, 64 hex digits, for its owner only
+//! vote.key                 seed of the vote key, 64 hex digits, for its owner only; none in a restored one
+//! node.key                 seed of the node key, likewise; a new one is made where there is none
 //! voted                    the newest epoch in which this vote key has voted, and the key
 //! recovery-<n>.cbor        the n-th recovery transaction, from 1
 //! engine/                  the engine's own files
@@ -30,6 +31,7 @@ const FORMAT_TEXT: &str = "kusabi node 2\n";
 const GENESIS: &str = "genesis.cbor";
 const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";
+const NODE_KEY: &str = "node.key";
 const VOTED: &str = "voted";
 const ENGINE: &str = "engine";
 const RESTORING: &str = "restoring";
@@ -77,6 +79,9 @@ pub enum DirectoryError {
     /// The vote key's file is damaged.
     #[error("{0} is not a vote key (64 hex digits)")]
     VoteKey(PathBuf),
+    /// The node key's file is damaged.
+    #[error("{0} is not a node key (64 hex digits)")]
+    NodeKey(PathBuf),
     /// There is no vote key.
     #[error("{0} is missing, so this node cannot vote")]
     NoVoteKey(PathBuf),
@@ -108,6 +113,9 @@ impl DirectoryError {
                 "the file was changed or damaged; restore a backup into a new directory"
             }
             Self::VoteKey(_) => "restore the file, or recover the ledger with a new vote key",
+            Self::NodeKey(_) => {
+                "restore the file; without it a new node key is made, which the other nodes have to be told"
+            }
             Self::NoVoteKey(_) => "recover the ledger with a new vote key",
             Self::NotAValidator(_) => {
                 "recover the ledger (again, if a recovery was interrupted), or use the right file"
@@ -117,36 +125,55 @@ impl DirectoryError {
     }
 }
 
-/// A validator's vote key.
-pub struct VoteKey(Zeroizing<[u8; 32]>);
+/// An Ed25519 key whose seed lies in a file of the directory.
+macro_rules! seed_key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(Zeroizing<[u8; 32]>);
 
-impl VoteKey {
-    /// From its seed.
-    #[must_use]
-    pub fn new(seed: [u8; 32]) -> Self {
-        Self(Zeroizing::new(seed))
-    }
+        impl $name {
+            /// From its seed.
+            #[must_use]
+            pub fn new(seed: [u8; 32]) -> Self {
+                Self(Zeroizing::new(seed))
+            }
 
-    /// The public key.
-    #[must_use]
-    pub fn public(&self) -> [u8; 32] {
-        VerificationKeyBytes::from(&SigningKey::from(*self.0)).into()
-    }
+            /// The public key.
+            #[must_use]
+            pub fn public(&self) -> [u8; 32] {
+                VerificationKeyBytes::from(&SigningKey::from(*self.0)).into()
+            }
 
-    pub(crate) fn seed(&self) -> &[u8; 32] {
-        &self.0
-    }
+            pub(crate) fn seed(&self) -> &[u8; 32] {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        }
+    };
 }
 
-impl fmt::Debug for VoteKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("VoteKey")
-    }
+seed_key! {
+    /// A validator's vote key: fresh in each epoch.
+    VoteKey
 }
 
-impl Clone for VoteKey {
-    fn clone(&self) -> Self {
-        Self(Zeroizing::new(*self.0))
+seed_key! {
+    /// A node's own key, with which it proves to its peers who it is. It outlives the epochs.
+    NodeKey
+}
+
+impl NodeKey {
+    /// A new key from the system's randomness.
+    fn generate() -> io::Result<Self> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut()).map_err(io::Error::other)?;
+        Ok(Self::new(*seed))
     }
 }
 
@@ -156,6 +183,7 @@ pub struct Directory {
     path: PathBuf,
     outline: Outline,
     vote_key: Option<VoteKey>,
+    node_key: NodeKey,
     // Held until the directory is dropped.
     _lock: File,
 }
@@ -217,12 +245,14 @@ fn is_unfinished(name: &str, restoring: bool) -> bool {
             name == ENGINE || is_recovery_file(name)
         } else {
             name == VOTE_KEY
-        };
+        }
+        || name == NODE_KEY;
     let in_writing = name.strip_suffix(".new").is_some_and(|stem| {
         [
             "genesis",
             "genesis-transaction",
             "vote",
+            "node",
             "format",
             "restoring",
         ]
@@ -268,11 +298,11 @@ impl Claim {
         self.path.join(ENGINE)
     }
 
-    /// Makes it a ledger's directory.
+    /// Makes it a ledger's directory: a validator's, or one without a vote key and with a new node key.
     pub(crate) fn finish(
         self,
         outline: Outline,
-        vote_key: Option<&VoteKey>,
+        keys: Option<(&VoteKey, &NodeKey)>,
     ) -> Result<Directory, DirectoryError> {
         let Self { path, lock } = self;
         write(&path.join(GENESIS), outline.document(), false)?;
@@ -283,13 +313,21 @@ impl Claim {
             };
             write(&path.join(file), &epoch.opening.1, false)?;
         }
+        let node_key = match keys {
+            Some((_, key)) => {
+                write_seed(&path.join(NODE_KEY), key.seed())?;
+                key.clone()
+            }
+            None => node_key(&path.join(NODE_KEY))?,
+        };
         let directory = Directory {
             path,
             outline,
-            vote_key: vote_key.cloned(),
+            vote_key: keys.map(|(key, _)| key.clone()),
+            node_key,
             _lock: lock,
         };
-        if let Some(key) = vote_key {
+        if let Some((key, _)) = keys {
             directory.write_vote_key(key)?;
             directory.voter()?;
         }
@@ -344,11 +382,12 @@ impl Directory {
         path: &Path,
         outline: Outline,
         vote_key: &VoteKey,
+        node_key: &NodeKey,
     ) -> Result<Self, DirectoryError> {
-        Claim::new(path)?.finish(outline, Some(vote_key))
+        Claim::new(path)?.finish(outline, Some((vote_key, node_key)))
     }
 
-    /// Opens a directory that holds a ledger.
+    /// Opens a directory that holds a ledger. Where it has no node key, it gets one.
     ///
     /// # Errors
     /// [`DirectoryError`]
@@ -383,7 +422,8 @@ impl Directory {
         let directory = Self {
             path: path.to_owned(),
             outline,
-            vote_key: read_vote_key(&path.join(VOTE_KEY))?,
+            vote_key: read_seed(&path.join(VOTE_KEY), DirectoryError::VoteKey)?.map(VoteKey::new),
+            node_key: node_key(&path.join(NODE_KEY))?,
             _lock: lock,
         };
         // The restoring may have ended between its last two steps.
@@ -445,14 +485,13 @@ impl Directory {
     }
 
     fn write_vote_key(&self, key: &VoteKey) -> Result<(), DirectoryError> {
-        let mut text = Zeroizing::new(String::with_capacity(65));
-        for byte in key.seed() {
-            use fmt::Write as _;
-            // Writing to a string cannot fail.
-            let _ = write!(text, "{byte:02x}");
-        }
-        text.push('\n');
-        write(&self.path.join(VOTE_KEY), text.as_bytes(), true)
+        write_seed(&self.path.join(VOTE_KEY), key.seed())
+    }
+
+    /// The node key.
+    #[must_use]
+    pub const fn node_key(&self) -> &NodeKey {
+        &self.node_key
     }
 
     /// The vote key, if it is a validator's in the newest epoch.
@@ -534,12 +573,36 @@ fn is_recovery_file(name: &str) -> bool {
     })
 }
 
-fn read_vote_key(file: &Path) -> Result<Option<VoteKey>, DirectoryError> {
+/// The node key in a file, or a new one where there is none.
+fn node_key(file: &Path) -> Result<NodeKey, DirectoryError> {
+    if let Some(seed) = read_seed(file, DirectoryError::NodeKey)? {
+        return Ok(NodeKey::new(seed));
+    }
+    let key = NodeKey::generate().map_err(io_at(file))?;
+    write_seed(file, key.seed())?;
+    Ok(key)
+}
+
+fn write_seed(file: &Path, seed: &[u8; 32]) -> Result<(), DirectoryError> {
+    let mut text = Zeroizing::new(String::with_capacity(65));
+    for byte in seed {
+        use fmt::Write as _;
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.push('\n');
+    write(file, text.as_bytes(), true)
+}
+
+fn read_seed(
+    file: &Path,
+    damaged: fn(PathBuf) -> DirectoryError,
+) -> Result<Option<[u8; 32]>, DirectoryError> {
     let text = match fs::read_to_string(file) {
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_at(file)(error)),
     };
-    let seed = parse_hex(text.trim_end()).map_err(|_| DirectoryError::VoteKey(file.to_owned()))?;
-    Ok(Some(VoteKey::new(seed)))
+    let seed = parse_hex(text.trim_end()).map_err(|_| damaged(file.to_owned()))?;
+    Ok(Some(seed))
 }

@@ -61,6 +61,15 @@ pub struct EpochOutline {
     pub parent: HeaderHash,
 }
 
+/// The machine of a validator of the first epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeOutline {
+    /// Its Ed25519 node key.
+    pub key: [u8; 32],
+    /// Where its peers reach it, `host:port`, or empty.
+    pub address: String,
+}
+
 /// The outline of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outline {
@@ -68,6 +77,7 @@ pub struct Outline {
     document: Bytes,
     created_ms: u64,
     heartbeat: Duration,
+    nodes: Vec<NodeOutline>,
     epochs: Vec<EpochOutline>,
 }
 
@@ -98,6 +108,13 @@ impl Outline {
             chain: genesis.chain(),
             created_ms: genesis.created_ms(),
             heartbeat: Duration::from_millis(genesis.heartbeat_ms()),
+            nodes: genesis
+                .nodes()
+                .map(|node| NodeOutline {
+                    key: *node.key,
+                    address: node.address.to_owned(),
+                })
+                .collect(),
             epochs: vec![first],
             document,
         })
@@ -184,6 +201,12 @@ impl Outline {
     #[must_use]
     pub const fn heartbeat(&self) -> Duration {
         self.heartbeat
+    }
+
+    /// The nodes that the genesis document names, in the order of the first epoch's vote keys.
+    #[must_use]
+    pub fn nodes(&self) -> &[NodeOutline] {
+        &self.nodes
     }
 
     /// All epochs, oldest first.

@@ -8,7 +8,7 @@ use kusabi_api::{
 };
 use kusabi_core::{
     checkpoint::{CheckpointParts, FinalizeVote},
-    genesis::GenesisParts,
+    genesis::{GenesisParts, NodeParts},
     handover::RecoveryParts,
     header::Header,
     id::{
@@ -75,6 +75,11 @@ fn recovery_keys() -> Vec<u8> {
 }
 
 pub(crate) fn genesis() -> Bytes {
+    let node = NodeParts {
+        vote_key: key(1).1.raw().try_into().unwrap(),
+        key: key(210).1.raw().try_into().unwrap(),
+        address: "",
+    };
     let parts = GenesisParts {
         name: "test",
         created_ms: 1,
@@ -82,6 +87,7 @@ pub(crate) fn genesis() -> Bytes {
         epoch_set: &set(0),
         recovery_set: &recovery_keys(),
         organisations: vec![(org(), 1000)],
+        nodes: vec![node],
     };
     parts.encode().unwrap().into()
 }

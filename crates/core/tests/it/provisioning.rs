@@ -6,7 +6,7 @@ use kusabi_core::crypto::sha256;
 use kusabi_core::device::{
     Address, FactoryKey, KeyOrigin, Provisioning, ProvisioningError, Server, Trust,
 };
-use kusabi_core::genesis::{Genesis, GenesisParts};
+use kusabi_core::genesis::{Genesis, GenesisParts, NodeParts};
 use kusabi_core::id::{Epoch, Handle, KusabiId, OrgId, OrgName};
 use kusabi_core::keystore::{KeyStore as _, Seed, SoftKey};
 use kusabi_core::set::{EpochSetParts, OrganisationParts, recovery_set};
@@ -28,6 +28,11 @@ fn document() -> Vec<u8> {
             vote_keys: vec![SigningKey::from_bytes(&[21; 32]).verification_key().into()],
         }],
     };
+    let node = NodeParts {
+        vote_key: SigningKey::from_bytes(&[21; 32]).verification_key().into(),
+        key: SigningKey::from_bytes(&[23; 32]).verification_key().into(),
+        address: "",
+    };
     GenesisParts {
         name: "test",
         created_ms: 1,
@@ -35,6 +40,7 @@ fn document() -> Vec<u8> {
         epoch_set: &set.encode().unwrap(),
         recovery_set: &recovery_set(1, &[verification_key(22)]).unwrap(),
         organisations: vec![(org, 100)],
+        nodes: vec![node],
     }
     .encode()
     .unwrap()

@@ -6,7 +6,7 @@ use kusabi_core::checkpoint::{
     Checkpoint, CheckpointError, CheckpointParts, FinalizeVote, VerifiedCheckpoint,
 };
 use kusabi_core::crypto::sha256;
-use kusabi_core::genesis::{Genesis, GenesisError, GenesisParts};
+use kusabi_core::genesis::{Genesis, GenesisError, GenesisParts, NodeParts};
 use kusabi_core::handover::{
     Equivocation, Handover, HandoverError, HandoverParts, OfficerSignature, Recovery, RecoveryParts,
 };
@@ -90,6 +90,16 @@ impl Epochal {
 
     fn set(&self) -> EpochSet<'_> {
         EpochSet::decode(&self.bytes).unwrap()
+    }
+
+    /// A node for each validator.
+    fn nodes(&self) -> Vec<NodeParts<'static>> {
+        let node = |(vote_key, n): (&SigningKey, u8)| NodeParts {
+            vote_key: vote_key.verification_key().into(),
+            key: secret(4, n).verification_key().into(),
+            address: "node.example:7041",
+        };
+        self.votes.iter().zip(0..).map(node).collect()
     }
 
     fn header(&self, height: u64) -> Header {
@@ -209,6 +219,7 @@ impl Ledger {
             organisations: (0..organisations)
                 .map(|o| (OrgName::new(&format!("org-{o}")).unwrap(), 10))
                 .collect(),
+            nodes: epoch.nodes(),
         }
         .encode()
         .unwrap();
@@ -915,6 +926,7 @@ fn every_bit_of_a_genesis_document_counts() {
         epoch_set: &ledger.epoch.bytes,
         recovery_set: &ledger.recovery,
         organisations: vec![],
+        nodes: ledger.epoch.nodes(),
     };
     assert_eq!(parts.encode(), Err(GenesisError::Heartbeat));
 
@@ -927,6 +939,7 @@ fn every_bit_of_a_genesis_document_counts() {
             epoch_set: &set.bytes,
             recovery_set: recovery,
             organisations: vec![(OrgName::new("org-0").unwrap(), quota)],
+            nodes: set.nodes(),
         }
         .encode()
     };

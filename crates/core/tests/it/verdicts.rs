@@ -6,7 +6,7 @@
 use kusabi_core::checkpoint::{CheckpointParts, FinalizeVote};
 use kusabi_core::crypto::sha256;
 use kusabi_core::evidence::{Evidence, EvidenceError, Invalid, Newest, Signed, Unproven, Verdict};
-use kusabi_core::genesis::GenesisParts;
+use kusabi_core::genesis::{GenesisParts, NodeParts};
 use kusabi_core::handover::{HandoverParts, OfficerSignature, RecoveryParts};
 use kusabi_core::header::Header;
 use kusabi_core::id::{
@@ -37,7 +37,8 @@ fn org() -> OrgName {
     "acme".parse().unwrap()
 }
 
-/// A ledger of one organisation; epoch e is voted on by key e, its officer is key 100, its recovery key is 200.
+/// A ledger of one organisation; epoch e is voted on by key e, its officer is key 100, its recovery key is 200,
+/// its node key is 210.
 struct Ledger {
     genesis: Vec<u8>,
     chain: ChainId,
@@ -45,6 +46,11 @@ struct Ledger {
 
 impl Ledger {
     fn new() -> Self {
+        let node = NodeParts {
+            vote_key: *public(&key(0)).as_ed25519().unwrap(),
+            key: *public(&key(210)).as_ed25519().unwrap(),
+            address: "",
+        };
         let genesis = GenesisParts {
             name: "test",
             created_ms: 0,
@@ -52,6 +58,7 @@ impl Ledger {
             epoch_set: &Self::set(0),
             recovery_set: &Self::recovery_set(),
             organisations: vec![(org(), 1000)],
+            nodes: vec![node],
         }
         .encode()
         .unwrap();

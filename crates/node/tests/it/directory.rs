@@ -8,7 +8,7 @@ use kusabi_core::{
 use kusabi_ledger::testing::{TestKey, World};
 use kusabi_node::{
     backup::{self, BackupError, BackupReader, BackupWriter, RestoreError},
-    directory::{Directory, DirectoryError, VoteKey},
+    directory::{Directory, DirectoryError, NodeKey, VoteKey},
     engine::{self, AuditError},
     handle::{Stop, SubmitError},
     node::{Config, Node, StartError},
@@ -34,7 +34,13 @@ fn grant(world: &World) -> Vec<u8> {
 }
 
 fn create(path: &Path, world: &World) -> Directory {
-    Directory::create(path, outline(world), &VoteKey::new(world.vote_seed)).unwrap()
+    Directory::create(
+        path,
+        outline(world),
+        &VoteKey::new(world.vote_seed),
+        &NodeKey::new(world.node_seed),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -52,7 +58,12 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
         Err(DirectoryError::InUse(_))
     ));
     drop(directory);
-    let again = Directory::create(path, outline(&world), &VoteKey::new(world.vote_seed));
+    let again = Directory::create(
+        path,
+        outline(&world),
+        &VoteKey::new(world.vote_seed),
+        &NodeKey::new(world.node_seed),
+    );
     assert!(matches!(again, Err(DirectoryError::NotEmpty(_))));
     let other = ChainId::new([9; 32]);
     assert!(matches!(
@@ -104,15 +115,49 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
 
 #[cfg(unix)]
 #[test]
-fn the_vote_key_is_for_its_owner_only() {
+fn the_vote_key_and_the_node_key_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
     let place = tempfile::tempdir().unwrap();
     drop(create(place.path(), &World::open()));
-    let mode = fs::metadata(place.path().join("vote.key"))
-        .unwrap()
-        .permissions()
-        .mode();
-    assert_eq!(mode & 0o777, 0o600);
+    for file in ["vote.key", "node.key"] {
+        let mode = fs::metadata(place.path().join(file))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_directory_keeps_its_node_key_and_gets_one_where_there_is_none() {
+    let world = World::open();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path();
+    let given = NodeKey::new(world.node_seed);
+    let directory = create(path, &world);
+    assert_eq!(directory.node_key().public(), given.public());
+    assert_eq!(
+        (
+            directory.outline().nodes().len(),
+            directory.outline().nodes()[0].key
+        ),
+        (1, given.public())
+    );
+    assert_eq!(format!("{given:?}"), "NodeKey");
+    drop(directory);
+    let open = || Directory::open(path).map(|directory| directory.node_key().public());
+    assert_eq!(open().unwrap(), given.public());
+
+    fs::write(path.join("node.key"), "11").unwrap();
+    let damaged = open().unwrap_err();
+    assert!(matches!(damaged, DirectoryError::NodeKey(_)), "{damaged}");
+    assert!(damaged.advice().is_some());
+
+    fs::remove_file(path.join("node.key")).unwrap();
+    let new = open().unwrap();
+    assert_ne!(new, given.public());
+    assert_eq!(open().unwrap(), new, "it is kept");
+    assert_eq!(fs::read_to_string(path.join("node.key")).unwrap().len(), 65);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,8 +168,13 @@ async fn a_founding_that_the_ledger_refuses_does_not_start() {
     *unsigned.last_mut().unwrap() ^= 1;
     let outline = Outline::new(Bytes::from(world.document.clone()), unsigned.into()).unwrap();
     let place = tempfile::tempdir().unwrap();
-    let directory =
-        Directory::create(place.path(), outline, &VoteKey::new(world.vote_seed)).unwrap();
+    let directory = Directory::create(
+        place.path(),
+        outline,
+        &VoteKey::new(world.vote_seed),
+        &NodeKey::new(world.node_seed),
+    )
+    .unwrap();
     let refused = Node::start(directory, Config::default());
     assert!(
         matches!(
@@ -176,9 +226,13 @@ async fn a_backup_is_restored_and_audited_and_a_cut_one_is_said_to_be_cut() {
         let restored =
             backup::restore(&path.join("b"), Some(&chain), read(&whole).unwrap()).unwrap();
         assert_eq!(restored.outline().chain(), &chain);
+        let node_key = restored.node_key().public();
+        assert!(path.join("b/node.key").exists() && !path.join("b/vote.key").exists());
         assert!(!path.join("b/restoring").exists());
         drop(restored);
-        drop(Directory::open(&path.join("b")).unwrap());
+        let again = Directory::open(&path.join("b")).unwrap();
+        assert_eq!(again.node_key().public(), node_key);
+        drop(again);
 
         let other = backup::restore(&path.join("c"), Some(&ChainId::ZERO), read(&whole).unwrap());
         assert!(matches!(
@@ -277,6 +331,7 @@ fn what_an_interrupted_founding_or_restoring_left_is_discarded_and_nothing_else(
     fs::remove_file(path.join("format")).unwrap();
     fs::write(path.join("format.new"), "kus").unwrap();
     fs::write(path.join("genesis.new"), "").unwrap();
+    fs::write(path.join("node.new"), "12").unwrap();
     Directory::discard_unfinished(&path).unwrap();
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
 
@@ -290,7 +345,7 @@ fn what_an_interrupted_founding_or_restoring_left_is_discarded_and_nothing_else(
             "recovery-2.new",
             "restoring",
         ],
-        &["format.new", "restoring"],
+        &["node.key", "format.new", "restoring"],
         &["restoring.new"],
     ] {
         for file in files {

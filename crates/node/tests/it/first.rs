@@ -6,7 +6,7 @@ use kusabi_core::{
 };
 use kusabi_ledger::testing::{TestKey, World};
 use kusabi_node::{
-    directory::{Directory, VoteKey},
+    directory::{Directory, NodeKey, VoteKey},
     handle::Stop,
     node::{Config, Node},
     outline::Outline,
@@ -21,8 +21,13 @@ async fn a_key_is_registered_and_proven_before_and_after_a_restart() {
     )
     .unwrap();
     let place = tempfile::tempdir().unwrap();
-    let directory =
-        Directory::create(place.path(), outline, &VoteKey::new(world.vote_seed)).unwrap();
+    let directory = Directory::create(
+        place.path(),
+        outline,
+        &VoteKey::new(world.vote_seed),
+        &NodeKey::new(world.node_seed),
+    )
+    .unwrap();
     let mut node = Node::start(directory, Config::default()).unwrap();
     let handle = node.handle();
 

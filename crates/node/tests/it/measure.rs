@@ -10,7 +10,7 @@ use kusabi_core::{
 };
 use kusabi_ledger::testing::{TestKey, World};
 use kusabi_node::{
-    directory::{Directory, VoteKey},
+    directory::{Directory, NodeKey, VoteKey},
     node::{Config, Node},
     outline::Outline,
 };
@@ -76,8 +76,13 @@ async fn figures() {
     let (outline, grant) = founding(&world);
     let place = tempfile::tempdir_in(std::env::var("KUSABI_DIR").unwrap_or_else(|_| "/tmp".into()))
         .unwrap();
-    let directory =
-        Directory::create(place.path(), outline, &VoteKey::new(world.vote_seed)).unwrap();
+    let directory = Directory::create(
+        place.path(),
+        outline,
+        &VoteKey::new(world.vote_seed),
+        &NodeKey::new(world.node_seed),
+    )
+    .unwrap();
     let mut node = Node::start(directory, Config::default()).unwrap();
     let handle = node.handle();
     handle.submit(&grant).unwrap().await.unwrap();

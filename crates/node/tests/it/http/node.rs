@@ -19,7 +19,7 @@ use kusabi_ledger::{
     testing::{TestKey, World},
 };
 use kusabi_node::{
-    directory::{Directory, VoteKey},
+    directory::{Directory, NodeKey, VoteKey},
     http::{Api, Limits, serve},
     ledger::NodeLedger,
     node::{Config, Node},
@@ -72,7 +72,13 @@ fn create(path: &Path, world: &World) -> Directory {
     let document = Bytes::from(world.document.clone());
     let genesis = Bytes::copy_from_slice(world.genesis().as_bytes());
     let outline = Outline::new(document, genesis).unwrap();
-    Directory::create(path, outline, &VoteKey::new(world.vote_seed)).unwrap()
+    Directory::create(
+        path,
+        outline,
+        &VoteKey::new(world.vote_seed),
+        &NodeKey::new(world.node_seed),
+    )
+    .unwrap()
 }
 
 /// The world right after its founding, and the grant of its writer.

@@ -10,7 +10,7 @@ use commonware_utils::ordered::Set;
 use commonware_utils::{TryFromIterator as _, non_empty};
 use kusabi_core::anchor::Anchor;
 use kusabi_core::checkpoint::CheckpointParts;
-use kusabi_core::genesis::{Genesis, GenesisParts};
+use kusabi_core::genesis::{Genesis, GenesisParts, NodeParts};
 use kusabi_core::header::Header;
 use kusabi_core::id::{
     self, BodyHash, ChainId, HeaderHash, Height, OpsRoot, OrgName, SetHash, StateRoot,
@@ -59,6 +59,14 @@ impl Ledger {
         }
         .encode()
         .unwrap();
+        let nodes = (2000..)
+            .zip(&private)
+            .map(|(seed, vote_key)| NodeParts {
+                vote_key: vote_key.public_key().encode().as_ref().try_into().unwrap(),
+                key: key(seed).raw().try_into().unwrap(),
+                address: "node.example:7041",
+            })
+            .collect();
         let genesis = GenesisParts {
             name: "test",
             created_ms: 1_700_000_000_000,
@@ -66,6 +74,7 @@ impl Ledger {
             epoch_set: &set,
             recovery_set: &recovery_set(1, &[key(2)]).unwrap(),
             organisations: vec![(name, 1_000_000)],
+            nodes,
         }
         .encode()
         .unwrap();
