@@ -3,8 +3,9 @@
 //! The engine decides which block counts; what may stand in one is decided here.
 
 use core::fmt;
+use std::sync::Arc;
 
-use kusabi_core::id::StateKey;
+use kusabi_core::id::{StateKey, TxId};
 use kusabi_core::row::LedgerRow;
 use kusabi_core::suite::Suite;
 use kusabi_core::tx::{ActionCode, Transaction};
@@ -278,34 +279,63 @@ pub fn run_block(
     state: impl State,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Write>, BlockError> {
+    run_block_knowing(transactions, |_| None, context, state, rng)
+}
+
+/// The same where some transactions may have been verified before, on whatever state of this ledger: `known` gives them. The
+/// result does not depend on it: what was verified against other keys than the state's own, [`check`] verifies again.
+///
+/// # Errors
+/// The first rule that the block breaks.
+pub fn run_block_knowing(
+    transactions: Vec<Transaction>,
+    known: impl Fn(&TxId) -> Option<Arc<Verified>>,
+    context: BlockContext,
+    state: impl State,
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<Write>, BlockError> {
+    /// When a transaction's signatures are verified.
+    enum Turn {
+        /// They were.
+        Before(Arc<Verified>),
+        /// Together with those of others.
+        Together,
+        /// When the transactions before it have run.
+        Later(Transaction),
+    }
+
     check_bounds(&transactions)?;
     let refused = |index, rejection| BlockError::Transaction { index, rejection };
 
-    let mut later = Vec::new();
-    let mut now = Vec::new();
+    let mut turns = Vec::with_capacity(transactions.len());
+    let mut together = Vec::new();
     for (index, transaction) in transactions.into_iter().enumerate() {
-        if signers_are_known(&transaction, &state) {
+        turns.push(if let Some(verified) = known(&transaction.id()) {
+            Turn::Before(verified)
+        } else if signers_are_known(&transaction, &state) {
             let claims = claims(transaction, &context.chain, &state)
                 .map_err(|rejection| refused(index, rejection))?;
-            now.push((index, claims));
-            later.push(None);
+            together.push((index, claims));
+            Turn::Together
         } else {
-            later.push(Some(transaction));
-        }
+            Turn::Later(transaction)
+        });
     }
-    let (indices, claims_now): (Vec<_>, Vec<_>) = now.into_iter().unzip();
+    let (indices, claimed): (Vec<_>, Vec<_>) = together.into_iter().unzip();
     let mut verified = indices
         .into_iter()
-        .zip(verify(claims_now, rng))
+        .zip(verify(claimed, rng))
         .map(|(index, verified)| verified.map_err(|rejection| refused(index, rejection)));
 
     let mut run = BlockRun::new(context, state);
-    for (index, transaction) in later.into_iter().enumerate() {
-        let verified = match transaction {
-            None => verified.next().transpose()?,
-            Some(transaction) => claims(transaction, &context.chain, run.state())
+    for (index, turn) in turns.into_iter().enumerate() {
+        let verified = match turn {
+            Turn::Before(verified) => Some(verified),
+            Turn::Together => verified.next().transpose()?.map(Arc::new),
+            Turn::Later(transaction) => claims(transaction, &context.chain, run.state())
                 .and_then(|claims| verify(vec![claims], rng).pop().transpose())
-                .map_err(|rejection| refused(index, rejection))?,
+                .map_err(|rejection| refused(index, rejection))?
+                .map(Arc::new),
         };
         if let Some(verified) = verified {
             run.push(&verified)

@@ -32,7 +32,7 @@ pub mod testing;
 
 pub use block::{
     BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Room, TIME_STEP_MS_MAX,
-    check_bounds, check_time, run_block, work,
+    check_bounds, check_time, run_block, run_block_knowing, work,
 };
 pub use check::{BlockContext, Checked, OFFICERS_MAX, check};
 pub use claims::{Claims, Verified, claims, verify};

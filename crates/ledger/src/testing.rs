@@ -134,10 +134,36 @@ fn seed(kind: &[u8], number: u64) -> Seed {
 
 /// Number of the founder's officer key.
 pub const OFFICER: u64 = 1;
+/// Numbers of the other founders' officer keys begin here.
+const OTHER_OFFICERS: u64 = 1 << 32;
 /// Number of the founder's writer key.
 pub const WRITER: u64 = 2;
 
-/// A ledger of one organisation, "cameras", with one officer, and its state in memory.
+/// An organisation beside "cameras".
+#[derive(Debug)]
+pub struct Other {
+    /// Its name.
+    pub name: OrgName,
+    /// Its officer.
+    pub officer: TestKey,
+    /// Seed of its validator's vote key.
+    pub vote_seed: [u8; 32],
+    /// Seed of its node key.
+    pub node_seed: [u8; 32],
+}
+
+impl Other {
+    fn new(number: u64) -> Self {
+        Self {
+            name: OrgName::new(&format!("member-{number}")).expect("a name"),
+            officer: TestKey::new(OTHER_OFFICERS + number, Purpose::Officer),
+            vote_seed: seed_bytes(b"vote", number),
+            node_seed: seed_bytes(b"node", number),
+        }
+    }
+}
+
+/// A ledger of one organisation, "cameras", with one officer, or of several, and its state in memory.
 #[derive(Debug)]
 pub struct World {
     /// The genesis document.
@@ -156,6 +182,8 @@ pub struct World {
     pub vote_seed: [u8; 32],
     /// Seed of its node key.
     pub node_seed: [u8; 32],
+    /// The other organisations' officers and seeds of vote and node key: each has one officer and one validator.
+    pub others: Vec<Other>,
     /// All rows.
     pub state: MemoryState,
     /// Height of the last block.
@@ -167,6 +195,13 @@ impl World {
     /// A chain with no block yet.
     #[must_use]
     pub fn new(quota: u64) -> Self {
+        Self::of(quota, 1)
+    }
+
+    /// A chain of `organisations`, with a validator each, with no block yet.
+    #[must_use]
+    pub fn of(quota: u64, organisations: u64) -> Self {
+        let others: Vec<_> = (1..organisations).map(Other::new).collect();
         let name = OrgName::new("cameras").expect("a name");
         let officer = TestKey::new(OFFICER, Purpose::Officer);
         let recovery = SoftKey::from_seed(Suite::Curve25519, &seed(b"recovery", 0))
@@ -175,20 +210,26 @@ impl World {
         let node_seed = seed_bytes(b"node", 0);
         let verification_key =
             |key: &SoftKey| key.public_keys().verification_key().expect("a native key");
-        let epoch_set = epoch_set(0, &officer, &vote_seed);
-        let node = NodeParts {
-            vote_key: ed25519_public(&vote_seed),
-            key: ed25519_public(&node_seed),
+        let epoch_set = epoch_set(0, &officer, &vote_seed, &others);
+        let node = |vote_seed, node_seed| NodeParts {
+            vote_key: ed25519_public(vote_seed),
+            key: ed25519_public(node_seed),
             address: "",
         };
+        let of_others = others.iter().map(|o| node(&o.vote_seed, &o.node_seed));
+        let nodes = [node(&vote_seed, &node_seed)].into_iter().chain(of_others);
         let document = GenesisParts {
             name: "test ledger",
             created_ms: 1_750_000_000_000,
             heartbeat_ms: 60_000,
             epoch_set: &epoch_set,
             recovery_set: &recovery_set(1, &[verification_key(&recovery)]).expect("a recovery set"),
-            organisations: vec![(name, quota)],
-            nodes: vec![node],
+            organisations: [name]
+                .into_iter()
+                .chain(others.iter().map(|other| other.name))
+                .map(|name| (name, quota))
+                .collect(),
+            nodes: nodes.collect(),
         }
         .encode()
         .expect("a genesis document");
@@ -201,6 +242,7 @@ impl World {
             recovery,
             vote_seed,
             node_seed,
+            others,
             state: MemoryState::default(),
             height: Height::ZERO,
             rng: SeededRng::default(),
@@ -210,7 +252,13 @@ impl World {
     /// A founded ledger (height 1) with the writer granted (height 2).
     #[must_use]
     pub fn open() -> Self {
-        let mut world = Self::new(1 << 40);
+        Self::open_of(1)
+    }
+
+    /// The same of several organisations.
+    #[must_use]
+    pub fn open_of(organisations: u64) -> Self {
+        let mut world = Self::of(1 << 40, organisations);
         let genesis = world.genesis();
         world.block(vec![genesis]).expect("the genesis block");
         let writer = TestKey::new(WRITER, Purpose::Writer);
@@ -222,12 +270,25 @@ impl World {
     /// The genesis transaction.
     #[must_use]
     pub fn genesis(&self) -> Transaction {
+        let others = self
+            .others
+            .iter()
+            .map(|other| (other.name.id(), &other.officer));
+        let mut officers: Vec<_> = [(self.org, &self.officer)]
+            .into_iter()
+            .chain(others)
+            .collect();
+        officers.sort_by_key(|(org, _)| *org);
         let action = Action::Genesis {
             document: self.document.clone(),
             // spec: bindings of the genesis entries cover a zero chain.
-            entries: vec![self.officer.entry(&ChainId::ZERO, &self.org)],
+            entries: officers
+                .iter()
+                .map(|(org, officer)| officer.entry(&ChainId::ZERO, org))
+                .collect(),
         };
-        self.sign(action, &[&self.officer])
+        let signers: Vec<_> = officers.into_iter().map(|(_, officer)| officer).collect();
+        self.sign(action, &signers)
     }
 
     /// The grant of a role by the officer, for the organisation as it stands.
@@ -379,7 +440,7 @@ impl World {
     /// Bytes of the same validator set for another epoch.
     #[must_use]
     pub fn epoch_set(&self, epoch: u64) -> Vec<u8> {
-        epoch_set(epoch, &self.officer, &self.vote_seed)
+        epoch_set(epoch, &self.officer, &self.vote_seed, &self.others)
     }
 
     fn genesis_set_hash(&self) -> SetHash {
@@ -393,9 +454,9 @@ fn ed25519_public(seed: &[u8; 32]) -> [u8; 32] {
     ed25519_zebra::VerificationKeyBytes::from(&key).into()
 }
 
-fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32]) -> Vec<u8> {
-    let organisation = OrganisationParts {
-        id: OrgName::new("cameras").expect("a name").id(),
+fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32], others: &[Other]) -> Vec<u8> {
+    let organisation = |name: OrgName, officer: &TestKey, vote_seed| OrganisationParts {
+        id: name.id(),
         threshold: 1,
         officers: vec![
             officer
@@ -405,9 +466,16 @@ fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32]) -> Vec<u8> {
         ],
         vote_keys: vec![ed25519_public(vote_seed)],
     };
+    let cameras = OrgName::new("cameras").expect("a name");
+    let others = others
+        .iter()
+        .map(|other| organisation(other.name, &other.officer, &other.vote_seed));
     EpochSetParts {
         epoch: Epoch::new(epoch),
-        organisations: vec![organisation],
+        organisations: [organisation(cameras, officer, vote_seed)]
+            .into_iter()
+            .chain(others)
+            .collect(),
     }
     .encode()
     .expect("an epoch set")
