@@ -5,7 +5,7 @@
 
 use crate::{
     engine::{EngineError, Refusal},
-    pool::{Ended, Pool, PoolUsage, ReserveError},
+    pool::{Ended, Pool, PoolUsage, ReserveError, Source},
 };
 use bytes::Bytes;
 use kusabi_core::{
@@ -133,6 +133,13 @@ pub(crate) struct Lookup {
     pub(crate) answer: oneshot::Sender<Result<Bytes, QueryError>>,
 }
 
+/// A transaction that has its place in the pool and is to be verified.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) transaction: Transaction,
+    pub(crate) source: Source,
+}
+
 /// The rarer questions.
 #[derive(Debug)]
 pub(crate) enum Query {
@@ -157,7 +164,7 @@ pub(crate) struct Link {
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     pub(crate) link: Arc<Link>,
-    pub(crate) ingest: mpsc::UnboundedSender<Transaction>,
+    pub(crate) ingest: mpsc::UnboundedSender<Offered>,
     pub(crate) lookups: mpsc::Sender<Lookup>,
     pub(crate) queries: mpsc::Sender<Query>,
     pub(crate) newest: watch::Receiver<Option<Newest>>,
@@ -212,7 +219,10 @@ impl NodeHandle {
             })?;
         if reserved.new {
             // Bounded by the pool. If the engine is gone, the pool tells the waiter.
-            let _ = self.ingest.send(transaction);
+            let _ = self.ingest.send(Offered {
+                transaction,
+                source: Source::Client,
+            });
         }
         let node = self.clone();
         Ok(async move {

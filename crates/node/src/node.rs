@@ -8,6 +8,8 @@ use crate::{
 };
 use std::{
     any::Any,
+    collections::HashMap,
+    net::SocketAddr,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -32,7 +34,7 @@ const STORAGE_WORDS: [&str; 6] = [
 ];
 
 /// What a node may be told beyond its directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Bounds of the pool.
     pub pool: PoolLimits,
@@ -40,6 +42,10 @@ pub struct Config {
     pub caches: Caches,
     /// Threads of the engine.
     pub threads: NonZeroUsize,
+    /// Where it listens for the ledger's other nodes. A lone validator listens nowhere.
+    pub peers: Option<SocketAddr>,
+    /// Addresses of other nodes that are not where the ledger says, `host:port` by node key.
+    pub addresses: HashMap<[u8; 32], String>,
 }
 
 impl Default for Config {
@@ -51,6 +57,8 @@ impl Default for Config {
             },
             caches: Caches::default(),
             threads: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
+            peers: None,
+            addresses: HashMap::new(),
         }
     }
 }
@@ -90,6 +98,7 @@ pub(crate) fn link(
         pool: Arc::new(Pool::new(limits)),
         stopped: OnceLock::new(),
     });
+    let offer = ingest.downgrade();
     let handle = NodeHandle {
         link,
         ingest,
@@ -100,6 +109,7 @@ pub(crate) fn link(
     };
     let ends = engine::Ends {
         ingest: ingest_end,
+        offer,
         lookups: lookups_end,
         queries: queries_end,
         newest: newest_end,
@@ -125,10 +135,13 @@ impl Node {
                 let instructions = Instructions {
                     outline: directory.outline().clone(),
                     vote_key,
+                    node_key: directory.node_key().clone(),
                     voted: directory.has_voted(),
                     caches: config.caches,
                     threads: config.threads,
                     pool: link.pool.clone(),
+                    listen: config.peers,
+                    addresses: config.addresses,
                 };
                 let ready = move || {
                     // The starter may be gone already.

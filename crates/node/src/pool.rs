@@ -30,6 +30,15 @@ pub struct PoolUsage {
     pub bytes: usize,
 }
 
+/// Who brought a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// A client of this node.
+    Client,
+    /// Another node, by its node key: its own clients' transactions.
+    Node([u8; 32]),
+}
+
 /// How a transaction ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended<R> {
@@ -69,6 +78,7 @@ struct Entry<T, R> {
     /// Present once its signatures were checked.
     item: Option<Arc<T>>,
     bytes: usize,
+    source: Source,
     waiters: Vec<oneshot::Sender<Ended<R>>>,
     /// The block that holds it, or under which it was refused.
     mark: Option<HeaderHash>,
@@ -88,6 +98,8 @@ struct State<T, R> {
     /// Order of arrival after the signatures were checked; may name entries that are gone.
     queue: VecDeque<TxId>,
     bytes: usize,
+    /// What other nodes have brought of it.
+    of_nodes: HashMap<[u8; 32], PoolUsage>,
     blocks: HashMap<HeaderHash, Pending<R>>,
     /// Position and hash of the newest final block.
     last_final: (u64, HeaderHash),
@@ -110,6 +122,7 @@ impl<T, R: Clone> Pool<T, R> {
                 entries: HashMap::new(),
                 queue: VecDeque::new(),
                 bytes: 0,
+                of_nodes: HashMap::new(),
                 blocks: HashMap::new(),
                 last_final: (0, HeaderHash::ZERO),
                 stopped: false,
@@ -123,8 +136,31 @@ impl<T, R: Clone> Pool<T, R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a transaction, or joins the one that has it already.
+    /// Takes a place for a client's transaction, or joins the one that has it already.
     pub(crate) fn reserve(&self, id: TxId, bytes: usize) -> Result<Reserved<R>, ReserveError> {
+        self.place(id, bytes, Source::Client, self.limits)
+    }
+
+    /// Takes a place for a transaction that another node brings, unless it is here already. A node may fill `share` and no
+    /// more, so that none can keep out this node's clients or what others bring.
+    pub(crate) fn reserve_for(
+        &self,
+        node: [u8; 32],
+        share: PoolLimits,
+        id: TxId,
+        bytes: usize,
+    ) -> Result<bool, ReserveError> {
+        let reserved = self.place(id, bytes, Source::Node(node), share)?;
+        Ok(reserved.new)
+    }
+
+    fn place(
+        &self,
+        id: TxId,
+        bytes: usize,
+        source: Source,
+        share: PoolLimits,
+    ) -> Result<Reserved<R>, ReserveError> {
         let mut state = self.lock();
         if state.stopped {
             return Err(ReserveError::Stopped);
@@ -138,10 +174,20 @@ impl<T, R: Clone> Pool<T, R> {
         if state.entries.len() >= self.limits.count || state.bytes + bytes > self.limits.bytes {
             return Err(ReserveError::Full);
         }
+        if let Source::Node(node) = source {
+            let used = state.of_nodes.get(&node).copied().unwrap_or_default();
+            if used.count >= share.count || used.bytes + bytes > share.bytes {
+                return Err(ReserveError::Full);
+            }
+            let used = state.of_nodes.entry(node).or_default();
+            used.count += 1;
+            used.bytes += bytes;
+        }
         state.bytes += bytes;
         let entry = Entry {
             item: None,
             bytes,
+            source,
             waiters: vec![sender],
             mark: None,
         };
@@ -302,6 +348,21 @@ impl<T, R: Clone> Pool<T, R> {
         }
     }
 
+    /// A transaction that waits, if its signatures were checked.
+    pub(crate) fn verified(&self, id: &TxId) -> Option<Arc<T>> {
+        self.lock().entries.get(id)?.item.clone()
+    }
+
+    /// Whether a transaction is still waiting.
+    pub(crate) fn holds(&self, id: &TxId) -> bool {
+        self.lock().entries.contains_key(id)
+    }
+
+    /// Its bounds.
+    pub(crate) const fn limits(&self) -> PoolLimits {
+        self.limits
+    }
+
     /// How full it is.
     pub(crate) fn usage(&self) -> PoolUsage {
         let state = self.lock();
@@ -316,6 +377,15 @@ impl<T, R: Clone> State<T, R> {
     fn end(&mut self, id: &TxId, ended: &Ended<R>) {
         if let Some(entry) = self.entries.remove(id) {
             self.bytes -= entry.bytes;
+            if let Source::Node(node) = entry.source
+                && let Some(used) = self.of_nodes.get_mut(&node)
+            {
+                used.count -= 1;
+                used.bytes -= entry.bytes;
+                if used.count == 0 {
+                    self.of_nodes.remove(&node);
+                }
+            }
             for waiter in entry.waiters {
                 // A client that went away needs no answer.
                 let _ = waiter.send(ended.clone());

@@ -25,7 +25,8 @@ use kusabi_core::{
     tx::Transaction,
 };
 use kusabi_ledger::{
-    BlockError, BlockRun, Rejection, Room, TIME_STEP_MS_MAX, Verified, Write, check_time, run_block,
+    BlockError, BlockRun, Rejection, Room, TIME_STEP_MS_MAX, Verified, Write, check_time,
+    run_block_knowing,
 };
 use std::{
     sync::Arc,
@@ -303,7 +304,9 @@ impl<E: Runtime> Application<E> for Ledger {
         let state = execute::fetch::<E>(&batch, transactions.iter()).await?;
         let ledger_context =
             execute::block_context(self.0.epochs.chain(), &block.header, &parent.header);
-        let writes = run_block(transactions, ledger_context, &state, &mut context)
+        // What waits here was verified when it came.
+        let known = |id: &TxId| self.0.pool.verified(id);
+        let writes = run_block_knowing(transactions, known, ledger_context, &state, &mut context)
             .inspect_err(|why| tracing::warn!(%why, height = block.header.height.get(), "a block is refused"))
             .ok()?;
         let merkleized = execute::write::<E>(batch, writes).merkleize().await.ok()?;

@@ -70,7 +70,7 @@ type Acknowledgement = (Option<ExactWaiter>, Exact);
 pub(super) type Acknowledgements = mpsc::UnboundedSender<Acknowledgement>;
 
 /// Runs until the engine ends: each block that is durable and that the state shows (`applied` tells its position) leaves the
-/// pool and moves `newest` on. `first_vote` is called before the first one of `epoch` is told of.
+/// pool and moves `newest` on. `first_vote`, if there is one, is called before the first one of `epoch` is told of.
 pub(super) async fn follow(
     mut way: mpsc::UnboundedReceiver<OnItsWay>,
     mut applied: watch::Receiver<u64>,
@@ -78,9 +78,8 @@ pub(super) async fn follow(
     pool: Arc<TransactionPool>,
     newest: watch::Sender<Option<Newest>>,
     epoch: Epoch,
-    first_vote: impl FnOnce(),
+    mut first_vote: Option<impl FnOnce()>,
 ) {
-    let mut first_vote = Some(first_vote);
     while let Some(OnItsWay {
         block,
         durable,
@@ -105,8 +104,9 @@ pub(super) async fn follow(
         {
             note();
         }
-        pool.finalized(*inner.hash(), inner.position(), inner.header.height, &ids);
+        // First, so that whoever is answered finds the height that the answer names.
         newest.send_replace(Some(Newest::from(inner)));
+        pool.finalized(*inner.hash(), inner.position(), inner.header.height, &ids);
         if acknowledgements.send((durable, acknowledge)).is_err() {
             return;
         }

@@ -10,9 +10,10 @@ use super::{
     head::Heads,
     state::Databases,
 };
-use kusabi_core::{id::ChainId, tx::Transaction};
-use kusabi_ledger::{claims, verify};
-use std::sync::Arc;
+use crate::{handle::Offered, pool::Source};
+use kusabi_core::id::{ChainId, TxId};
+use kusabi_ledger::{Verified, claims, verify};
+use std::{collections::HashSet, sync::Arc};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Transactions verified together.
@@ -20,14 +21,18 @@ const BATCH: usize = 128;
 /// Batches verified at the same time.
 const BATCHES: usize = 2;
 
-/// Runs until the queue ends.
+/// A client's transaction that other nodes are to be told of.
+pub(super) type ToTell = (TxId, Arc<Verified>);
+
+/// Runs until the queue ends. Clients' transactions that are good go to `tell`, too, where there is anybody to be told.
 pub(super) async fn take_in<E: Runtime>(
     context: E,
     chain: ChainId,
-    mut queue: mpsc::UnboundedReceiver<Transaction>,
+    mut queue: mpsc::UnboundedReceiver<Offered>,
     databases: Databases<E>,
     heads: Heads,
     pool: Arc<TransactionPool>,
+    tell: Option<mpsc::UnboundedSender<ToTell>>,
 ) {
     let turns = Arc::new(Semaphore::new(BATCHES));
     loop {
@@ -38,9 +43,19 @@ pub(super) async fn take_in<E: Runtime>(
         if queue.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
+        let (sources, batch): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .map(
+                |Offered {
+                     transaction,
+                     source,
+                 }| ((transaction.id(), source), transaction),
+            )
+            .unzip();
         let keys = execute::signer_keys(&batch);
         let signers = execute::fetch_final(&*databases.read().await, keys).await;
         let (databases, heads, pool) = (databases.clone(), heads.clone(), pool.clone());
+        let tell = tell.clone();
         let verifying = context.child("verify").shared(true);
         verifying.spawn(move |mut context| async move {
             let refuse = |id, why| pool.refuse(&id, &Refusal::Rejected(why));
@@ -75,7 +90,17 @@ pub(super) async fn take_in<E: Runtime>(
                     None => admitted.push((id, Arc::new(verified))),
                 }
             }
-            pool.admit(admitted);
+            pool.admit(admitted.iter().cloned());
+            if let Some(tell) = tell {
+                let clients = sources
+                    .iter()
+                    .filter(|(_, source)| *source == Source::Client);
+                let clients: HashSet<TxId> = clients.map(|(id, _)| *id).collect();
+                for told in admitted.into_iter().filter(|(id, _)| clients.contains(id)) {
+                    // If the teller is gone, the node stops.
+                    let _ = tell.send(told);
+                }
+            }
             drop(turn);
         });
     }

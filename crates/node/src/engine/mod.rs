@@ -3,8 +3,8 @@
 //! - The way of a block: `ingest` verifies transactions; `pace` says when a block is due; `application` proposes and checks
 //!   it, on rows that `execute` fetches; `block` is the engine's view of it; `finality` tells the pool when it is durable.
 //! - Answers: `service` takes the questions, `proof` writes the formats, `head` finds the header of a state.
-//! - Assembly: `run` from outside, `start` the parts in their order, `solo` a network of one, `state` the database, `epochs`
-//!   who certifies what.
+//! - Between nodes: `network` the channels, `gossip` transactions that wait.
+//! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
 //! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned; `archive`
 //!   reads and writes it while no engine runs.
 //! - `audit` replays everything; `simulation` is the world of the tests.
@@ -17,16 +17,17 @@ mod disk;
 mod epochs;
 mod execute;
 mod finality;
+mod gossip;
 mod head;
 mod ingest;
 mod kept;
+mod network;
 mod pace;
 mod proof;
 mod run;
 mod service;
 #[cfg(feature = "testing")]
 pub mod simulation;
-mod solo;
 mod start;
 mod state;
 
@@ -57,6 +58,18 @@ pub enum EngineError {
     /// The vote key is not an Ed25519 seed.
     #[error("the vote key is not an Ed25519 seed")]
     VoteKey,
+    /// The node key is not an Ed25519 seed, or another node's.
+    #[error("the node key is not that of a node of this ledger")]
+    NodeKey,
+    /// Nodes do not stand where they are looked for.
+    #[error("the nodes of epoch {0} are not known")]
+    Nodes(u64),
+    /// A node's address is none.
+    #[error("{0:?} is no address of a node (host:port)")]
+    Address(String),
+    /// There are other nodes, and none can reach this one.
+    #[error("this ledger has several nodes, and this one does not listen for the others")]
+    NoListener,
     /// A validator set cannot be used.
     #[error("{0}")]
     Set(SetError),
@@ -96,6 +109,10 @@ impl EngineError {
             Self::Set(_) | Self::Opening(_) => {
                 "the directory's files were changed or damaged; restore a backup into a new directory"
             }
+            Self::NodeKey => "restore the node key's file",
+            Self::Nodes(_) => "use a version of this program that knows where they stand",
+            Self::NoListener => "say where it listens for other nodes",
+            Self::Address(_) => "correct it in the node's configuration",
             Self::VotesLost(_) => "recover the ledger with a new vote key",
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",

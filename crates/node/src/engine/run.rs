@@ -1,31 +1,34 @@
 //! The engine's two ways to run: on disk, and simulated from a seed.
 
 use super::{
-    EngineError, Runtime,
+    EngineError, PublicKey, Runtime,
     application::TransactionPool,
     disk,
     epochs::Epochs,
+    network::{self, Links, Tcp, Voters, Wire},
     service::Services,
     start::{self, Parameters},
     state::Caches,
 };
 use crate::{
-    directory::VoteKey,
-    handle::{Lookup, Newest, Query},
-    outline::Outline,
+    directory::{NodeKey, VoteKey},
+    handle::{Lookup, Newest, Offered, Query},
+    outline::{NodeOutline, Outline},
 };
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
+use commonware_macros::select;
 use commonware_runtime::{Spawner as _, Supervisor as _};
-use kusabi_core::tx::Transaction;
-use std::{num::NonZeroUsize, path::Path, sync::Arc};
+use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 /// The engine's ends of the queues.
 pub(crate) struct Ends {
-    pub(crate) ingest: mpsc::UnboundedReceiver<Transaction>,
+    pub(crate) ingest: mpsc::UnboundedReceiver<Offered>,
+    /// The other end of that queue, for what other nodes bring.
+    pub(crate) offer: mpsc::WeakUnboundedSender<Offered>,
     pub(crate) lookups: mpsc::Receiver<Lookup>,
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) newest: watch::Sender<Option<Newest>>,
@@ -36,15 +39,20 @@ pub(crate) struct Ends {
 pub(crate) struct Instructions {
     pub(crate) outline: Outline,
     pub(crate) vote_key: VoteKey,
+    pub(crate) node_key: NodeKey,
     /// Whether the key is known to have voted in the newest epoch.
     pub(crate) voted: bool,
     pub(crate) caches: Caches,
     pub(crate) threads: NonZeroUsize,
     pub(crate) pool: Arc<TransactionPool>,
+    /// Where it listens for other nodes, where there are others.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Addresses of other nodes that are not where the ledger says, by node key.
+    pub(crate) addresses: HashMap<[u8; 32], String>,
 }
 
-/// Runs on disk until it stops or fails. `ready` is called when it answers, `first_vote` once this key's first block of the
-/// newest epoch is on disk, before anyone is told of it.
+/// Runs on disk until it stops or fails. `ready` is called when it answers, `first_vote` before anyone hears of a vote with this
+/// key in the newest epoch.
 pub(crate) fn run_on_disk(
     storage: &Path,
     instructions: Instructions,
@@ -56,40 +64,125 @@ pub(crate) fn run_on_disk(
     disk::start(storage, threads, |context| async move {
         // In a task of its own: when several parts fail, the runner reports the first one, but the root would
         // report what failed after it.
-        let all = context
-            .child("node")
-            .spawn(move |context| run(context, instructions, ends, ready, first_vote));
+        let all = context.child("node").spawn(move |context| async move {
+            let node = Keyed::new(instructions)?;
+            let (links, network) = if node.is_alone() {
+                (Links::solo(), None)
+            } else {
+                let listen = node.instructions.listen.ok_or(EngineError::NoListener)?;
+                let (links, network) = network::connect(
+                    context.world(),
+                    node.epochs.chain(),
+                    &node.epochs,
+                    node.node_key.clone(),
+                    listen,
+                    &node.nodes,
+                )?;
+                (links, Some(network))
+            };
+            let running = Box::pin(run::<_, Tcp>(context, node, ends, links, ready, first_vote));
+            match network {
+                None => running.await,
+                Some(network) => select! {
+                    ended = running => ended,
+                    _ = network => Err(EngineError::Ended),
+                },
+            }
+        });
         all.await.unwrap_or(Err(EngineError::Ended))
     })
 }
 
-/// Runs in any world.
-pub(crate) async fn run<E: Runtime>(
-    context: E,
+/// Instructions whose keys were found to be those of a validator and its node.
+pub(crate) struct Keyed {
     instructions: Instructions,
+    pub(super) epochs: Epochs,
+    vote_key: PrivateKey,
+    node_key: PrivateKey,
+    /// Node keys and addresses in the newest epoch, in the order of its set.
+    nodes: Vec<(PublicKey, String)>,
+}
+
+impl Keyed {
+    pub(super) fn new(instructions: Instructions) -> Result<Self, EngineError> {
+        let key =
+            |seed: &[u8; 32]| PrivateKey::decode(Bytes::from_owner(Zeroizing::new(*seed))).ok();
+        let vote_key = key(instructions.vote_key.seed()).ok_or(EngineError::VoteKey)?;
+        let node_key = key(instructions.node_key.seed()).ok_or(EngineError::NodeKey)?;
+        let outline = &instructions.outline;
+        let epochs = Epochs::of(outline, Some(&vote_key))?;
+        let newest = outline.newest();
+        let nodes = if newest.vote_keys.len() == 1 {
+            vec![(node_key.public_key(), String::new())]
+        } else if newest.number == outline.epochs()[0].number {
+            let address = |node: &NodeOutline| {
+                let other = instructions.addresses.get(&node.key);
+                other.unwrap_or(&node.address).clone()
+            };
+            let nodes = outline.nodes().iter().map(|node| {
+                let key = PublicKey::decode(Bytes::copy_from_slice(&node.key));
+                Ok((key.map_err(|_| EngineError::NodeKey)?, address(node)))
+            });
+            nodes.collect::<Result<_, EngineError>>()?
+        } else {
+            return Err(EngineError::Nodes(newest.number.get()));
+        };
+        let mine = epochs.last().and_then(|e| e.index(&vote_key.public_key()));
+        let mine = mine.and_then(|index| nodes.get(usize::from(index)));
+        if mine.is_none_or(|(key, _)| *key != node_key.public_key()) {
+            return Err(EngineError::NodeKey);
+        }
+        Ok(Self {
+            instructions,
+            epochs,
+            vote_key,
+            node_key,
+            nodes,
+        })
+    }
+
+    /// Whether there is no other node.
+    fn is_alone(&self) -> bool {
+        self.nodes.len() == 1
+    }
+}
+
+/// Runs in any world.
+pub(super) async fn run<E: Runtime, W: Wire>(
+    context: E,
+    node: Keyed,
     ends: Ends,
+    links: Links<W>,
     ready: impl FnOnce() + Send + 'static,
     first_vote: impl FnOnce() + Send + 'static,
 ) -> Result<(), EngineError> {
-    let Instructions {
-        outline,
-        vote_key,
-        voted,
-        caches,
-        threads,
-        pool,
-    } = instructions;
-    let key = PrivateKey::decode(Bytes::from_owner(Zeroizing::new(*vote_key.seed())))
-        .map_err(|_| EngineError::VoteKey)?;
-    let epochs = Epochs::of(&outline, Some(&key))?;
-    let parameters = Parameters {
+    let Keyed {
+        instructions,
         epochs,
-        key: key.public_key(),
-        voted,
-        outline,
-        caches,
-        threads,
-        pool,
+        vote_key,
+        node_key,
+        nodes,
+    } = node;
+    let newest = epochs
+        .last()
+        .ok_or(EngineError::NotWhole("validator set"))?;
+    let parameters = Parameters {
+        key: vote_key.public_key(),
+        node_key: node_key.public_key(),
+        voters: Voters::new(
+            newest
+                .vote_keys
+                .into_iter()
+                .zip(nodes.into_iter().map(|(key, _)| key)),
+        ),
+        links,
+        epochs,
+        voted: instructions.voted,
+        outline: instructions.outline,
+        caches: instructions.caches,
+        threads: instructions.threads,
+        pool: instructions.pool,
+        offer: ends.offer,
     };
     let services = Services {
         ingest: ends.ingest,

@@ -6,10 +6,11 @@ use super::{
     block::{Block, position},
     epochs::Epochs,
     head::{Head, Heads},
-    ingest, proof,
+    ingest::{self, ToTell},
+    proof,
     state::Databases,
 };
-use crate::handle::{FinalBlock, Lookup, Newest, Query, QueryError};
+use crate::handle::{FinalBlock, Lookup, Newest, Offered, Query, QueryError};
 use bytes::Bytes;
 use commonware_consensus::{
     marshal::{core::Mailbox, standard::Standard},
@@ -22,7 +23,6 @@ use kusabi_core::{
     checkpoint::HEADERS_MAX,
     header::Header,
     id::{self, StateRoot},
-    tx::Transaction,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -38,7 +38,7 @@ const CERTIFICATE_WAIT: Duration = Duration::from_secs(2);
 
 /// The receiving ends of a handle.
 pub(crate) struct Services {
-    pub(crate) ingest: mpsc::UnboundedReceiver<Transaction>,
+    pub(crate) ingest: mpsc::UnboundedReceiver<Offered>,
     pub(crate) lookups: mpsc::Receiver<Lookup>,
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) stop: watch::Receiver<bool>,
@@ -52,6 +52,8 @@ pub(super) struct Sources<E: Runtime> {
     pub(super) mailbox: Mailbox<Scheme, Standard<Block>>,
     pub(super) pool: Arc<TransactionPool>,
     pub(super) newest: watch::Receiver<Option<Newest>>,
+    /// Where clients' transactions go, so that other nodes hear of them.
+    pub(super) tell: Option<mpsc::UnboundedSender<ToTell>>,
 }
 
 impl<E: Runtime> Clone for Sources<E> {
@@ -63,6 +65,7 @@ impl<E: Runtime> Clone for Sources<E> {
             mailbox: self.mailbox.clone(),
             pool: self.pool.clone(),
             newest: self.newest.clone(),
+            tell: self.tell.clone(),
         }
     }
 }
@@ -86,9 +89,13 @@ pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: S
             databases,
             heads,
             pool,
+            tell,
             ..
         } = sources.clone();
-        move |context| ingest::take_in(context, *epochs.chain(), ingest, databases, heads, pool)
+        move |context| {
+            let chain = *epochs.chain();
+            ingest::take_in(context, chain, ingest, databases, heads, pool, tell)
+        }
     });
     let proving = context.child("lookups").spawn({
         let checkpoints = checkpoints.clone();

@@ -7,14 +7,18 @@ use super::{
     block::Block,
     epochs::Epochs,
     finality::{self, Follower},
+    gossip,
     head::Heads,
     kept::Kept,
+    network::{ByVote, Links, Voters, Wire},
     pace::Paced,
     service::{self, Services},
-    solo::{NoPeers, NoReceiver, NoSender},
     state::{self, Caches, Database, PAGE},
 };
-use crate::{handle::Newest, outline::Outline};
+use crate::{
+    handle::{Newest, Offered},
+    outline::Outline,
+};
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     marshal::{
@@ -36,12 +40,17 @@ use commonware_glue::stateful::{
     Config as StatefulConfig, PruneConfig, Stateful, SyncPlan,
     db::{DatabaseSet, SyncEngineConfig, p2p as state_resolver},
 };
+use commonware_p2p::{
+    Receiver, Sender,
+    utils::mux::{self, Muxer},
+};
 use commonware_parallel::Sequential;
-use commonware_runtime::{Handle, buffer::paged::CacheRef};
+use commonware_runtime::{Blob, Handle, Storage, WriteOptions, buffer::paged::CacheRef};
 use commonware_storage::{archive::prunable, mmr, translator::EightCap};
 use commonware_utils::{NZDuration, NZU64, NZUsize};
 use kusabi_core::id::{Epoch as EpochNumber, Height as LedgerHeight};
 use std::{
+    future::pending,
     num::{NonZeroU64, NonZeroUsize},
     sync::Arc,
     time::Duration,
@@ -58,17 +67,24 @@ const ARCHIVE_SECTION: NonZeroU64 = NZU64!(1 << 20);
 const CACHE_SECTION: NonZeroU64 = NZU64!(64);
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
 /// Operations of the state in one message between validators.
-const SYNC_BATCH: NonZeroU64 = NZU64!(256);
+pub(super) const SYNC_BATCH: NonZeroU64 = NZU64!(256);
 
 /// What one run of the engine is told.
-pub(super) struct Parameters {
+pub(super) struct Parameters<W: Wire> {
     pub(super) epochs: Epochs,
+    /// The vote key.
     pub(super) key: PublicKey,
+    pub(super) node_key: PublicKey,
+    /// Which node holds which vote key of the newest epoch.
+    pub(super) voters: Voters,
+    pub(super) links: Links<W>,
     pub(super) voted: bool,
     pub(super) outline: Outline,
     pub(super) caches: Caches,
     pub(super) threads: NonZeroUsize,
     pub(super) pool: Arc<TransactionPool>,
+    /// Takes in what other nodes tell, for as long as there are handles.
+    pub(super) offer: mpsc::WeakUnboundedSender<Offered>,
 }
 
 /// Times of a round, from the number of validators and the heartbeat.
@@ -125,9 +141,9 @@ pub(super) fn archive<C>(
 }
 
 /// Runs the engine until a part of it ends or `stop` is told.
-pub(super) async fn run<E: Runtime>(
+pub(super) async fn run<E: Runtime, W: Wire>(
     context: E,
-    parameters: Parameters,
+    parameters: Parameters<W>,
     services: Services,
     newest: watch::Sender<Option<Newest>>,
     ready: impl FnOnce() + Send + 'static,
@@ -136,11 +152,15 @@ pub(super) async fn run<E: Runtime>(
     let Parameters {
         epochs,
         key,
+        node_key,
+        voters,
+        links,
         voted,
         outline,
         caches,
         threads,
         pool,
+        offer,
     } = parameters;
     let epoch = epochs
         .last()
@@ -154,36 +174,35 @@ pub(super) async fn run<E: Runtime>(
         PAGE,
         NonZeroUsize::new(caches.page_cache / usize::from(PAGE.get())).unwrap_or(NZUsize!(1024)),
     );
-    let peers = NoPeers::default();
-    let channel = || (NoSender, NoReceiver);
+    let alone = epoch.vote_keys.len() == 1;
 
     let resolver = blocks_resolver::init(
         context.child("blocks_resolver"),
         blocks_resolver::Config {
-            public_key: key.clone(),
-            peer_provider: peers.clone(),
-            blocker: peers.clone(),
+            public_key: node_key.clone(),
+            peer_provider: links.directory.clone(),
+            blocker: links.blocker.clone(),
             mailbox_size: MAILBOX,
             fetch_timeout: NZDuration!(Duration::from_secs(2)),
             fetch_retry_delay: Duration::from_millis(100),
             priority_requests: false,
             priority_responses: false,
         },
-        channel(),
+        links.missed_blocks,
     );
     let (broadcast, buffer) = buffered::Engine::new(
         context.child("broadcast"),
         buffered::Config {
-            public_key: key.clone(),
+            public_key: node_key.clone(),
             mailbox_size: MAILBOX,
             deque_size: 16,
             priority: false,
             codec_config: epochs.clone(),
-            peer_provider: peers.clone(),
+            peer_provider: links.directory.clone(),
             strategy: Sequential,
         },
     );
-    let broadcast = broadcast.start(channel());
+    let broadcast = broadcast.start(links.proposals);
 
     let (certificates, blocks) = archive::open(&context, &pages, &epochs).await?;
     let genesis = archive::genesis::<E>(&epochs, &outline)?;
@@ -216,11 +235,11 @@ pub(super) async fn run<E: Runtime>(
         state_resolver::Actor::<_, PublicKey, _, _, mmr::Family, Database<E>>::new(
             context.child("state_resolver"),
             state_resolver::Config {
-                peer_provider: peers.clone(),
-                blocker: peers.clone(),
+                peer_provider: links.directory.clone(),
+                blocker: links.blocker.clone(),
                 database: None,
                 mailbox_size: MAILBOX,
-                me: Some(key.clone()),
+                me: Some(node_key),
                 fetch_timeout: NZDuration!(Duration::from_secs(2)),
                 fetch_retry_delay: Duration::from_millis(100),
                 max_serve_ops: SYNC_BATCH,
@@ -228,7 +247,7 @@ pub(super) async fn run<E: Runtime>(
                 priority_responses: false,
             },
         );
-    let state_fetcher = state_fetcher.start(channel());
+    let state_fetcher = state_fetcher.start(links.state);
 
     let heads = Heads::new(context.current());
     let shared = Arc::new(Shared {
@@ -276,6 +295,9 @@ pub(super) async fn run<E: Runtime>(
     );
     let (follower, way) = Follower::new(stateful_mailbox.clone());
     let (acknowledgements, waiting) = mpsc::unbounded_channel();
+    // A lone validator's first vote is its first block. Among others a vote leaves before there is one: it is noted below.
+    let mut first_vote = Some(first_vote);
+    let with_first_block = first_vote.take_if(|_| alone);
     let followed = context.child("finality").spawn({
         let pool = pool.clone();
         let newest = newest.clone();
@@ -289,7 +311,7 @@ pub(super) async fn run<E: Runtime>(
                 pool,
                 newest,
                 number,
-                first_vote,
+                with_first_block,
             )
         }
     });
@@ -341,6 +363,7 @@ pub(super) async fn run<E: Runtime>(
         }
     }
     let votes = votes_partition(epoch.number);
+    let begun = Begun::look(&context, &votes, alone).await?;
     // A disk that cannot be read, or is full, is not one that has lost its votes.
     let views = match context.scan(&votes).await {
         Ok(views) => views,
@@ -354,13 +377,15 @@ pub(super) async fn run<E: Runtime>(
         .is_some_and(|(position, _)| position.get() > 0 && position.get() >= epoch.first);
     // A lone validator has voted in each view that was decided: older votes alone are a part of them, or an old copy.
     let decided_in = match newest_position {
-        Some((position, _)) if decided && epoch.vote_keys.len() == 1 => mailbox
+        Some((position, _)) if decided && alone => mailbox
             .get_finalization(position)
             .await
             .map(|certificate| certificate.proposal.round.view().get()),
         _ => None,
     };
     let lost = match voted_in {
+        // Others decide without this one's votes: here the mark counts, which stands in the file of the votes.
+        _ if !alone => voted && !begun.marked,
         None => voted || decided,
         Some(view) => decided_in.is_some_and(|decided| view < decided),
     };
@@ -384,12 +409,20 @@ pub(super) async fn run<E: Runtime>(
             .await
             .map_err(|why| EngineError::Opening(why.to_string()))?;
     }
+    if let Some(note) = first_vote {
+        // First the mark, so that a crash between the two does not look like a loss.
+        begun.mark().await?;
+        note();
+    }
     let engine = simplex::Engine::new(
         context.child("consensus"),
         simplex::Config {
             scheme: epoch.scheme(),
             elector: RoundRobin::<Sha256>::default(),
-            blocker: peers,
+            blocker: ByVote {
+                inner: links.blocker.clone(),
+                voters: voters.clone(),
+            },
             automaton: deferred.clone(),
             relay: deferred.clone(),
             reporter: deferred,
@@ -415,7 +448,15 @@ pub(super) async fn run<E: Runtime>(
             track_historical_votes: false,
         },
     );
-    let engine = engine.start(channel(), channel(), channel());
+    let mut muxers = Vec::new();
+    let votes = by_epoch(&context, links.votes, number, &mut muxers).await?;
+    let certificates = by_epoch(&context, links.certificates, number, &mut muxers).await?;
+    let missed = by_epoch(&context, links.missed_certificates, number, &mut muxers).await?;
+    let engine = engine.start(
+        by_vote(votes, &voters),
+        by_vote(certificates, &voters),
+        by_vote(missed, &voters),
+    );
     // Ready once the newest epoch is open: before that the ledger knows no keys, or not its set. And once the state shows all
     // that was final before: clients were told of blocks whose state a crash may have taken.
     let known = newest_position.map_or(0, |(position, _)| position.get());
@@ -428,6 +469,30 @@ pub(super) async fn run<E: Runtime>(
             ready();
         }
     });
+    let (tell, mut talking) = if alone {
+        (None, Vec::new())
+    } else {
+        let (tell, told) = mpsc::unbounded_channel();
+        let share = gossip::share(pool.limits(), epoch.vote_keys.len() - 1);
+        let telling = context.child("tell").spawn({
+            let pool = pool.clone();
+            let sender = links.transactions.0;
+            move |context| gossip::tell::<E, W>(context, told, sender, pool)
+        });
+        let hearing = context.child("hear").spawn({
+            let pool = pool.clone();
+            let receiver = links.transactions.1;
+            move |_| gossip::hear::<W>(receiver, links.blocker, offer, pool, share)
+        });
+        (Some(tell), vec![telling, hearing])
+    };
+    talking.extend(muxers);
+    let talking = async {
+        if talking.is_empty() {
+            return pending().await;
+        }
+        let _ = Handle::select(talking).await;
+    };
     let serving = service::serve(
         context.child("service"),
         services,
@@ -438,14 +503,87 @@ pub(super) async fn run<E: Runtime>(
             mailbox,
             pool: pool.clone(),
             newest: newest.subscribe(),
+            tell,
         },
     );
     // Whoever runs this knows why it ended, and tells the pool.
     commonware_macros::select! {
         _ = parts => Err(EngineError::Ended),
+        () = talking => Err(EngineError::Ended),
         _ = engine => Err(EngineError::Ended),
         () = serving => Ok(()),
     }
+}
+
+/// The mark that this node began to vote in an epoch. It stands in the file of the votes: where they are gone, it is, too.
+struct Begun<B> {
+    blob: Option<B>,
+    marked: bool,
+}
+
+impl<B: Blob> Begun<B> {
+    /// Looks for it, unless the node is `alone`: then what it decided says the same.
+    async fn look<E: Storage<Blob = B>>(
+        context: &E,
+        votes: &str,
+        alone: bool,
+    ) -> Result<Self, EngineError> {
+        if alone {
+            let (blob, marked) = (None, false);
+            return Ok(Self { blob, marked });
+        }
+        let opened = context.open(votes, b"begun").await;
+        let (blob, size) = opened.map_err(store("votes"))?;
+        Ok(Self {
+            blob: Some(blob),
+            marked: size > 0,
+        })
+    }
+
+    /// Makes it; when this returns, it is on disk.
+    async fn mark(self) -> Result<(), EngineError> {
+        let Some(blob) = self.blob.filter(|_| !self.marked) else {
+            return Ok(());
+        };
+        let written = blob.write_at(0, vec![1], WriteOptions::SYNC).await;
+        written.map_err(store("votes"))
+    }
+}
+
+/// The part of a channel that is for one epoch: who is in another one is not heard.
+async fn by_epoch<E: Runtime, S, R>(
+    context: &E,
+    (sender, receiver): (S, R),
+    epoch: u64,
+    muxers: &mut Vec<Handle<()>>,
+) -> Result<(mux::SubSender<S>, mux::SubReceiver<PublicKey>), EngineError>
+where
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+{
+    let (muxer, mut handle) = Muxer::new(context.child("lane"), sender, receiver);
+    let run = context.child("muxer").spawn(move |_| async move {
+        // Whatever ends it ends the node.
+        let _ = muxer.run().await;
+    });
+    muxers.push(run);
+    let registered = handle.register(epoch).await;
+    registered.map_err(|_| EngineError::Ended)
+}
+
+/// A channel whose peers are named by their vote keys.
+fn by_vote<S, R>((sender, receiver): (S, R), voters: &Voters) -> (ByVote<S>, ByVote<R>) {
+    let voters = voters.clone();
+    (
+        ByVote {
+            inner: sender,
+            voters: voters.clone(),
+        },
+        ByVote {
+            inner: receiver,
+            voters,
+        },
+    )
 }
 
 pub(super) fn store<W: std::fmt::Display>(what: &'static str) -> impl FnOnce(W) -> EngineError {

@@ -10,4 +10,5 @@ mod http;
 mod measure;
 mod oracle;
 mod random;
+mod several;
 mod simulated;

@@ -21,7 +21,7 @@ use std::{
 
 const BATCH: usize = 1_024;
 
-fn disk(path: &Path) -> u64 {
+pub(crate) fn disk(path: &Path) -> u64 {
     std::fs::read_dir(path)
         .unwrap()
         .map(|entry| {
@@ -42,7 +42,7 @@ fn proc_status(field: &str) -> String {
     line[field.len()..].trim().to_owned()
 }
 
-fn cpu() -> Duration {
+pub(crate) fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();

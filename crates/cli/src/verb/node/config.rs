@@ -1,8 +1,15 @@
 //! The node's configuration file, and what it resolves to together with the command line.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    path::Path,
+};
 
-use kusabi_core::id::OrgName;
+use kusabi_core::{
+    address::is_address,
+    id::{OrgName, parse_hex},
+};
 use serde::Deserialize;
 
 use crate::{
@@ -23,6 +30,9 @@ pub(crate) struct File {
     org: Option<String>,
     heartbeat_s: Option<u64>,
     threads: Option<std::num::NonZeroUsize>,
+    peer_listen: Option<SocketAddr>,
+    #[serde(default)]
+    peers: BTreeMap<String, String>,
 }
 
 /// What the node runs with.
@@ -33,6 +43,10 @@ pub(crate) struct Settings {
     pub(crate) org: OrgName,
     pub(crate) heartbeat_ms: u64,
     pub(crate) threads: Option<std::num::NonZeroUsize>,
+    /// Where other nodes reach it; otherwise at the port that the genesis document names.
+    pub(crate) peer_listen: Option<SocketAddr>,
+    /// Addresses of other nodes in the place of those that the genesis document names, by node key.
+    pub(crate) peers: HashMap<[u8; 32], String>,
 }
 
 impl Settings {
@@ -58,8 +72,26 @@ impl Settings {
             org,
             heartbeat_ms: heartbeat_s.saturating_mul(1_000),
             threads: file.threads,
+            peer_listen: file.peer_listen,
+            peers: peers(&file.peers)?,
         })
     }
+}
+
+fn peers(said: &BTreeMap<String, String>) -> Result<HashMap<[u8; 32], String>> {
+    let wrong = |what: String| {
+        Failure::new(Exit::Config, what)
+            .advise("a line of [peers] is NODE-KEY = \"HOST:PORT\", the key in 64 hex digits")
+    };
+    said.iter()
+        .map(|(key, address)| {
+            let node = parse_hex(key).map_err(|why| wrong(format!("[peers] {key:?}: {why}")))?;
+            if !is_address(address) {
+                return Err(wrong(format!("[peers] {address:?} is no address")));
+            }
+            Ok((node, address.clone()))
+        })
+        .collect()
 }
 
 /// What the command line says of a node.
@@ -91,9 +123,11 @@ mod tests {
         let known = error.to_string();
         let known = known.split_once("expected one of ").unwrap().1;
         let settings: Vec<_> = known.trim_end().split(", ").collect();
-        assert_eq!(settings.len(), 5, "{known}");
+        assert_eq!(settings.len(), 7, "{known}");
         for setting in settings {
-            assert!(manual.contains(&format!("| {setting} |")), "{setting}");
+            let table = format!("| `[{}]` |", setting.trim_matches('`'));
+            let named = manual.contains(&format!("| {setting} |")) || manual.contains(&table);
+            assert!(named, "{setting}");
         }
     }
 }

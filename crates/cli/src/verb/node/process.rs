@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
 };
@@ -10,6 +10,7 @@ use std::{
 use kusabi_core::{
     genesis::Genesis,
     id::{ChainId, Height},
+    quorum::quorum,
     suite::Purpose,
 };
 use kusabi_node::{
@@ -20,6 +21,7 @@ use kusabi_node::{
     node::{Config, Node},
     outline::Outline,
 };
+use serde::Serialize;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -33,10 +35,31 @@ use crate::{
     failure::{Failure, Result},
     files::{self, Mode},
     founding::{self, Places, Plan},
+    page::{Answer, Page},
     profile::{self, Profile},
     session::Session,
     verb::org,
 };
+
+/// Said before a node of several begins: it answers when enough are there, and not before.
+#[derive(Serialize)]
+struct Waiting {
+    event: &'static str,
+    address: SocketAddr,
+    nodes: usize,
+    needed: usize,
+}
+
+impl Answer for Waiting {
+    fn page(&self, page: &mut Page) {
+        let Self { nodes, needed, .. } = self;
+        page.good(
+            "Waiting",
+            &format!("until {needed} of {nodes} nodes are connected"),
+        )
+        .field("reached at", self.address.to_string());
+    }
+}
 
 /// A node that runs and answers.
 pub(crate) struct Process {
@@ -59,9 +82,23 @@ impl Process {
         let (listener, address) = listen(settings.listen)?;
         let (directory, new) = open_or_found(places, settings, expected.as_ref(), session)?;
         let outline = directory.outline().clone();
-        let mut config = Config::default();
+        let mut config = Config {
+            peers: peer_listen(settings, &directory),
+            addresses: settings.peers.clone(),
+            ..Config::default()
+        };
         if let Some(threads) = settings.threads {
             config.threads = threads;
+        }
+        let pool = config.pool;
+        if let Some(address) = config.peers {
+            let nodes = outline.nodes().len();
+            session.output().say(&Waiting {
+                event: "waiting",
+                address,
+                nodes,
+                needed: quorum(nodes),
+            })?;
         }
         let limits = Limits {
             connections: descriptors::connections(Limits::default().connections).map_err(
@@ -85,7 +122,7 @@ impl Process {
             let _inside = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|error| unavailable(settings.listen, &error))?;
-            let ledger = NodeLedger::new(node.handle(), &outline, config.pool)
+            let ledger = NodeLedger::new(node.handle(), &outline, pool)
                 .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
             let ledger = Arc::new(ledger);
             let api = Api::new(Arc::clone(&ledger), limits, stopping_end);
@@ -242,6 +279,23 @@ pub(crate) fn runtime() -> Result<Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))
+}
+
+/// Where other nodes reach this one; nowhere, if there are none. Unless somebody says otherwise, at the port that the genesis
+/// document names, on each of this machine's addresses.
+fn peer_listen(settings: &Settings, directory: &Directory) -> Option<SocketAddr> {
+    let nodes = directory.outline().nodes();
+    let mine = directory.node_key().public();
+    let node = nodes.iter().find(|node| node.key == mine)?;
+    let named = || {
+        let (_, port) = node.address.rsplit_once(':')?;
+        Some(SocketAddr::from((
+            Ipv4Addr::UNSPECIFIED,
+            port.parse().ok()?,
+        )))
+    };
+    let said = settings.peer_listen.or_else(named);
+    said.filter(|_| nodes.len() > 1)
 }
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, String)> {

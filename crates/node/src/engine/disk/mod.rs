@@ -23,6 +23,7 @@ use notebook::{Note, Notebook};
 use quick::Quick;
 use rand_core::{TryCryptoRng, TryRng};
 use std::{
+    borrow::Cow,
     collections::HashMap,
     convert::Infallible,
     num::NonZeroUsize,
@@ -44,13 +45,26 @@ pub(super) struct Disk<E: Runtime> {
 struct Shared<E: Runtime> {
     /// Where the files are, in the real world.
     folder: Option<PathBuf>,
+    place: Place,
     notebooks: AsyncMutex<HashMap<String, Arc<Notebook<E>>>>,
     #[cfg(feature = "testing")]
     slow: Option<Slow<E>>,
 }
 
+/// What is a node's own where several share a simulated world. In the real one nothing is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// What the names of its partitions begin with.
+    pub(super) prefix: String,
+    /// How far its clock is ahead.
+    pub(super) ahead: Duration,
+}
+
 /// Threads that wait for the disk. Few: each has its own share of the allocator's memory, and more make no disk faster.
 const BLOCKING_THREADS: usize = 16;
+
+/// After so long without a byte a connection is taken for broken; peers say something every five seconds.
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// The engine's context in the real world.
 pub(super) type Real = Disk<engine::Context>;
@@ -64,12 +78,15 @@ where
     let config = engine::Config::new()
         .with_storage_directory(folder)
         .with_worker_threads(threads.get())
-        .with_max_blocking_threads(BLOCKING_THREADS);
+        .with_max_blocking_threads(BLOCKING_THREADS)
+        .with_tcp_nodelay(Some(true))
+        .with_read_write_timeout(SILENCE);
     engine::Runner::new(config).start(|inner| {
         program(Disk {
             inner,
             shared: Arc::new(Shared {
                 folder: Some(folder.to_owned()),
+                place: Place::default(),
                 notebooks: AsyncMutex::default(),
                 #[cfg(feature = "testing")]
                 slow: None,
@@ -90,7 +107,7 @@ struct Slow<E> {
 #[cfg(feature = "testing")]
 impl<E: Runtime> Disk<E> {
     /// In a simulated world, where each synchronisation takes up to `up_to_ms`.
-    pub(super) fn simulated(inner: E, up_to_ms: Arc<AtomicU64>) -> Self {
+    pub(super) fn simulated(inner: E, up_to_ms: Arc<AtomicU64>, place: Place) -> Self {
         let slow = Slow {
             clock: inner.child("slow"),
             up_to_ms,
@@ -100,6 +117,7 @@ impl<E: Runtime> Disk<E> {
             inner,
             shared: Arc::new(Shared {
                 folder: None,
+                place,
                 notebooks: AsyncMutex::default(),
                 slow: Some(slow),
             }),
@@ -128,6 +146,11 @@ impl<E: Runtime> Shared<E> {
 }
 
 impl<E: Runtime> Disk<E> {
+    /// The context below, for what is no storage.
+    pub(super) const fn world(&self) -> &E {
+        &self.inner
+    }
+
     fn with(&self, inner: E) -> Self {
         Self {
             inner,
@@ -213,7 +236,7 @@ impl<E: Runtime> Metrics for Disk<E> {
 
 impl<E: Runtime> Clock for Disk<E> {
     fn current(&self) -> SystemTime {
-        self.inner.current()
+        self.inner.current() + self.shared.place.ahead
     }
 
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send + 'static + use<E> {
@@ -224,7 +247,7 @@ impl<E: Runtime> Clock for Disk<E> {
         &self,
         deadline: SystemTime,
     ) -> impl Future<Output = ()> + Send + 'static + use<E> {
-        self.inner.sleep_until(deadline)
+        self.inner.sleep_until(deadline - self.shared.place.ahead)
     }
 }
 
@@ -232,7 +255,7 @@ impl<E: Runtime> governor::clock::Clock for Disk<E> {
     type Instant = SystemTime;
 
     fn now(&self) -> SystemTime {
-        self.inner.current()
+        self.current()
     }
 }
 
@@ -257,6 +280,14 @@ impl<E: Runtime> TryRng for Disk<E> {
 impl<E: Runtime> TryCryptoRng for Disk<E> {}
 
 impl<E: Runtime> Disk<E> {
+    /// What a partition is called below.
+    fn place<'a>(&self, partition: &'a str) -> Cow<'a, str> {
+        match self.shared.place.prefix.as_str() {
+            "" => Cow::Borrowed(partition),
+            prefix => Cow::Owned(format!("{prefix}{partition}")),
+        }
+    }
+
     /// The notebook of a partition, if it is one. Opened at its first use and open until the end.
     async fn notebook(&self, partition: &str) -> Result<Option<Arc<Notebook<E>>>, Error> {
         if !partition.starts_with(VOTES) {
@@ -266,7 +297,8 @@ impl<E: Runtime> Disk<E> {
         if let Some(notebook) = notebooks.get(partition) {
             return Ok(Some(notebook.clone()));
         }
-        let notebook = Notebook::open(self.inner.child("notebook"), partition).await?;
+        let world = self.inner.child("notebook");
+        let notebook = Notebook::open(world, &self.place(partition)).await?;
         let notebook = Arc::new(notebook);
         notebooks.insert(partition.to_owned(), notebook.clone());
         Ok(Some(notebook))
@@ -286,7 +318,8 @@ impl<E: Runtime> Storage for Disk<E> {
             let (note, size, version) = notebook.open_blob(name, &versions)?;
             return Ok((self.blob(Kind::Note(note)), size, version));
         }
-        let (blob, size, version) = self.inner.open_versioned(partition, name, versions).await?;
+        let place = self.place(partition);
+        let (blob, size, version) = self.inner.open_versioned(&place, name, versions).await?;
         let folder = self.shared.folder.as_ref();
         let path = folder.map(|folder| folder.join(partition).join(hex(name)));
         let quick = Quick::new(blob, path.as_deref(), size);
@@ -296,14 +329,14 @@ impl<E: Runtime> Storage for Disk<E> {
     async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
         match self.notebook(partition).await? {
             Some(notebook) => notebook.remove(name),
-            None => self.inner.remove(partition, name).await,
+            None => self.inner.remove(&self.place(partition), name).await,
         }
     }
 
     async fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
         match self.notebook(partition).await? {
             Some(notebook) => Ok(notebook.scan()),
-            None => self.inner.scan(partition).await,
+            None => self.inner.scan(&self.place(partition)).await,
         }
     }
 }

@@ -373,8 +373,11 @@ impl<E: Runtime> Notebook<E> {
         Ok(())
     }
 
+    /// As the storage does, but leaves out what is not the engine's: its names are eight bytes.
     pub(super) fn scan(&self) -> Vec<Name> {
-        guard(&self.memory).blobs.keys().cloned().collect()
+        let memory = guard(&self.memory);
+        let names = memory.blobs.keys().filter(|name| name.len() == 8);
+        names.cloned().collect()
     }
 
     /// Makes durable whatever was done before.

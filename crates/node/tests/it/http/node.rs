@@ -42,8 +42,9 @@ impl Running {
     async fn start(directory: Directory) -> Self {
         let outline = directory.outline().clone();
         let config = Config::default();
+        let pool = config.pool;
         let node = Node::start(directory, config).unwrap();
-        let ledger = NodeLedger::new(node.handle(), &outline, config.pool).unwrap();
+        let ledger = NodeLedger::new(node.handle(), &outline, pool).unwrap();
         let (stop, stopping) = watch::channel(false);
         let api = Api::new(Arc::new(ledger), Limits::default(), stopping);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

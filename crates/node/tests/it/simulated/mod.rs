@@ -1,5 +1,6 @@
 //! A node in the engine's simulated world: virtual time, power cuts, disks that fail, all by a seed that is printed.
 
+mod consortium;
 mod crash;
 mod recovery;
 
@@ -15,7 +16,7 @@ use kusabi_core::{
 };
 use kusabi_ledger::testing::{TestKey, World as Ledger};
 use kusabi_node::{
-    directory::VoteKey,
+    directory::{NodeKey, VoteKey},
     engine::simulation::{Faults, Simulation, World},
     handle::{FinalBlock, NodeHandle},
     outline::Outline,
@@ -31,10 +32,15 @@ struct Founder {
 
 impl Founder {
     fn new() -> Arc<Self> {
-        let mut at_founding = Ledger::new(1 << 40);
+        Self::of(1)
+    }
+
+    /// Of a ledger of so many organisations, with a validator each.
+    fn of(organisations: u64) -> Arc<Self> {
+        let mut at_founding = Ledger::of(1 << 40, organisations);
         let genesis = at_founding.genesis();
         at_founding.block(vec![genesis.clone()]).unwrap();
-        let ledger = Ledger::open();
+        let ledger = Ledger::open_of(organisations);
         let grant = at_founding.grant(&ledger.writer);
         Arc::new(Self {
             ledger,
@@ -56,7 +62,8 @@ impl Founder {
     }
 
     fn simulation(&self, seed: u64) -> Simulation {
-        Simulation::new(seed, self.outline(), self.vote_key())
+        let node_key = NodeKey::new(self.ledger.node_seed);
+        Simulation::new(seed, self.outline(), self.vote_key(), node_key)
     }
 
     /// The registration of one key, by the writer.

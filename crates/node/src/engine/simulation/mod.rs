@@ -1,17 +1,21 @@
-//! A node in a simulated world, for tests: virtual time, a disk in memory that a power cut tears, and faults by a seed.
+//! Nodes in a simulated world, for tests: virtual time, a disk in memory that a power cut tears, and faults by a seed. Here one
+//! alone; in [`consortium`] several, and a network between them.
+
+pub mod consortium;
 
 use super::{
     Audit, AuditError, EngineError,
     archive::{self, ImportError},
     audit,
-    disk::Disk,
-    run::{Instructions, run},
+    disk::{Disk, Place},
+    network::{Links, Tcp},
+    run::{Instructions, Keyed, run},
     state::Caches,
 };
 use crate::{
     backup::BackupError,
-    directory::VoteKey,
-    handle::{FinalBlock, NodeHandle, Stop},
+    directory::{NodeKey, VoteKey},
+    handle::{FinalBlock, Link, NodeHandle, Stop},
     node,
     outline::Outline,
     pool::PoolLimits,
@@ -25,6 +29,7 @@ use commonware_runtime::{
 use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
 use futures::{FutureExt as _, future::BoxFuture};
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -87,6 +92,18 @@ impl Faults {
     }
 }
 
+/// Says why a node stopped.
+fn note_end(link: &Link, ended: Result<Result<(), EngineError>, commonware_runtime::Error>) {
+    let stop = match ended {
+        Ok(Ok(())) => Stop::Asked,
+        Ok(Err(EngineError::Ended)) => Stop::Fault("a part of it ended".into()),
+        Ok(Err(error)) => Stop::Refused(error),
+        Err(error) => Stop::Fault(error.to_string()),
+    };
+    let _ = link.stopped.set(stop);
+    link.pool.stop();
+}
+
 /// The world as a script sees it.
 #[derive(Clone)]
 pub struct World {
@@ -109,6 +126,14 @@ impl World {
 /// What a test does with a running node. Boxed, so that the engine is compiled here and not in every test.
 type Script = Box<dyn FnOnce(NodeHandle, World) -> BoxFuture<'static, ()> + Send>;
 
+/// Small, so that the state's log is pruned while a test looks.
+const CACHES: Caches = Caches {
+    page_cache: 1 << 20,
+    init_cache: NZUsize!(64),
+    init_buffer: NZUsize!(1 << 16),
+    prune_every: NZUsize!(5),
+};
+
 /// Bounds of the pool.
 const LIMITS: PoolLimits = PoolLimits {
     count: 1_024,
@@ -119,6 +144,7 @@ const LIMITS: PoolLimits = PoolLimits {
 pub struct Simulation {
     outline: Outline,
     vote_key: VoteKey,
+    node_key: NodeKey,
     voted: Arc<AtomicBool>,
     disk: Option<Checkpoint>,
     seed: u64,
@@ -128,11 +154,12 @@ pub struct Simulation {
 impl Simulation {
     /// A new validator with an empty disk.
     #[must_use]
-    pub fn new(seed: u64, outline: Outline, vote_key: VoteKey) -> Self {
+    pub fn new(seed: u64, outline: Outline, vote_key: VoteKey, node_key: NodeKey) -> Self {
         Self {
             start: UNIX_EPOCH + Duration::from_millis(outline.created_ms()),
             outline,
             vote_key,
+            node_key,
             voted: Arc::default(),
             disk: None,
             seed,
@@ -192,15 +219,13 @@ impl Simulation {
         let instructions = Instructions {
             outline: self.outline.clone(),
             vote_key: self.vote_key.clone(),
+            node_key: self.node_key.clone(),
             voted: self.voted.load(Ordering::SeqCst),
-            caches: Caches {
-                page_cache: 1 << 20,
-                init_cache: NZUsize!(64),
-                init_buffer: NZUsize!(1 << 16),
-                prune_every: NZUsize!(5),
-            },
+            caches: CACHES,
             threads: NZUsize!(1),
             pool: link.pool.clone(),
+            listen: None,
+            addresses: HashMap::new(),
         };
         let voted = self.voted.clone();
         let runner = self.runner(faults);
@@ -214,22 +239,14 @@ impl Simulation {
                     let _ = ready_sender.send(());
                 };
                 let first_vote = move || voted.store(true, Ordering::SeqCst);
-                let context = Disk::simulated(context, slow_disk);
-                run(context, instructions, ends, ready, first_vote).await
+                let context = Disk::simulated(context, slow_disk, Place::default());
+                let node = Keyed::new(instructions)?;
+                let links = Links::<Tcp>::solo();
+                Box::pin(run(context, node, ends, links, ready, first_vote)).await
             });
             let ended = context.child("end").spawn({
                 let link = link.clone();
-                move |_| async move {
-                    let stop = match node.await {
-                        Ok(Ok(())) => Stop::Asked,
-                        Ok(Err(EngineError::Ended)) => Stop::Fault("a part of it ended".into()),
-                        Ok(Err(error)) => Stop::Refused(error),
-                        Err(error) => Stop::Fault(error.to_string()),
-                    };
-                    let stop = link.stopped.get_or_init(|| stop).clone();
-                    link.pool.stop();
-                    stop
-                }
+                move |_| async move { note_end(&link, node.await) }
             });
             // A disk that fails before the node is ready ends it, and with it the sender.
             let ready = ready.await.is_ok();
@@ -268,7 +285,7 @@ impl Simulation {
             self.runner(Faults::default())
                 .start_and_recover(|context| async move {
                     let mut blocks = blocks.into_iter().map(Ok);
-                    let context = Disk::simulated(context, Arc::default());
+                    let context = Disk::simulated(context, Arc::default(), Place::default());
                     archive::write_all(context, outline, &mut blocks).await
                 });
         self.disk = Some(disk);
@@ -287,7 +304,7 @@ impl Simulation {
         .map_err(BackupError::from)?;
         Runner::seeded(self.seed).start(|context| async move {
             let mut blocks = blocks.into_iter().map(Ok);
-            let context = Disk::simulated(context, Arc::default());
+            let context = Disk::simulated(context, Arc::default(), Place::default());
             audit::replay(context, outline, &mut blocks, &mut |_| {}).await
         })
     }

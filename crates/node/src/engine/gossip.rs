@@ -1,0 +1,180 @@
+//! Tells the other nodes of transactions that wait here.
+//!
+//! A client speaks to one node, and whoever leads next has to know what it said. So a node tells all others of each
+//! transaction that its own clients brought and that it found good, and again, more and more rarely, while it waits: a message
+//! may be lost, or its receiver be full or down. Nobody passes on what others told him; what a node is told it verifies like a
+//! client's.
+//!
+//! A message is one or more transactions, each as its length (u32) and its bytes.
+
+use super::{
+    Runtime,
+    application::TransactionPool,
+    ingest::ToTell,
+    network::{Peers, Receives, Sends, Wire},
+};
+use crate::{
+    handle::Offered,
+    pool::{PoolLimits, ReserveError, Source},
+};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use commonware_macros::select;
+use commonware_p2p::{
+    Blocker as _, CheckedSender as _, LimitedSender as _, Receiver as _, Recipients,
+};
+use kusabi_core::tx::{TX_BYTES_MAX, Transaction};
+use kusabi_ledger::BLOCK_TXS_MAX;
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::mpsc;
+
+/// The most bytes of a message: the largest transaction fits.
+pub(super) const MESSAGE_MAX: usize = 4 + TX_BYTES_MAX;
+
+/// How long after the first telling a transaction that still waits is told again; then twice as long each time.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// A transaction that was told and may have to be told again.
+struct Told {
+    what: ToTell,
+    /// How long after this telling it is due again.
+    pause: Duration,
+}
+
+/// Runs until `queue` ends.
+pub(super) async fn tell<E: Runtime, W: Wire>(
+    context: E,
+    mut queue: mpsc::UnboundedReceiver<ToTell>,
+    mut sender: Sends<W::Sender>,
+    pool: Arc<TransactionPool>,
+) {
+    // By when they are due. What has left the pool meanwhile is dropped then.
+    let mut again: BTreeMap<(SystemTime, u64), Told> = BTreeMap::new();
+    let mut number = 0;
+    loop {
+        let mut new = Vec::new();
+        let next = again.first_key_value().map(|((due, _), _)| *due);
+        let next = next.unwrap_or_else(|| context.current() + AGAIN_MAX);
+        select! {
+            count = queue.recv_many(&mut new, BLOCK_TXS_MAX) => {
+                if count == 0 {
+                    return;
+                }
+            },
+            () = context.sleep_until(next) => {},
+        }
+        let now = context.current();
+        let mut telling: Vec<Told> = new
+            .into_iter()
+            .map(|what| Told { what, pause: AGAIN })
+            .collect();
+        while let Some(first) = again.first_entry()
+            && first.key().0 <= now
+        {
+            let Told { what, pause } = first.remove();
+            if pool.holds(&what.0) {
+                let pause = (pause * 2).min(AGAIN_MAX);
+                telling.push(Told { what, pause });
+            }
+        }
+        for message in messages(&telling) {
+            let checked = loop {
+                match sender.check(Recipients::All) {
+                    Ok(checked) => break checked,
+                    // Nobody may be told more just now.
+                    Err(until) => context.sleep_until(until).await,
+                }
+            };
+            // Told again if it is lost.
+            let _ = checked.send(message, false);
+        }
+        for told in telling {
+            number += 1;
+            again.insert((now + told.pause, number), told);
+        }
+    }
+}
+
+/// Messages of transactions, as few as there can be in this order.
+fn messages(telling: &[Told]) -> Vec<Bytes> {
+    let mut messages = Vec::new();
+    let mut message = BytesMut::new();
+    for Told {
+        what: (_, told), ..
+    } in telling
+    {
+        let bytes = told.transaction().as_bytes();
+        if !message.is_empty() && message.len() + 4 + bytes.len() > MESSAGE_MAX {
+            messages.push(message.split().freeze());
+        }
+        message.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        message.put_slice(bytes);
+    }
+    if !message.is_empty() {
+        messages.push(message.freeze());
+    }
+    messages
+}
+
+/// The share of the pool that one of `nodes` other nodes may fill: together they fill half of it.
+pub(super) fn share(pool: PoolLimits, nodes: usize) -> PoolLimits {
+    let parts = 2 * nodes.max(1);
+    PoolLimits {
+        count: pool.count / parts,
+        bytes: (pool.bytes / parts).max(TX_BYTES_MAX),
+    }
+}
+
+/// Takes what others tell, until the network or the queue ends.
+pub(super) async fn hear<W: Wire>(
+    mut receiver: Receives<W::Receiver>,
+    mut blocker: Peers<W::Blocker>,
+    ingest: mpsc::WeakUnboundedSender<Offered>,
+    pool: Arc<TransactionPool>,
+    share: PoolLimits,
+) {
+    while let Ok((node, message)) = receiver.recv().await {
+        let mut message: Bytes = message.into();
+        let name: [u8; 32] = node.as_ref().try_into().unwrap_or_default();
+        while message.has_remaining() {
+            let Some(bytes) = take(&mut message) else {
+                commonware_p2p::block!(blocker, node, "a message about transactions is malformed");
+                break;
+            };
+            // A later version of the program may know kinds of transactions that this one does not.
+            let Ok(transaction) = Transaction::decode(&bytes) else {
+                continue;
+            };
+            let len = transaction.as_bytes().len();
+            match pool.reserve_for(name, share, transaction.id(), len) {
+                Ok(true) => {
+                    let source = Source::Node(name);
+                    let offered = Offered {
+                        transaction,
+                        source,
+                    };
+                    // Without handles there is nobody to serve any more.
+                    let Some(ingest) = ingest.upgrade() else {
+                        return;
+                    };
+                    if ingest.send(offered).is_err() {
+                        return;
+                    }
+                }
+                // It is here already, or there is no room: its own node keeps it and tells again.
+                Ok(false) | Err(ReserveError::Full) => {}
+                Err(ReserveError::Stopped) => return,
+            }
+        }
+    }
+}
+
+/// The next transaction's bytes.
+fn take(message: &mut Bytes) -> Option<Bytes> {
+    let len = message.try_get_u32().ok()? as usize;
+    (len <= TX_BYTES_MAX && len <= message.remaining()).then(|| message.split_to(len))
+}

@@ -1,0 +1,158 @@
+//! How nodes reach one another: seven channels between machines that know each other by their node keys.
+//!
+//! - `solo`: nobody is there, as for a lone validator; no port is opened.
+//! - `wire`: authenticated and encrypted connections over TCP.
+//! - `voters`: votes are sent and counted by vote keys, which are fresh in each epoch; connections outlive epochs and stand
+//!   between node keys. Here the one is turned into the other.
+//! - `simulation` (beside this folder) puts a network of its own in this place.
+
+mod solo;
+mod voters;
+mod wire;
+
+pub(super) use solo::{Peers, Receives, Sends};
+pub(super) use voters::{ByVote, Voters};
+pub(super) use wire::{Tcp, connect};
+
+use super::{Digest, PublicKey, Scheme, block::Block, epochs::Epochs, gossip, start::SYNC_BATCH};
+use commonware_consensus::{
+    marshal::{self, standard::Standard},
+    simplex,
+};
+use commonware_glue::stateful::db::p2p as state_resolver;
+use commonware_p2p::{
+    Blocker, Channel, Provider, Receiver, Sender, max_message_size, utils::mux::prefixed,
+};
+use commonware_runtime::Quota;
+use commonware_storage::mmr;
+use commonware_utils::NZU32;
+use kusabi_core::set::VALIDATORS_MAX;
+use std::num::NonZeroU32;
+
+/// Bytes of one operation of the state's log (spec/proof.md, "Path").
+const OPERATION: usize = 257;
+
+/// A kind of network: the real one, or a simulated one.
+pub(crate) trait Wire: Send + 'static {
+    /// Sends on one channel.
+    type Sender: Sender<PublicKey = PublicKey>;
+    /// Receives on one channel.
+    type Receiver: Receiver<PublicKey = PublicKey>;
+    /// Who is there.
+    type Directory: Provider<PublicKey = PublicKey>;
+    /// Keeps out who broke the rules.
+    type Blocker: Blocker<PublicKey = PublicKey>;
+}
+
+/// Both ends of a channel.
+pub(super) type Ends<W> = (Sends<<W as Wire>::Sender>, Receives<<W as Wire>::Receiver>);
+
+/// A channel: its number, which every node knows, and how many messages each peer may send on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lane {
+    pub(super) channel: Channel,
+    per_second: NonZeroU32,
+    burst: NonZeroU32,
+}
+
+impl Lane {
+    pub(super) fn quota(self) -> Quota {
+        Quota::per_second(self.per_second).allow_burst(self.burst)
+    }
+}
+
+const fn lane(channel: Channel, per_second: NonZeroU32, burst: NonZeroU32) -> Lane {
+    Lane {
+        channel,
+        per_second,
+        burst,
+    }
+}
+
+/// The channels. What carries blocks has small bursts: so many of the largest messages may wait in memory for each peer.
+pub(super) const LANES: [Lane; 7] = [
+    // Votes.
+    lane(0, NZU32!(512), NZU32!(512)),
+    // Certificates.
+    lane(1, NZU32!(512), NZU32!(512)),
+    // Certificates that somebody missed.
+    lane(2, NZU32!(128), NZU32!(64)),
+    // Blocks that somebody missed.
+    lane(3, NZU32!(128), NZU32!(16)),
+    // Blocks as they are proposed.
+    lane(4, NZU32!(128), NZU32!(16)),
+    // The state, for who joins.
+    lane(5, NZU32!(256), NZU32!(64)),
+    // Transactions that wait.
+    lane(6, NZU32!(256), NZU32!(32)),
+];
+
+/// The channels of one node.
+pub(crate) struct Links<W: Wire> {
+    pub(super) votes: Ends<W>,
+    pub(super) certificates: Ends<W>,
+    pub(super) missed_certificates: Ends<W>,
+    pub(super) missed_blocks: Ends<W>,
+    pub(super) proposals: Ends<W>,
+    pub(super) state: Ends<W>,
+    pub(super) transactions: Ends<W>,
+    pub(super) directory: Peers<W::Directory>,
+    pub(super) blocker: Peers<W::Blocker>,
+}
+
+impl<W: Wire> Links<W> {
+    /// Nobody is there.
+    pub(super) fn solo() -> Self {
+        let ends = || (Sends::ToNobody, Receives::FromNobody);
+        Self {
+            votes: ends(),
+            certificates: ends(),
+            missed_certificates: ends(),
+            missed_blocks: ends(),
+            proposals: ends(),
+            state: ends(),
+            transactions: ends(),
+            directory: Peers::nobody(),
+            blocker: Peers::nobody(),
+        }
+    }
+
+    /// A network whose channels were opened, one for each of [`LANES`].
+    pub(super) fn new(
+        lanes: [(W::Sender, W::Receiver); LANES.len()],
+        directory: W::Directory,
+        blocker: W::Blocker,
+    ) -> Self {
+        let [
+            votes,
+            certificates,
+            missed_certificates,
+            missed_blocks,
+            proposals,
+            state,
+            transactions,
+        ] = lanes.map(|(sender, receiver)| (Sends::To(sender), Receives::From(receiver)));
+        Self {
+            votes,
+            certificates,
+            missed_certificates,
+            missed_blocks,
+            proposals,
+            state,
+            transactions,
+            directory: Peers::There(directory),
+            blocker: Peers::There(blocker),
+        }
+    }
+}
+
+/// The most bytes of one message on any channel.
+pub(super) fn message_max(epochs: &Epochs) -> u32 {
+    let participants = VALIDATORS_MAX as u32;
+    max_message_size(&[
+        prefixed(simplex::max_payload_size::<Scheme, Digest>(participants)),
+        marshal::max_payload_size::<Standard<Block>, Scheme>(participants, epochs),
+        state_resolver::max_payload_size::<mmr::Family, Digest>(SYNC_BATCH, OPERATION),
+        gossip::MESSAGE_MAX,
+    ])
+}

@@ -1,0 +1,354 @@
+//! Several validators in one simulated world: a network whose every direction can be slow, lossy or cut, nodes that are killed
+//! and come back, clocks that disagree, and a power cut for all at the end of each run.
+
+use super::{CACHES, Faults, LIMITS, note_end};
+use crate::{
+    directory::{NodeKey, VoteKey},
+    engine::{
+        PublicKey,
+        disk::{Disk, Place},
+        network::{LANES, Links, Wire, message_max},
+        run::{Instructions, Keyed, run},
+    },
+    handle::{NodeHandle, Stop},
+    node,
+    outline::Outline,
+};
+use bytes::Bytes;
+use commonware_codec::DecodeExt as _;
+use commonware_p2p::simulated::{self, Control, Link, Manager, Network, Oracle};
+use commonware_runtime::{
+    Clock as _, Handle, Spawner as _, Supervisor as _,
+    deterministic::{Checkpoint, Config, Context, Runner},
+};
+use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
+use futures::{FutureExt as _, future::BoxFuture};
+use kusabi_core::set::VALIDATORS_MAX;
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// A validator's keys.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its vote key.
+    pub vote_key: VoteKey,
+    /// Its node's key.
+    pub node_key: NodeKey,
+    /// How far its clock is ahead of the slowest one.
+    pub ahead: Duration,
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quality {
+    /// How long a message takes.
+    pub latency: Duration,
+    /// How much longer or shorter it may take.
+    pub jitter: Duration,
+    /// Messages of a thousand that are lost.
+    pub lost: u16,
+}
+
+impl Quality {
+    /// As in one building.
+    pub const GOOD: Self = Self {
+        latency: Duration::from_millis(5),
+        jitter: Duration::from_millis(2),
+        lost: 0,
+    };
+}
+
+/// What a test does with the running nodes. Boxed, so that the engine is compiled here and not in every test.
+type Script = Box<dyn FnOnce(Fleet) -> BoxFuture<'static, ()> + Send>;
+
+/// Validators and their disks, through any number of power cuts.
+pub struct Consortium {
+    outline: Outline,
+    members: Vec<(Member, Arc<AtomicBool>)>,
+    disk: Option<Checkpoint>,
+    seed: u64,
+    start: SystemTime,
+}
+
+impl Consortium {
+    /// New validators with empty disks.
+    #[must_use]
+    pub fn new(seed: u64, outline: Outline, members: Vec<Member>) -> Self {
+        Self {
+            start: UNIX_EPOCH + Duration::from_millis(outline.created_ms()),
+            outline,
+            members: members.into_iter().map(|m| (m, Arc::default())).collect(),
+            disk: None,
+            seed,
+        }
+    }
+
+    /// Runs `script`, to which no node runs yet, then cuts everybody's power. `None`: it did not come to its end.
+    pub fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &mut self,
+        script: impl FnOnce(Fleet) -> F + Send + 'static,
+    ) -> Option<T> {
+        let out = Arc::new(Mutex::new(None));
+        let result = out.clone();
+        self.run_boxed(Box::new(move |fleet| {
+            let script = script(fleet);
+            async move { *result.lock() = Some(script.await) }.boxed()
+        }));
+        out.lock().take()
+    }
+
+    fn run_boxed(&mut self, script: Script) {
+        let runner = match self.disk.take() {
+            Some(disk) => Runner::from(disk),
+            None => Runner::new(
+                Config::new()
+                    .with_seed(self.seed)
+                    .with_start_time(self.start)
+                    .with_catch_panics(true)
+                    .with_storage_fault_config(Faults::NONE.config()),
+            ),
+        };
+        let (outline, members) = (self.outline.clone(), self.members.clone());
+        let ((), disk) = runner.start_and_recover(move |context| async move {
+            let fleet = Fleet::new(context, outline, members).await;
+            script(fleet).await;
+        });
+        self.disk = Some(disk);
+    }
+}
+
+/// The simulated network.
+struct Simulated;
+
+impl Wire for Simulated {
+    type Sender = simulated::Sender<PublicKey, Context>;
+    type Receiver = simulated::Receiver<PublicKey>;
+    type Directory = Manager<PublicKey, Context>;
+    type Blocker = Control<PublicKey, Context>;
+}
+
+/// The nodes as a script sees them. Clones are the same.
+#[derive(Clone)]
+pub struct Fleet(Arc<Inner>);
+
+struct Inner {
+    // A context cannot be shared between tasks by reference: its children are taken one at a time.
+    context: Mutex<Context>,
+    oracle: Oracle<PublicKey, Context>,
+    outline: Outline,
+    members: Vec<(Member, Arc<AtomicBool>)>,
+    running: Mutex<BTreeMap<usize, Running>>,
+    slow: Arc<AtomicU64>,
+    _network: Handle<()>,
+}
+
+struct Running {
+    handle: NodeHandle,
+    ready: Arc<tokio::sync::watch::Sender<bool>>,
+    task: Handle<()>,
+}
+
+impl Fleet {
+    async fn new(
+        context: Context,
+        outline: Outline,
+        members: Vec<(Member, Arc<AtomicBool>)>,
+    ) -> Self {
+        let keys: Vec<_> = members.iter().filter_map(|(m, _)| public(m)).collect();
+        let epochs = crate::engine::epochs::Epochs::new(*outline.chain());
+        let config = simulated::Config {
+            max_size: message_max(&epochs),
+            max_peers_per_set: NZUsize!(VALIDATORS_MAX),
+            disconnect_on_block: true,
+            tracked_peer_sets: NZUsize!(4),
+        };
+        let (network, oracle) =
+            Network::new_with_peers(context.child("network"), config, keys).await;
+        let fleet = Self(Arc::new(Inner {
+            oracle,
+            outline,
+            members,
+            running: Mutex::default(),
+            slow: Arc::default(),
+            _network: network.start(),
+            context: Mutex::new(context),
+        }));
+        for from in 0..fleet.len() {
+            for to in 0..fleet.len() {
+                fleet.link(from, to, Some(Quality::GOOD)).await;
+            }
+        }
+        fleet
+    }
+
+    /// How many nodes there are, running or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.members.len()
+    }
+
+    /// Never.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.members.is_empty()
+    }
+
+    fn child(&self, label: &'static str) -> Context {
+        self.0.context.lock().child(label)
+    }
+
+    /// Lets virtual time pass.
+    pub async fn sleep(&self, time: Duration) {
+        let clock = self.child("clock");
+        clock.sleep(time).await;
+    }
+
+    /// Virtual time, as the slowest clock shows it.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        self.child("clock").current()
+    }
+
+    /// The longest that a synchronisation of anybody's disk takes from now on.
+    pub fn slow_disks(&self, up_to: Duration) {
+        let ms = u64::try_from(up_to.as_millis()).unwrap_or(u64::MAX);
+        self.0.slow.store(ms, Ordering::Relaxed);
+    }
+
+    /// How messages go from one node to another from now on; `None`: not at all.
+    pub async fn link(&self, from: usize, to: usize, quality: Option<Quality>) {
+        let key = |member: usize| self.0.members.get(member).and_then(|(m, _)| public(m));
+        let (Some(from), Some(to)) = (key(from), key(to)) else {
+            return;
+        };
+        if from == to {
+            return;
+        }
+        // There may be no link to be removed.
+        let _ = self.0.oracle.remove_link(from.clone(), to.clone()).await;
+        if let Some(Quality {
+            latency,
+            jitter,
+            lost,
+        }) = quality
+        {
+            let success_rate = Probability::new(1000 - u64::from(lost.min(1000)), 1000);
+            let link = Link {
+                latency,
+                jitter,
+                success_rate: success_rate.unwrap_or(probability!(1.0)),
+            };
+            // Only a link that is there, or a network that has ended, would be refused.
+            let _ = self.0.oracle.add_link(from, to, link).await;
+        }
+    }
+
+    /// Starts a node on its disk, if it is not running; see [`ready`](Self::ready).
+    pub async fn start(&self, member: usize) {
+        let Some((keys, voted)) = self.0.members.get(member).cloned() else {
+            return;
+        };
+        if self.0.running.lock().contains_key(&member) {
+            return;
+        }
+        let (handle, ends) = node::link(*self.0.outline.chain(), LIMITS);
+        let link = handle.link.clone();
+        let instructions = Instructions {
+            outline: self.0.outline.clone(),
+            vote_key: keys.vote_key.clone(),
+            node_key: keys.node_key.clone(),
+            voted: voted.load(Ordering::SeqCst),
+            caches: CACHES,
+            threads: NZUsize!(1),
+            pool: link.pool.clone(),
+            listen: None,
+            addresses: HashMap::new(),
+        };
+        let Some(links) = self.links(&keys).await else {
+            return;
+        };
+        let place = Place {
+            prefix: format!("{member}-"),
+            ahead: keys.ahead,
+        };
+        let slow = self.0.slow.clone();
+        let ready = Arc::new(tokio::sync::watch::Sender::new(false));
+        let is_ready = ready.clone();
+        let node = self.child("node").with_attribute("member", member);
+        let task = node.spawn(move |context| async move {
+            let ended = context.child("all").spawn(move |context| async move {
+                let context = Disk::simulated(context, slow, place);
+                let ready = move || {
+                    is_ready.send_replace(true);
+                };
+                let first_vote = move || voted.store(true, Ordering::SeqCst);
+                let node = Keyed::new(instructions)?;
+                Box::pin(run(context, node, ends, links, ready, first_vote)).await
+            });
+            note_end(&link, ended.await);
+        });
+        let running = Running {
+            handle,
+            ready,
+            task,
+        };
+        self.0.running.lock().insert(member, running);
+    }
+
+    async fn links(&self, keys: &Member) -> Option<Links<Simulated>> {
+        let control = self.0.oracle.control(public(keys)?);
+        let mut lanes = Vec::with_capacity(LANES.len());
+        for lane in LANES {
+            lanes.push(control.register(lane.channel, lane.quota()).await.ok()?);
+        }
+        let lanes = lanes.try_into().ok()?;
+        Some(Links::new(lanes, self.0.oracle.manager(), control))
+    }
+
+    /// A running node.
+    #[must_use]
+    pub fn node(&self, member: usize) -> Option<NodeHandle> {
+        let running = self.0.running.lock();
+        running.get(&member).map(|running| running.handle.clone())
+    }
+
+    /// Waits until a running node answers; `false`: it was killed first.
+    pub async fn ready(&self, member: usize) -> bool {
+        let ready = {
+            let running = self.0.running.lock();
+            running
+                .get(&member)
+                .map(|running| running.ready.subscribe())
+        };
+        match ready {
+            Some(mut ready) => ready.wait_for(|ready| *ready).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Why a node that was started and not killed has stopped, if it has.
+    #[must_use]
+    pub fn stopped(&self, member: usize) -> Option<Stop> {
+        let running = self.0.running.lock();
+        let running = running.get(&member)?;
+        running.handle.link.stopped.get().cloned()
+    }
+
+    /// Ends a node in the middle of whatever it does. What it has written stays, as when a process is killed.
+    pub fn kill(&self, member: usize) {
+        if let Some(running) = self.0.running.lock().remove(&member) {
+            running.task.abort();
+            running.handle.link.pool.stop();
+        }
+    }
+}
+
+fn public(member: &Member) -> Option<PublicKey> {
+    PublicKey::decode(Bytes::copy_from_slice(&member.node_key.public())).ok()
+}

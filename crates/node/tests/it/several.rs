@@ -1,0 +1,239 @@
+//! Several nodes of one ledger over real connections.
+
+use crate::measure::{cpu, disk};
+use bytes::Bytes;
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use kusabi_core::{
+    anchor::Anchor,
+    genesis::Genesis,
+    id::{Handle, StateKey},
+    proof::Proof,
+    suite::Purpose,
+    tx::Transaction,
+};
+use kusabi_ledger::testing::{TestKey, World};
+use kusabi_node::{
+    directory::{Directory, NodeKey, VoteKey},
+    handle::{NodeHandle, Stop},
+    node::{Config, Node},
+    outline::Outline,
+};
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// A ledger of several organisations on this machine.
+struct Members {
+    ledger: World,
+    grant: Transaction,
+    outline: Outline,
+    addresses: HashMap<[u8; 32], String>,
+    members: Vec<(VoteKey, NodeKey, SocketAddr)>,
+    places: tempfile::TempDir,
+}
+
+impl Members {
+    fn new(organisations: u64) -> Self {
+        let mut at_founding = World::of(1 << 40, organisations);
+        let genesis = at_founding.genesis();
+        at_founding.block(vec![genesis.clone()]).unwrap();
+        let ledger = World::open_of(organisations);
+        let grant = at_founding.grant(&ledger.writer);
+        let outline = Outline::new(
+            Bytes::from(ledger.document.clone()),
+            Bytes::copy_from_slice(genesis.as_bytes()),
+        )
+        .unwrap();
+        let seeds = [(ledger.vote_seed, ledger.node_seed)].into_iter();
+        let seeds = seeds.chain(ledger.others.iter().map(|o| (o.vote_seed, o.node_seed)));
+        // All are taken before one is given back, so that no port is given twice.
+        let ports: Vec<_> = (0..organisations)
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let members: Vec<_> = seeds
+            .zip(&ports)
+            .map(|((vote, node), port)| {
+                let address = port.local_addr().unwrap();
+                (VoteKey::new(vote), NodeKey::new(node), address)
+            })
+            .collect();
+        let addresses = members
+            .iter()
+            .map(|(_, node, address)| (node.public(), address.to_string()))
+            .collect();
+        Self {
+            ledger,
+            grant,
+            outline,
+            addresses,
+            members,
+            places: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn place(&self, member: usize) -> PathBuf {
+        self.places.path().join(member.to_string())
+    }
+
+    fn create(&self, member: usize) {
+        let (vote, node, _) = &self.members[member];
+        Directory::create(&self.place(member), self.outline.clone(), vote, node).unwrap();
+    }
+
+    /// Starts a member; it gets ready in a while.
+    async fn start(&self, member: usize) -> Node {
+        let directory = Directory::open(&self.place(member)).unwrap();
+        let config = Config {
+            peers: Some(self.members[member].2),
+            addresses: self.addresses.clone(),
+            ..Config::default()
+        };
+        let started = tokio::task::spawn_blocking(|| Node::start(directory, config));
+        started.await.unwrap().unwrap()
+    }
+
+    async fn start_all(&self) -> Vec<Node> {
+        for member in 0..self.members.len() {
+            self.create(member);
+        }
+        let nodes = join_all((0..self.members.len()).map(|member| self.start(member))).await;
+        let handle = nodes[0].handle();
+        let granted = handle.submit(self.grant.as_bytes()).unwrap().await.unwrap();
+        for node in &nodes {
+            node.handle().events(granted.height).next().await.unwrap();
+        }
+        nodes
+    }
+
+    async fn register(&self, node: &NodeHandle, number: u64) -> Handle {
+        let key = TestKey::new(number, Purpose::Act);
+        let register = self.ledger.register(&[&key]);
+        node.submit(register.as_bytes()).unwrap().await.unwrap();
+        key.handle
+    }
+
+    /// Whether a node shows a record, with a proof that a device takes.
+    async fn shows(&self, node: &NodeHandle, handle: &Handle) -> bool {
+        let genesis = Genesis::decode(&self.ledger.document).unwrap();
+        let anchor = Anchor::from_genesis(&genesis);
+        let key = StateKey::record(handle);
+        let proof = node.lookup(key).await.unwrap();
+        let proof = Proof::decode(&proof).unwrap();
+        let verified = proof.check(&anchor, genesis.epoch_set(), &key).unwrap();
+        verified.row().is_some()
+    }
+}
+
+async fn stop(mut node: Node) {
+    node.handle().shut_down();
+    assert_eq!(node.stopped().await, Stop::Asked);
+    node.join();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_nodes_agree_go_on_without_one_and_take_it_back() {
+    let members = Members::new(4);
+    let mut nodes = members.start_all().await;
+    for (number, node) in nodes.iter().enumerate() {
+        members.register(&node.handle(), number as u64 + 100).await;
+    }
+    stop(nodes.remove(3)).await;
+    let last = members.register(&nodes[1].handle(), 200).await;
+    let height = nodes[1].handle().status().height.unwrap();
+    nodes.push(members.start(3).await);
+    for node in &nodes {
+        let handle = node.handle();
+        handle.events(height).next().await.unwrap();
+        assert!(members.shows(&handle, &last).await);
+    }
+    let after = members.register(&nodes[3].handle(), 201).await;
+    assert!(members.shows(&nodes[3].handle(), &after).await);
+    join_all(nodes.into_iter().map(stop)).await;
+}
+
+/// What `docs/performance.md` tells of several validators: `cargo test --release -p kusabi-node --test it several::load --
+/// --ignored --nocapture`; `KUSABI_RATE` for registrations a second, `KUSABI_SECONDS`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn load() {
+    let (rate, seconds) = (number("KUSABI_RATE", 500), number("KUSABI_SECONDS", 10));
+    let members = Members::new(4);
+    let nodes = members.start_all().await;
+    let handles: Vec<_> = nodes.iter().map(Node::handle).collect();
+    let transactions: Vec<_> = (0..rate * seconds)
+        .map(|number| {
+            let key = TestKey::new(number + 1_000, Purpose::Act);
+            members.ledger.register(&[&key])
+        })
+        .collect();
+    println!("{} registrations signed", transactions.len());
+    let busy = cpu();
+    let begin = Instant::now();
+    let mut waiting = FuturesUnordered::new();
+    let mut times = Vec::new();
+    let mut refused = 0;
+    for (number, transaction) in transactions.iter().enumerate() {
+        let due = begin
+            + Duration::from_secs(1) * u32::try_from(number).unwrap()
+                / u32::try_from(rate).unwrap();
+        while Instant::now() < due {
+            let pause = tokio::time::sleep_until(due.into());
+            tokio::select! {
+                () = pause => {}
+                Some(time) = waiting.next() => times.push(time),
+            }
+        }
+        match handles[number % 4].submit(transaction.as_bytes()) {
+            Ok(end) => {
+                let start = Instant::now();
+                waiting.push(async move {
+                    end.await.unwrap();
+                    start.elapsed()
+                });
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    while let Some(time) = waiting.next().await {
+        times.push(time);
+    }
+    let spent = begin.elapsed();
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    println!(
+        "{} final in {spent:?} ({:.0}/s), {refused} refused; p50 {:?}, p99 {:?}; {:.2} ms of processor each",
+        times.len(),
+        times.len() as f64 / spent.as_secs_f64(),
+        at(50),
+        at(99),
+        1000.0 * (cpu() - busy).as_secs_f64() / times.len() as f64,
+    );
+    join_all(nodes.into_iter().map(stop)).await;
+}
+
+/// What four idle nodes cost: `cargo test --release -p kusabi-node --test it several::idle -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn idle() {
+    let seconds = number("KUSABI_SECONDS", 180);
+    let members = Members::new(4);
+    let nodes = members.start_all().await;
+    let (busy, used) = (cpu(), disk(members.places.path()));
+    let height = nodes[0].handle().status().height.unwrap().get();
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let blocks = nodes[0].handle().status().height.unwrap().get() - height;
+    println!(
+        "{seconds} s: {blocks} blocks; a node took {:.2} % of a core and grew by {} bytes a day",
+        100.0 * (cpu() - busy).as_secs_f64() / seconds as f64 / 4.0,
+        (disk(members.places.path()) - used) * 86_400 / seconds / 4,
+    );
+    join_all(nodes.into_iter().map(stop)).await;
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let said = std::env::var(name).ok();
+    said.map_or(otherwise, |text| text.parse().unwrap())
+}

@@ -1,0 +1,369 @@
+//! Several validators: loss, delay, partitions, nodes that are killed and come back, clocks that disagree, by a seed.
+
+use super::{Founder, blocks, open};
+use crate::random::Random;
+use futures::future::join_all;
+use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
+use kusabi_node::{
+    directory::{NodeKey, VoteKey},
+    engine::simulation::consortium::{Consortium, Fleet, Member, Quality},
+    handle::{NodeHandle, Receipt, SubmitError},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// How far the clocks of the members are apart at most.
+const SKEW_MS: usize = 400;
+
+/// How long anything may take whose quorum is there and connected.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Founder {
+    fn consortium(&self, seed: u64) -> Consortium {
+        let mut random = Random(seed ^ 0xc10c);
+        let ledger = &self.ledger;
+        let seeds = [(ledger.vote_seed, ledger.node_seed)].into_iter();
+        let others = ledger.others.iter().map(|o| (o.vote_seed, o.node_seed));
+        let members = seeds.chain(others).map(|(vote, node)| Member {
+            vote_key: VoteKey::new(vote),
+            node_key: NodeKey::new(node),
+            ahead: Duration::from_millis(random.below(SKEW_MS) as u64),
+        });
+        Consortium::new(seed, self.outline(), members.collect())
+    }
+}
+
+/// Starts these members and waits until they answer.
+async fn start(fleet: &Fleet, members: impl IntoIterator<Item = usize>) {
+    let members: Vec<_> = members.into_iter().collect();
+    for member in &members {
+        fleet.start(*member).await;
+    }
+    let ready = join_all(members.iter().map(|member| fleet.ready(*member)));
+    let all = within(fleet, PATIENCE, ready).await;
+    let all = all.unwrap_or_else(|| {
+        let stopped: Vec<_> = members.iter().map(|m| fleet.stopped(*m)).collect();
+        panic!("{members:?} do not get ready: {stopped:?}")
+    });
+    assert!(all.into_iter().all(|ready| ready));
+}
+
+/// What a future gives within virtual time.
+async fn within<T>(fleet: &Fleet, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let over = fleet.sleep(time);
+    futures::pin_mut!(over, future);
+    match futures::future::select(future, over).await {
+        futures::future::Either::Left((value, _)) => Some(value),
+        futures::future::Either::Right(_) => None,
+    }
+}
+
+/// The writer stands on the ledger, and every running member knows it.
+async fn open_for_all(founder: &Founder, fleet: &Fleet) {
+    let nodes: Vec<_> = (0..fleet.len()).filter_map(|m| fleet.node(m)).collect();
+    open(founder, &nodes[0]).await;
+    let newest = nodes[0].status().height.unwrap();
+    let known = join_all(nodes.iter().map(|node| async move {
+        node.events(newest).next().await.unwrap();
+    }));
+    assert!(within(fleet, PATIENCE, known).await.is_some());
+}
+
+/// What the outside was told, by anybody, which must stay true.
+#[derive(Default)]
+struct Told {
+    acknowledged: Vec<(Handle, Receipt)>,
+    blocks: BTreeMap<Height, HeaderHash>,
+    next_key: u64,
+}
+
+impl Told {
+    /// A block that somebody showed as final.
+    fn block(&mut self, height: Height, hash: HeaderHash) {
+        let known = self.blocks.entry(height).or_insert(hash);
+        assert_eq!(*known, hash, "two contents at height {}", height.get());
+    }
+}
+
+fn key(told: &Mutex<Told>) -> u64 {
+    let mut told = told.lock().unwrap();
+    told.next_key += 1;
+    told.next_key
+}
+
+/// Registers a key at a member; `None`: it stopped first, and whether the key stands is open.
+async fn register(founder: &Founder, node: &NodeHandle, told: &Mutex<Told>) -> Option<Handle> {
+    let (handle, register) = founder.register(key(told));
+    let ended = match node.submit(register.as_bytes()) {
+        Ok(end) => end.await,
+        Err(why) => Err(why),
+    };
+    match ended {
+        Ok(receipt) => {
+            if let Ok(Some(block)) = node.block(receipt.height).await {
+                told.lock().unwrap().block(receipt.height, block.hash);
+            }
+            told.lock().unwrap().acknowledged.push((handle, receipt));
+            Some(handle)
+        }
+        Err(SubmitError::Stopped(_)) => None,
+        Err(why) => panic!("{why}"),
+    }
+}
+
+/// Everybody has the same blocks, those that were told among them, with everything that was acknowledged in its place, and shows
+/// it with proofs that a device takes. Members that are behind catch up first.
+async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>) {
+    let nodes: Vec<_> = (0..fleet.len()).map(|m| fleet.node(m).unwrap()).collect();
+    let newest = nodes.iter().filter_map(|node| node.status().height).max();
+    let newest = newest.unwrap();
+    let caught_up = join_all(nodes.iter().map(|node| async move {
+        let mut events = node.events(newest);
+        events.next().await.unwrap()
+    }));
+    let caught_up = within(fleet, PATIENCE, caught_up).await;
+    assert!(caught_up.is_some(), "somebody does not catch up");
+    let mut all = None;
+    for node in &nodes {
+        let mut blocks = blocks(node).await;
+        blocks.retain(|block| block.header.height <= newest);
+        for block in &blocks {
+            told.lock().unwrap().block(block.header.height, block.hash);
+        }
+        let bodies: Vec<_> = blocks
+            .iter()
+            .map(|b| (b.hash, b.transactions.clone()))
+            .collect();
+        let first = all.get_or_insert_with(|| bodies.clone());
+        assert_eq!(*first, bodies);
+    }
+    let (acknowledged, all) = (told.lock().unwrap().acknowledged.clone(), all.unwrap());
+    for (_, receipt) in &acknowledged {
+        let at = receipt.height.get() as usize - 1;
+        let bytes = &all[at].1[receipt.index as usize];
+        assert_eq!(TxId::of(bytes), receipt.id);
+    }
+    for (node, (handle, receipt)) in nodes.iter().cycle().zip(&acknowledged) {
+        let proof = node.lookup(StateKey::record(handle)).await.unwrap();
+        let record = founder.check(handle, &proof);
+        let record = record.unwrap_or_else(|| panic!("lost: {handle} of {receipt:?}"));
+        assert_eq!(record.registered(), receipt.height);
+    }
+}
+
+#[test]
+fn a_client_of_any_member_is_answered_and_every_member_shows_it() {
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let mut consortium = founder.consortium(1);
+    let (f, t) = (founder.clone(), told.clone());
+    let out = consortium.run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        open_for_all(&f, &fleet).await;
+        for member in 0..4 {
+            let node = fleet.node(member).unwrap();
+            let registered = within(&fleet, PATIENCE, register(&f, &node, &t)).await;
+            assert!(registered.flatten().is_some(), "member {member}");
+        }
+        agreed(&f, &fleet, &t).await;
+    });
+    assert_eq!(out, Some(()));
+    // Everybody's power is cut; what was acknowledged is there.
+    let out = consortium.run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
+fn one_seed_gives_one_history_to_all() {
+    let history = |seed| {
+        let founder = Founder::of(4);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let out = founder.consortium(seed).run(move |fleet| async move {
+            start(&fleet, 0..4).await;
+            open_for_all(&founder, &fleet).await;
+            let mut random = Random(seed);
+            for _ in 0..3 {
+                trouble(&fleet, &mut random).await;
+                let node = fleet.node(0).or_else(|| fleet.node(1));
+                let registered = register(&founder, node.as_ref().unwrap(), &told);
+                within(&fleet, Duration::from_secs(3), registered).await;
+            }
+            heal(&fleet).await;
+            start(&fleet, 0..4).await;
+            agreed(&founder, &fleet, &told).await;
+            blocks(&fleet.node(2).unwrap()).await
+        });
+        out.unwrap()
+    };
+    assert_eq!(history(7), history(7));
+}
+
+#[test]
+fn without_a_quorum_nothing_is_acknowledged_and_with_it_everything_that_waited_is() {
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let out = founder.consortium(2).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        open_for_all(&founder, &fleet).await;
+        fleet.kill(2);
+        let node = fleet.node(1).unwrap();
+        let three = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+        assert!(three.flatten().is_some(), "three of four are a quorum");
+        fleet.kill(3);
+        let waits = register(&founder, &node, &told);
+        futures::pin_mut!(waits);
+        let two = within(&fleet, PATIENCE, &mut waits).await;
+        assert_eq!(two, None, "two of four are none");
+        fleet.start(3).await;
+        let waited = within(&fleet, PATIENCE, waits).await;
+        assert!(waited.flatten().is_some());
+        start(&fleet, [2]).await;
+        agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+/// A quality that a line may have for a while.
+fn quality(random: &mut Random) -> Option<Quality> {
+    match random.below(8) {
+        0 => None,
+        1 | 2 => Some(Quality {
+            latency: Duration::from_millis(100),
+            jitter: Duration::from_millis(30),
+            lost: 0,
+        }),
+        3 => Some(Quality {
+            lost: 200,
+            ..Quality::GOOD
+        }),
+        _ => Some(Quality::GOOD),
+    }
+}
+
+/// One life of a consortium with everything that may happen to it. Returns how many registrations were acknowledged.
+fn life(seed: u64) -> usize {
+    let mut random = Random(seed);
+    let n = 4 + (seed % 4) as usize;
+    let founder = Founder::of(n as u64);
+    let mut consortium = founder.consortium(seed);
+    let told = Arc::new(Mutex::new(Told::default()));
+    for round in 0..2 {
+        let (f, t, mut r) = (
+            founder.clone(),
+            told.clone(),
+            Random(random.below(1 << 30) as u64),
+        );
+        let out = consortium.run(move |fleet| async move {
+            start(&fleet, 0..n).await;
+            open_for_all(&f, &fleet).await;
+            for _ in 0..6 {
+                trouble(&fleet, &mut r).await;
+                let up: Vec<_> = (0..n).filter_map(|member| fleet.node(member)).collect();
+                let clients = (0..6).map(|client| register(&f, &up[client % up.len()], &t));
+                let time = Duration::from_millis(500 + r.below(4_000) as u64);
+                // Who is not answered in time may be answered later, or never.
+                within(&fleet, time, join_all(clients)).await;
+                heal_some(&fleet, &mut r).await;
+            }
+            heal(&fleet).await;
+            start(&fleet, 0..n).await;
+            let node = fleet.node(r.below(n)).unwrap();
+            let goes_on = within(&fleet, PATIENCE, register(&f, &node, &t)).await;
+            assert!(
+                goes_on.flatten().is_some(),
+                "a quorum is there, and nothing goes on"
+            );
+            agreed(&f, &fleet, &t).await;
+        });
+        assert_eq!(out, Some(()), "seed {seed} round {round}");
+    }
+    let told = told.lock().unwrap();
+    told.acknowledged.len()
+}
+
+/// Something goes wrong.
+async fn trouble(fleet: &Fleet, random: &mut Random) {
+    let n = fleet.len();
+    match random.below(5) {
+        // Nodes die: up to all of them.
+        0 => {
+            for _ in 0..=random.below(n) {
+                let running: Vec<_> = (0..n).filter(|m| fleet.node(*m).is_some()).collect();
+                if running.len() > 1 {
+                    fleet.kill(running[random.below(running.len())]);
+                }
+            }
+        }
+        // One side does not hear the other.
+        1 => {
+            let side = 1 + random.below(n - 1);
+            let both = random.below(2) == 0;
+            for from in 0..side {
+                for to in side..n {
+                    fleet.link(from, to, None).await;
+                    if both {
+                        fleet.link(to, from, None).await;
+                    }
+                }
+            }
+        }
+        // Lines are bad, each in its way.
+        2 | 3 => {
+            for from in 0..n {
+                for to in 0..n {
+                    fleet.link(from, to, quality(random)).await;
+                }
+            }
+        }
+        _ => fleet.slow_disks(Duration::from_millis(random.below(100) as u64)),
+    }
+}
+
+async fn heal_some(fleet: &Fleet, random: &mut Random) {
+    match random.below(3) {
+        0 => {
+            for member in 0..fleet.len() {
+                fleet.start(member).await;
+            }
+        }
+        1 => heal(fleet).await,
+        _ => {}
+    }
+}
+
+/// Lines and disks are good again.
+async fn heal(fleet: &Fleet) {
+    fleet.slow_disks(Duration::ZERO);
+    for from in 0..fleet.len() {
+        for to in 0..fleet.len() {
+            fleet.link(from, to, Some(Quality::GOOD)).await;
+        }
+    }
+}
+
+/// Forty seeds; `KUSABI_SEEDS=from..to` names others.
+#[test]
+fn no_height_has_two_contents_nothing_acknowledged_is_lost_and_a_quorum_goes_on() {
+    let named = std::env::var("KUSABI_SEEDS").ok();
+    let range = named.as_deref().and_then(|text| {
+        let (from, to) = text.split_once("..")?;
+        Some(from.parse().ok()?..to.parse().ok()?)
+    });
+    let seeds: std::ops::Range<u64> = range.unwrap_or(0..40);
+    let mut acknowledged = 0;
+    for seed in seeds.clone() {
+        println!("seed {seed}");
+        acknowledged += life(seed);
+    }
+    println!("{acknowledged} registrations acknowledged in {seeds:?}");
+    assert!(
+        acknowledged > 0,
+        "a test that acknowledges nothing tests nothing"
+    );
+}
