@@ -7,6 +7,8 @@
 use super::{Digest, PublicKey, Runtime, Scheme, application::Shared, block::Block};
 use commonware_consensus::{Application, marshal::ancestry::Ancestry, simplex::types::Context};
 use commonware_cryptography::Digested;
+#[cfg(feature = "testing")]
+use commonware_cryptography::Digestible as _;
 use commonware_macros::select;
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +20,14 @@ const RETRY: Duration = Duration::from_millis(10);
 pub(super) struct Paced<A> {
     pub(super) inner: A,
     pub(super) shared: Arc<Shared>,
+    /// What a hostile member makes of its blocks.
+    #[cfg(feature = "testing")]
+    pub(super) tamper: Option<Tamper>,
 }
+
+/// Makes another block of a proposal.
+#[cfg(feature = "testing")]
+pub(super) type Tamper = Arc<dyn Fn(&super::epochs::Epochs, &Block) -> Option<Block> + Send + Sync>;
 
 impl<A> Paced<A> {
     /// Waits until a block on top of `parent` is due. `false`: nothing is due before the leader's patience ends.
@@ -80,6 +89,17 @@ where
                 .inner
                 .propose(inner_context, ancestry.clone(), ())
                 .await;
+            #[cfg(feature = "testing")]
+            let block = match (&self.tamper, block) {
+                (Some(tamper), Some(block)) => {
+                    let other = tamper(&self.shared.epochs, block.inner());
+                    other.map(|block| {
+                        let digest = block.digest();
+                        Digested::precomputed(block, digest)
+                    })
+                }
+                (_, block) => block,
+            };
             if block.is_some() {
                 return block;
             }

@@ -101,6 +101,9 @@ pub(crate) struct Keyed {
     node_key: PrivateKey,
     /// Node keys and addresses in the newest epoch, in the order of its set.
     nodes: Vec<(PublicKey, String)>,
+    /// What a hostile member makes of its blocks.
+    #[cfg(feature = "testing")]
+    pub(super) tamper: Option<super::pace::Tamper>,
 }
 
 impl Keyed {
@@ -138,6 +141,8 @@ impl Keyed {
             vote_key,
             node_key,
             nodes,
+            #[cfg(feature = "testing")]
+            tamper: None,
         })
     }
 
@@ -162,6 +167,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         vote_key,
         node_key,
         nodes,
+        #[cfg(feature = "testing")]
+        tamper,
     } = node;
     let newest = epochs
         .last()
@@ -183,6 +190,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         threads: instructions.threads,
         pool: instructions.pool,
         offer: ends.offer,
+        #[cfg(feature = "testing")]
+        tamper,
     };
     let services = Services {
         ingest: ends.ingest,

@@ -85,6 +85,8 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) pool: Arc<TransactionPool>,
     /// Takes in what other nodes tell, for as long as there are handles.
     pub(super) offer: mpsc::WeakUnboundedSender<Offered>,
+    #[cfg(feature = "testing")]
+    pub(super) tamper: Option<super::pace::Tamper>,
 }
 
 /// Times of a round, from the number of validators and the heartbeat.
@@ -161,6 +163,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         threads,
         pool,
         offer,
+        #[cfg(feature = "testing")]
+        tamper,
     } = parameters;
     let epoch = epochs
         .last()
@@ -289,6 +293,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         Paced {
             inner: stateful_mailbox.clone(),
             shared: shared.clone(),
+            #[cfg(feature = "testing")]
+            tamper,
         },
         mailbox.clone(),
         epochs.clone(),

@@ -1,13 +1,18 @@
 //! Several validators in one simulated world: a network whose every direction can be slow, lossy or cut, nodes that are killed
 //! and come back, clocks that disagree, and a power cut for all at the end of each run.
 
-use super::{CACHES, Faults, LIMITS, note_end};
+use super::{
+    CACHES, Faults, LIMITS,
+    hostile::{self, BlockCrime, VoteCrime},
+    note_end,
+};
 use crate::{
     directory::{NodeKey, VoteKey},
     engine::{
         PublicKey,
         disk::{Disk, Place},
         network::{LANES, Links, Wire, message_max},
+        pace::Tamper,
         run::{Instructions, Keyed, run},
     },
     handle::{NodeHandle, Stop},
@@ -144,6 +149,7 @@ struct Inner {
     outline: Outline,
     members: Vec<(Member, Arc<AtomicBool>)>,
     running: Mutex<BTreeMap<usize, Running>>,
+    hostile: Mutex<Vec<Handle<()>>>,
     slow: Arc<AtomicU64>,
     _network: Handle<()>,
 }
@@ -175,6 +181,7 @@ impl Fleet {
             outline,
             members,
             running: Mutex::default(),
+            hostile: Mutex::default(),
             slow: Arc::default(),
             _network: network.start(),
             context: Mutex::new(context),
@@ -251,6 +258,27 @@ impl Fleet {
 
     /// Starts a node on its disk, if it is not running; see [`ready`](Self::ready).
     pub async fn start(&self, member: usize) {
+        self.run(member, None).await;
+    }
+
+    /// Starts a member that follows the rules in everything but the blocks that it proposes.
+    pub async fn start_lying(&self, member: usize, crime: BlockCrime) {
+        self.run(member, Some(hostile::tamper(crime))).await;
+    }
+
+    /// Starts a member of which nothing is left but its keys, and somebody who votes with them as he likes.
+    pub async fn start_voting(&self, member: usize, crime: VoteCrime) {
+        let Some((keys, _)) = self.0.members.get(member) else {
+            return;
+        };
+        let Some(links) = self.links(keys).await else {
+            return;
+        };
+        let task = hostile::vote(self.child("hostile"), &self.0.outline, keys, links, crime);
+        self.0.hostile.lock().extend(task);
+    }
+
+    async fn run(&self, member: usize, tamper: Option<Tamper>) {
         let Some((keys, voted)) = self.0.members.get(member).cloned() else {
             return;
         };
@@ -288,7 +316,8 @@ impl Fleet {
                     is_ready.send_replace(true);
                 };
                 let first_vote = move || voted.store(true, Ordering::SeqCst);
-                let node = Keyed::new(instructions)?;
+                let mut node = Keyed::new(instructions)?;
+                node.tamper = tamper;
                 Box::pin(run(context, node, ends, links, ready, first_vote)).await
             });
             note_end(&link, ended.await);

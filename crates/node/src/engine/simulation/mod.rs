@@ -2,6 +2,7 @@
 //! alone; in [`consortium`] several, and a network between them.
 
 pub mod consortium;
+pub mod hostile;
 
 use super::{
     Audit, AuditError, EngineError,

@@ -19,10 +19,10 @@ use std::{
 const SKEW_MS: usize = 400;
 
 /// How long anything may take whose quorum is there and connected.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Founder {
-    fn consortium(&self, seed: u64) -> Consortium {
+    pub(super) fn consortium(&self, seed: u64) -> Consortium {
         let mut random = Random(seed ^ 0xc10c);
         let ledger = &self.ledger;
         let seeds = [(ledger.vote_seed, ledger.node_seed)].into_iter();
@@ -37,7 +37,7 @@ impl Founder {
 }
 
 /// Starts these members and waits until they answer.
-async fn start(fleet: &Fleet, members: impl IntoIterator<Item = usize>) {
+pub(super) async fn start(fleet: &Fleet, members: impl IntoIterator<Item = usize>) {
     let members: Vec<_> = members.into_iter().collect();
     for member in &members {
         fleet.start(*member).await;
@@ -52,7 +52,11 @@ async fn start(fleet: &Fleet, members: impl IntoIterator<Item = usize>) {
 }
 
 /// What a future gives within virtual time.
-async fn within<T>(fleet: &Fleet, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn within<T>(
+    fleet: &Fleet,
+    time: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
     let over = fleet.sleep(time);
     futures::pin_mut!(over, future);
     match futures::future::select(future, over).await {
@@ -62,7 +66,7 @@ async fn within<T>(fleet: &Fleet, time: Duration, future: impl Future<Output = T
 }
 
 /// The writer stands on the ledger, and every running member knows it.
-async fn open_for_all(founder: &Founder, fleet: &Fleet) {
+pub(super) async fn open_for_all(founder: &Founder, fleet: &Fleet) {
     let nodes: Vec<_> = (0..fleet.len()).filter_map(|m| fleet.node(m)).collect();
     open(founder, &nodes[0]).await;
     let newest = nodes[0].status().height.unwrap();
@@ -74,7 +78,7 @@ async fn open_for_all(founder: &Founder, fleet: &Fleet) {
 
 /// What the outside was told, by anybody, which must stay true.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     acknowledged: Vec<(Handle, Receipt)>,
     blocks: BTreeMap<Height, HeaderHash>,
     next_key: u64,
@@ -95,7 +99,11 @@ fn key(told: &Mutex<Told>) -> u64 {
 }
 
 /// Registers a key at a member; `None`: it stopped first, and whether the key stands is open.
-async fn register(founder: &Founder, node: &NodeHandle, told: &Mutex<Told>) -> Option<Handle> {
+pub(super) async fn register(
+    founder: &Founder,
+    node: &NodeHandle,
+    told: &Mutex<Told>,
+) -> Option<Handle> {
     let (handle, register) = founder.register(key(told));
     let ended = match node.submit(register.as_bytes()) {
         Ok(end) => end.await,
@@ -114,10 +122,10 @@ async fn register(founder: &Founder, node: &NodeHandle, told: &Mutex<Told>) -> O
     }
 }
 
-/// Everybody has the same blocks, those that were told among them, with everything that was acknowledged in its place, and shows
+/// Everybody who runs has the same blocks, those that were told among them, with everything that was acknowledged in its place, and shows
 /// it with proofs that a device takes. Members that are behind catch up first.
-async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>) {
-    let nodes: Vec<_> = (0..fleet.len()).map(|m| fleet.node(m).unwrap()).collect();
+pub(super) async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>) {
+    let nodes: Vec<_> = (0..fleet.len()).filter_map(|m| fleet.node(m)).collect();
     let newest = nodes.iter().filter_map(|node| node.status().height).max();
     let newest = newest.unwrap();
     let caught_up = join_all(nodes.iter().map(|node| async move {

@@ -2,6 +2,7 @@
 
 mod consortium;
 mod crash;
+mod hostile;
 mod recovery;
 
 use bytes::Bytes;

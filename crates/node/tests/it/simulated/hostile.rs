@@ -1,0 +1,146 @@
+//! One of four members lies: with its blocks, or with its votes. The others go on, and none of it is final.
+
+use super::{
+    Founder,
+    consortium::{PATIENCE, Told, agreed, open_for_all, register, start, within},
+};
+use kusabi_core::{id::OrgId, suite::Purpose, tx::Action};
+use kusabi_ledger::testing::TestKey;
+use kusabi_node::{
+    directory::VoteKey,
+    engine::simulation::{
+        consortium::Fleet,
+        hostile::{BlockCrime, VoteCrime},
+    },
+    handle::FinalBlock,
+};
+use std::sync::{Arc, Mutex};
+
+/// The one that lies.
+const LIAR: usize = 3;
+/// Registrations: the liar leads many times meanwhile.
+const KEYS: usize = 24;
+
+/// Clients of the honest members are all served; gives the blocks that were made.
+async fn served(founder: &Founder, fleet: &Fleet) -> Vec<FinalBlock> {
+    let told = Mutex::new(Told::default());
+    for number in 0..KEYS {
+        let node = fleet.node(number % LIAR).unwrap();
+        let registered = within(fleet, PATIENCE, register(founder, &node, &told)).await;
+        assert!(registered.flatten().is_some(), "key {number}");
+    }
+    agreed(founder, fleet, &told).await;
+    super::blocks(&fleet.node(0).unwrap()).await
+}
+
+/// The liar's place in the validator set.
+fn place(founder: &Founder) -> u8 {
+    let key = VoteKey::new(founder.ledger.others[LIAR - 1].vote_seed).public();
+    let keys = founder.outline().newest().vote_keys.clone();
+    u8::try_from(keys.iter().position(|of| *of == key).unwrap()).unwrap()
+}
+
+/// A ledger whose member 3 makes such blocks; the blocks that it led and that are final.
+fn led_by_the_liar(seed: u64, crime: impl FnOnce(&Founder) -> BlockCrime) -> Vec<FinalBlock> {
+    led(seed, |founder| Some(crime(founder)))
+}
+
+/// The same, where it may also be honest.
+fn led(seed: u64, crime: impl FnOnce(&Founder) -> Option<BlockCrime>) -> Vec<FinalBlock> {
+    let founder = Founder::of(4);
+    let (crime, liar) = (crime(&founder), place(&founder));
+    let mut consortium = founder.consortium(seed);
+    let out = consortium.run(move |fleet| async move {
+        start(&fleet, 0..LIAR).await;
+        open_for_all(&founder, &fleet).await;
+        match crime {
+            Some(crime) => fleet.start_lying(LIAR, crime).await,
+            None => fleet.start(LIAR).await,
+        }
+        served(&founder, &fleet).await
+    });
+    let blocks = out.unwrap();
+    let mut led = blocks;
+    led.retain(|block| block.header.leader == liar);
+    led
+}
+
+/// The others show something only if it is so that a member leads.
+#[test]
+fn who_does_not_lie_leads() {
+    for seed in 1..=4 {
+        assert!(led(seed, |_| None).len() > 2, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_block_with_another_root_is_not_final() {
+    assert_eq!(led_by_the_liar(1, |_| BlockCrime::Root), []);
+}
+
+#[test]
+fn a_block_whose_time_or_height_is_wrong_is_not_final() {
+    for crime in [BlockCrime::Future, BlockCrime::Past, BlockCrime::Height] {
+        assert_eq!(led_by_the_liar(2, |_| crime.clone()), [], "{crime:?}");
+    }
+}
+
+#[test]
+fn a_registration_that_nobody_may_make_is_not_final() {
+    // A writer that no officer granted, and a writer of one organisation in the name of another.
+    for (number, of_another) in [(5_000, false), (5_001, true)] {
+        let led = led_by_the_liar(3, |founder| {
+            let ledger = &founder.ledger;
+            let (writer, stranger) = (&ledger.writer, TestKey::new(6_000, Purpose::Writer));
+            let key = TestKey::new(number, Purpose::Act);
+            let org: OrgId = if of_another {
+                ledger.others[0].name.id()
+            } else {
+                ledger.org
+            };
+            let action = Action::Register {
+                org,
+                entries: vec![key.entry(&ledger.chain, &org)],
+            };
+            let signer = if of_another { writer } else { &stranger };
+            let transaction = ledger.sign(action, &[signer]);
+            BlockCrime::Transaction(transaction.as_bytes().to_vec())
+        });
+        assert_eq!(led, []);
+    }
+}
+
+#[test]
+fn who_leaves_out_what_clients_bring_delays_it_and_no_more() {
+    let led = led_by_the_liar(4, |_| BlockCrime::Censoring);
+    assert!(led.iter().all(|block| block.transactions.is_empty()));
+}
+
+#[test]
+fn whoever_votes_twice_for_both_or_in_anothers_name_changes_nothing() {
+    for crime in [
+        VoteCrime::Twice,
+        VoteCrime::Both,
+        VoteCrime::Another,
+        VoteCrime::Echo,
+    ] {
+        for seed in 0..4 {
+            let founder = Founder::of(4);
+            let told = Arc::new(Mutex::new(Told::default()));
+            let mut consortium = founder.consortium(seed);
+            let out = consortium.run(move |fleet| async move {
+                fleet.start_voting(LIAR, crime).await;
+                start(&fleet, 0..LIAR).await;
+                open_for_all(&founder, &fleet).await;
+                for number in 0..KEYS {
+                    let node = fleet.node(number % LIAR).unwrap();
+                    let registered = register(&founder, &node, &told);
+                    let registered = within(&fleet, PATIENCE, registered).await;
+                    assert!(registered.flatten().is_some(), "key {number}");
+                }
+                agreed(&founder, &fleet, &told).await;
+            });
+            assert_eq!(out, Some(()), "{crime:?}, seed {seed}");
+        }
+    }
+}
