@@ -14,6 +14,7 @@ use crate::{
         network::{LANES, Links, Wire, message_max},
         pace::Tamper,
         run::{Instructions, Keyed, run},
+        start::votes_partition,
     },
     handle::{NodeHandle, Stop},
     node,
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_p2p::simulated::{self, Control, Link, Manager, Network, Oracle};
 use commonware_runtime::{
-    Clock as _, Handle, Spawner as _, Supervisor as _,
+    Clock as _, Handle, Spawner as _, Storage as _, Supervisor as _,
     deterministic::{Checkpoint, Config, Context, Runner},
 };
 use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
@@ -37,6 +38,7 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use tokio::sync::watch;
 
 /// A validator's keys.
 #[derive(Clone, Debug)]
@@ -156,7 +158,7 @@ struct Inner {
 
 struct Running {
     handle: NodeHandle,
-    ready: Arc<tokio::sync::watch::Sender<bool>>,
+    ready: watch::Receiver<bool>,
     task: Handle<()>,
 }
 
@@ -306,8 +308,9 @@ impl Fleet {
             ahead: keys.ahead,
         };
         let slow = self.0.slow.clone();
-        let ready = Arc::new(tokio::sync::watch::Sender::new(false));
-        let is_ready = ready.clone();
+        // One end lives until it is noted why the node ended.
+        let (until_noted, ready) = watch::channel(false);
+        let is_ready = until_noted.clone();
         let node = self.child("node").with_attribute("member", member);
         let task = node.spawn(move |context| async move {
             let ended = context.child("all").spawn(move |context| async move {
@@ -321,6 +324,7 @@ impl Fleet {
                 Box::pin(run(context, node, ends, links, ready, first_vote)).await
             });
             note_end(&link, ended.await);
+            drop(until_noted);
         });
         let running = Running {
             handle,
@@ -347,13 +351,11 @@ impl Fleet {
         running.get(&member).map(|running| running.handle.clone())
     }
 
-    /// Waits until a running node answers; `false`: it was killed first.
+    /// Waits until a running node answers; `false`: it ended first.
     pub async fn ready(&self, member: usize) -> bool {
         let ready = {
             let running = self.0.running.lock();
-            running
-                .get(&member)
-                .map(|running| running.ready.subscribe())
+            running.get(&member).map(|running| running.ready.clone())
         };
         match ready {
             Some(mut ready) => ready.wait_for(|ready| *ready).await.is_ok(),
@@ -375,6 +377,16 @@ impl Fleet {
             running.task.abort();
             running.handle.link.pool.stop();
         }
+    }
+}
+
+impl Fleet {
+    /// Takes the votes of the first epoch from a member's disk, while it does not run. Its directory still notes that it voted.
+    pub async fn lose_votes(&self, member: usize) {
+        let disk = self.child("disk");
+        let votes = votes_partition(self.0.outline.epochs()[0].number);
+        // There may be none.
+        let _ = disk.remove(&format!("{member}-{votes}"), None).await;
     }
 }
 

@@ -6,8 +6,11 @@ use futures::future::join_all;
 use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
 use kusabi_node::{
     directory::{NodeKey, VoteKey},
-    engine::simulation::consortium::{Consortium, Fleet, Member, Quality},
-    handle::{NodeHandle, Receipt, SubmitError},
+    engine::{
+        EngineError,
+        simulation::consortium::{Consortium, Fleet, Member, Quality},
+    },
+    handle::{NodeHandle, Receipt, Stop, SubmitError},
 };
 use std::{
     collections::BTreeMap,
@@ -232,6 +235,33 @@ fn without_a_quorum_nothing_is_acknowledged_and_with_it_everything_that_waited_i
         let waited = within(&fleet, PATIENCE, waits).await;
         assert!(waited.flatten().is_some());
         start(&fleet, [2]).await;
+        agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
+fn a_member_whose_votes_are_gone_does_not_vote_again_and_the_others_go_on() {
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let out = founder.consortium(3).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        open_for_all(&founder, &fleet).await;
+        fleet.kill(2);
+        fleet.lose_votes(2).await;
+        fleet.start(2).await;
+        assert!(!fleet.ready(2).await);
+        let why = Stop::Refused(EngineError::VotesLost(0));
+        assert_eq!(fleet.stopped(2), Some(why));
+        let node = fleet.node(0).unwrap();
+        let goes_on = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+        assert!(goes_on.flatten().is_some());
+        // Killed before it was ready, another one comes back: where nothing is lost, nothing is refused.
+        fleet.kill(1);
+        fleet.start(1).await;
+        fleet.kill(1);
+        start(&fleet, [1]).await;
+        fleet.kill(2);
         agreed(&founder, &fleet, &told).await;
     });
     assert_eq!(out, Some(()));
