@@ -10,6 +10,7 @@
 //! voted                    the newest epoch in which this vote key has voted, and the key
 //! recovery-<n>.cbor        the n-th recovery transaction, from 1
 //! engine/                  the engine's own files
+//! waiting                  only while the keys wait for their ledger to be founded (see `prepared`)
 //! restoring                only while a backup is restored: what lies here has never been a ledger's
 //! ```
 
@@ -36,6 +37,9 @@ const VOTED: &str = "voted";
 const ENGINE: &str = "engine";
 const RESTORING: &str = "restoring";
 const RESTORING_TEXT: &str = "A backup is being restored into this directory.\n";
+const WAITING: &str = "waiting";
+const WAITING_TEXT: &str =
+    "The keys here wait for the ledger that they are part of to be founded.\n";
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -168,15 +172,6 @@ seed_key! {
     NodeKey
 }
 
-impl NodeKey {
-    /// A new key from the system's randomness.
-    fn generate() -> io::Result<Self> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(seed.as_mut()).map_err(io::Error::other)?;
-        Ok(Self::new(*seed))
-    }
-}
-
 /// A directory that this process holds.
 #[derive(Debug)]
 pub struct Directory {
@@ -293,6 +288,38 @@ impl Claim {
         write(&self.path.join(RESTORING), RESTORING_TEXT.as_bytes(), false)
     }
 
+    /// Takes a directory in which a node's keys wait for their ledger, or begins one in an empty directory.
+    pub(crate) fn waiting(path: &Path) -> Result<Self, DirectoryError> {
+        if !path.join(WAITING).exists() {
+            // All that an interrupted beginning can have left.
+            let _ = fs::remove_file(path.join(WAITING).with_extension("new"));
+            let claim = Self::new(path)?;
+            // Before the keys: without it they would be those of an interrupted founding.
+            write(&path.join(WAITING), WAITING_TEXT.as_bytes(), false)?;
+            return Ok(claim);
+        }
+        let lock = lock(path)?;
+        let names = fs::read_dir(path).map_err(io_at(path))?;
+        for entry in names {
+            let name = entry.map_err(io_at(path))?.file_name();
+            let name = name.to_string_lossy();
+            if name != WAITING && !is_unfinished(&name, false) {
+                return Err(DirectoryError::NotEmpty(path.to_owned()));
+            }
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            lock,
+        })
+    }
+
+    /// The vote key and the node key that lie there; new ones for those that do not.
+    pub(crate) fn keys(&self) -> Result<(VoteKey, NodeKey), DirectoryError> {
+        let vote_key = seed_or_new(&self.path.join(VOTE_KEY), DirectoryError::VoteKey)?;
+        let node_key = seed_or_new(&self.path.join(NODE_KEY), DirectoryError::NodeKey)?;
+        Ok((VoteKey::new(vote_key), NodeKey::new(node_key)))
+    }
+
     /// Where the engine's files go.
     pub(crate) fn engine(&self) -> PathBuf {
         self.path.join(ENGINE)
@@ -318,7 +345,7 @@ impl Claim {
                 write_seed(&path.join(NODE_KEY), key.seed())?;
                 key.clone()
             }
-            None => node_key(&path.join(NODE_KEY))?,
+            None => NodeKey::new(seed_or_new(&path.join(NODE_KEY), DirectoryError::NodeKey)?),
         };
         let directory = Directory {
             path,
@@ -332,7 +359,7 @@ impl Claim {
             directory.voter()?;
         }
         write(&directory.path.join(FORMAT), FORMAT_TEXT.as_bytes(), false)?;
-        directory.remove_mark()?;
+        directory.remove_marks()?;
         Ok(directory)
     }
 }
@@ -423,21 +450,25 @@ impl Directory {
             path: path.to_owned(),
             outline,
             vote_key: read_seed(&path.join(VOTE_KEY), DirectoryError::VoteKey)?.map(VoteKey::new),
-            node_key: node_key(&path.join(NODE_KEY))?,
+            node_key: NodeKey::new(seed_or_new(&path.join(NODE_KEY), DirectoryError::NodeKey)?),
             _lock: lock,
         };
-        // The restoring may have ended between its last two steps.
-        directory.remove_mark()?;
+        // The restoring or founding may have ended between its last two steps.
+        directory.remove_marks()?;
         Ok(directory)
     }
 
-    /// A ledger's directory carries no mark of a restoring.
-    fn remove_mark(&self) -> Result<(), DirectoryError> {
-        let mark = self.path.join(RESTORING);
-        match fs::remove_file(&mark) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(&mark)(error)),
-            _ => Ok(()),
+    /// A ledger's directory carries no mark of a restoring, nor of waiting for its founding.
+    fn remove_marks(&self) -> Result<(), DirectoryError> {
+        for mark in [RESTORING, WAITING].map(|name| self.path.join(name)) {
+            match fs::remove_file(&mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_at(&mark)(error));
+                }
+                _ => {}
+            }
         }
+        Ok(())
     }
 
     /// Opens a directory that must hold a certain ledger.
@@ -573,14 +604,23 @@ fn is_recovery_file(name: &str) -> bool {
     })
 }
 
-/// The node key in a file, or a new one where there is none.
-fn node_key(file: &Path) -> Result<NodeKey, DirectoryError> {
-    if let Some(seed) = read_seed(file, DirectoryError::NodeKey)? {
-        return Ok(NodeKey::new(seed));
+/// Whether a directory holds keys that wait for their ledger.
+pub(crate) fn is_waiting(path: &Path) -> bool {
+    path.join(WAITING).exists() && !path.join(FORMAT).exists()
+}
+
+/// The seed in a file, or a new one from the system's randomness where there is no file.
+fn seed_or_new(
+    file: &Path,
+    damaged: fn(PathBuf) -> DirectoryError,
+) -> Result<[u8; 32], DirectoryError> {
+    if let Some(seed) = read_seed(file, damaged)? {
+        return Ok(seed);
     }
-    let key = NodeKey::generate().map_err(io_at(file))?;
-    write_seed(file, key.seed())?;
-    Ok(key)
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| io_at(file)(io::Error::other(error)))?;
+    write_seed(file, &seed)?;
+    Ok(seed)
 }
 
 fn write_seed(file: &Path, seed: &[u8; 32]) -> Result<(), DirectoryError> {

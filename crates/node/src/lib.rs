@@ -2,7 +2,7 @@
 //!
 //! From outside in: [`http`] serves [`ledger`] (the `Ledger` trait over a node), which asks a [`handle`]; behind it is
 //! [`engine`], on a thread of its own, started by [`node`]. [`pool`] is what both sides share. [`directory`], [`outline`],
-//! [`history`] and [`backup`] are a node that does not run; `descriptors` says how many files it may open.
+//! [`prepared`], [`history`] and [`backup`] are a node that does not run; `descriptors` says how many files it may open.
 
 pub mod backup;
 pub mod descriptors;
@@ -15,3 +15,4 @@ pub mod ledger;
 pub mod node;
 pub mod outline;
 pub mod pool;
+pub mod prepared;

@@ -12,6 +12,8 @@ use kusabi_core::{
     set::EpochSet,
     tx::{Action, Transaction, TxError},
 };
+use kusabi_ledger::{BlockContext, MemoryState, Rejection, check, claims, verify};
+use rand_core::CryptoRng;
 use std::time::Duration;
 
 /// Why a chain's outline is refused.
@@ -27,6 +29,9 @@ pub enum OutlineError {
     /// Not the genesis transaction of this document.
     #[error("the transaction is not the genesis transaction of this document")]
     GenesisTransaction,
+    /// The ledger's rules refuse the genesis transaction.
+    #[error("the genesis transaction is refused: {0}")]
+    Refused(Rejection),
     /// Not a recovery transaction of this chain.
     #[error("the transaction is not a recovery of this chain")]
     NotARecovery,
@@ -118,6 +123,38 @@ impl Outline {
             epochs: vec![first],
             document,
         })
+    }
+
+    /// Checks the genesis transaction by all of the ledger's rules, signatures too: whether a first block can be made of it.
+    ///
+    /// # Errors
+    /// [`OutlineError::Refused`]
+    pub fn check_founding(&self, rng: &mut impl CryptoRng) -> Result<(), OutlineError> {
+        let state = MemoryState::default();
+        let [first, ..] = self.epochs.as_slice() else {
+            return Err(OutlineError::GenesisTransaction);
+        };
+        let transaction = Transaction::decode(&first.opening.1)?;
+        let context = BlockContext {
+            chain: self.chain,
+            height: Height::FIRST,
+            epoch: first.number,
+            set_hash: first.set_hash,
+            skipped: Height::ZERO,
+            parent_height: Height::ZERO,
+            parent: first.parent,
+            position: 0,
+        };
+        let refused = claims(transaction, &self.chain, &state)
+            .and_then(|claims| {
+                let verified = verify(vec![claims], rng).pop();
+                verified.unwrap_or(Err(Rejection::BadSignature))
+            })
+            .and_then(|verified| check(&verified, &context, &state));
+        match refused {
+            Ok(_) => Ok(()),
+            Err(why) => Err(OutlineError::Refused(why)),
+        }
     }
 
     /// Adds the epoch that a recovery transaction opens. Its signatures are checked.

@@ -5,7 +5,7 @@ use kusabi_core::{
     id::{ChainId, StateKey},
     suite::Purpose,
 };
-use kusabi_ledger::testing::{TestKey, World};
+use kusabi_ledger::testing::{SeededRng, TestKey, World};
 use kusabi_node::{
     backup::{self, BackupError, BackupReader, BackupWriter, RestoreError},
     directory::{Directory, DirectoryError, NodeKey, VoteKey},
@@ -14,6 +14,7 @@ use kusabi_node::{
     node::{Config, Node, StartError},
     outline::{Outline, OutlineError},
     pool::PoolLimits,
+    prepared::Prepared,
 };
 use std::{fs, path::Path};
 
@@ -415,4 +416,85 @@ fn errors_say_what_to_do_apart_from_what_happened() {
         lost.advice(),
         Some("recover the ledger with a new vote key")
     );
+}
+
+#[test]
+fn keys_wait_for_their_ledger_and_are_its_own_then() {
+    let world = World::open();
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("node");
+    let publics = |prepared: &Prepared| {
+        let (vote, node) = (prepared.vote_key(), prepared.node_key());
+        (vote.public(), node.public())
+    };
+    assert!(!Prepared::is_at(&path));
+    let prepared = Prepared::open_or_make(&path).unwrap();
+    let made = publics(&prepared);
+    assert_ne!(made.0, made.1);
+    assert!(matches!(
+        Prepared::open_or_make(&path),
+        Err(DirectoryError::InUse(_))
+    ));
+    drop(prepared);
+    assert!(Prepared::is_at(&path));
+    // It is no interrupted founding, whose keys can be made again.
+    assert!(matches!(
+        Directory::discard_unfinished(&path),
+        Err(DirectoryError::NotEmpty(_))
+    ));
+    assert!(matches!(
+        Directory::open(&path),
+        Err(DirectoryError::NoLedger(_))
+    ));
+    // Interrupted before its second key, it makes that one.
+    fs::remove_file(path.join("node.key")).unwrap();
+    fs::write(path.join("node.new"), "12").unwrap();
+    let again = Prepared::open_or_make(&path).unwrap();
+    assert_eq!(again.vote_key().public(), made.0);
+    assert_ne!(again.node_key().public(), made.1);
+
+    // A ledger of others is not what they waited for.
+    assert!(matches!(
+        again.found(outline(&world)),
+        Err(DirectoryError::NotAValidator(_))
+    ));
+    assert!(Prepared::is_at(&path));
+    let seed = |name: &str, seed: [u8; 32]| {
+        let digits: String = seed.iter().map(|byte| format!("{byte:02x}")).collect();
+        fs::write(path.join(name), digits).unwrap();
+    };
+    seed("vote.key", world.vote_seed);
+    seed("node.key", world.node_seed);
+    // As a founding that was interrupted leaves it.
+    fs::write(path.join("genesis.cbor"), "x").unwrap();
+    let founded = Prepared::open_or_make(&path)
+        .unwrap()
+        .found(outline(&world))
+        .unwrap();
+    assert_eq!(
+        founded.node_key().public(),
+        NodeKey::new(world.node_seed).public()
+    );
+    drop(founded);
+    assert!(!Prepared::is_at(&path) && !path.join("waiting").exists());
+    assert!(matches!(
+        Prepared::open_or_make(&path),
+        Err(DirectoryError::NotEmpty(_))
+    ));
+    drop(Directory::open(&path).unwrap());
+}
+
+#[test]
+fn a_founding_is_checked_by_all_of_the_ledgers_rules() {
+    let world = World::new(1 << 40);
+    let mut rng = SeededRng::default();
+    let good = outline(&world);
+    assert_eq!(good.check_founding(&mut rng), Ok(()));
+    let mut unsigned = world.genesis().into_bytes();
+    *unsigned.last_mut().unwrap() ^= 1;
+    let bad = Outline::new(world.document.into(), unsigned.into()).unwrap();
+    assert!(matches!(
+        bad.check_founding(&mut rng),
+        Err(OutlineError::Refused(_))
+    ));
 }
