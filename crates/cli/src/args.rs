@@ -67,7 +67,7 @@ pub(crate) struct Globals {
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) ledger: Option<String>,
     /// Chain ID (genesis hash), instead of the profile's
-    #[arg(long, global = true, value_name = "HASH", visible_alias = "genesis")]
+    #[arg(long, global = true, value_name = "HASH")]
     pub(crate) chain: Option<String>,
     /// Address of a server's admin API, instead of the profile's
     #[arg(long, global = true, value_name = "URL")]
@@ -123,6 +123,9 @@ pub(crate) enum Verb {
     /// Run a node of the ledger; found one if there is none
     #[command(subcommand)]
     Node(verb::node::Verb),
+    /// Found a ledger together with other organisations
+    #[command(subcommand)]
+    Genesis(verb::genesis::Verb),
     /// Make, register, look up, replace and revoke keys
     #[command(subcommand)]
     Key(verb::key::Verb),

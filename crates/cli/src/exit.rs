@@ -31,7 +31,7 @@ pub(crate) enum Exit {
     DiskFull = 14,
     /// Data, backup or profile belong to another chain.
     OtherChain = 15,
-    /// The genesis document on disk is not the one the ledger was founded with.
+    /// A genesis is damaged, or not the one the ledger was founded with.
     Genesis = 16,
     /// What is stored does not agree with itself.
     Damaged = 17,
@@ -104,7 +104,7 @@ impl Exit {
         (
             Self::Genesis,
             "genesis",
-            "the genesis document is not the one the ledger was founded with",
+            "a genesis is damaged, or not the one the ledger was founded with",
         ),
         (
             Self::Damaged,

@@ -1,7 +1,10 @@
-//! Founding a ledger on one machine: its keys, its genesis document, its directory, in an order that survives a crash.
+//! Founding a ledger on one machine: its keys, its genesis document, its directory, in an order that survives a crash. And
+//! the directory of an organisation that founds one with others, which has the same places.
 //!
 //! ```text
 //! DATA/keys/{officer,recovery,writer}.key   made first; an interrupted founding finds and uses them
+//! DATA/keys/officer-<n>.key                 of an organisation with several officers, from 1
+//! DATA/<organisation>.member                what it sends to those with whom it founds a ledger
 //! DATA/chain                                the chain ID, once there is one
 //! DATA/node/                                the node's own directory (kusabi-node)
 //! DATA/profile.toml                         how commands reach this ledger
@@ -22,20 +25,22 @@ use kusabi_core::{
 use kusabi_node::{
     directory::{Directory, DirectoryError, NodeKey, VoteKey},
     outline::Outline,
+    prepared::Prepared,
 };
 use rand_core::CryptoRng;
 
 use crate::{
-    entry::entry,
     exit::Exit,
     failure::{Failure, Result},
     files::{self, Mode},
     keyfile::{KeyFile, underivable},
-    verb::node::directory_failure,
+    member::{Own, founding_entry},
+    proposal::Proposal,
+    verb::{genesis::check_own, node::directory_failure},
 };
 
-/// Rows that the founder's organisation may have; a disk is full long before.
-const QUOTA: u64 = 1 << 40;
+/// Rows that a founder's organisation may have; a disk is full long before.
+pub(crate) const QUOTA: u64 = 1 << 40;
 
 /// The places in a data directory.
 pub(crate) struct Places {
@@ -69,6 +74,34 @@ impl Places {
         self.root.join("keys").join(format!("{purpose}.key"))
     }
 
+    /// Where the keys of so many officers are made.
+    pub(crate) fn new_officer_keys(&self, count: u8) -> Vec<PathBuf> {
+        match count {
+            1 => vec![self.key(Purpose::Officer)],
+            count => (1..=count).map(|n| self.officer_key(n)).collect(),
+        }
+    }
+
+    fn officer_key(&self, n: u8) -> PathBuf {
+        self.root.join("keys").join(format!("officer-{n}.key"))
+    }
+
+    /// The officers' keys that are here.
+    pub(crate) fn officer_keys(&self) -> Result<Vec<PathBuf>> {
+        let one = self.key(Purpose::Officer);
+        // More than there can be, so that none is overlooked.
+        let several = (1..=u8::MAX).map(|n| self.officer_key(n));
+        let mut found = Vec::new();
+        for path in std::iter::once(one).chain(several) {
+            match path.try_exists() {
+                Ok(true) => found.push(path),
+                Ok(false) => {}
+                Err(error) => return Err(Failure::io("read", &path, &error)),
+            }
+        }
+        Ok(found)
+    }
+
     /// The chain that this directory was made for, if that was written down.
     pub(crate) fn noted_chain(&self) -> Result<Option<ChainId>> {
         let path = self.chain();
@@ -93,6 +126,36 @@ impl Places {
     }
 }
 
+/// Makes the node's directory of an organisation that founds a ledger with others, from the keys that wait there for the
+/// finished genesis in `file`.
+pub(crate) fn join(
+    places: &Places,
+    file: &Path,
+    expected: Option<&ChainId>,
+    rng: &mut impl CryptoRng,
+) -> Result<Directory> {
+    let own = Own::open(places)?;
+    let proposal = Proposal::read(file)?;
+    let chain = proposal.chain();
+    if let Some(expected) = expected.filter(|expected| **expected != chain) {
+        return Err(Failure::new(
+            Exit::OtherChain,
+            format!(
+                "{} is the genesis of {chain}, not of {expected}",
+                file.display()
+            ),
+        ));
+    }
+    check_own(&own.member, &proposal, file)?;
+    let outline = proposal.founding(file, rng)?;
+    let directory = own
+        .prepared
+        .found(outline)
+        .map_err(|why| directory_failure(&why))?;
+    places.note_chain(&chain)?;
+    Ok(directory)
+}
+
 /// What a founder decides.
 pub(crate) struct Plan<'a> {
     pub(crate) name: &'a str,
@@ -109,9 +172,10 @@ pub(crate) fn found(
 ) -> Result<Directory> {
     refuse_other_content(places)?;
     files::make_folder(&places.root.join("keys"))?;
-    let officer = key(places, Purpose::Officer, rng)?;
-    let recovery = key(places, Purpose::Recovery, rng)?;
-    key(places, Purpose::Writer, rng)?;
+    let mut key = |purpose| key_at(&places.key(purpose), purpose, Suite::Curve25519, rng);
+    let officer = key(Purpose::Officer)?;
+    let recovery = key(Purpose::Recovery)?;
+    key(Purpose::Writer)?;
     let vote_key = VoteKey::new(seed(rng));
     let node_key = NodeKey::new(seed(rng));
 
@@ -119,8 +183,7 @@ pub(crate) fn found(
     let chain = ChainId::of(&document);
     let action = Action::Genesis {
         document: document.clone(),
-        // The document cannot hold its own hash, so its entries are bound to none (spec/identity.md).
-        entries: vec![entry(&officer, &ChainId::ZERO, &plan.org.id())?],
+        entries: vec![founding_entry(&officer, &plan.org)?],
     };
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::new(
@@ -212,15 +275,19 @@ pub(crate) fn verification_key(key: &KeyFile) -> Result<VerificationKey> {
 }
 
 /// The founder's key of an interrupted founding, or a new one.
-fn key(places: &Places, purpose: Purpose, rng: &mut impl CryptoRng) -> Result<KeyFile> {
-    let path = places.key(purpose);
+pub(crate) fn key_at(
+    path: &Path,
+    purpose: Purpose,
+    suite: Suite,
+    rng: &mut impl CryptoRng,
+) -> Result<KeyFile> {
     // The owner moves these files away: no copy may stay behind under another name.
-    files::sweep(&path);
+    files::sweep(path);
     if path.exists() {
-        return KeyFile::read(&path);
+        return KeyFile::read(path);
     }
-    let key = KeyFile::generate(purpose, Suite::Curve25519, rng).map_err(underivable)?;
-    key.create(&path)?;
+    let key = KeyFile::generate(purpose, suite, rng).map_err(underivable)?;
+    key.create(path)?;
     Ok(key)
 }
 
@@ -235,6 +302,16 @@ fn refuse_other_content(places: &Places) -> Result<()> {
             ),
         )
         .advise("bring the ledger back from a backup: kusabi recover --help"));
+    }
+    if Prepared::is_at(&places.node()) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "{} holds keys that wait for a ledger to be founded with others",
+                places.root.display()
+            ),
+        )
+        .advise("name its finished genesis with --genesis FILE, or another directory"));
     }
     files::make_folder(&places.root)?;
     let entries =

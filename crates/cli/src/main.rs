@@ -17,10 +17,12 @@ mod floor;
 mod founding;
 mod kept;
 mod keyfile;
+mod member;
 mod officers;
 mod page;
 mod profile;
 mod progress;
+mod proposal;
 mod receipt;
 mod record;
 mod roster;
@@ -126,6 +128,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Server(verb) => verb::server::run(verb, session).map(done),
         Verb::Rebuild(args) => verb::rebuild::run(args, session).map(done),
         Verb::Doctor(args) => verb::doctor::run(args, session),
+        Verb::Genesis(verb) => verb::genesis::run(verb, session),
         Verb::Node(verb) => verb::node::run(verb, session).map(done),
         Verb::Key(verb) => verb::key::run(verb, session),
         Verb::Batch(verb) => verb::batch::run(verb, session),

@@ -36,7 +36,7 @@ use crate::{
     verb::{
         node::{
             config::{Said, Settings},
-            process::{Process, absolute},
+            process::{Completed, Process, absolute},
         },
         org,
         server::{
@@ -215,6 +215,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         name: args.name.as_deref(),
         org: args.org,
         heartbeat_s: args.heartbeat,
+        genesis: None,
     })?;
     let places = Places::new(&args.data);
     let mut process = Process::start(&places, &settings, session)?;
@@ -248,7 +249,12 @@ fn serve(
         session,
     )?;
     let here = session.at(process.address(), process.chain());
-    if completed.is_none() {
+    // Whether it was founded just now, and the profile is where commands look for it.
+    let founded = match completed {
+        Some(Completed::Founded { at_home }) => Some(at_home),
+        Some(Completed::Joined { .. }) | None => None,
+    };
+    if founded.is_none() {
         let officers = if args.officers.is_empty() {
             vec![places.key(Purpose::Officer)]
         } else {
@@ -295,7 +301,7 @@ fn serve(
                 .map_err(|why| app_failure(&why))
         })?;
         note_server(places, process, &admin, &data)?;
-        if let Some(completed) = completed {
+        if let Some(at_home) = founded {
             session.output().say(&Founded {
                 event: "founded",
                 name: process.name(),
@@ -306,7 +312,7 @@ fn serve(
                 release_key: data.art.clone(),
                 writer_key: places.key(Purpose::Writer),
                 profile: places.profile(),
-                at_home: completed.at_home,
+                at_home,
             })?;
         }
         if loopback {

@@ -106,7 +106,7 @@ fn a_proof_is_checked_with_nothing_but_the_genesis_hash() {
     node.stop();
     // Another machine: no profile, no anchor, no node.
     fs::remove_dir_all(place.path(".config")).unwrap();
-    let offline = format!("key lookup camera.key --from camera.proof --genesis {chain}");
+    let offline = format!("key lookup camera.key --from camera.proof --chain {chain}");
     let shown = place.run(&format!("{offline} --json")).json();
     assert_eq!(shown["binding"], "holds");
     assert_eq!(shown["offline"], true);
@@ -115,12 +115,12 @@ fn a_proof_is_checked_with_nothing_but_the_genesis_hash() {
     let other = key(&place, "other.key", "act");
     place
         .run(&format!(
-            "key lookup {other} --from camera.proof --genesis {chain}"
+            "key lookup {other} --from camera.proof --chain {chain}"
         ))
         .exits(6);
     place
         .run(&format!(
-            "key lookup camera.key --from camera.proof --genesis {}",
+            "key lookup camera.key --from camera.proof --chain {}",
             "0".repeat(64)
         ))
         .exits(15);
@@ -461,7 +461,7 @@ Valid now (key active at height 3)
   checked    with the newest proof of the ledger
 
 "#]]);
-    let offline = format!("verify firmware --genesis {chain}");
+    let offline = format!("verify firmware --chain {chain}");
     place.run(&offline).exits(1).says(str![[r#"
 Unproven: the signature is good and its key was active at height 3, but no fresh proof is at hand
   file     firmware
@@ -495,7 +495,7 @@ Anchored while valid (signature on the ledger at height 4, key known up to heigh
     )
     .ok();
     place
-        .run(&format!("verify firmware camera.sig --genesis {chain}"))
+        .run(&format!("verify firmware camera.sig --chain {chain}"))
         .ok();
 
     node.run(&place, "key revoke me.key --reason lost").ok();
@@ -517,7 +517,7 @@ Anchored while valid (signature on the ledger at height 4, key known up to heigh
     node.run(&place, "sign firmware --key me.key --out again.sig")
         .exits(1);
     place
-        .run(&format!("verify firmware --genesis {}", "0".repeat(64)))
+        .run(&format!("verify firmware --chain {}", "0".repeat(64)))
         .exits(1);
     fs::write(place.path("firmware"), b"firmware 2").unwrap();
     let ran = place.run(&format!("{offline} --json"));
@@ -536,7 +536,7 @@ error: firmware.kusabi could not be read: it does not exist
 
 "#]]);
     place
-        .run(&format!("verify firmware other.sig --genesis {chain}"))
+        .run(&format!("verify firmware other.sig --chain {chain}"))
         .exits(5)
         .complains(str![[r#"
 error: other.sig could not be read: it does not exist

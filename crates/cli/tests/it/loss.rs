@@ -117,17 +117,15 @@ What was registered after that block is lost: register it again. Now start the n
     node.run(&place, "sign firmware --key me.key --out new.sig --anchor")
         .ok();
     place
-        .run(&format!("verify firmware new.sig --genesis {chain}"))
+        .run(&format!("verify firmware new.sig --chain {chain}"))
         .ok();
     // What was proven before is proven now.
     place
         .run(&format!(
-            "key lookup camera.key --from camera.proof --genesis {chain}"
+            "key lookup camera.key --from camera.proof --chain {chain}"
         ))
         .ok();
-    place
-        .run(&format!("verify firmware --genesis {chain}"))
-        .ok();
+    place.run(&format!("verify firmware --chain {chain}")).ok();
     node.run(&place, "audit").ok();
     node.run(&place, "backup new.backup").ok();
     node.stop();

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 mod command;
+mod consortium;
 mod fleet;
 mod founding;
 mod keys;

@@ -36,6 +36,11 @@ const VERBS: &[&str] = &[
     "enrol refuse",
     "enrol serials",
     "enrol token",
+    "genesis",
+    "genesis finish",
+    "genesis new",
+    "genesis show",
+    "genesis sign",
     "key",
     "key history",
     "key lookup",
@@ -52,6 +57,7 @@ const VERBS: &[&str] = &[
     "org",
     "org art",
     "org grant",
+    "org init",
     "org show",
     "org withdraw",
     "provision",
@@ -114,7 +120,8 @@ fn completions_for_every_shell() {
 fn the_page_lists_every_verb() {
     let page = include_str!("../../../../docs/cli.md");
     let groups = [
-        "alarm", "batch", "device", "enrol", "key", "node", "order", "org", "release", "server",
+        "alarm", "batch", "device", "enrol", "genesis", "key", "node", "order", "org", "release",
+        "server",
     ];
     for verb in VERBS.iter().filter(|verb| !groups.contains(verb)) {
         let listed = page

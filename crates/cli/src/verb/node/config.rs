@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use kusabi_core::{
@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) peer_listen: Option<SocketAddr>,
     /// Addresses of other nodes in the place of those that the genesis document names, by node key.
     pub(crate) peers: HashMap<[u8; 32], String>,
+    /// The finished genesis of a ledger that is founded with others.
+    pub(crate) genesis: Option<PathBuf>,
 }
 
 impl Settings {
@@ -74,6 +76,7 @@ impl Settings {
             threads: file.threads,
             peer_listen: file.peer_listen,
             peers: peers(&file.peers)?,
+            genesis: said.genesis.map(Path::to_owned),
         })
     }
 }
@@ -102,6 +105,7 @@ pub(crate) struct Said<'a> {
     pub(crate) name: Option<&'a str>,
     pub(crate) org: Option<OrgName>,
     pub(crate) heartbeat_s: Option<u64>,
+    pub(crate) genesis: Option<&'a Path>,
 }
 
 fn read(path: &Path) -> Result<File> {

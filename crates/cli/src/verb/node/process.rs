@@ -35,31 +35,13 @@ use crate::{
     failure::{Failure, Result},
     files::{self, Mode},
     founding::{self, Places, Plan},
+    member::{self, Member},
     page::{Answer, Page},
     profile::{self, Profile},
+    proposal::Proposal,
     session::Session,
     verb::org,
 };
-
-/// Said before a node of several begins: it answers when enough are there, and not before.
-#[derive(Serialize)]
-struct Waiting {
-    event: &'static str,
-    address: SocketAddr,
-    nodes: usize,
-    needed: usize,
-}
-
-impl Answer for Waiting {
-    fn page(&self, page: &mut Page) {
-        let Self { nodes, needed, .. } = self;
-        page.good(
-            "Waiting",
-            &format!("until {needed} of {nodes} nodes are connected"),
-        )
-        .field("reached at", self.address.to_string());
-    }
-}
 
 /// A node that runs and answers.
 pub(crate) struct Process {
@@ -92,12 +74,13 @@ impl Process {
         }
         let pool = config.pool;
         if let Some(address) = config.peers {
-            let nodes = outline.nodes().len();
+            let validators = outline.newest().vote_keys.len();
             session.output().say(&Waiting {
                 event: "waiting",
+                chain: outline.chain().to_string(),
                 address,
-                nodes,
-                needed: quorum(nodes),
+                validators,
+                quorum: quorum(validators),
             })?;
         }
         let limits = Limits {
@@ -166,6 +149,11 @@ impl Process {
         &self.runtime
     }
 
+    /// How many validators there are.
+    pub(crate) fn validators(&self) -> usize {
+        self.outline.newest().vote_keys.len()
+    }
+
     /// Height of the newest block.
     pub(crate) fn height(&self) -> u64 {
         self.node.handle().status().height.map_or(0, Height::get)
@@ -217,6 +205,11 @@ impl Process {
         if places.profile().exists() && !new {
             return Ok(None);
         }
+        if let Some(file) = member::file_in(places.root())? {
+            return self
+                .complete_joining(places, &Member::read(&file)?)
+                .map(Some);
+        }
         if !officer.exists() || !writer.exists() {
             // Restored, or its keys were moved away already: nothing was left to do.
             return Ok(None);
@@ -256,14 +249,75 @@ impl Process {
             profile.to_toml().as_bytes(),
             Mode::Public,
         )?;
-        Ok(Some(Completed { at_home }))
+        Ok(Some(Completed::Founded { at_home }))
+    }
+
+    /// The profile of an organisation that founded the ledger with others. Roles are granted when the ledger runs: that takes
+    /// the others too, and officers whose keys may be elsewhere.
+    fn complete_joining(&self, places: &Places, member: &Member) -> Result<Completed> {
+        let writer = places.key(Purpose::Writer);
+        let mut officers = places.officer_keys()?;
+        officers.truncate(member.threshold.into());
+        let profile = Profile {
+            ledger: Some(self.address.clone()),
+            chain: Some(self.chain().to_string()),
+            org: Some(member.name.to_string()),
+            writer: writer.exists().then(|| absolute(&writer)).transpose()?,
+            officers: officers
+                .iter()
+                .map(|path| absolute(path))
+                .collect::<Result<_>>()?,
+            ..Profile::default()
+        };
+        files::replace(
+            &places.profile(),
+            profile.to_toml().as_bytes(),
+            Mode::Public,
+        )?;
+        Ok(Completed::Joined {
+            organisation: member.name.to_string(),
+        })
+    }
+}
+
+/// Said before a node starts that is not ready by itself.
+#[derive(Serialize)]
+struct Waiting {
+    event: &'static str,
+    chain: String,
+    /// Where the others reach it.
+    address: SocketAddr,
+    validators: usize,
+    quorum: usize,
+}
+
+impl Answer for Waiting {
+    fn page(&self, page: &mut Page) {
+        page.careful(
+            "Waiting",
+            &format!(
+                "until {} of the {} validators run",
+                self.quorum, self.validators
+            ),
+        )
+        .field("chain", &*self.chain)
+        .field("for them at", self.address.to_string())
+        .text("Ctrl-C stops it.");
     }
 }
 
 /// A founding was completed just now.
-pub(crate) struct Completed {
-    /// Whether the profile is where commands look for it.
-    pub(crate) at_home: bool,
+pub(crate) enum Completed {
+    /// Of a ledger of one's own.
+    Founded {
+        /// Whether the profile is where commands look for it.
+        at_home: bool,
+    },
+    /// Of a ledger that several organisations founded.
+    Joined {
+        /// Which of them this is.
+        organisation: String,
+    },
 }
 
 /// A path that holds wherever a command runs.
@@ -354,11 +408,28 @@ fn open_or_found(
                     "the document was changed or exchanged: bring the directory back from a backup",
                 ));
             }
+            if let Some(file) = &settings.genesis {
+                let asked = Proposal::read(file)?.chain();
+                if asked != *chain {
+                    return Err(Failure::new(
+                        Exit::OtherChain,
+                        format!(
+                            "{} holds the ledger {chain}, and {} is the genesis of {asked}",
+                            places.root().display(),
+                            file.display()
+                        ),
+                    ));
+                }
+            }
             // A founding or restoring that was interrupted may not have come so far.
             places.note_chain(chain)?;
             Ok((directory, false))
         }
         Err(DirectoryError::NoLedger(_)) => {
+            if let Some(file) = &settings.genesis {
+                return founding::join(places, file, expected, &mut session.rng())
+                    .map(|directory| (directory, true));
+            }
             if let Some(chain) = expected {
                 return Err(Failure::new(
                     Exit::OtherChain,

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Founding: name of your organisation [default: home]
     #[arg(long, value_name = "NAME")]
     pub(crate) org: Option<OrgName>,
+    /// Founding with others: the finished genesis, for a directory that `kusabi org init` made
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "org"])]
+    pub(crate) genesis: Option<PathBuf>,
     /// Configuration file
     #[arg(long, value_name = "FILE.toml")]
     pub(crate) config: Option<PathBuf>,
@@ -105,6 +108,42 @@ impl Founded {
     }
 }
 
+/// Said once, when an organisation's node has started on the genesis that it founded with others.
+#[derive(Serialize)]
+struct Joined {
+    event: &'static str,
+    name: String,
+    organisation: String,
+    chain: String,
+    validators: usize,
+    writer_key: PathBuf,
+    profile: PathBuf,
+}
+
+impl Answer for Joined {
+    fn page(&self, page: &mut Page) {
+        page.good("Founded", &format!("the ledger {}", self.name))
+            .field("chain", &*self.chain)
+            .field("organisation", &*self.organisation)
+            .field(
+                "validators",
+                match self.validators {
+                    1 => "1, this machine".to_owned(),
+                    n => format!("{n}, this machine one of them"),
+                },
+            )
+            .field("profile", self.profile.display().to_string())
+            .gap()
+            .text("Try next, in another terminal, with your officers' keys at hand:")
+            .command(&format!(
+                "kusabi --profile {} org grant {}",
+                self.profile.display(),
+                self.writer_key.display()
+            ))
+            .gap();
+    }
+}
+
 /// Said at every start, when the node answers.
 #[derive(Serialize)]
 struct Ready {
@@ -142,6 +181,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         name: args.name.as_deref(),
         org: args.org,
         heartbeat_s: None,
+        genesis: args.genesis.as_deref(),
     })?;
     let places = Places::new(&args.data);
     let mut process = Process::start(&places, &settings, session)?;
@@ -162,8 +202,17 @@ fn serve(
     session: &Session,
 ) -> Result<()> {
     let completed = process.complete(places, settings, |_, _| Ok(()), session)?;
-    if let Some(Completed { at_home }) = completed {
-        session.output().say(&Founded {
+    match completed {
+        Some(Completed::Joined { organisation }) => session.output().say(&Joined {
+            event: "founded",
+            name: process.name(),
+            organisation,
+            chain: process.chain().to_string(),
+            validators: process.validators(),
+            writer_key: places.key(Purpose::Writer),
+            profile: places.profile(),
+        })?,
+        Some(Completed::Founded { at_home }) => session.output().say(&Founded {
             event: "founded",
             name: process.name(),
             organisation: settings.org.to_string(),
@@ -173,7 +222,8 @@ fn serve(
             writer_key: places.key(Purpose::Writer),
             profile: places.profile(),
             at_home,
-        })?;
+        })?,
+        None => {}
     }
     session.output().say(&Ready {
         event: "ready",
