@@ -23,31 +23,13 @@ impl Node {
 
     /// The same with more arguments.
     pub(crate) fn start_with(place: &Place, more: &str) -> Self {
-        let mut child = place
-            .command(&format!(
-                "node run --data ledger --listen 127.0.0.1:0 --json {more}"
-            ))
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        loop {
-            let Some(line) = lines.next() else {
-                let mut err = String::new();
-                let mut stderr = child.stderr.take().unwrap();
-                stderr.read_to_string(&mut err).unwrap();
-                child.wait().unwrap();
-                panic!("the node ended before it was ready: {err}");
-            };
-            let said: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            if said["event"] == "ready" {
-                return Self {
-                    child,
-                    lines,
-                    address: said["address"].as_str().unwrap().to_owned(),
-                    chain: said["chain"].as_str().unwrap().to_owned(),
-                };
-            }
-        }
+        Self::begin(place, "ledger", more).ready()
+    }
+
+    /// Starts `kusabi node run --data DATA` and does not wait: one of several is ready only with the others.
+    pub(crate) fn begin(place: &Place, data: &str, more: &str) -> Starting {
+        let line = format!("node run --data {data} --listen 127.0.0.1:0 --json {more}");
+        Starting(Some(place.command(&line).spawn().unwrap()))
     }
 
     /// Runs a command that asks this node.
@@ -74,6 +56,44 @@ impl Node {
         let last = self.lines.next().unwrap().unwrap();
         assert!(last.contains("\"event\":\"stopped\""), "{last}");
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+/// A node that may not be ready yet; killed when dropped.
+pub(crate) struct Starting(Option<Child>);
+
+impl Starting {
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(mut self) -> Node {
+        let mut child = self.0.take().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        loop {
+            let Some(line) = lines.next() else {
+                let mut err = String::new();
+                let mut stderr = child.stderr.take().unwrap();
+                stderr.read_to_string(&mut err).unwrap();
+                child.wait().unwrap();
+                panic!("the node ended before it was ready: {err}");
+            };
+            let said: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if said["event"] == "ready" {
+                return Node {
+                    child,
+                    lines,
+                    address: said["address"].as_str().unwrap().to_owned(),
+                    chain: said["chain"].as_str().unwrap().to_owned(),
+                };
+            }
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod attacks;
 #[path = "../../../cli/tests/it/command.rs"]
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod command;
+mod consortium;
 mod demo;
 mod endure;
 mod fleet;

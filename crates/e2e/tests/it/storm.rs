@@ -19,7 +19,7 @@ use kusabi_core::{
     id::{ChainId, Handle, Height, KusabiId, OrgName},
     keystore::{KeyStore as _, Seed, SoftKey},
     suite::{BindingContext, Purpose, Suite},
-    tx::{Action, Draft, Entry},
+    tx::{Action, Draft, Entry, Transaction},
 };
 
 use crate::{command::Place, node::Node};
@@ -33,14 +33,14 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(30);
 const CLIENTS: usize = 8;
 
 /// A signer from its key file.
-struct Writer {
+pub(crate) struct Writer {
     handle: Handle,
     key: SoftKey,
 }
 
 impl Writer {
-    fn read(place: &Place) -> Self {
-        let text = fs::read_to_string(place.path("ledger/keys/writer.key")).unwrap();
+    pub(crate) fn read(place: &Place, file: &str) -> Self {
+        let text = fs::read_to_string(place.path(file)).unwrap();
         let field = |name: &str| {
             text.lines()
                 .find_map(|line| line.strip_prefix(name))
@@ -51,6 +51,24 @@ impl Writer {
             handle: field("handle: ").parse().unwrap(),
             key: SoftKey::from_seed(Suite::Curve25519, &Seed::new(seed)).unwrap(),
         }
+    }
+
+    /// The registration of the key of a number, and its handle.
+    pub(crate) fn register(
+        &self,
+        chain: &ChainId,
+        org: &OrgName,
+        number: usize,
+    ) -> (Handle, Transaction) {
+        let entry = entry(number, chain, org);
+        let handle = entry.handle();
+        let action = Action::Register {
+            org: org.id(),
+            entries: vec![entry],
+        };
+        let mut draft = Draft::new(*chain, action).unwrap();
+        draft.sign(self.handle, Purpose::Writer, &self.key).unwrap();
+        (handle, draft.finish().unwrap())
     }
 }
 
@@ -90,7 +108,7 @@ fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
     let next = Arc::new(AtomicUsize::new(0));
     let mut acknowledged = BTreeSet::new();
     let mut node = start();
-    let writer = Arc::new(Writer::read(&place));
+    let writer = Arc::new(Writer::read(&place, "ledger/keys/writer.key"));
     let chain: ChainId = node.chain.parse().unwrap();
     // The highest block in which something was acknowledged.
     let highest = Arc::new(AtomicU64::new(0));
@@ -111,17 +129,9 @@ fn a_hundred_kills_lose_nothing_that_was_acknowledged() {
             );
             runtime.spawn(async move {
                 loop {
-                    let entry = entry(next.fetch_add(1, Ordering::Relaxed), &chain, &org);
-                    let handle = entry.handle();
-                    let action = Action::Register {
-                        org: org.id(),
-                        entries: vec![entry],
-                    };
-                    let mut draft = Draft::new(chain, action).unwrap();
-                    draft
-                        .sign(writer.handle, Purpose::Writer, &writer.key)
-                        .unwrap();
-                    let bytes = draft.finish().unwrap().into_bytes();
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let (handle, register) = writer.register(&chain, &org, number);
+                    let bytes = register.into_bytes();
                     let done = ledger.submit(bytes.into(), Duration::from_secs(60)).await;
                     match done {
                         Ok(Done::Final { height, .. }) => {
