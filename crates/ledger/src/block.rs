@@ -5,7 +5,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use kusabi_core::id::{StateKey, TxId};
+use kusabi_core::id::{ChainId, StateKey, TxId};
 use kusabi_core::row::LedgerRow;
 use kusabi_core::suite::Suite;
 use kusabi_core::tx::{ActionCode, Transaction};
@@ -279,70 +279,102 @@ pub fn run_block(
     state: impl State,
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<Write>, BlockError> {
-    run_block_knowing(transactions, |_| None, context, state, rng)
+    prepare_block(transactions, |_| None, &context.chain, &state, rng)?.run(context, state, rng)
 }
 
-/// The same where some transactions may have been verified before, on whatever state of this ledger: `known` gives them. The
-/// result does not depend on it: what was verified against other keys than the state's own, [`check`] verifies again.
+/// A block within its bounds whose signatures are good, as far as its signers are known.
+#[derive(Debug)]
+pub struct Prepared(Vec<Turn>);
+
+/// When a transaction's signatures are verified.
+#[derive(Debug)]
+enum Turn {
+    /// They were.
+    Verified(Arc<Verified>),
+    /// When the transactions before it have run: one of them brings its signer.
+    Later(Transaction),
+}
+
+/// Checks a block's bounds and verifies its signatures. Of the state nothing is asked but [`signer_reads`](crate::signer_reads).
+///
+/// Some transactions may have been verified before, on whatever state of this ledger: `known` gives them. The verdict does not depend
+/// on it: what was verified against other keys than the state's own, [`check`] verifies again.
 ///
 /// # Errors
 /// The first rule that the block breaks.
-pub fn run_block_knowing(
+pub fn prepare_block(
     transactions: Vec<Transaction>,
     known: impl Fn(&TxId) -> Option<Arc<Verified>>,
-    context: BlockContext,
-    state: impl State,
+    chain: &ChainId,
+    state: &impl State,
     rng: &mut impl CryptoRng,
-) -> Result<Vec<Write>, BlockError> {
-    /// When a transaction's signatures are verified.
-    enum Turn {
-        /// They were.
-        Before(Arc<Verified>),
-        /// Together with those of others.
-        Together,
-        /// When the transactions before it have run.
-        Later(Transaction),
-    }
-
+) -> Result<Prepared, BlockError> {
     check_bounds(&transactions)?;
     let refused = |index, rejection| BlockError::Transaction { index, rejection };
-
     let mut turns = Vec::with_capacity(transactions.len());
-    let mut together = Vec::new();
+    let (mut indices, mut claimed) = (Vec::new(), Vec::new());
     for (index, transaction) in transactions.into_iter().enumerate() {
         turns.push(if let Some(verified) = known(&transaction.id()) {
-            Turn::Before(verified)
-        } else if signers_are_known(&transaction, &state) {
-            let claims = claims(transaction, &context.chain, &state)
-                .map_err(|rejection| refused(index, rejection))?;
-            together.push((index, claims));
-            Turn::Together
+            Some(Turn::Verified(verified))
+        } else if signers_are_known(&transaction, state) {
+            indices.push(index);
+            let claims = claims(transaction, chain, state);
+            claimed.push(claims.map_err(|rejection| refused(index, rejection))?);
+            None
         } else {
-            Turn::Later(transaction)
+            Some(Turn::Later(transaction))
         });
     }
-    let (indices, claimed): (Vec<_>, Vec<_>) = together.into_iter().unzip();
-    let mut verified = indices
-        .into_iter()
-        .zip(verify(claimed, rng))
-        .map(|(index, verified)| verified.map_err(|rejection| refused(index, rejection)));
+    let mut together = indices.into_iter().zip(verify(claimed, rng));
+    let turns = turns.into_iter().map(|turn| match turn {
+        Some(turn) => Ok(Some(turn)),
+        // As many as have no turn yet, in their order.
+        None => together
+            .next()
+            .map(|(index, verified)| verified.map_err(|rejection| refused(index, rejection)))
+            .transpose()
+            .map(|verified| verified.map(|verified| Turn::Verified(Arc::new(verified)))),
+    });
+    let turns = turns.collect::<Result<Vec<_>, _>>()?;
+    Ok(Prepared(turns.into_iter().flatten().collect()))
+}
 
-    let mut run = BlockRun::new(context, state);
-    for (index, turn) in turns.into_iter().enumerate() {
-        let verified = match turn {
-            Turn::Before(verified) => Some(verified),
-            Turn::Together => verified.next().transpose()?.map(Arc::new),
-            Turn::Later(transaction) => claims(transaction, &context.chain, run.state())
-                .and_then(|claims| verify(vec![claims], rng).pop().transpose())
-                .map_err(|rejection| refused(index, rejection))?
-                .map(Arc::new),
-        };
-        if let Some(verified) = verified {
-            run.push(&verified)
-                .map_err(|rejection| refused(index, rejection))?;
-        }
+impl Prepared {
+    /// The block's transactions, in their order.
+    pub fn transactions(&self) -> impl Iterator<Item = &Transaction> {
+        self.0.iter().map(|turn| match turn {
+            Turn::Verified(verified) => verified.transaction(),
+            Turn::Later(transaction) => transaction,
+        })
     }
-    run.finish()
+
+    /// Runs the block; gives the rows to write, each key once, ascending.
+    ///
+    /// # Errors
+    /// The first rule that the block breaks.
+    pub fn run(
+        self,
+        context: BlockContext,
+        state: impl State,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<Write>, BlockError> {
+        let refused = |index, rejection| BlockError::Transaction { index, rejection };
+        let mut run = BlockRun::new(context, state);
+        for (index, turn) in self.0.into_iter().enumerate() {
+            let verified = match turn {
+                Turn::Verified(verified) => Some(verified),
+                Turn::Later(transaction) => claims(transaction, &context.chain, run.state())
+                    .and_then(|claims| verify(vec![claims], rng).pop().transpose())
+                    .map_err(|rejection| refused(index, rejection))?
+                    .map(Arc::new),
+            };
+            if let Some(verified) = verified {
+                run.push(&verified)
+                    .map_err(|rejection| refused(index, rejection))?;
+            }
+        }
+        run.finish()
+    }
 }
 
 fn signers_are_known(transaction: &Transaction, state: &impl State) -> bool {

@@ -31,8 +31,8 @@ mod state;
 pub mod testing;
 
 pub use block::{
-    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Room, TIME_STEP_MS_MAX,
-    check_bounds, check_time, run_block, run_block_knowing, work,
+    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Prepared, Room,
+    TIME_STEP_MS_MAX, check_bounds, check_time, prepare_block, run_block, work,
 };
 pub use check::{BlockContext, Checked, OFFICERS_MAX, check};
 pub use claims::{Claims, Verified, claims, verify};

@@ -555,8 +555,14 @@ impl Directory {
     }
 
     /// Whether the vote key has voted in the newest epoch.
-    pub(crate) fn has_voted(&self) -> bool {
-        fs::read_to_string(self.path.join(VOTED)).is_ok_and(|text| text == self.voted_text())
+    pub(crate) fn has_voted(&self) -> Result<bool, DirectoryError> {
+        let file = self.path.join(VOTED);
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(text == self.voted_text()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            // Not to know is not the same as not to have voted.
+            Err(error) => Err(io_at(&file)(error)),
+        }
     }
 
     /// What `voted` says from the first vote on, and where.

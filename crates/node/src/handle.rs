@@ -138,6 +138,8 @@ pub(crate) struct Lookup {
 pub(crate) struct Offered {
     pub(crate) transaction: Transaction,
     pub(crate) source: Source,
+    /// Whether it was put off before.
+    pub(crate) again: bool,
 }
 
 /// The rarer questions.
@@ -222,6 +224,7 @@ impl NodeHandle {
             let _ = self.ingest.send(Offered {
                 transaction,
                 source: Source::Client,
+                again: false,
             });
         }
         let node = self.clone();

@@ -98,7 +98,7 @@ pub(crate) fn link(
         pool: Arc::new(Pool::new(limits)),
         stopped: OnceLock::new(),
     });
-    let offer = ingest.downgrade();
+    let again = ingest.downgrade();
     let handle = NodeHandle {
         link,
         ingest,
@@ -109,7 +109,7 @@ pub(crate) fn link(
     };
     let ends = engine::Ends {
         ingest: ingest_end,
-        offer,
+        again,
         lookups: lookups_end,
         queries: queries_end,
         newest: newest_end,
@@ -125,6 +125,7 @@ impl Node {
     /// [`StartError`]
     pub fn start(directory: Directory, config: Config) -> Result<Self, StartError> {
         let vote_key = directory.voter()?.clone();
+        let voted = directory.has_voted()?;
         let (handle, ends) = link(*directory.outline().chain(), config.pool);
         let (stopped_sender, stopped) = watch::channel(None);
         let (ready_sender, ready) = std_mpsc::sync_channel::<()>(1);
@@ -136,7 +137,7 @@ impl Node {
                     outline: directory.outline().clone(),
                     vote_key,
                     node_key: directory.node_key().clone(),
-                    voted: directory.has_voted(),
+                    voted,
                     caches: config.caches,
                     threads: config.threads,
                     pool: link.pool.clone(),

@@ -95,8 +95,10 @@ struct Pending<R> {
 #[derive(Debug)]
 struct State<T, R> {
     entries: HashMap<TxId, Entry<T, R>>,
-    /// Order of arrival after the signatures were checked; may name entries that are gone.
+    /// What this node's clients brought, in the order in which the signatures were checked; may name entries that are gone.
     queue: VecDeque<TxId>,
+    /// The same of what other nodes brought.
+    queue_of_nodes: VecDeque<TxId>,
     bytes: usize,
     /// What other nodes have brought of it.
     of_nodes: HashMap<[u8; 32], PoolUsage>,
@@ -121,6 +123,7 @@ impl<T, R: Clone> Pool<T, R> {
             state: Mutex::new(State {
                 entries: HashMap::new(),
                 queue: VecDeque::new(),
+                queue_of_nodes: VecDeque::new(),
                 bytes: 0,
                 of_nodes: HashMap::new(),
                 blocks: HashMap::new(),
@@ -199,9 +202,13 @@ impl<T, R: Clone> Pool<T, R> {
     pub(crate) fn admit(&self, admitted: impl IntoIterator<Item = (TxId, Arc<T>)>) {
         let mut state = self.lock();
         for (id, item) in admitted {
-            if let Some(entry) = state.entries.get_mut(&id) {
-                entry.item = Some(item);
-                state.queue.push_back(id);
+            let Some(entry) = state.entries.get_mut(&id) else {
+                continue;
+            };
+            entry.item = Some(item);
+            match entry.source {
+                Source::Client => state.queue.push_back(id),
+                Source::Node(_) => state.queue_of_nodes.push_back(id),
             }
         }
         drop(state);
@@ -218,44 +225,57 @@ impl<T, R: Clone> Pool<T, R> {
         self.arrived.notified().await;
     }
 
-    /// The transactions that may go into a block on top of `parent`, oldest first, until `take` says no.
+    /// The transactions that may go into a block on top of `parent`, until `take` says no: what clients brought and what other
+    /// nodes brought, each oldest first, three to one while there are both. So nobody's transactions keep this node's clients
+    /// waiting, and these do not keep out the others'.
     pub(crate) fn candidates(
         &self,
         parent: &HeaderHash,
         mut take: impl FnMut(&T) -> bool,
     ) -> Vec<(TxId, Arc<T>)> {
         let mut state = self.lock();
-        while state
-            .queue
-            .front()
-            .is_some_and(|id| !state.entries.contains_key(id))
-        {
-            state.queue.pop_front();
-        }
-        if state.queue.len() > 2 * state.entries.len() + 64 {
-            let State { queue, entries, .. } = &mut *state;
-            queue.retain(|id| entries.contains_key(id));
+        let State {
+            queue,
+            queue_of_nodes,
+            entries,
+            ..
+        } = &mut *state;
+        for queue in [queue, queue_of_nodes] {
+            while queue.front().is_some_and(|id| !entries.contains_key(id)) {
+                queue.pop_front();
+            }
+            if queue.len() > 2 * entries.len() + 64 {
+                queue.retain(|id| entries.contains_key(id));
+            }
         }
         let ancestors = state.ancestors(parent);
-        let mut taken = Vec::new();
-        for id in &state.queue {
-            let Some(Entry {
+        let waiting = |id: &TxId| {
+            let Entry {
                 item: Some(item),
                 mark,
                 ..
-            }) = state.entries.get(id)
+            } = state.entries.get(id)?
             else {
-                continue;
+                return None;
             };
-            if mark.is_some_and(|block| ancestors.contains(&block)) {
-                continue;
+            let placed = mark.is_some_and(|block| ancestors.contains(&block));
+            (!placed).then(|| (*id, item.clone()))
+        };
+        let mut of_clients = state.queue.iter().filter_map(waiting).peekable();
+        let mut of_nodes = state.queue_of_nodes.iter().filter_map(waiting).peekable();
+        let mut taken: Vec<(TxId, Arc<T>)> = Vec::new();
+        loop {
+            let nodes_turn = taken.len() % 4 == 3;
+            let next = if nodes_turn && of_nodes.peek().is_some() || of_clients.peek().is_none() {
+                of_nodes.next()
+            } else {
+                of_clients.next()
+            };
+            match next {
+                Some((id, item)) if take(&item) => taken.push((id, item)),
+                _ => return taken,
             }
-            if !take(item) {
-                break;
-            }
-            taken.push((*id, item.clone()));
         }
-        taken
     }
 
     /// A block was built or accepted. `refused` are those which its builder turned away while building it.

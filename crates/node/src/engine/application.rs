@@ -25,8 +25,8 @@ use kusabi_core::{
     tx::Transaction,
 };
 use kusabi_ledger::{
-    BlockError, BlockRun, Rejection, Room, TIME_STEP_MS_MAX, Verified, Write, check_time,
-    run_block_knowing,
+    BlockError, BlockRun, Rejection, Room, TIME_STEP_MS_MAX, Verified, Write, check_bounds,
+    check_time, prepare_block, reads, work,
 };
 use std::{
     sync::Arc,
@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) heartbeat: Duration,
     /// A leader that has nothing to propose gives its turn away after this long.
     pub(super) patience: Duration,
+    /// How much this node puts into a block.
+    pub(super) portion: Portion,
 }
 
 impl Shared {
@@ -70,6 +72,47 @@ impl Shared {
 
     fn heartbeat_is_due(&self, now: SystemTime) -> bool {
         self.until_heartbeat(now).is_zero()
+    }
+}
+
+/// How much a proposer puts into a block of its own will. The rules allow more than all can receive, check and write within a
+/// turn, and a turn that is missed leaves everything in the pool for the next one, which would miss it, too.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Portion {
+    bytes: usize,
+    /// In units of [`work`], ten microseconds.
+    work: u64,
+    any: bool,
+}
+
+impl Portion {
+    /// As much as the rules allow: nobody else has to look at it.
+    pub(super) const ALONE: Self = Self {
+        bytes: usize::MAX,
+        work: u64::MAX,
+        any: false,
+    };
+
+    /// What others are asked to look at within a second: a third of it for the checks, and for the tree, which takes about as
+    /// long for a row as a unit of work.
+    pub(super) const AMONG_OTHERS: Self = Self {
+        bytes: 1 << 20,
+        work: 30_000,
+        any: false,
+    };
+
+    /// Whether one more fits. The first one always does.
+    fn take(&mut self, transaction: &Transaction) -> bool {
+        let bytes = transaction.as_bytes().len();
+        let work = work(transaction) + reads(transaction).len() as u64;
+        let fits = bytes <= self.bytes && work <= self.work;
+        if !fits && self.any {
+            return false;
+        }
+        self.any = true;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.work = self.work.saturating_sub(work);
+        true
     }
 }
 
@@ -156,14 +199,16 @@ impl Ledger {
         }
         // The genesis transaction stands alone in its block.
         if header.height != Height::FIRST {
-            // No more is taken from the pool than fits.
+            // No more is taken from the pool than fits, and than others can look at in time.
             let mut room = Room::default();
-            let fits = |t: &Verified| room.take(t.transaction()).is_ok();
+            let mut portion = self.0.portion;
+            let fits =
+                |t: &Verified| portion.take(t.transaction()) && room.take(t.transaction()).is_ok();
             let more = self.0.pool.candidates(parent.hash(), fits);
             candidates.extend(more);
         }
         let transactions = candidates.iter().map(|(_, t)| t.transaction());
-        let state = execute::fetch::<E>(batch, transactions)
+        let state = execute::fetch::<E>(batch, execute::keys(transactions))
             .await
             .ok_or(Unbuildable::Lost)?;
         let context = execute::block_context(chain, header, &parent.header);
@@ -215,6 +260,11 @@ impl Ledger {
                 .opening(block.position())
                 .is_none_or(|opening| block.transactions.first() == Some(opening))
     }
+}
+
+/// A task of its own was ended, and so will be whoever waits for it: the node stops. "The block is refused" would be an answer.
+async fn ending<T>() -> T {
+    std::future::pending().await
 }
 
 impl<E: Runtime> Application<E> for Ledger {
@@ -286,7 +336,7 @@ impl<E: Runtime> Application<E> for Ledger {
 
     async fn process(
         &mut self,
-        (mut context, consensus): (E, Self::Context),
+        (context, consensus): (E, Self::Context),
         ancestry: impl Ancestry<Block>,
         batch: Unmerkleized<E>,
         finality: Finality,
@@ -300,15 +350,40 @@ impl<E: Runtime> Application<E> for Ledger {
             return None;
         }
         let transactions = execute::decode(&block.transactions)?;
-        let ids: Vec<_> = transactions.iter().map(Transaction::id).collect();
-        let state = execute::fetch::<E>(&batch, transactions.iter()).await?;
-        let ledger_context =
-            execute::block_context(self.0.epochs.chain(), &block.header, &parent.header);
-        // What waits here was verified when it came.
-        let known = |id: &TxId| self.0.pool.verified(id);
-        let writes = run_block_knowing(transactions, known, ledger_context, &state, &mut context)
-            .inspect_err(|why| tracing::warn!(%why, height = block.header.height.get(), "a block is refused"))
+        let refused = |why: BlockError| {
+            let height = block.header.height.get();
+            tracing::warn!(%why, height, "a block is refused");
+        };
+        check_bounds(&transactions)
+            .inspect_err(|why| refused(*why))
             .ok()?;
+        let ids: Vec<_> = transactions.iter().map(Transaction::id).collect();
+        // Until its signatures are good, a block has the rows of its signers read and no others. What takes long has tasks of its
+        // own: this one is the application's, where finality waits, too.
+        let chain = *self.0.epochs.chain();
+        let signers = execute::signer_keys(transactions.iter());
+        let signers = execute::fetch::<E>(&batch, signers).await?;
+        let pool = self.0.pool.clone();
+        let verifying = context.child("verify").shared(true);
+        let prepared = verifying.spawn(move |mut context| async move {
+            // What waits here was verified when it came.
+            let known = |id: &TxId| pool.verified(id);
+            prepare_block(transactions, known, &chain, &signers, &mut context)
+        });
+        let Ok(prepared) = prepared.await else {
+            return ending().await;
+        };
+        let prepared = prepared.inspect_err(|why| refused(*why)).ok()?;
+        let rows = execute::fetch::<E>(&batch, execute::keys(prepared.transactions())).await?;
+        let ledger_context = execute::block_context(&chain, &block.header, &parent.header);
+        let running = context.child("run").shared(true);
+        let writes = running.spawn(move |mut context| async move {
+            prepared.run(ledger_context, &rows, &mut context)
+        });
+        let Ok(writes) = writes.await else {
+            return ending().await;
+        };
+        let writes = writes.inspect_err(|why| refused(*why)).ok()?;
         let merkleized = execute::write::<E>(batch, writes).merkleize().await.ok()?;
         // The engine compares the ops root and its range; the root that proofs lead to is ours to compare.
         if merkleized.root().0 != block.header.state_root.to_bytes() {

@@ -127,7 +127,7 @@ pub(super) async fn replay<E: Runtime>(
             what: "rows for the audit",
             why,
         };
-        let rows = execute::fetch::<E>(&batch, transactions.iter())
+        let rows = execute::fetch::<E>(&batch, execute::keys(transactions.iter()))
             .await
             .ok_or_else(|| scratch("rows cannot be read".to_owned()))?;
         let ledger_context = execute::block_context(&chain, &header, &parent);

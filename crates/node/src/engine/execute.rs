@@ -56,8 +56,10 @@ pub(super) fn keys<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> V
 }
 
 /// The keys that claims may ask for: those of whoever is said to have signed.
-pub(super) fn signer_keys(transactions: &[Transaction]) -> Vec<StateKey> {
-    once(transactions.iter().flat_map(signer_reads).collect())
+pub(super) fn signer_keys<'a>(
+    transactions: impl Iterator<Item = &'a Transaction>,
+) -> Vec<StateKey> {
+    once(transactions.flat_map(signer_reads).collect())
 }
 
 /// Each once.
@@ -84,12 +86,11 @@ pub(super) fn row_bytes(value: &Value) -> RowBytes {
     row
 }
 
-/// Fetches what running the transactions on top of a batch may ask for. `None`: the batch's chain lost.
-pub(super) async fn fetch<'a, E: Runtime>(
+/// Fetches rows as they stand on top of a batch. `None`: the batch's chain lost.
+pub(super) async fn fetch<E: Runtime>(
     batch: &Unmerkleized<E>,
-    transactions: impl Iterator<Item = &'a Transaction>,
+    keys: Vec<StateKey>,
 ) -> Option<MemoryState> {
-    let keys = keys(transactions);
     let digests: Vec<_> = keys.iter().map(|k| Digest::from(k.to_bytes())).collect();
     let wanted: Vec<_> = digests.iter().collect();
     let rows = batch.get_many(&wanted).await.ok()?;

@@ -8,7 +8,7 @@
 //! A message is one or more transactions, each as its length (u32) and its bytes.
 
 use super::{
-    Runtime,
+    PublicKey, Runtime,
     application::TransactionPool,
     ingest::ToTell,
     network::{Peers, Receives, Sends, Wire},
@@ -18,6 +18,7 @@ use crate::{
     pool::{PoolLimits, ReserveError, Source},
 };
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use commonware_codec::DecodeExt as _;
 use commonware_macros::select;
 use commonware_p2p::{
     Blocker as _, CheckedSender as _, LimitedSender as _, Receiver as _, Recipients,
@@ -103,14 +104,19 @@ pub(super) async fn tell<E: Runtime, W: Wire>(
 fn messages(telling: &[Told]) -> Vec<Bytes> {
     let mut messages = Vec::new();
     let mut message = BytesMut::new();
+    let mut count = 0;
     for Told {
         what: (_, told), ..
     } in telling
     {
         let bytes = told.transaction().as_bytes();
-        if !message.is_empty() && message.len() + 4 + bytes.len() > MESSAGE_MAX {
+        if !message.is_empty()
+            && (message.len() + 4 + bytes.len() > MESSAGE_MAX || count == BLOCK_TXS_MAX)
+        {
             messages.push(message.split().freeze());
+            count = 0;
         }
+        count += 1;
         message.put_u32(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         message.put_slice(bytes);
     }
@@ -124,53 +130,103 @@ fn messages(telling: &[Told]) -> Vec<Bytes> {
 pub(super) fn share(pool: PoolLimits, nodes: usize) -> PoolLimits {
     let parts = 2 * nodes.max(1);
     PoolLimits {
-        count: pool.count / parts,
-        bytes: (pool.bytes / parts).max(TX_BYTES_MAX),
+        count: (pool.count / parts).max(1),
+        bytes: pool.bytes / parts,
     }
 }
 
-/// Takes what others tell, until the network or the queue ends.
+/// Who told something that no honest node tells.
+pub(super) type Liars = mpsc::UnboundedSender<[u8; 32]>;
+
+/// Takes what others tell, until the network or the queue ends; keeps out who lies.
 pub(super) async fn hear<W: Wire>(
     mut receiver: Receives<W::Receiver>,
     mut blocker: Peers<W::Blocker>,
-    ingest: mpsc::WeakUnboundedSender<Offered>,
+    mut liars: mpsc::UnboundedReceiver<[u8; 32]>,
+    ingest: mpsc::UnboundedSender<Offered>,
     pool: Arc<TransactionPool>,
     share: PoolLimits,
 ) {
-    while let Ok((node, message)) = receiver.recv().await {
-        let mut message: Bytes = message.into();
-        let name: [u8; 32] = node.as_ref().try_into().unwrap_or_default();
-        while message.has_remaining() {
-            let Some(bytes) = take(&mut message) else {
-                commonware_p2p::block!(blocker, node, "a message about transactions is malformed");
-                break;
-            };
-            // A later version of the program may know kinds of transactions that this one does not.
-            let Ok(transaction) = Transaction::decode(&bytes) else {
+    loop {
+        let (node, message) = select! {
+            liar = liars.recv() => {
+                let Some(liar) = liar else {
+                    return;
+                };
+                let Ok(node) = PublicKey::decode(Bytes::copy_from_slice(&liar)) else {
+                    continue;
+                };
+                commonware_p2p::block!(blocker, node, "told of a transaction whose signature is wrong");
                 continue;
-            };
-            let len = transaction.as_bytes().len();
-            match pool.reserve_for(name, share, transaction.id(), len) {
-                Ok(true) => {
-                    let source = Source::Node(name);
-                    let offered = Offered {
-                        transaction,
-                        source,
-                    };
-                    // Without handles there is nobody to serve any more.
-                    let Some(ingest) = ingest.upgrade() else {
-                        return;
-                    };
-                    if ingest.send(offered).is_err() {
-                        return;
-                    }
-                }
-                // It is here already, or there is no room: its own node keeps it and tells again.
-                Ok(false) | Err(ReserveError::Full) => {}
-                Err(ReserveError::Stopped) => return,
+            },
+            heard = receiver.recv() => match heard {
+                Ok(heard) => heard,
+                Err(_) => return,
+            },
+        };
+        match take_in(&node, message.into(), &ingest, &pool, share) {
+            Took::All => {}
+            Took::Malformed => {
+                commonware_p2p::block!(blocker, node, "a message about transactions is malformed");
             }
+            Took::Stopped => return,
+        }
+        // A message is many transactions, and there may be many messages.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What became of a message.
+enum Took {
+    All,
+    Malformed,
+    Stopped,
+}
+
+fn take_in(
+    node: &PublicKey,
+    mut message: Bytes,
+    ingest: &mpsc::UnboundedSender<Offered>,
+    pool: &TransactionPool,
+    share: PoolLimits,
+) -> Took {
+    let name: [u8; 32] = node.as_ref().try_into().unwrap_or_default();
+    if message.len() > MESSAGE_MAX {
+        return Took::Malformed;
+    }
+    for _ in 0..BLOCK_TXS_MAX {
+        if !message.has_remaining() {
+            return Took::All;
+        }
+        let Some(bytes) = take(&mut message) else {
+            return Took::Malformed;
+        };
+        // A later version of the program may know kinds of transactions that this one does not.
+        let Ok(transaction) = Transaction::decode(&bytes) else {
+            continue;
+        };
+        let len = transaction.as_bytes().len();
+        match pool.reserve_for(name, share, transaction.id(), len) {
+            Ok(true) => {
+                let source = Source::Node(name);
+                let again = false;
+                let offered = Offered {
+                    transaction,
+                    source,
+                    again,
+                };
+                if ingest.send(offered).is_err() {
+                    return Took::Stopped;
+                }
+            }
+            // It is here already.
+            Ok(false) => {}
+            // There is no room for more: its own node keeps it and tells again.
+            Err(ReserveError::Full) => return Took::All,
+            Err(ReserveError::Stopped) => return Took::Stopped,
         }
     }
+    Took::Malformed
 }
 
 /// The next transaction's bytes.

@@ -7,32 +7,64 @@ use super::{
     Runtime,
     application::TransactionPool,
     execute::{self, Refusal},
+    gossip::Liars,
     head::Heads,
     state::Databases,
 };
 use crate::{handle::Offered, pool::Source};
 use kusabi_core::id::{ChainId, TxId};
-use kusabi_ledger::{Verified, claims, verify};
-use std::{collections::HashSet, sync::Arc};
+use kusabi_ledger::{MemoryState, Rejection, Verified, claims, verify};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Transactions verified together.
 const BATCH: usize = 128;
 /// Batches verified at the same time.
 const BATCHES: usize = 2;
+/// How long a transaction whose signer this node does not know is put off, where there are other nodes: they may be ahead, and
+/// the signer has just been registered there.
+const LATER: Duration = Duration::from_secs(2);
 
 /// A client's transaction that other nodes are to be told of.
 pub(super) type ToTell = (TxId, Arc<Verified>);
 
-/// Runs until the queue ends. Clients' transactions that are good go to `tell`, too, where there is anybody to be told.
+/// What taking in needs of the node.
+pub(super) struct Door<E: Runtime> {
+    pub(super) chain: ChainId,
+    pub(super) databases: Databases<E>,
+    pub(super) heads: Heads,
+    pub(super) pool: Arc<TransactionPool>,
+    /// The other nodes, where there are any.
+    pub(super) others: Option<Others>,
+}
+
+/// The ways to other nodes.
+#[derive(Clone)]
+pub(super) struct Others {
+    /// Where clients' transactions go that are good.
+    pub(super) tell: mpsc::UnboundedSender<ToTell>,
+    /// Where nodes are named that told of what no honest node tells.
+    pub(super) liars: Liars,
+}
+
+impl<E: Runtime> Clone for Door<E> {
+    fn clone(&self) -> Self {
+        Self {
+            chain: self.chain,
+            databases: self.databases.clone(),
+            heads: self.heads.clone(),
+            pool: self.pool.clone(),
+            others: self.others.clone(),
+        }
+    }
+}
+
+/// Runs until the queue ends. `again` is its other end. Clients and nodes have a queue each, so that neither waits for the other.
 pub(super) async fn take_in<E: Runtime>(
     context: E,
-    chain: ChainId,
+    door: Door<E>,
     mut queue: mpsc::UnboundedReceiver<Offered>,
-    databases: Databases<E>,
-    heads: Heads,
-    pool: Arc<TransactionPool>,
-    tell: Option<mpsc::UnboundedSender<ToTell>>,
+    again: mpsc::WeakUnboundedSender<Offered>,
 ) {
     let turns = Arc::new(Semaphore::new(BATCHES));
     loop {
@@ -43,65 +75,105 @@ pub(super) async fn take_in<E: Runtime>(
         if queue.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
-        let (sources, batch): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .map(
-                |Offered {
-                     transaction,
-                     source,
-                 }| ((transaction.id(), source), transaction),
-            )
-            .unzip();
-        let keys = execute::signer_keys(&batch);
-        let signers = execute::fetch_final(&*databases.read().await, keys).await;
-        let (databases, heads, pool) = (databases.clone(), heads.clone(), pool.clone());
-        let tell = tell.clone();
+        let keys = execute::signer_keys(batch.iter().map(|offered| &offered.transaction));
+        let signers = execute::fetch_final(&*door.databases.read().await, keys).await;
+        let (door, again) = (door.clone(), again.clone());
         let verifying = context.child("verify").shared(true);
         verifying.spawn(move |mut context| async move {
-            let refuse = |id, why| pool.refuse(&id, &Refusal::Rejected(why));
-            let mut ids = Vec::with_capacity(batch.len());
-            let mut claimed = Vec::with_capacity(batch.len());
-            for transaction in batch {
-                let id = transaction.id();
-                match claims(transaction, &chain, &signers) {
-                    Ok(claims) => {
-                        ids.push(id);
-                        claimed.push(claims);
+            let put_off = door.verify(&mut context, batch, &signers).await;
+            if !put_off.is_empty() {
+                context.child("later").spawn(move |context| async move {
+                    context.sleep(LATER).await;
+                    // Without handles nobody waits for an answer.
+                    let Some(again) = again.upgrade() else { return };
+                    for offered in put_off {
+                        // The other end is gone when the node stops.
+                        let _ = again.send(offered);
                     }
-                    Err(why) => refuse(id, why),
-                }
-            }
-            let mut signed = Vec::with_capacity(ids.len());
-            for (id, verified) in ids.into_iter().zip(verify(claimed, &mut context)) {
-                match verified {
-                    Ok(verified) => signed.push((id, verified)),
-                    Err(why) => refuse(id, why),
-                }
-            }
-            let keys = execute::keys(signed.iter().map(|(_, verified)| verified.transaction()));
-            let state = execute::fetch_final(&*databases.read().await, keys).await;
-            let head = heads.newest();
-            let mut admitted = Vec::with_capacity(signed.len());
-            for (id, verified) in signed {
-                let refused = head
-                    .and_then(|head| execute::refused_for_ever(&verified, &chain, &head, &state));
-                match refused {
-                    Some(why) => refuse(id, why),
-                    None => admitted.push((id, Arc::new(verified))),
-                }
-            }
-            pool.admit(admitted.iter().cloned());
-            if let Some(tell) = tell {
-                let clients = sources
-                    .iter()
-                    .filter(|(_, source)| *source == Source::Client);
-                let clients: HashSet<TxId> = clients.map(|(id, _)| *id).collect();
-                for told in admitted.into_iter().filter(|(id, _)| clients.contains(id)) {
-                    // If the teller is gone, the node stops.
-                    let _ = tell.send(told);
-                }
+                });
             }
             drop(turn);
         });
+    }
+}
+
+impl<E: Runtime> Door<E> {
+    /// Takes in a batch; gives back what is to be looked at later.
+    async fn verify(
+        &self,
+        context: &mut E,
+        batch: Vec<Offered>,
+        signers: &MemoryState,
+    ) -> Vec<Offered> {
+        let refuse = |id, why| self.pool.refuse(&id, &Refusal::Rejected(why));
+        let mut put_off = Vec::new();
+        let mut ids = Vec::with_capacity(batch.len());
+        let mut claimed = Vec::with_capacity(batch.len());
+        for offered in batch {
+            let Offered {
+                transaction,
+                source,
+                again,
+            } = offered;
+            let id = transaction.id();
+            match claims(transaction.clone(), &self.chain, signers) {
+                Ok(claims) => {
+                    ids.push((id, source));
+                    claimed.push(claims);
+                }
+                Err(Rejection::UnknownSigner) if self.others.is_some() && !again => {
+                    put_off.push(Offered {
+                        transaction,
+                        source,
+                        again: true,
+                    });
+                }
+                Err(why) => refuse(id, why),
+            }
+        }
+        let mut signed = Vec::with_capacity(ids.len());
+        for ((id, source), verified) in ids.into_iter().zip(verify(claimed, context)) {
+            match verified {
+                Ok(verified) => signed.push((id, source, verified)),
+                Err(why) => {
+                    refuse(id, why);
+                    // A handle's key never changes: whoever told of this has not verified it.
+                    if let (Some(others), Source::Node(node)) = (&self.others, source)
+                        && why == Rejection::BadSignature
+                    {
+                        // Without the other end the node stops.
+                        let _ = others.liars.send(node);
+                    }
+                }
+            }
+        }
+        let transactions = signed.iter().map(|(.., verified)| verified.transaction());
+        let keys = execute::keys(transactions);
+        let state = execute::fetch_final(&*self.databases.read().await, keys).await;
+        let head = self.heads.newest();
+        let mut admitted = Vec::with_capacity(signed.len());
+        let mut of_clients = Vec::new();
+        for (id, source, verified) in signed {
+            let refused = head
+                .and_then(|head| execute::refused_for_ever(&verified, &self.chain, &head, &state));
+            match refused {
+                Some(why) => refuse(id, why),
+                None => {
+                    let verified = Arc::new(verified);
+                    if source == Source::Client {
+                        of_clients.push((id, verified.clone()));
+                    }
+                    admitted.push((id, verified));
+                }
+            }
+        }
+        self.pool.admit(admitted);
+        if let Some(others) = &self.others {
+            for told in of_clients {
+                // If the teller is gone, the node stops.
+                let _ = others.tell.send(told);
+            }
+        }
+        put_off
     }
 }

@@ -43,6 +43,7 @@ use commonware_consensus::simplex;
 use commonware_cryptography::{ed25519, sha256};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage, Strategizer};
 use rand_core::CryptoRng;
+use std::net::SocketAddr;
 
 /// The engine's digest: a header hash.
 pub(crate) type Digest = sha256::Digest;
@@ -65,8 +66,16 @@ pub enum EngineError {
     #[error("the nodes of epoch {0} are not known")]
     Nodes(u64),
     /// A node's address is none.
-    #[error("{0:?} is no address of a node (host:port)")]
-    Address(String),
+    #[error("{said:?} is no address of the node {node} (host:port)")]
+    Address {
+        /// Its key.
+        node: String,
+        /// What is said.
+        said: String,
+    },
+    /// Others cannot reach this node.
+    #[error("{0}, where other nodes reach this one, cannot be had: {1}")]
+    Listen(SocketAddr, String),
     /// There are other nodes, and none can reach this one.
     #[error("this ledger has several nodes, and this one does not listen for the others")]
     NoListener,
@@ -112,7 +121,8 @@ impl EngineError {
             Self::NodeKey => "restore the node key's file",
             Self::Nodes(_) => "use a version of this program that knows where they stand",
             Self::NoListener => "say where it listens for other nodes",
-            Self::Address(_) => "correct it in the node's configuration",
+            Self::Listen(..) => "stop what listens there, or say where this node listens instead",
+            Self::Address { .. } => "correct it in the node's configuration",
             Self::VotesLost(_) => "recover the ledger with a new vote key",
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",

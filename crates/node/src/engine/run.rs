@@ -18,7 +18,6 @@ use crate::{
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
-use commonware_macros::select;
 use commonware_runtime::{Spawner as _, Supervisor as _};
 use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
@@ -27,8 +26,8 @@ use zeroize::Zeroizing;
 /// The engine's ends of the queues.
 pub(crate) struct Ends {
     pub(crate) ingest: mpsc::UnboundedReceiver<Offered>,
-    /// The other end of that queue, for what other nodes bring.
-    pub(crate) offer: mpsc::WeakUnboundedSender<Offered>,
+    /// The other end of that queue, for what is put off.
+    pub(crate) again: mpsc::WeakUnboundedSender<Offered>,
     pub(crate) lookups: mpsc::Receiver<Lookup>,
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) newest: watch::Sender<Option<Newest>>,
@@ -66,28 +65,19 @@ pub(crate) fn run_on_disk(
         // report what failed after it.
         let all = context.child("node").spawn(move |context| async move {
             let node = Keyed::new(instructions)?;
-            let (links, network) = if node.is_alone() {
-                (Links::solo(), None)
+            let links = if node.is_alone() {
+                Links::solo()
             } else {
-                let listen = node.instructions.listen.ok_or(EngineError::NoListener)?;
-                let (links, network) = network::connect(
+                network::connect(
                     context.world(),
                     node.epochs.chain(),
                     &node.epochs,
                     node.node_key.clone(),
-                    listen,
+                    node.instructions.listen.ok_or(EngineError::NoListener)?,
                     &node.nodes,
-                )?;
-                (links, Some(network))
+                )?
             };
-            let running = Box::pin(run::<_, Tcp>(context, node, ends, links, ready, first_vote));
-            match network {
-                None => running.await,
-                Some(network) => select! {
-                    ended = running => ended,
-                    _ = network => Err(EngineError::Ended),
-                },
-            }
+            Box::pin(run::<_, Tcp>(context, node, ends, links, ready, first_vote)).await
         });
         all.await.unwrap_or(Err(EngineError::Ended))
     })
@@ -189,12 +179,12 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         caches: instructions.caches,
         threads: instructions.threads,
         pool: instructions.pool,
-        offer: ends.offer,
         #[cfg(feature = "testing")]
         tamper,
     };
     let services = Services {
         ingest: ends.ingest,
+        again: ends.again,
         lookups: ends.lookups,
         queries: ends.queries,
         stop: ends.stop,

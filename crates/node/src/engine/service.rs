@@ -6,7 +6,7 @@ use super::{
     block::{Block, position},
     epochs::Epochs,
     head::{Head, Heads},
-    ingest::{self, ToTell},
+    ingest::{self, Door, Others},
     proof,
     state::Databases,
 };
@@ -39,6 +39,7 @@ const CERTIFICATE_WAIT: Duration = Duration::from_secs(2);
 /// The receiving ends of a handle.
 pub(crate) struct Services {
     pub(crate) ingest: mpsc::UnboundedReceiver<Offered>,
+    pub(crate) again: mpsc::WeakUnboundedSender<Offered>,
     pub(crate) lookups: mpsc::Receiver<Lookup>,
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) stop: watch::Receiver<bool>,
@@ -52,8 +53,8 @@ pub(super) struct Sources<E: Runtime> {
     pub(super) mailbox: Mailbox<Scheme, Standard<Block>>,
     pub(super) pool: Arc<TransactionPool>,
     pub(super) newest: watch::Receiver<Option<Newest>>,
-    /// Where clients' transactions go, so that other nodes hear of them.
-    pub(super) tell: Option<mpsc::UnboundedSender<ToTell>>,
+    /// The ways to other nodes, where there are any.
+    pub(super) others: Option<Others>,
 }
 
 impl<E: Runtime> Clone for Sources<E> {
@@ -65,7 +66,7 @@ impl<E: Runtime> Clone for Sources<E> {
             mailbox: self.mailbox.clone(),
             pool: self.pool.clone(),
             newest: self.newest.clone(),
-            tell: self.tell.clone(),
+            others: self.others.clone(),
         }
     }
 }
@@ -74,6 +75,7 @@ impl<E: Runtime> Clone for Sources<E> {
 pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: Sources<E>) {
     let Services {
         ingest,
+        again,
         lookups,
         queries,
         mut stop,
@@ -89,13 +91,17 @@ pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: S
             databases,
             heads,
             pool,
-            tell,
+            others,
             ..
         } = sources.clone();
-        move |context| {
-            let chain = *epochs.chain();
-            ingest::take_in(context, chain, ingest, databases, heads, pool, tell)
-        }
+        let door = Door {
+            chain: *epochs.chain(),
+            databases,
+            heads,
+            pool,
+            others,
+        };
+        move |context| ingest::take_in(context, door, ingest, again)
     });
     let proving = context.child("lookups").spawn({
         let checkpoints = checkpoints.clone();

@@ -2,23 +2,21 @@
 
 use super::{
     EngineError, PublicKey, Runtime,
-    application::{Ledger, Shared, TransactionPool},
+    application::{Ledger, Portion, Shared, TransactionPool},
     archive,
     block::Block,
     epochs::Epochs,
     finality::{self, Follower},
     gossip,
     head::Heads,
+    ingest::{self, Door, Others},
     kept::Kept,
     network::{ByVote, Links, Voters, Wire},
     pace::Paced,
     service::{self, Services},
     state::{self, Caches, Database, PAGE},
 };
-use crate::{
-    handle::{Newest, Offered},
-    outline::Outline,
-};
+use crate::{handle::Newest, outline::Outline};
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     marshal::{
@@ -47,7 +45,7 @@ use commonware_p2p::{
 use commonware_parallel::Sequential;
 use commonware_runtime::{Blob, Handle, Storage, WriteOptions, buffer::paged::CacheRef};
 use commonware_storage::{archive::prunable, mmr, translator::EightCap};
-use commonware_utils::{NZDuration, NZU64, NZUsize};
+use commonware_utils::{NZDuration, NZU64, NZUsize, Participant};
 use kusabi_core::id::{Epoch as EpochNumber, Height as LedgerHeight};
 use std::{
     future::pending,
@@ -66,6 +64,8 @@ const ARCHIVE_SECTION: NonZeroU64 = NZU64!(1 << 20);
 /// Views per file of what is kept for a short while only.
 const CACHE_SECTION: NonZeroU64 = NZU64!(64);
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
+/// How long a peer has to send a block that was asked for.
+const FETCH: Duration = Duration::from_secs(5);
 /// Operations of the state in one message between validators.
 pub(super) const SYNC_BATCH: NonZeroU64 = NZU64!(256);
 
@@ -83,8 +83,6 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) caches: Caches,
     pub(super) threads: NonZeroUsize,
     pub(super) pool: Arc<TransactionPool>,
-    /// Takes in what other nodes tell, for as long as there are handles.
-    pub(super) offer: mpsc::WeakUnboundedSender<Offered>,
     #[cfg(feature = "testing")]
     pub(super) tamper: Option<super::pace::Tamper>,
 }
@@ -162,7 +160,6 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         caches,
         threads,
         pool,
-        offer,
         #[cfg(feature = "testing")]
         tamper,
     } = parameters;
@@ -187,7 +184,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             peer_provider: links.directory.clone(),
             blocker: links.blocker.clone(),
             mailbox_size: MAILBOX,
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_timeout: NZDuration!(FETCH),
             fetch_retry_delay: Duration::from_millis(100),
             priority_requests: false,
             priority_responses: false,
@@ -228,7 +225,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             key_write_buffer: BUFFER,
             value_write_buffer: BUFFER,
             block_codec_config: epochs.clone(),
-            max_repair: NZUsize!(16),
+            max_repair: NZUsize!(8),
             max_pending_acks: NZUsize!(16),
             strategy: Sequential,
         },
@@ -244,7 +241,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
                 database: None,
                 mailbox_size: MAILBOX,
                 me: Some(node_key),
-                fetch_timeout: NZDuration!(Duration::from_secs(2)),
+                fetch_timeout: NZDuration!(FETCH),
                 fetch_retry_delay: Duration::from_millis(100),
                 max_serve_ops: SYNC_BATCH,
                 priority_requests: false,
@@ -263,6 +260,11 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         applied: watch::Sender::new(0),
         heartbeat,
         patience: times.patience,
+        portion: if alone {
+            Portion::ALONE
+        } else {
+            Portion::AMONG_OTHERS
+        },
     });
     let (stateful, stateful_mailbox) = Stateful::new(
         context.child("stateful"),
@@ -328,6 +330,9 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let marshal = marshal.start(follower, buffer, resolver);
     let stateful = stateful.start();
     let databases = stateful_mailbox.subscribe_databases().await;
+    // The state is there, which takes longest, and readers of what peers say are there or soon will be; what comes next may need
+    // peers: a block whose certificate is here and that was not written before the end.
+    let network = links.open.map(|open| open());
     let anchor = mailbox.get_anchor().await;
     if let Some((_, block)) = anchor {
         let block = block.inner();
@@ -369,6 +374,9 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         }
     }
     let votes = votes_partition(epoch.number);
+    let me = epoch
+        .index(&key)
+        .map(|index| Participant::new(index.into()));
     let begun = Begun::look(&context, &votes, alone).await?;
     // A disk that cannot be read, or is full, is not one that has lost its votes.
     let views = match context.scan(&votes).await {
@@ -381,20 +389,29 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let newest_position = mailbox.get_info(Identifier::Latest).await;
     let decided = newest_position
         .is_some_and(|(position, _)| position.get() > 0 && position.get() >= epoch.first);
-    // A lone validator has voted in each view that was decided: older votes alone are a part of them, or an old copy.
+    // Where the newest certificate has this node's signature, it has voted in that view: older votes alone are a part of them, or
+    // an old copy. A lone validator's is in each.
     let decided_in = match newest_position {
-        Some((position, _)) if decided && alone => mailbox
+        Some((position, _)) if decided => mailbox
             .get_finalization(position)
             .await
+            .filter(|of| {
+                of.certificate
+                    .signers
+                    .iter()
+                    .any(|signer| Some(signer) == me)
+            })
             .map(|certificate| certificate.proposal.round.view().get()),
         _ => None,
     };
-    let lost = match voted_in {
+    let old = decided_in.is_some_and(|decided| voted_in.is_none_or(|view| view < decided));
+    let gone = if alone {
+        voted_in.is_none() && (voted || decided)
+    } else {
         // Others decide without this one's votes: here the mark counts, which stands in the file of the votes.
-        _ if !alone => voted && !begun.marked,
-        None => voted || decided,
-        Some(view) => decided_in.is_some_and(|decided| view < decided),
+        voted && !begun.marked
     };
+    let lost = old || gone;
     if lost {
         return Err(EngineError::VotesLost(number));
     }
@@ -475,24 +492,37 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             ready();
         }
     });
-    let (tell, mut talking) = if alone {
-        (None, Vec::new())
-    } else {
-        let (tell, told) = mpsc::unbounded_channel();
+    let mut talking = Vec::new();
+    let mut others = None;
+    let (of_nodes, told) = mpsc::unbounded_channel();
+    let again = of_nodes.downgrade();
+    if !alone {
+        let (tell, to_tell) = mpsc::unbounded_channel();
+        let (liars, caught) = mpsc::unbounded_channel();
+        others = Some(Others { tell, liars });
         let share = gossip::share(pool.limits(), epoch.vote_keys.len() - 1);
-        let telling = context.child("tell").spawn({
+        talking.push(context.child("tell").spawn({
             let pool = pool.clone();
             let sender = links.transactions.0;
-            move |context| gossip::tell::<E, W>(context, told, sender, pool)
-        });
-        let hearing = context.child("hear").spawn({
+            move |context| gossip::tell::<E, W>(context, to_tell, sender, pool)
+        }));
+        talking.push(context.child("hear").spawn({
             let pool = pool.clone();
-            let receiver = links.transactions.1;
-            move |_| gossip::hear::<W>(receiver, links.blocker, offer, pool, share)
-        });
-        (Some(tell), vec![telling, hearing])
-    };
+            let (receiver, blocker) = (links.transactions.1, links.blocker);
+            move |_| gossip::hear::<W>(receiver, blocker, caught, of_nodes, pool, share)
+        }));
+        let door = Door {
+            chain: *epochs.chain(),
+            databases: databases.clone(),
+            heads: heads.clone(),
+            pool: pool.clone(),
+            others: others.clone(),
+        };
+        let taking = context.child("told");
+        talking.push(taking.spawn(move |context| ingest::take_in(context, door, told, again)));
+    }
     talking.extend(muxers);
+    talking.extend(network);
     let talking = async {
         if talking.is_empty() {
             return pending().await;
@@ -509,7 +539,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             mailbox,
             pool: pool.clone(),
             newest: newest.subscribe(),
-            tell,
+            others,
         },
     );
     // Whoever runs this knows why it ended, and tells the pool.

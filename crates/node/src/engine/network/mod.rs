@@ -23,7 +23,7 @@ use commonware_glue::stateful::db::p2p as state_resolver;
 use commonware_p2p::{
     Blocker, Channel, Provider, Receiver, Sender, max_message_size, utils::mux::prefixed,
 };
-use commonware_runtime::Quota;
+use commonware_runtime::{Handle, Quota};
 use commonware_storage::mmr;
 use commonware_utils::NZU32;
 use kusabi_core::set::VALIDATORS_MAX;
@@ -69,22 +69,23 @@ const fn lane(channel: Channel, per_second: NonZeroU32, burst: NonZeroU32) -> La
     }
 }
 
-/// The channels. What carries blocks has small bursts: so many of the largest messages may wait in memory for each peer.
+/// The channels. A peer's burst is what of it may wait in memory, and each message may be as long as a block: so bursts are
+/// small, above all where messages are long.
 pub(super) const LANES: [Lane; 7] = [
     // Votes.
-    lane(0, NZU32!(512), NZU32!(512)),
+    lane(0, NZU32!(512), NZU32!(64)),
     // Certificates.
-    lane(1, NZU32!(512), NZU32!(512)),
+    lane(1, NZU32!(512), NZU32!(64)),
     // Certificates that somebody missed.
-    lane(2, NZU32!(128), NZU32!(64)),
+    lane(2, NZU32!(64), NZU32!(16)),
     // Blocks that somebody missed.
-    lane(3, NZU32!(128), NZU32!(16)),
+    lane(3, NZU32!(32), NZU32!(4)),
     // Blocks as they are proposed.
-    lane(4, NZU32!(128), NZU32!(16)),
+    lane(4, NZU32!(64), NZU32!(4)),
     // The state, for who joins.
-    lane(5, NZU32!(256), NZU32!(64)),
+    lane(5, NZU32!(64), NZU32!(8)),
     // Transactions that wait.
-    lane(6, NZU32!(256), NZU32!(32)),
+    lane(6, NZU32!(64), NZU32!(8)),
 ];
 
 /// The channels of one node.
@@ -98,7 +99,12 @@ pub(crate) struct Links<W: Wire> {
     pub(super) transactions: Ends<W>,
     pub(super) directory: Peers<W::Directory>,
     pub(super) blocker: Peers<W::Blocker>,
+    /// Begins to speak with peers. Not before what they may say has its readers, or soon will have: until then it fills memory.
+    pub(super) open: Open,
 }
+
+/// See [`Links::open`]. `None`: there is nothing to be opened.
+pub(super) type Open = Option<Box<dyn FnOnce() -> Handle<()> + Send>>;
 
 impl<W: Wire> Links<W> {
     /// Nobody is there.
@@ -114,6 +120,7 @@ impl<W: Wire> Links<W> {
             transactions: ends(),
             directory: Peers::nobody(),
             blocker: Peers::nobody(),
+            open: None,
         }
     }
 
@@ -122,6 +129,7 @@ impl<W: Wire> Links<W> {
         lanes: [(W::Sender, W::Receiver); LANES.len()],
         directory: W::Directory,
         blocker: W::Blocker,
+        open: Open,
     ) -> Self {
         let [
             votes,
@@ -142,6 +150,7 @@ impl<W: Wire> Links<W> {
             transactions,
             directory: Peers::There(directory),
             blocker: Peers::There(blocker),
+            open,
         }
     }
 }

@@ -2,20 +2,20 @@
 
 use super::{LANES, Links, Wire, message_max};
 use crate::engine::{EngineError, PublicKey, epochs::Epochs};
-use commonware_cryptography::{ChaCha20Poly1305, ed25519::PrivateKey};
+use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519::PrivateKey};
 use commonware_p2p::{
     Address, AddressableManager as _, Ingress,
     authenticated::lookup::{self, Network},
 };
-use commonware_runtime::{Handle, Quota, Supervisor as _, tokio::Context};
+use commonware_runtime::{Quota, Supervisor as _, tokio::Context};
 use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
 };
 use commonware_utils::{Hostname, NZU32, NZUsize, ordered::Map};
-use kusabi_core::{id::ChainId, set::VALIDATORS_MAX};
+use kusabi_core::id::ChainId;
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     num::NonZeroUsize,
     time::Duration,
 };
@@ -24,11 +24,12 @@ use std::{
 const NAMESPACE: &[u8] = b"kusabi.nodes.v1";
 /// How far apart the clocks of two nodes may be, so that they still connect: a block may be as far ahead of its parent.
 const SKEW: Duration = Duration::from_secs(3600);
+/// How long somebody who connects has to show his key.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long a node is kept out that broke the rules.
 const BLOCKED: Duration = Duration::from_secs(600);
-/// Followers that may be connected beside the validators.
-const FOLLOWERS_MAX: usize = 48;
-const MAILBOX: NonZeroUsize = NZUsize!(1024);
+/// Messages that wait for one peer to read them; each may be as long as a block.
+const MAILBOX: NonZeroUsize = NZUsize!(64);
 
 /// The network over TCP.
 pub(in super::super) struct Tcp;
@@ -44,8 +45,11 @@ impl Wire for Tcp {
 ///
 /// # Errors
 /// [`EngineError::Address`]
-fn address(said: &str) -> Result<Address, EngineError> {
-    let wrong = || EngineError::Address(said.to_owned());
+fn address(node: &PublicKey, said: &str) -> Result<Address, EngineError> {
+    let wrong = || EngineError::Address {
+        node: node.to_string(),
+        said: said.to_owned(),
+    };
     if let Ok(socket) = said.parse::<SocketAddr>() {
         return Ok(Address::Symmetric(socket));
     }
@@ -60,7 +64,7 @@ fn address(said: &str) -> Result<Address, EngineError> {
     })
 }
 
-/// Opens the network of the node with this key: it listens, and connects to the others and to those that it learns of.
+/// The network of the node with this key. Once it is opened it listens, and connects to the others.
 pub(in super::super) fn connect(
     context: &Context,
     chain: &ChainId,
@@ -68,7 +72,11 @@ pub(in super::super) fn connect(
     key: PrivateKey,
     listen: SocketAddr,
     peers: &[(PublicKey, String)],
-) -> Result<(Links<Tcp>, Handle<()>), EngineError> {
+) -> Result<Links<Tcp>, EngineError> {
+    // The network itself would end the node without saying why.
+    let free = TcpListener::bind(listen);
+    free.map_err(|why| EngineError::Listen(listen, why.to_string()))?;
+    let me = key.public_key();
     let handshake = Cups::<_, ChaCha20Poly1305>::new(
         Sake {
             signer: key,
@@ -89,28 +97,32 @@ pub(in super::super) fn connect(
         // Behind a translating router a node comes from an address that nobody wrote down. Its key says who it is.
         bypass_ip_check: true,
         max_message_size: message_max(epochs),
-        max_peers_per_set: NZUsize!(VALIDATORS_MAX + FOLLOWERS_MAX),
+        // This and the next size each channel's memory.
+        max_peers_per_set: NonZeroUsize::new(peers.len()).unwrap_or(NonZeroUsize::MIN),
+        tracked_peer_sets: NonZeroUsize::MIN,
         mailbox_size: MAILBOX,
-        send_batch_size: NZUsize!(8),
-        handshake_timeout: Duration::from_secs(5),
+        send_batch_size: NZUsize!(2),
+        handshake_timeout: HANDSHAKE,
         dial_timeout: Duration::from_secs(15),
         peer_connection_cooldown: Duration::from_secs(1),
-        max_concurrent_handshakes: NZU32!(64),
-        allowed_handshake_rate_per_ip: Quota::per_second(NZU32!(16)),
-        allowed_handshake_rate_per_subnet: Quota::per_second(NZU32!(64)),
+        // Whoever only holds connections open has, from one address or network, a small part of them.
+        max_concurrent_handshakes: NZU32!(512),
+        allowed_handshake_rate_per_ip: Quota::per_second(NZU32!(4)).allow_burst(NZU32!(16)),
+        allowed_handshake_rate_per_subnet: Quota::per_second(NZU32!(8)).allow_burst(NZU32!(32)),
         ping_frequency: Duration::from_secs(5),
         dial_frequency: Duration::from_millis(500),
-        tracked_peer_sets: NZUsize!(4),
         block_duration: BLOCKED,
     };
     let (mut network, mut oracle) = Network::new(context.child("network"), config);
     let known = peers
         .iter()
-        .map(|(key, said)| Ok((key.clone(), address(said)?)))
+        .filter(|(node, _)| *node != me)
+        .map(|(node, said)| Ok((node.clone(), address(node, said)?)))
         .collect::<Result<Vec<_>, EngineError>>()?;
     let known = Map::from_iter_dedup(known);
     // Told before anything is sent; a refusal means that the network has ended, and then this does, too.
     let _ = oracle.track(0, known);
     let lanes = LANES.map(|lane| network.register(lane.channel, lane.quota()));
-    Ok((Links::new(lanes, oracle.clone(), oracle), network.start()))
+    let open = Box::new(move || network.start());
+    Ok(Links::new(lanes, oracle.clone(), oracle, Some(open)))
 }

@@ -341,7 +341,7 @@ impl Fleet {
             lanes.push(control.register(lane.channel, lane.quota()).await.ok()?);
         }
         let lanes = lanes.try_into().ok()?;
-        Some(Links::new(lanes, self.0.oracle.manager(), control))
+        Some(Links::new(lanes, self.0.oracle.manager(), control, None))
     }
 
     /// A running node.
