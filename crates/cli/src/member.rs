@@ -20,6 +20,7 @@
 //! its own directory before it signs.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -116,8 +117,6 @@ impl Member {
         if self.quota >= QUOTA_END {
             return Err("its quota is not below 2^48".to_owned());
         }
-        let node_key = VerificationKey::ed25519(&self.node_key)
-            .map_err(|why| format!("its node key: {why}"))?;
         // The rest is for the set to say, as the ledger will.
         EpochSetParts {
             epoch: Epoch::ZERO,
@@ -125,14 +124,25 @@ impl Member {
         }
         .encode()
         .map_err(|why| why.to_string())?;
-        let vote_key = VerificationKey::ed25519(&self.vote_key)
-            .map_err(|why| format!("its vote key: {why}"))?;
-        let mut keys = vec![node_key, vote_key, self.recovery];
-        keys.extend(self.officers.iter().map(|(_, key)| *key));
-        if (1..keys.len()).any(|n| keys.iter().take(n).any(|key| keys.get(n) == Some(key))) {
+        VerificationKey::ed25519(&self.node_key).map_err(|why| format!("its node key: {why}"))?;
+        // Vote, node and recovery key, and of each officer key and handle.
+        if self.identities().len() != 3 + 2 * self.officers.len() {
             return Err("one key stands in it for two things".to_owned());
         }
         Ok(self)
+    }
+
+    /// What stands in a genesis once: its keys, and the handles of its officers.
+    pub(crate) fn identities(&self) -> BTreeSet<Vec<u8>> {
+        let keys = [self.vote_key, self.node_key].map(|key| key.to_vec());
+        let officers = self
+            .officers
+            .iter()
+            .flat_map(|(entry, key)| [entry.handle().as_bytes().to_vec(), key.raw().to_vec()]);
+        keys.into_iter()
+            .chain([self.recovery.raw().to_vec()])
+            .chain(officers)
+            .collect()
     }
 
     /// Its part of the first epoch's set.

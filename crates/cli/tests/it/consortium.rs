@@ -411,13 +411,21 @@ fn member_files_that_do_not_go_together_are_refused() {
         &line(&good, "vote_key").replace("vote_key", "node_key"),
         &["two things"],
     );
-    // Another's key under one's own name.
+    // Another's key, or another's officer's handle, under one's own name.
+    let handle = line(&good, "handle").to_owned();
+    let squatted = other.replacen(line(&other, "handle"), &handle, 1);
+    fs::write(place.path("edited.member"), squatted).unwrap();
+    refused(
+        &format!("{acme} edited.member"),
+        2,
+        &["one key", "both acme and beta"],
+    );
     let stolen = good.replace(line(&good, "node_key"), line(&other, "node_key"));
     fs::write(place.path("edited.member"), stolen).unwrap();
     refused(
         "edited.member beta/beta.member",
         2,
-        &["node key stands twice"],
+        &["one key", "both acme and beta"],
     );
     // Nothing is overwritten.
     refuses(

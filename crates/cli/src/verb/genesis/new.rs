@@ -134,7 +134,16 @@ fn members(paths: &[PathBuf]) -> Result<Vec<Member>> {
                 "it has to be made again: kusabi org init DIR --name ORG --address HOST:PORT",
             ));
         }
-        let same = before().find(|(other, _)| other.address == member.address);
+        let identities = member.identities();
+        let shared = before().find(|(other, _)| !other.identities().is_disjoint(&identities));
+        if let Some((other, _)) = shared {
+            return Err(refused(format!(
+                "one key stands in the member files of both {} and {}",
+                other.name, member.name
+            ))
+            .advise("one of them has taken the other's: ask both for theirs another way"));
+        }
+        let same = before().find(|(other, _)| other.address.eq_ignore_ascii_case(&member.address));
         if let Some((other, _)) = same {
             return Err(refused(format!(
                 "{} and {} have the same address, {}",
