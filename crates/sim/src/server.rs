@@ -79,6 +79,8 @@ pub struct Shop {
     pub receipts: Receipts,
     /// Reports, by device.
     pub reports: BTreeMap<DeviceId, Vec<u8>>,
+    /// No report is taken before this time: there have been too many.
+    pub reports_from: Time,
     /// Keys that asked to be registered, with their labels.
     pub enrolments: BTreeMap<Handle, (NewKey, String)>,
     /// The token that enrolments must have.
@@ -110,6 +112,7 @@ impl Shop {
             outcomes: Vec::new(),
             receipts: Receipts::Given,
             reports: BTreeMap::new(),
+            reports_from: Time::from_ms(0),
             enrolments: BTreeMap::new(),
             token: Vec::new(),
             registers: false,
@@ -477,6 +480,13 @@ fn work(
             Made::Other(Answer::Key {
                 id,
                 seed: Seed::generate(rng),
+            })
+        }
+        Ask::Report(_) if now < shop.reports_from => {
+            let wait_ms = shop.reports_from.since_ms(now);
+            Made::Other(Answer::Problem {
+                problem: SealedProblem::Unavailable,
+                wait_secs: u16::try_from(wait_ms.div_ceil(1000)).unwrap_or(u16::MAX),
             })
         }
         Ask::Report(part) => {

@@ -12,6 +12,7 @@ use crate::{
         policy,
         serve::Said,
     },
+    share::secs,
     store::{Tx, devices, inventories, orders, timeline},
 };
 use bytes::Bytes;
@@ -115,9 +116,11 @@ async fn begin(
     part: &ReportPart<'_>,
 ) -> Result<(), Said> {
     // Before the signature: whoever has the key makes as many as he likes.
-    let known = door.fleet.device(device);
-    if known.is_some_and(|known| known.reports.take().is_err()) {
-        return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
+    if let Some(known) = door.fleet.device(device)
+        && let Err(wait) = known.reports.take()
+    {
+        let secs = u16::try_from(secs(wait)).unwrap_or(u16::MAX);
+        return Err(refuse(SealedProblem::Unavailable, secs));
     }
     let not_allowed = refuse(SealedProblem::NotAllowed, LATER_SECS);
     let Some(signed) = part

@@ -2,9 +2,10 @@
 
 use kusabi_core::device::{Event, Gate, Input, Kept, Settings, Stop};
 use kusabi_core::id::KusabiId;
+use kusabi_core::inventory::SignedInventory;
 use kusabi_core::keystore::Seed;
 use kusabi_core::protocol::hello::Enrolment;
-use kusabi_core::protocol::reply::Task;
+use kusabi_core::protocol::reply::{SealedProblem, Task};
 use kusabi_core::protocol::request::{Facts, OutcomeCode};
 use kusabi_core::row::Reason;
 use kusabi_core::server::Refusal;
@@ -331,6 +332,57 @@ fn a_report_arrives_in_parts() {
         assert!(fleet.events[unit].contains(&received));
     }
     assert_eq!(fleet.shop.reports[&0], report);
+}
+
+#[test]
+fn who_reports_too_often_polls_on_and_gets_its_orders() {
+    for hold_secs in [0, 300] {
+        let settings = Settings {
+            hold_secs,
+            ..Settings::default()
+        };
+        let (mut fleet, unit) = settled(1, settings);
+        fleet.shop.poll_secs = 60;
+        fleet.tell(unit, Input::Poll);
+        fleet.run_ms(MINUTE);
+        fleet.shop.reports_from = fleet.now().plus_ms(20 * MINUTE);
+        let (polls, sessions) = (fleet.shop.polls, fleet.shop.handshakes);
+        let report = [7; SignedInventory::LEN];
+        let told = Input::Report {
+            nonce: [0; 32],
+            total: SignedInventory::LEN as u32,
+            offset: 0,
+            part: &report,
+        };
+        fleet.tell(unit, told);
+        fleet.run_ms(9 * MINUTE);
+        let refused = Event::SealedProblem(SealedProblem::Unavailable);
+        assert!(fleet.events[unit].contains(&refused));
+        assert!(fleet.shop.polls >= polls + 7, "it polls on");
+
+        // An order that is given now reaches it, and is answered, before the report is taken.
+        let order = order(8, Task::ReportInventory([9; 32]));
+        fleet.shop.orders.insert(0, vec![order]);
+        let wanted = Event::ReportWanted {
+            order: 8,
+            nonce: [9; 32],
+        };
+        assert!(fleet.run_until(2 * MINUTE, |fleet| { fleet.events[unit].contains(&wanted) }));
+        let code = OutcomeCode::Failed;
+        fleet.tell(unit, Input::Outcome { order, code });
+        assert!(fleet.run_until(2 * MINUTE, |fleet| !fleet.shop.outcomes.is_empty()));
+        assert!(fleet.shop.reports.is_empty());
+
+        // The report comes when it may, once: it was not tried in between, nor was its session given up for it.
+        assert!(fleet.run_until(20 * MINUTE, |fleet| !fleet.shop.reports.is_empty()));
+        assert!(fleet.now().since_ms(fleet.shop.reports_from) < MINUTE);
+        let tries = fleet.events[unit].iter().filter(|&event| *event == refused);
+        assert_eq!(tries.count(), 1);
+        // Where polls are held, one was given up for the report when it was new; and the refusal ended that session, being the
+        // answer to its first message.
+        let more = if hold_secs > 0 { 2 } else { 0 };
+        assert_eq!(fleet.shop.handshakes - sessions, more);
+    }
 }
 
 #[test]

@@ -134,6 +134,8 @@ impl Device {
                 self.report = None;
                 self.event(Event::ReportAgain);
             }
+            // A report that is not taken now, because there have been too many perhaps, keeps no poll waiting.
+            SealedProblem::Unavailable if asked == Asked::Report => self.report_at = told,
             SealedProblem::Unavailable => self.pause = told,
             SealedProblem::Fork | SealedProblem::NotAllowed | SealedProblem::Rejected => {
                 if let Asked::Job(job) = asked {

@@ -245,6 +245,8 @@ pub struct Device {
     poll_again: bool,
     /// No request before this time.
     pause: Time,
+    /// No part of a report before this time: whoever reports too often goes on polling.
+    report_at: Time,
     /// When the floor rose last.
     risen: Time,
     stale: bool,
@@ -380,6 +382,7 @@ impl Device {
             prompt: false,
             poll_again: false,
             pause: now,
+            report_at: now,
             risen: now,
             stale: false,
             failures: 0,
@@ -528,10 +531,15 @@ impl Device {
     fn wake(&self) -> Time {
         let work = if self.has_work() {
             self.pause
-        } else if self.is_resting() {
-            self.poll_at.min(self.succeed_at).max(self.pause)
         } else {
-            self.poll_at.max(self.pause)
+            let mut next = self.poll_at;
+            if self.is_resting() {
+                next = next.min(self.succeed_at);
+            }
+            if self.report.is_some() {
+                next = next.min(self.report_at);
+            }
+            next.max(self.pause)
         };
         match &self.phase {
             // Waiting for a key: only its coming leads on.
@@ -556,7 +564,12 @@ impl Device {
             || self.kept.current.purpose == Purpose::Pre
             || (self.rotate.is_some() && self.kept.next.is_none())
             || !self.jobs.is_empty()
-            || self.report.is_some()
+            || self.is_report_due()
+    }
+
+    /// Whether there is a part of a report that may be sent.
+    fn is_report_due(&self) -> bool {
+        self.report.is_some() && self.now >= self.report_at
     }
 
     fn suite(&self) -> Suite {

@@ -287,7 +287,9 @@ impl Device {
             };
             return self.ask(Asked::Job(job), &Ask::Prove(subject), rng);
         }
-        if let Some(report) = self.report.take() {
+        if self.is_report_due()
+            && let Some(report) = self.report.take()
+        {
             let part = ReportPart {
                 nonce: report.nonce,
                 total: report.total,
@@ -310,7 +312,9 @@ impl Device {
             self.told = outcomes.clone();
             let poll = Poll {
                 facts: self.facts,
-                hold_secs: if self.prompt {
+                // Nor while a report waits, whose time comes before a held poll's: the session that it is signed for would have
+                // to be given up for it.
+                hold_secs: if self.prompt || self.report.is_some() {
                     0
                 } else {
                     self.settings.hold_secs
