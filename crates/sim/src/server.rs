@@ -47,7 +47,7 @@ pub enum Receipts {
     Withheld,
     /// Signs something else.
     Forged,
-    /// Refuses what is told.
+    /// Refuses what is told, and writes none of it.
     Refused,
 }
 
@@ -439,7 +439,9 @@ fn hear(
             code: outcome.code,
         });
     }
-    orders.retain(|order| outcomes.iter().all(|outcome| outcome.order != order.id));
+    if shop.receipts != Receipts::Refused {
+        orders.retain(|order| outcomes.iter().all(|outcome| outcome.order != order.id));
+    }
 }
 
 fn work(

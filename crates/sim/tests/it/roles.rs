@@ -492,3 +492,29 @@ fn what_a_server_refuses_to_hear_holds_up_nothing_else() {
     assert!(fleet.shop.polls > polls + 5, "the device polls on");
     assert!(fleet.receipts[unit].is_empty());
 }
+
+#[test]
+fn what_one_server_refuses_to_hear_another_one_hears() {
+    let (mut fleet, unit) = settled(2, Settings::default());
+    let order = order(7, Task::ReportInventory([1; 32]));
+    fleet.shop.orders.insert(0, vec![order]);
+    fleet.tell(unit, Input::Poll);
+    fleet.run_ms(MINUTE);
+    fleet.shop.receipts = Receipts::Refused;
+    let code = OutcomeCode::Failed;
+    fleet.tell(unit, Input::Outcome { order, code });
+    fleet.tell(unit, Input::Poll);
+    assert!(fleet.run_until(HOUR, |fleet| fleet.shop.outcomes.len() == 1));
+    assert_eq!(fleet.shop.orders[&0], [order], "nothing was written");
+
+    // The next server of the organisation is honest: it gives what has no answer, and hears what the device knows of it.
+    fleet.shop.receipts = Receipts::Given;
+    assert!(fleet.run_until(2 * HOUR, |fleet| !fleet.receipts[unit].is_empty()));
+    let told = Told { order: 7, code };
+    assert_eq!(fleet.shop.outcomes, [told, told]);
+    assert!(fleet.shop.orders[&0].is_empty());
+    let done = fleet.events[unit]
+        .iter()
+        .filter(|event| matches!(event, Event::ReportWanted { .. }));
+    assert_eq!(done.count(), 1, "it is not done again");
+}
