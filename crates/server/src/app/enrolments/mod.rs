@@ -3,11 +3,11 @@
 //! A token authorises nothing but to be looked at. An operator accepts, or the device's label is on a list that was uploaded; then a
 //! writer registers the key: the server's own, if it has one, or whoever asks for the accepted ones.
 
+mod bounds;
+
 use super::{App, By, Caller, Cut, Error, act::Done, strangers::CROWDED};
-use crate::{
-    share::is_room,
-    store::{On, devices, enrolments, groups, timeline},
-};
+use crate::store::{devices, enrolments, groups, timeline};
+use bounds::{LABELS_MAX, is_good, place};
 use bytes::Bytes;
 use kusabi_api::{
     Hex, Hex32,
@@ -34,12 +34,6 @@ const PREFIX: &str = "kusabi_enrolment_";
 
 /// Random bytes of a secret.
 const SECRET_LEN: usize = 20;
-
-/// Places for requests that wait; what each token gets of them is the rule of [`is_room`].
-const WAITING_MAX: u64 = 20_000;
-
-/// Most labels of one upload.
-const LABELS_MAX: usize = 10_000;
 
 /// How long a registration waits to be final.
 const REGISTER_TIME: Duration = Duration::from_secs(8);
@@ -542,39 +536,6 @@ impl App {
     }
 }
 
-/// Whether a device may ask with a token now.
-fn is_good(token: &EnrolmentToken, now_ms: u64) -> bool {
-    token.revoked_ms.is_none()
-        && token.expires_ms.is_none_or(|until| now_ms < until)
-        && token.uses_left != Some(0)
-}
-
-/// Whether one more may come by a token, and if so whether its label is on the list: whoever is on that does not wait, and needs no place.
-async fn place(on: On<'_>, token: &str, label: Option<&Text>) -> Result<Option<bool>, Error> {
-    let On { connection, org } = on;
-    if let Some(label) = label {
-        let on = On {
-            connection: &mut *connection,
-            org: org.clone(),
-        };
-        if enrolments::is_listed(on, label).await? {
-            return Ok(Some(true));
-        }
-    }
-    let on = On {
-        connection: &mut *connection,
-        org: org.clone(),
-    };
-    // Both are counted as far as the rule needs it. From half of the places on, those of the token are too many, whoever else waits.
-    let of_token = enrolments::waiting(on, Some(token), WAITING_MAX / 2).await?;
-    if !is_room(WAITING_MAX, of_token, of_token) {
-        return Ok(None);
-    }
-    let on = On { connection, org };
-    let waiting = enrolments::waiting(on, None, WAITING_MAX - of_token).await?;
-    Ok(is_room(WAITING_MAX, waiting, of_token).then_some(false))
-}
-
 /// The ledger's entry of an enrolment.
 fn entry(enrolment: &Enrolment) -> Result<Entry, Error> {
     let damaged = || Error::Unfit(format!("the enrolment {} is damaged", enrolment.id));
@@ -588,125 +549,4 @@ fn entry(enrolment: &Enrolment) -> Result<Entry, Error> {
     let binding = Binding::new(enrolment.binding.0);
     let handle = Handle::new(enrolment.handle.0);
     Entry::new(handle, Purpose::Act, keys, binding, None).map_err(|_| damaged())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Store;
-    use futures_util::FutureExt as _;
-    use kusabi_api::{
-        Answer, Block, EventStream, Kind, Ledger, Problem, VerifyingLedger,
-        ledger::{Status, Step, Submitted, Transaction},
-        verify::Trust,
-    };
-    use kusabi_core::id::{Epoch, Height, StateKey, TxId};
-    use kusabi_ledger::testing::{TestKey, World};
-    use std::{io, sync::Arc};
-
-    #[derive(Debug)]
-    struct Still;
-
-    impl super::super::Edge for Still {
-        fn now_ms(&self) -> u64 {
-            1
-        }
-
-        fn random(&self) -> io::Result<[u8; 32]> {
-            Ok([1; 32])
-        }
-    }
-
-    /// A ledger that does not answer.
-    struct Gone;
-
-    fn gone<T: Send + 'static>() -> Answer<'static, T> {
-        Box::pin(async { Err(Problem::new(Kind::Unreachable, "nobody listens there")) })
-    }
-
-    impl Ledger for Gone {
-        fn submit(&self, _: Bytes, _: Duration) -> Answer<'_, Submitted> {
-            gone()
-        }
-
-        fn transaction(&self, _: TxId) -> Answer<'_, Transaction> {
-            gone()
-        }
-
-        fn lookup(&self, _: StateKey) -> Answer<'_, Bytes> {
-            gone()
-        }
-
-        fn checkpoint(&self) -> Answer<'_, Bytes> {
-            gone()
-        }
-
-        fn block(&self, _: Height) -> Answer<'_, Block> {
-            gone()
-        }
-
-        fn genesis(&self) -> Answer<'_, Bytes> {
-            gone()
-        }
-
-        fn walk(&self, _: Epoch) -> Answer<'_, Vec<Step>> {
-            gone()
-        }
-
-        fn events(&self, _: Height) -> Answer<'_, EventStream> {
-            gone()
-        }
-
-        fn status(&self) -> Answer<'_, Status> {
-            gone()
-        }
-    }
-
-    #[tokio::test]
-    async fn who_asks_holds_a_turn_to_read_and_a_place_to_wait_for_the_ledger() {
-        let directory = tempfile::tempdir().unwrap();
-        let world = World::open();
-        let path = directory.path().join("server.sqlite");
-        let store = Store::sqlite(&path, world.org).await.unwrap();
-        let ledger: Arc<dyn Ledger> = Arc::new(Gone);
-        let trust = Trust::found(&world.chain, &world.document).unwrap();
-        let app = App::new(store, VerifyingLedger::new(ledger, trust), Arc::new(Still));
-        let by = By::only(Caller::server());
-        let create = serde_json::from_value(json!({})).unwrap();
-        let secret = app
-            .create_enrolment_token(&by, create)
-            .await
-            .unwrap()
-            .secret;
-        let labels = serde_json::from_value(json!({ "labels": ["SN-1"] })).unwrap();
-        app.add_enrolment_labels(&by, labels).await.unwrap();
-        let key = TestKey::new(7000, Purpose::Act);
-        let entry = NewKey::new(&key.id, key.public_keys(), &world.chain, &world.org);
-        let (turns, places) = (Semaphore::new(0), Semaphore::new(0));
-        let asks = |token| Enrolling {
-            token,
-            entry: &entry,
-            label: "SN-1",
-            turns: &turns,
-            places: &places,
-        };
-        let mut stranger = Box::pin(app.enrol(asks(b"kusabi_enrolment_none")));
-        // There is no turn: it waits.
-        assert!((&mut stranger).now_or_never().is_none());
-        turns.add_permits(1);
-        assert_eq!(stranger.await.unwrap(), hello::Enrolment::Refused);
-        assert_eq!(turns.available_permits(), 1);
-        // It is accepted, and finds no place to wait for the ledger; nor does its repeat.
-        for _ in 0..2 {
-            let told = app.enrol(asks(secret.as_bytes())).await.unwrap_err();
-            assert!(matches!(told, Error::Crowded { .. }), "{told}");
-        }
-        places.add_permits(1);
-        let told = app.enrol(asks(secret.as_bytes())).await.unwrap_err();
-        assert!(matches!(told, Error::Ledger(_)), "{told}");
-        assert_eq!(
-            (turns.available_permits(), places.available_permits()),
-            (1, 1)
-        );
-    }
 }
