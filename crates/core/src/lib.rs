@@ -24,6 +24,7 @@ pub mod anchor;
 pub mod cbor;
 pub mod checkpoint;
 mod code;
+mod cose;
 pub mod crypto;
 pub mod device;
 #[cfg(feature = "alloc")]

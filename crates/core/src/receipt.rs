@@ -10,15 +10,15 @@ use core::fmt::Write as _;
 use arrayvec::{ArrayString, ArrayVec};
 
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
+use crate::cose::{Protected, SIGNED_LEN_MAX};
 use crate::crypto::SignatureError;
 use crate::id::{ChainId, Digest, Handle, Height, OrgId};
 use crate::inventory::SignedInventory;
 use crate::keystore::{KeyStore, KeyStoreError};
 use crate::protocol::reply::{Order, Task};
 use crate::protocol::request::{OUTCOMES_MAX, Outcome, OutcomeCode};
-use crate::statement::StatementKind;
 use crate::suite::{Algorithm, Purpose, Signature, VerificationKey};
-use crate::wire::{Sink, Writer};
+use crate::wire::Sink;
 
 /// Longest text in bytes.
 pub const TEXT_LEN_MAX: usize = 1024;
@@ -238,39 +238,13 @@ impl Signer {
         key.verify_message(&self.sig_structure(key.algorithm(), text), signature)
     }
 
-    /// The `Sig_structure` of RFC 9052, 4.4, with the protected header of an evidence bundle.
     fn sig_structure(&self, algorithm: Algorithm, text: &str) -> ArrayVec<u8, SIGNED_LEN_MAX> {
-        let mut protected = [0; PROTECTED_LEN_MAX];
-        let protected = written(&mut protected, |e| self.protected(e, algorithm));
-        let mut bytes = [0; SIGNED_LEN_MAX];
-        let signed = written(&mut bytes, |e| {
-            e.array(4).text("Signature1").bytes(protected).bytes([]);
-            e.bytes(Digest::of(text.as_bytes()));
-        });
-        signed.iter().copied().collect()
+        let protected = Protected {
+            algorithm,
+            signer: self.handle,
+            chain: self.chain,
+            purpose: self.purpose,
+        };
+        protected.sig_structure(&Digest::of(text.as_bytes()))
     }
-
-    fn protected<S: Sink>(&self, e: &mut Encoder<S>, algorithm: Algorithm) {
-        e.map(4);
-        e.u64(1).i64(match algorithm {
-            Algorithm::Ed25519 => -8,
-            Algorithm::P256 => -7,
-        });
-        e.u64(4).bytes(self.handle);
-        e.u64(258).i64(-16);
-        e.text("kusabi").array(4).u64(1).bytes(self.chain);
-        e.u64(u8::from(self.purpose).into());
-        e.u64(StatementKind::Evidence.code().into());
-    }
-}
-
-const PROTECTED_LEN_MAX: usize = 104;
-const SIGNED_LEN_MAX: usize = PROTECTED_LEN_MAX + 52;
-
-fn written(into: &mut [u8], write: impl FnOnce(&mut Encoder<&mut Writer<'_>>)) -> &[u8] {
-    let mut writer = Writer::new(into);
-    write(&mut Encoder::new(&mut writer));
-    let len = writer.finish();
-    debug_assert!(len.is_ok(), "there is room for it");
-    into.get(..len.unwrap_or_default()).unwrap_or_default()
 }

@@ -6,12 +6,13 @@ use core::fmt;
 
 use coset::cbor::value::Value;
 use coset::iana::Algorithm as CoseAlgorithm;
-use coset::{CoseSign1, CoseSign1Builder, Header, HeaderBuilder, Label, TaggedCborSerializable};
+use coset::{CoseSign1, Header, HeaderBuilder, Label, ProtectedHeader, TaggedCborSerializable};
 
+use crate::cbor::ToCbor as _;
+use crate::cose::{KUSABI, Protected};
 use crate::crypto::{Hasher, SignatureError};
 use crate::id::{ChainId, Digest, Handle};
 use crate::keystore::{KeyStore, KeyStoreError};
-use crate::statement::StatementKind;
 use crate::suite::{Algorithm, Purpose, Signature, VerificationKey};
 use crate::wire::Sink;
 
@@ -115,15 +116,10 @@ pub struct Evidence {
     to_be_signed: Vec<u8>,
 }
 
-const KUSABI: &str = "kusabi";
 const PROOF: &str = "proof";
 const ANCHOR: &str = "anchor";
 const WALK: &str = "walk";
 const GENESIS: &str = "genesis";
-/// "Payload hash algorithm" of the COSE hash envelope.
-const PAYLOAD_HASH: i64 = 258;
-const SHA_256: i64 = -16;
-const VERSION: u64 = 1;
 
 impl Evidence {
     /// Longest bundle in bytes.
@@ -347,12 +343,12 @@ impl Evidence {
         if !self.signed.purpose.has_record() {
             return Err(EvidenceError::Purpose);
         }
-        let cose = CoseSign1Builder::new()
-            .protected(self.protected())
-            .unprotected(self.unprotected())
-            .payload(self.signed.file.as_ref().to_vec())
-            .signature(self.signature.as_ref().to_vec())
-            .build();
+        let cose = CoseSign1 {
+            protected: self.protected()?,
+            unprotected: self.unprotected(),
+            payload: Some(self.signed.file.as_ref().to_vec()),
+            signature: self.signature.as_ref().to_vec(),
+        };
         self.to_be_signed = cose.tbs_data(&[]);
         self.encoded = cose.to_tagged_vec().map_err(|_| EvidenceError::Cose)?;
         if self.encoded.len() > Self::MAX {
@@ -361,24 +357,21 @@ impl Evidence {
         Ok(self)
     }
 
-    /// In the order of RFC 8949, 4.2.1: 1, 4, 258, "kusabi".
-    fn protected(&self) -> Header {
-        let algorithm = match self.algorithm {
-            Algorithm::Ed25519 => CoseAlgorithm::EdDSA,
-            Algorithm::P256 => CoseAlgorithm::ES256,
+    fn protected(&self) -> Result<ProtectedHeader, EvidenceError> {
+        let Signed {
+            chain,
+            signer,
+            purpose,
+            ..
+        } = self.signed;
+        let protected = Protected {
+            algorithm: self.algorithm,
+            signer,
+            chain,
+            purpose,
         };
-        let facts = Value::Array(Vec::from([
-            Value::from(VERSION),
-            Value::from(self.signed.chain.as_ref()),
-            Value::from(u8::from(self.signed.purpose)),
-            Value::from(StatementKind::Evidence.code()),
-        ]));
-        HeaderBuilder::new()
-            .algorithm(algorithm)
-            .key_id(self.signed.signer.as_ref().to_vec())
-            .value(PAYLOAD_HASH, Value::from(SHA_256))
-            .text_value(KUSABI.to_string(), facts)
-            .build()
+        ProtectedHeader::from_cbor_bstr(Value::Bytes(protected.to_cbor_vec()))
+            .map_err(|_| EvidenceError::Cose)
     }
 
     /// In the order of RFC 8949, 4.2.1: shorter names first.
