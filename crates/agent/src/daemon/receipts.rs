@@ -15,8 +15,8 @@ const OUTCOMES_MAX: usize = 32;
 /// Longest file that is read: it has some 60 KB.
 const FILE_BYTES_MAX: u64 = 128 << 10;
 
-/// Adds a receipt to the file: a line of signer, signature, the signed inventory statement that it is about (or `-`), and
-/// the text. The oldest ones give way, reports to reports. What is no such line gives way, too.
+/// Adds a receipt, and the signed inventory statement that it is about, to the file (spec/evidence.md, "What a device keeps").
+/// The oldest ones give way, reports to reports. What is no line of it gives way, too.
 pub(super) fn keep(
     disk: &impl Disk,
     path: &Path,

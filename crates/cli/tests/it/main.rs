@@ -15,6 +15,7 @@ mod loss;
 mod manual;
 mod node;
 mod proxy;
+mod receipts;
 mod up;
 
 /// The command under test.

@@ -140,7 +140,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     Ok(exit)
 }
 
-/// A line of the agent's file: the receipt, and the signed statement that it is about.
+/// A line of the agent's file (spec/evidence.md, "What a device keeps"): the receipt, and the signed statement that it is about.
 fn read(line: &str) -> Option<(Claimed, Option<Vec<u8>>)> {
     let mut words = line.splitn(4, ' ');
     let signer: Handle = words.next()?.parse().ok()?;

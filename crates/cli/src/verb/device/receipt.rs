@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     connection::Connection,
     exit::Exit,
-    failure::Result,
+    failure::{Failure, Result},
     files::{self, Mode},
     fleet::Fleet,
     page::{Answer, Page, grouped},
@@ -103,6 +103,23 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     {
         return Err(no_receipt("it is about something else"));
     }
+    let statement = args
+        .out
+        .clone()
+        // Not what a person called it: a serial may hold what no file name does.
+        .unwrap_or_else(|| PathBuf::from(format!("order-{}-{signer}.json", args.order)));
+    let signature = beside(&statement);
+    // Before an anchor takes a row of the quota, and before one of the two is written.
+    if !args.force
+        && let Some(there) = [&statement, &signature]
+            .into_iter()
+            .find(|path| path.exists())
+    {
+        return Err(
+            Failure::new(Exit::File, format!("{} is there already", there.display()))
+                .advise("move it away, or give --force"),
+        );
+    }
     let anchored_at = match args.anchor {
         true => {
             let by = session.writer_key(args.anchor_by.as_deref())?;
@@ -110,12 +127,6 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         }
         false => None,
     };
-    let statement = args
-        .out
-        .clone()
-        // Not what a person called it: a serial may hold what no file name does.
-        .unwrap_or_else(|| PathBuf::from(format!("order-{}-{signer}.json", args.order)));
-    let signature = beside(&statement);
     let write = if args.force {
         files::replace
     } else {
