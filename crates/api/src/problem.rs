@@ -114,6 +114,8 @@ kinds! {
     BadAnswer = "bad-answer", 502, No, "The ledger node's answer is not acceptable";
     /// The ledger node could not be reached, or did not answer in time.
     Unreachable = "unreachable", 502, Later, "The ledger node could not be reached";
+    /// The store in which a server keeps firmware does not answer, or refuses.
+    FirmwareStore = "firmware-store", 502, Later, "The firmware store does not do its part";
     /// The node has not caught up with the ledger yet.
     Behind = "behind", 503, Later, "The node is behind the ledger";
     /// The node is stopping.

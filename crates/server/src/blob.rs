@@ -8,7 +8,10 @@
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream::BoxStream};
-use kusabi_core::inventory::{InventoryError, InventoryReader, InventorySummary};
+use kusabi_core::{
+    id::parse_hex,
+    inventory::{InventoryError, InventoryReader, InventorySummary},
+};
 use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, WriteMultipart, local::LocalFileSystem,
     path::Path as Key,
@@ -32,6 +35,10 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// Pieces of an upload to an object store that are under way at once.
 const UPLOADS_MAX: usize = 4;
+
+/// How long a store may take to say whether it has something, and to begin to give it. The library asks an object store again for
+/// minutes, and nobody is to be kept waiting for so long.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
 
 /// Why a content is not taken or not given.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +83,12 @@ pub enum BlobError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The object store.
-    #[error("the object store: {0}")]
+    /// The store.
+    #[error("the firmware store: {0}")]
     Store(#[from] object_store::Error),
+    /// The store does not answer.
+    #[error("the firmware store has not answered for {} s", ANSWER_TIME.as_secs())]
+    Silent,
     /// The address of the store.
     #[error("{0}")]
     Address(String),
@@ -147,7 +157,8 @@ impl Blobs {
     /// # Errors
     /// The directory cannot be made; the URL is none that this program was built for.
     pub fn open(place: &str, incoming: &Path) -> Result<Self, BlobError> {
-        if place.contains("://") {
+        // Also where a slash is missing: nobody means a directory of that name.
+        if place.contains("://") || place.starts_with("s3:") {
             return Self::remote(place, incoming);
         }
         let root = Path::new(place);
@@ -171,6 +182,10 @@ impl Blobs {
             BlobError::Address(format!("the firmware store `{place}`: {why}"))
         };
         let url = url::Url::parse(place).map_err(|why| address(&why))?;
+        // The library knows further places, among them memory, and directories that it does not wait for.
+        if url.scheme() != "s3" || !url.has_host() {
+            return Err(address(&"write s3://BUCKET/FOLDER, or name a directory"));
+        }
         // Credentials and region come from the environment, as for every other tool that speaks to such a store.
         let settings = std::env::vars()
             .filter(|(name, _)| name.starts_with("AWS_"))
@@ -216,7 +231,7 @@ impl Blobs {
 
     /// How many bytes a whole content has; `None`: it is not here.
     pub(crate) async fn size(&self, digest: &[u8; 32]) -> Result<Option<u64>, BlobError> {
-        match self.store.head(&self.key(digest)).await {
+        match in_time(self.store.head(&self.key(digest))).await? {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(why) => Err(why.into()),
@@ -233,13 +248,13 @@ impl Blobs {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
         };
-        let found = self.store.get_opts(&self.key(digest), options).await?;
+        let found = in_time(self.store.get_opts(&self.key(digest), options)).await??;
         Ok(found.into_stream())
     }
 
     /// All bytes of a whole content that is known to be small.
     pub(crate) async fn bytes(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, BlobError> {
-        match self.store.get(&self.key(digest)).await {
+        match in_time(self.store.get(&self.key(digest))).await? {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(why) => Err(why.into()),
@@ -351,6 +366,29 @@ impl Blobs {
         }
     }
 
+    /// Drops what arrived and is whole in the store as well: a server that died between the two left it in both places.
+    pub(crate) async fn drop_leftovers(&self) -> Result<(), BlobError> {
+        let error = BlobError::of("read the directory", &self.incoming);
+        let mut entries = tokio::fs::read_dir(&self.incoming).await.map_err(&error)?;
+        while let Some(entry) = entries.next_entry().await.map_err(&error)? {
+            let name = entry.file_name();
+            let Some((name, digest)) = name
+                .to_str()
+                .and_then(|name| Some((name, parse_hex(name).ok()?)))
+            else {
+                continue;
+            };
+            // What is being sent now is no leftover.
+            let Ok(claim) = self.claim(name) else {
+                continue;
+            };
+            if self.size(&digest).await?.is_some() {
+                self.drop_received(&claim).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives what arrived under a name the name of its digest, which the caller has checked. It is durable then.
     pub(crate) async fn place(
         &self,
@@ -404,6 +442,12 @@ impl Blobs {
     }
 }
 
+/// What the store answers, if it does.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, BlobError> {
+    let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
+    answer.map_err(|_| BlobError::Silent)
+}
+
 /// Work with a file on a thread that may wait for the disk.
 async fn blocking<T: Send + 'static>(
     doing: &'static str,
@@ -425,4 +469,121 @@ fn sync_directory(path: &Path) -> Result<(), BlobError> {
     std::fs::File::open(path)
         .and_then(|directory| directory.sync_all())
         .map_err(BlobError::of("write the directory", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{TryStreamExt as _, stream};
+    use object_store::{
+        memory::InMemory,
+        throttle::{ThrottleConfig, ThrottledStore},
+    };
+
+    /// Contents in this store.
+    fn blobs(store: impl ObjectStore, incoming: &Path) -> Blobs {
+        Blobs {
+            store: Arc::new(store),
+            prefix: Key::from("folder"),
+            directory: None,
+            incoming: incoming.to_owned(),
+            busy: Mutex::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_whole_goes_into_an_object_store_and_is_read_in_ranges() {
+        let incoming = tempfile::tempdir().unwrap();
+        let blobs = blobs(InMemory::new(), incoming.path());
+        // Nothing, less than a part of an upload, and more than as many parts as are under way at once.
+        for size in [0, 1, 31 << 20] {
+            let bytes: Vec<u8> = (0..size).map(|at: u32| (at >> 10) as u8).collect();
+            let claim = blobs.claim("name").unwrap();
+            let pieces = stream::iter([Ok::<_, ()>(Bytes::from(bytes.clone()))]);
+            let received = blobs.receive(&claim, size.into(), 0, pieces).await;
+            assert_eq!(received.unwrap(), u64::from(size));
+            let found = blobs.inspect(&claim, false).await.unwrap();
+            assert_eq!(blobs.size(&found.digest).await.unwrap(), None);
+            blobs.place(&claim, &found.digest).await.unwrap();
+            assert_eq!(blobs.received("name").await.unwrap(), 0);
+            assert_eq!(blobs.size(&found.digest).await.unwrap(), Some(size.into()));
+            let all = blobs.bytes(&found.digest).await.unwrap();
+            assert!(all.is_some_and(|all| all == bytes), "{size} bytes");
+            if size > 0 {
+                let range = u64::from(size) / 3..u64::from(size);
+                let pieces = blobs.read(&found.digest, range).await.unwrap();
+                let part: Vec<Bytes> = pieces.try_collect().await.unwrap();
+                assert!(part.concat() == bytes[size as usize / 3..], "{size} bytes");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_server_that_died_left_in_both_places_is_dropped() {
+        let incoming = tempfile::tempdir().unwrap();
+        let blobs = blobs(InMemory::new(), incoming.path());
+        let put = async |digest: [u8; 32], whole: bool| {
+            let name = kusabi_api::Hex(digest).to_string();
+            std::fs::write(incoming.path().join(&name), "bytes").unwrap();
+            if whole {
+                let claim = blobs.claim(&name).unwrap();
+                blobs.place(&claim, &digest).await.unwrap();
+                std::fs::write(incoming.path().join(&name), "bytes").unwrap();
+            }
+            name
+        };
+        put([1; 32], true).await;
+        let arriving = put([2; 32], false).await;
+        let busy = put([3; 32], true).await;
+        std::fs::write(incoming.path().join("another"), "bytes").unwrap();
+        let claim = blobs.claim(&busy).unwrap();
+        blobs.drop_leftovers().await.unwrap();
+        drop(claim);
+        let mut left: Vec<_> = std::fs::read_dir(incoming.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [arriving, busy, String::from("another")]);
+    }
+
+    #[test]
+    fn firmware_lies_in_a_directory_or_in_s3_and_nowhere_else() {
+        let root = tempfile::tempdir().unwrap();
+        for place in [
+            "gs://bucket/folder",
+            "memory:///",
+            "file:///firmware",
+            "https://bucket/folder",
+            "s3://",
+            "s3:/bucket/folder",
+            "s3:bucket",
+        ] {
+            let opened = Blobs::open(place, root.path());
+            assert!(matches!(opened, Err(BlobError::Address(_))), "{place}");
+        }
+        let directory = root.path().join("firmware");
+        Blobs::open(directory.to_str().unwrap(), root.path()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_minutes_for_a_store_that_is_silent() {
+        let incoming = tempfile::tempdir().unwrap();
+        let silent = ThrottleConfig {
+            wait_get_per_call: Duration::from_secs(180),
+            ..ThrottleConfig::default()
+        };
+        let blobs = blobs(
+            ThrottledStore::new(InMemory::new(), silent),
+            incoming.path(),
+        );
+        let began = tokio::time::Instant::now();
+        let size = blobs.size(&[1; 32]).await;
+        assert!(matches!(size, Err(BlobError::Silent)), "{size:?}");
+        let read = blobs.read(&[1; 32], 0..1).await;
+        assert!(matches!(read, Err(BlobError::Silent)));
+        let bytes = blobs.bytes(&[1; 32]).await;
+        assert!(matches!(bytes, Err(BlobError::Silent)), "{bytes:?}");
+        assert_eq!(began.elapsed(), 3 * ANSWER_TIME);
+    }
 }

@@ -108,6 +108,14 @@ impl App {
         .await
     }
 
+    /// Drops what a server that died left behind; once, at the start.
+    pub(crate) async fn drop_leftovers(&self) {
+        let Some(blobs) = &self.blobs else { return };
+        if let Err(why) = blobs.drop_leftovers().await {
+            tracing::warn!(%why, "what an upload left behind was not removed; the next start tries again");
+        }
+    }
+
     /// How many bytes a whole content has; `None`: there is none of this digest. For devices: what they fetch is named by its hash.
     ///
     /// # Errors

@@ -55,6 +55,11 @@ impl From<Error> for Failure {
             tracing::error!(why = %chain(&error), "the firmware store has no room left");
             return Self(no_room());
         }
+        if kind == Kind::FirmwareStore {
+            tracing::error!(why = %chain(&error), "the firmware store failed");
+            let detail = "the store of firmware does not answer, or refuses; the server's log says why. What has arrived is kept: when the store is back, send the rest";
+            return Self(Problem::new(kind, detail).with_retry_after(30));
+        }
         Self(Problem::new(kind, chain(&error)))
     }
 }
@@ -71,7 +76,8 @@ fn blob(why: &BlobError) -> Kind {
         BlobError::TooLong { .. } => Kind::TooLarge,
         BlobError::BrokeOff => Kind::RequestTimeout,
         BlobError::WrongDigest { .. } | BlobError::Inventory(_) => Kind::Unfit,
-        BlobError::Io { .. } | BlobError::Store(_) | BlobError::Address(_) => Kind::Internal,
+        BlobError::Store(_) | BlobError::Silent => Kind::FirmwareStore,
+        BlobError::Io { .. } | BlobError::Address(_) => Kind::Internal,
     }
 }
 

@@ -527,7 +527,7 @@ impl Texts {
             Kind::TooManyRequests | Kind::PoolFull | Kind::Stopping | Kind::Lagging => {
                 (self.error_busy, self.error_busy_hint)
             }
-            Kind::Internal => (self.error_internal, self.error_internal_hint),
+            Kind::Internal | Kind::FirmwareStore => (self.error_internal, self.error_internal_hint),
             _ => (self.error_request, self.error_request_hint),
         }
     }

@@ -413,6 +413,39 @@ async fn a_full_disk_says_so_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_store_that_fails_is_told_apart_from_what_is_not_there() {
+    let world = World::new().await;
+    world.art_policy();
+    let made = world.whole(50_000).await;
+    let digest = of(&made.payload);
+    let file = world
+        .firmware
+        .path()
+        .join("contents")
+        .join(digest.to_string());
+    // A link that leads to itself: nothing can be read, and nothing says that it is not there.
+    std::fs::rename(&file, file.with_extension("away")).unwrap();
+    std::os::unix::fs::symlink(&file, &file).unwrap();
+    let admin = format!("/api/v1/contents/{digest}");
+    let device = format!("/device/v1/payloads/{digest}");
+    for got in [world.get(&admin).await, world.fetch(&device, &[]).await] {
+        let retry = got.header("retry-after").to_owned();
+        let (kind, detail) = got.problem();
+        assert_eq!(
+            (kind, kind.status(), &*retry),
+            (Kind::FirmwareStore, 502, "30"),
+            "{detail}"
+        );
+        assert!(!detail.contains('/'), "{detail}");
+    }
+
+    // It is back.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::rename(file.with_extension("away"), &file).unwrap();
+    assert_eq!(world.get(&admin).await.json()["complete"], true);
+}
+
+#[tokio::test]
 async fn devices_fetch_by_digest_and_in_ranges() {
     let world = World::new().await;
     world.art_policy();
