@@ -65,7 +65,7 @@ const ARCHIVE_SECTION: NonZeroU64 = NZU64!(1 << 20);
 const CACHE_SECTION: NonZeroU64 = NZU64!(64);
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
 /// How long a peer has to send a block that was asked for.
-const FETCH: Duration = Duration::from_secs(5);
+const FETCH: Duration = Duration::from_secs(3);
 /// Operations of the state in one message between validators.
 pub(super) const SYNC_BATCH: NonZeroU64 = NZU64!(256);
 
@@ -225,7 +225,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             key_write_buffer: BUFFER,
             value_write_buffer: BUFFER,
             block_codec_config: epochs.clone(),
-            max_repair: NZUsize!(8),
+            max_repair: NZUsize!(4),
             max_pending_acks: NZUsize!(16),
             strategy: Sequential,
         },
