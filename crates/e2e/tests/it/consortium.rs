@@ -31,11 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A founded ledger whose nodes do not run yet.
 fn found() -> (Place, ChainId) {
     let place = Place::new();
-    // All ports are taken before one is given back, so that none is given twice.
-    let ports: Vec<_> = NAMES
-        .iter()
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
+    // All ports are taken before one is given back, so that none is given twice; below those that the system gives to
+    // connections, for one of these could take it while its node is away.
+    let begin = 21_000 + (std::process::id() % 500) as u16 * 20;
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).ok();
+    let ports: Vec<_> = (begin..begin + 1_000).filter_map(free).take(4).collect();
     for (org, port) in NAMES.iter().zip(&ports) {
         let address = port.local_addr().unwrap();
         place

@@ -59,9 +59,19 @@ pub enum EngineError {
     /// The vote key is not an Ed25519 seed.
     #[error("the vote key is not an Ed25519 seed")]
     VoteKey,
-    /// The node key is not an Ed25519 seed, or another node's.
-    #[error("the node key is not that of a node of this ledger")]
+    /// A node key is not an Ed25519 key.
+    #[error("the node key is not an Ed25519 key")]
     NodeKey,
+    /// The vote key and the node key are of different nodes, or the node key is of none.
+    #[error(
+        "the ledger names the node key {named} for this vote key, and the one in this directory is {found}"
+    )]
+    OtherNode {
+        /// That of the node that votes with the vote key.
+        named: String,
+        /// The one at hand.
+        found: String,
+    },
     /// Nodes do not stand where they are looked for.
     #[error("the nodes of epoch {0} are not known")]
     Nodes(u64),
@@ -119,6 +129,9 @@ impl EngineError {
                 "the directory's files were changed or damaged; restore a backup into a new directory"
             }
             Self::NodeKey => "restore the node key's file",
+            Self::OtherNode { .. } => {
+                "bring back the right node.key, or vote.key: one of them is missing, or another node's"
+            }
             Self::Nodes(_) => "use a version of this program that knows where they stand",
             Self::NoListener => "say where it listens for other nodes",
             Self::Listen(..) => "stop what listens there, or say where this node listens instead",

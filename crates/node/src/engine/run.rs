@@ -121,9 +121,14 @@ impl Keyed {
             return Err(EngineError::Nodes(newest.number.get()));
         };
         let mine = epochs.last().and_then(|e| e.index(&vote_key.public_key()));
-        let mine = mine.and_then(|index| nodes.get(usize::from(index)));
-        if mine.is_none_or(|(key, _)| *key != node_key.public_key()) {
-            return Err(EngineError::NodeKey);
+        let (named, _) = mine
+            .and_then(|index| nodes.get(usize::from(index)))
+            .ok_or(EngineError::VoteKey)?;
+        if *named != node_key.public_key() {
+            return Err(EngineError::OtherNode {
+                named: named.to_string(),
+                found: node_key.public_key().to_string(),
+            });
         }
         Ok(Self {
             instructions,

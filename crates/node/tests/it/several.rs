@@ -14,14 +14,16 @@ use kusabi_core::{
 use kusabi_ledger::testing::{TestKey, World};
 use kusabi_node::{
     directory::{Directory, NodeKey, VoteKey},
+    engine::EngineError,
     handle::{NodeHandle, Stop},
-    node::{Config, Node},
+    node::{Config, Node, StartError},
     outline::Outline,
 };
 use std::{
     collections::HashMap,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -50,9 +52,7 @@ impl Members {
         let seeds = [(ledger.vote_seed, ledger.node_seed)].into_iter();
         let seeds = seeds.chain(ledger.others.iter().map(|o| (o.vote_seed, o.node_seed)));
         // All are taken before one is given back, so that no port is given twice.
-        let ports: Vec<_> = (0..organisations)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
+        let ports: Vec<_> = (0..organisations).map(|_| port()).collect();
         let members: Vec<_> = seeds
             .zip(&ports)
             .map(|((vote, node), port)| {
@@ -127,6 +127,16 @@ impl Members {
     }
 }
 
+/// A free port below those that the system gives to connections: one of these could take it while its node is stopped.
+fn port() -> TcpListener {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = 20_000 + (std::process::id() % 500) as u16 * 20;
+    (0..1_000)
+        .map(|_| begin + NEXT.fetch_add(1, Ordering::Relaxed) % 2_000)
+        .find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+        .unwrap()
+}
+
 async fn stop(mut node: Node) {
     node.handle().shut_down();
     assert_eq!(node.stopped().await, Stop::Asked);
@@ -135,6 +145,11 @@ async fn stop(mut node: Node) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn four_nodes_agree_go_on_without_one_and_take_it_back() {
+    let all = tokio::time::timeout(Duration::from_secs(120), four_nodes());
+    all.await.expect("they connect, and go on");
+}
+
+async fn four_nodes() {
     let members = Members::new(4);
     let mut nodes = members.start_all().await;
     for (number, node) in nodes.iter().enumerate() {
@@ -152,6 +167,31 @@ async fn four_nodes_agree_go_on_without_one_and_take_it_back() {
     let after = members.register(&nodes[3].handle(), 201).await;
     assert!(members.shows(&nodes[3].handle(), &after).await);
     join_all(nodes.into_iter().map(stop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_anothers_key_or_a_port_that_is_taken_says_so() {
+    let members = Members::new(4);
+    let (vote, node, address) = &members.members[0];
+    let (_, other, _) = &members.members[1];
+    let begin = |key: &NodeKey, name: &str| {
+        let place = members.places.path().join(name);
+        Directory::create(&place, members.outline.clone(), vote, key).unwrap();
+        let config = Config {
+            peers: Some(*address),
+            addresses: members.addresses.clone(),
+            ..Config::default()
+        };
+        match Node::start(Directory::open(&place).unwrap(), config) {
+            Err(StartError::Stopped(Stop::Refused(why))) => why,
+            other => panic!("{other:?}"),
+        }
+    };
+    let why = tokio::task::block_in_place(|| begin(other, "swapped"));
+    assert!(matches!(why, EngineError::OtherNode { .. }), "{why}");
+    let _taken = TcpListener::bind(address).unwrap();
+    let why = tokio::task::block_in_place(|| begin(node, "taken"));
+    assert!(matches!(why, EngineError::Listen(..)), "{why}");
 }
 
 /// What `docs/performance.md` tells of several validators: `cargo test --release -p kusabi-node --test it several::load --

@@ -8,7 +8,8 @@ use std::io;
 
 use clap::Subcommand;
 use kusabi_node::{
-    directory::DirectoryError, handle::Stop, node::StartError, outline::OutlineError,
+    directory::DirectoryError, engine::EngineError, handle::Stop, node::StartError,
+    outline::OutlineError,
 };
 
 use crate::{
@@ -81,6 +82,7 @@ pub(crate) fn stop_failure(why: &Stop) -> Failure {
     let exit = match why {
         Stop::DiskFull => Exit::DiskFull,
         Stop::Storage(_) => Exit::File,
+        Stop::Refused(EngineError::Listen(..)) => Exit::Address,
         Stop::Refused(_) => Exit::Damaged,
         _ => Exit::Internal,
     };
