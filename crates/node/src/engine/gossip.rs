@@ -177,6 +177,7 @@ pub(super) async fn hear<W: Wire>(
 }
 
 /// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
 enum Took {
     All,
     Malformed,
@@ -226,11 +227,43 @@ fn take_in(
             Err(ReserveError::Stopped) => return Took::Stopped,
         }
     }
-    Took::Malformed
+    // As many as there may be are no fault; more are.
+    if message.has_remaining() {
+        Took::Malformed
+    } else {
+        Took::All
+    }
 }
 
 /// The next transaction's bytes.
 fn take(message: &mut Bytes) -> Option<Bytes> {
     let len = message.try_get_u32().ok()? as usize;
     (len <= TX_BYTES_MAX && len <= message.remaining()).then(|| message.split_to(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_holds_as_many_transactions_as_it_may_and_no_more() {
+        let key = ed25519_zebra::SigningKey::from([7; 32]);
+        let key: [u8; 32] = ed25519_zebra::VerificationKeyBytes::from(&key).into();
+        let node = PublicKey::decode(Bytes::copy_from_slice(&key)).unwrap();
+        let limits = PoolLimits {
+            count: 10,
+            bytes: 1_000,
+        };
+        let pool = TransactionPool::new(limits);
+        let (ingest, _queue) = mpsc::unbounded_channel();
+        // Each is one byte, which this version cannot read: passed over.
+        let message = |count: usize| Bytes::from([0, 0, 0, 1, 9].repeat(count));
+        let take = |message| take_in(&node, message, &ingest, &pool, limits);
+        assert_eq!(take(message(0)), Took::All);
+        assert_eq!(take(message(1)), Took::All);
+        assert_eq!(take(message(BLOCK_TXS_MAX)), Took::All);
+        assert_eq!(take(message(BLOCK_TXS_MAX + 1)), Took::Malformed);
+        assert_eq!(take(message(2).slice(..9)), Took::Malformed);
+        assert_eq!(take(Bytes::from(vec![0; MESSAGE_MAX + 1])), Took::Malformed);
+    }
 }
