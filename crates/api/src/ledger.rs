@@ -33,6 +33,9 @@ pub const MAX_WALK_STEP: usize = 12 * 1024;
 /// Longest time that one submission waits for finality.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
 
+/// Longest time that a node waits for a height that it has not reached before it answers with what it has.
+pub const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// The future that every method returns; boxed, so that a `dyn Ledger` can be handed round.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send + 'a>>;
 
@@ -50,11 +53,13 @@ pub trait Ledger: Send + Sync {
     /// What became of a transaction. `Unknown` when the node never saw it or does not remember it.
     fn transaction(&self, id: TxId) -> Answer<'_, Transaction>;
 
-    /// The proof (spec/proof.md) of presence or of absence of the row under a state key.
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes>;
+    /// The proof (spec/proof.md) of presence or of absence of the row under a state key. A node that has not reached height
+    /// `at_least` yet waits a little for it (at most [`CATCH_UP`]) and then answers with what it has: who asks several nodes in
+    /// turn would otherwise be shown, by an honest one that is a block behind, an older state than it has seen.
+    fn lookup(&self, key: StateKey, at_least: Height) -> Answer<'_, Bytes>;
 
-    /// The newest checkpoint (spec/proof.md).
-    fn checkpoint(&self) -> Answer<'_, Bytes>;
+    /// The newest checkpoint (spec/proof.md); `at_least` as for [`lookup`](Self::lookup).
+    fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes>;
 
     /// A block by height, from 1 on. `Unknown` above the newest.
     fn block(&self, height: Height) -> Answer<'_, Block>;
@@ -81,12 +86,12 @@ impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
         (**self).transaction(id)
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
-        (**self).lookup(key)
+    fn lookup(&self, key: StateKey, at_least: Height) -> Answer<'_, Bytes> {
+        (**self).lookup(key, at_least)
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
-        (**self).checkpoint()
+    fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
+        (**self).checkpoint(at_least)
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {

@@ -97,6 +97,17 @@ impl VerifyError {
     pub fn is_refusal(&self) -> bool {
         !matches!(self, Self::Ledger(_) | Self::Transaction(_))
     }
+
+    /// Whether the answer is good but for being older than the floor: the node is behind, or holds the present back.
+    const fn is_older(&self) -> bool {
+        matches!(
+            self,
+            Self::Checkpoint(CheckpointError::Anchor(AnchorError::BelowFloor))
+                | Self::Proof(ProofError::Checkpoint(CheckpointError::Anchor(
+                    AnchorError::BelowFloor
+                )))
+        )
+    }
 }
 
 /// What is trusted: an anchor and the bytes of the set that it names.
@@ -285,7 +296,7 @@ impl<L: Ledger> VerifyingLedger<L> {
     pub async fn lookup(&self, key: StateKey) -> Result<Proven<Option<Row>>, VerifyError> {
         // The floor is the one of when the question is asked: an answer may be overtaken by a later one on its way.
         let trust = self.trust();
-        let proof = self.ledger.lookup(key).await?;
+        let proof = self.ledger.lookup(key, trust.anchor.height()).await?;
         self.proven(trust, key, proof).await
     }
 
@@ -307,7 +318,7 @@ impl<L: Ledger> VerifyingLedger<L> {
     /// The newest checkpoint, verified; its bytes are the value.
     pub async fn checkpoint(&self) -> Result<(VerifiedCheckpoint, Bytes), VerifyError> {
         let mut trust = self.trust();
-        let bytes = self.ledger.checkpoint().await?;
+        let bytes = self.ledger.checkpoint(trust.anchor.height()).await?;
         loop {
             match checked_checkpoint(&trust, &bytes) {
                 Ok(checkpoint) => {
@@ -415,7 +426,11 @@ impl<L: Ledger> VerifyingLedger<L> {
         let key = first_row(action);
         let height = Height::new(receipt.height).map_err(|_| VerifyError::Receipt)?;
         let row = match receipt.proof {
-            Some(proof) => self.proven(trust, key, proof).await?,
+            Some(proof) => match self.proven(trust, key, proof).await {
+                // The node is behind another one that was asked before, and had to catch up with this transaction only.
+                Err(why) if why.is_older() => self.lookup(key).await?,
+                row => row?,
+            },
             None => self.lookup(key).await?,
         };
         // A proof from before the transaction says nothing about it, and neither does a row that it did not write.

@@ -115,7 +115,7 @@ impl Kept {
 
 /// A ledger that answers the one question that it was asked before.
 impl Ledger for Kept {
-    fn lookup(&self, _: StateKey) -> Answer<'_, Bytes> {
+    fn lookup(&self, _: StateKey, _: Height) -> Answer<'_, Bytes> {
         Box::pin(ready(Ok(self.proof.clone())))
     }
 
@@ -141,7 +141,7 @@ impl Ledger for Kept {
         nothing()
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
+    fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
         nothing()
     }
 

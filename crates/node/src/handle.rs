@@ -174,7 +174,7 @@ pub struct NodeHandle {
 }
 
 /// The newest block that is final and durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Newest {
     pub(crate) height: Height,
     pub(crate) time_ms: u64,
@@ -245,6 +245,19 @@ impl NodeHandle {
         let (answer, receiver) = oneshot::channel();
         self.send(&self.lookups, Lookup { key, answer })?;
         self.wait(receiver).await
+    }
+
+    /// Waits until a height is final and its state shown here.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`]
+    pub async fn reached(&self, height: Height) -> Result<(), QueryError> {
+        let mut newest = self.newest.clone();
+        let reached = newest.wait_for(|newest| newest.unwrap_or_default().height >= height);
+        match reached.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(QueryError::Stopped(self.why())),
+        }
     }
 
     /// The newest checkpoint (spec/proof.md).

@@ -107,6 +107,14 @@ impl HttpLedger {
     }
 }
 
+/// The address that asks for an answer of this height or later.
+fn reached(address: String, at_least: Height) -> String {
+    if at_least == Height::ZERO {
+        return address;
+    }
+    format!("{address}?at_least={at_least}")
+}
+
 impl Ledger for HttpLedger {
     fn submit(&self, transaction: Bytes, wait: Duration) -> Answer<'_, Submitted> {
         Box::pin(async move {
@@ -131,19 +139,17 @@ impl Ledger for HttpLedger {
         })
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+    fn lookup(&self, key: StateKey, at_least: Height) -> Answer<'_, Bytes> {
         Box::pin(async move {
-            self.0
-                .get(&format!("v1/state/{key}"), media::PROOF, MAX_PROOF)
-                .await
+            let address = reached(format!("v1/state/{key}"), at_least);
+            self.0.get(&address, media::PROOF, MAX_PROOF).await
         })
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
+    fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
         Box::pin(async move {
-            self.0
-                .get("v1/checkpoint", media::CHECKPOINT, MAX_PROOF)
-                .await
+            let address = reached("v1/checkpoint".to_owned(), at_least);
+            self.0.get(&address, media::CHECKPOINT, MAX_PROOF).await
         })
     }
 

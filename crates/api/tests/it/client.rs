@@ -101,7 +101,10 @@ async fn a_question_is_asked_again_when_that_can_help() {
     let behind = http("503 Service Unavailable", "retry-after: 1\r\n", "");
     let (address, count) = node(vec![behind, Vec::new(), http("200 OK", "", "proof")]).await;
     assert_eq!(
-        quick(&address).lookup(StateKey::ledger()).await.unwrap(),
+        quick(&address)
+            .lookup(StateKey::ledger(), Height::ZERO)
+            .await
+            .unwrap(),
         "proof"
     );
     assert_eq!(count.load(Ordering::SeqCst), 3);
@@ -130,7 +133,7 @@ async fn a_question_is_not_asked_for_ever_nor_in_vain() {
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), Kind::Unreachable, 3),
     ] {
         let (address, count) = node(vec![answer]).await;
-        let problem = quick(&address).checkpoint().await.unwrap_err();
+        let problem = quick(&address).checkpoint(Height::ZERO).await.unwrap_err();
         assert_eq!(
             (problem.kind, count.load(Ordering::SeqCst)),
             (kind, asked),
@@ -200,7 +203,7 @@ async fn answers_have_bounds() {
     for answer in [announced, endless] {
         let (address, _) = node(vec![answer]).await;
         let problem = quick(&address)
-            .lookup(StateKey::ledger())
+            .lookup(StateKey::ledger(), Height::ZERO)
             .await
             .unwrap_err();
         assert_eq!(problem.kind, Kind::BadAnswer);

@@ -64,6 +64,16 @@ async fn presence_and_absence_are_proven_and_raise_the_floor() {
 }
 
 #[tokio::test]
+async fn every_question_names_the_floor() {
+    let (puppet, ledger) = trusting(Puppet::new());
+    ledger.lookup(here()).await.unwrap();
+    puppet.is_at(at(8));
+    ledger.checkpoint().await.unwrap();
+    ledger.lookup(here()).await.unwrap();
+    assert_eq!(*puppet.asked.lock().unwrap(), [0, 5, 8]);
+}
+
+#[tokio::test]
 async fn a_genesis_of_another_chain_founds_nothing() {
     let other = ChainId::new([1; 32]);
     let found = VerifyingLedger::found(Puppet::new(), &other).await;
@@ -395,6 +405,38 @@ async fn a_receipt_is_proven() {
         submitted(Submitted::Pending { id: id() }).await,
         Ok(Done::Pending(_))
     ));
+}
+
+#[tokio::test]
+async fn a_receipt_from_a_node_that_is_behind_is_looked_up_at_the_floor() {
+    let receipt = Submitted::Final(Receipt {
+        id: id(),
+        height: 1,
+        index: 0,
+        proof: Some(proof(at(5), &here())),
+    });
+    let (puppet, ledger) = trusting(Puppet {
+        submit: Box::new(move |_| Ok(receipt.clone())),
+        ..Puppet::new()
+    });
+    puppet.is_at(at(8));
+    ledger.checkpoint().await.unwrap();
+    let done = ledger.submit(anchoring(), Duration::ZERO).await.unwrap();
+    let Done::Final { row, .. } = done else {
+        panic!("{done:?}");
+    };
+    assert_eq!(row.height().get(), 8);
+    assert_eq!(*puppet.asked.lock().unwrap(), [0, 8]);
+
+    // One that stays behind is refused.
+    puppet.is_at(at(7));
+    assert_eq!(
+        ledger
+            .submit(anchoring(), Duration::ZERO)
+            .await
+            .unwrap_err(),
+        by_anchor(AnchorError::BelowFloor)
+    );
 }
 
 /// A block as a node would serve it.

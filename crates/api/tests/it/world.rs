@@ -260,6 +260,8 @@ pub(crate) struct Puppet {
     pub(crate) walk: Mutex<Vec<(u64, Step)>>,
     pub(crate) walks: AtomicUsize,
     pub(crate) block: Mutex<Option<Block>>,
+    /// The heights that answers were asked to have at least.
+    pub(crate) asked: Mutex<Vec<u64>>,
 }
 
 impl Puppet {
@@ -271,6 +273,7 @@ impl Puppet {
             walk: Mutex::default(),
             walks: AtomicUsize::new(0),
             block: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -305,13 +308,15 @@ impl Ledger for Puppet {
         silent()
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+    fn lookup(&self, key: StateKey, at_least: Height) -> Answer<'_, Bytes> {
+        self.asked.lock().unwrap().push(at_least.get());
         // Not under the lock: the answer may be to ask again.
         let lookup = Arc::clone(&self.lookup.lock().unwrap());
         answer(Ok(lookup(key)))
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
+    fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
+        self.asked.lock().unwrap().push(at_least.get());
         answer(Ok(self.checkpoint.lock().unwrap().clone()))
     }
 

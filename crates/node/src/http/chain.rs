@@ -4,7 +4,7 @@ use super::{
     app::App,
     failure::Failure,
     form,
-    lookup::{bytes, json, last_part},
+    lookup::{at_least, bytes, json, last_part},
 };
 use axum::{
     body::{Body, HttpBody},
@@ -28,8 +28,10 @@ const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000
 /// `GET /v1/checkpoint`.
 pub(super) async fn checkpoint<L: Ledger + ?Sized>(
     State(app): State<Arc<App<L>>>,
+    request: Request,
 ) -> Result<Response, Failure> {
-    let checkpoint = app.ask(app.ledger.checkpoint()).await?;
+    let at_least = at_least(&request)?;
+    let checkpoint = app.ask(app.ledger.checkpoint(at_least)).await?;
     Ok(bytes(media::CHECKPOINT, checkpoint))
 }
 

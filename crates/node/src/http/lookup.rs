@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use kusabi_api::{Kind, Ledger, Problem, media, view::ProofView};
-use kusabi_core::id::{Handle, StateKey};
+use kusabi_core::id::{Handle, Height, StateKey};
 use std::sync::Arc;
 
 /// `GET /v1/keys/{handle}`: the record of a key, or the proof that there is none.
@@ -23,7 +23,8 @@ pub(super) async fn key<L: Ledger + ?Sized>(
 ) -> Result<Response, Failure> {
     let handle: Handle = last_part(&request, "a handle of 64 lower-case hex digits")?;
     let form = form(request.headers(), media::PROOF)?;
-    row(&app, StateKey::record(&handle), form).await
+    let at_least = at_least(&request)?;
+    row(&app, StateKey::record(&handle), at_least, form).await
 }
 
 /// `GET /v1/state/{state key}`: any row.
@@ -33,15 +34,16 @@ pub(super) async fn state<L: Ledger + ?Sized>(
 ) -> Result<Response, Failure> {
     let key: StateKey = last_part(&request, "a state key of 64 lower-case hex digits")?;
     let form = form(request.headers(), media::PROOF)?;
-    row(&app, key, form).await
+    row(&app, key, at_least(&request)?, form).await
 }
 
 async fn row<L: Ledger + ?Sized>(
     app: &App<L>,
     key: StateKey,
+    at_least: Height,
     form: Form,
 ) -> Result<Response, Failure> {
-    let proof = app.ask(app.ledger.lookup(key)).await?;
+    let proof = app.ask(app.ledger.lookup(key, at_least)).await?;
     app.metrics.lookups.add(1);
     Ok(match form {
         Form::Binary => bytes(media::PROOF, proof),
@@ -68,6 +70,23 @@ pub(super) fn last_part<T: std::str::FromStr>(
         Problem::new(
             Kind::BadParameter,
             format!("the last part of the address must be {expected}"),
+        )
+    })
+}
+
+/// The height that the answer is to have at least, where the question names one.
+pub(super) fn at_least(request: &Request) -> Result<Height, Problem> {
+    let Some(query) = request.uri().query() else {
+        return Ok(Height::ZERO);
+    };
+    let height = query.strip_prefix("at_least=").and_then(|text| {
+        let number = text.parse().ok()?;
+        Height::new(number).ok()
+    });
+    height.ok_or_else(|| {
+        Problem::new(
+            Kind::BadParameter,
+            "?at_least= takes the height that the answer is to have, like ?at_least=41",
         )
     })
 }

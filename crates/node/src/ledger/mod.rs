@@ -15,8 +15,8 @@ use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
     effect::first_row,
     ledger::{
-        BlockEvents, MAX_WAIT, MAX_WALK_STEPS, Receipt, Status, Step, StepKind, Submitted,
-        Transaction,
+        BlockEvents, CATCH_UP, MAX_WAIT, MAX_WALK_STEPS, Receipt, Status, Step, StepKind,
+        Submitted, Transaction,
     },
 };
 use kusabi_core::{
@@ -193,6 +193,13 @@ impl NodeLedger {
         }
     }
 
+    /// Waits for a height; not for long, and the answer is what there is then.
+    async fn reached(&self, height: Height) {
+        let reached = self.node.reached(height);
+        // Elapsed, or the node stops: the question itself says so.
+        let _ = tokio::time::timeout(CATCH_UP, reached).await;
+    }
+
     /// A receipt with the newest proof of the row; without one when the node is too busy to make it.
     async fn receipt(&self, id: TxId, height: Height, index: u32, row: StateKey) -> Receipt {
         Receipt {
@@ -310,12 +317,18 @@ impl Ledger for NodeLedger {
         })
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
-        Box::pin(async move { self.node.lookup(key).await.map_err(unanswered) })
+    fn lookup(&self, key: StateKey, at_least: Height) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            self.reached(at_least).await;
+            self.node.lookup(key).await.map_err(unanswered)
+        })
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
-        Box::pin(async move { self.node.checkpoint().await.map_err(unanswered) })
+    fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            self.reached(at_least).await;
+            self.node.checkpoint().await.map_err(unanswered)
+        })
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {

@@ -121,16 +121,22 @@ impl App {
         let signed = SignedManifest::decode(signed).map_err(|why| unreadable(digest, &why))?;
         let org = self.org();
         let ledger = self.ledger.unverified();
+        let floor = self.ledger.trust().anchor().height();
         let release = StateKey::release(&org, &signed.manifest().digest());
         let release = self
-            .ask(async { Ok(ledger.lookup(release).await?) })
+            .ask(async { Ok(ledger.lookup(release, floor).await?) })
             .await?;
         let policy = StateKey::art_policy(&org);
-        let policy = self.ask(async { Ok(ledger.lookup(policy).await?) }).await?;
+        let policy = self
+            .ask(async { Ok(ledger.lookup(policy, floor).await?) })
+            .await?;
         let mut signers = Vec::with_capacity(signed.signature_count());
         for signature in signed.signatures() {
             let key = StateKey::record(&signature.signer);
-            signers.push(self.ask(async { Ok(ledger.lookup(key).await?) }).await?);
+            let proof = self
+                .ask(async { Ok(ledger.lookup(key, floor).await?) })
+                .await?;
+            signers.push(proof);
         }
         let proofs = encode_proofs(&release, &policy, &signers).map_err(|why| {
             Problem::new(Kind::BadAnswer, format!("the ledger node's proofs: {why}"))

@@ -149,7 +149,7 @@ impl Ledger for Chain {
         Box::pin(async { Err(Problem::new(Kind::Unknown, "nobody remembers")) })
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+    fn lookup(&self, key: StateKey, _: Height) -> Answer<'_, Bytes> {
         self.lookups.fetch_add(1, SeqCst);
         let answer = self.answer(|| self.lock().prove(&key).into());
         let mut stuck = self.stuck.subscribe();
@@ -159,7 +159,7 @@ impl Ledger for Chain {
         })
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
+    fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
         self.answer(|| self.lock().checkpoint().into())
     }
 

@@ -253,12 +253,12 @@ impl Ledger for Memory {
         silent()
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+    fn lookup(&self, key: StateKey, _: Height) -> Answer<'_, Bytes> {
         self.lookups.fetch_add(1, SeqCst);
         self.answer(|| self.proof(&key))
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
+    fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
         silent()
     }
 

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use kusabi_api::Ledger as _;
 use kusabi_core::{
-    id::{Digest, Handle, OrgName, StateKey},
+    id::{Digest, Handle, Height, OrgName, StateKey},
     protocol::reply::Task,
     suite::{Purpose, Suite},
 };
@@ -93,7 +93,7 @@ fn collected(stage: &Stage) -> Result<Collected> {
 
 /// The proof of a row, as the ledger gives it.
 fn proof(stage: &Stage, key: StateKey) -> Result<Vec<u8>> {
-    let proof = stage.ask(async move |ledger| ledger.lookup(key).await)?;
+    let proof = stage.ask(async move |ledger| ledger.lookup(key, Height::ZERO).await)?;
     Ok(proof.to_vec())
 }
 

@@ -12,7 +12,7 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use getrandom::SysRng;
 use kusabi_api::{HttpLedger, Ledger as _};
 use kusabi_core::{
-    id::{ChainId, Digest, Handle, OrgId, StateKey},
+    id::{ChainId, Digest, Handle, Height, OrgId, StateKey},
     proof::{Claim, Proof},
     protocol::{
         Steps, Time,
@@ -133,7 +133,10 @@ impl Mind {
 
     /// What the honest ledger says of a row.
     async fn look(&self, key: StateKey) -> std::result::Result<Bytes, Problem> {
-        self.ledger.lookup(key).await.map_err(|_| Problem::Busy)
+        self.ledger
+            .lookup(key, Height::ZERO)
+            .await
+            .map_err(|_| Problem::Busy)
     }
 
     /// A record, as it believes the ledger without checking: it is the thief.

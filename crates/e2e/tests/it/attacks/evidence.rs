@@ -8,7 +8,7 @@ use kusabi_api::{
 };
 use kusabi_core::{
     device::{Provisioning, Trust},
-    id::{Digest, Handle, StateKey, parse_hex},
+    id::{Digest, Handle, Height, StateKey, parse_hex},
     inventory::{Asked, SignedInventory, StatementError, VerifiedStatement},
 };
 
@@ -21,7 +21,7 @@ fn proof(site: &Site, handle: &Handle) -> Vec<u8> {
         .build()
         .unwrap();
     let ledger = HttpLedger::new(&site.ledger_url()).unwrap();
-    let proof = runtime.block_on(ledger.lookup(StateKey::record(handle)));
+    let proof = runtime.block_on(ledger.lookup(StateKey::record(handle), Height::ZERO));
     proof.unwrap().to_vec()
 }
 

@@ -9,7 +9,9 @@ use kusabi_api::{
     view::{ProofView, RowView},
 };
 use kusabi_core::{
+    checkpoint::Checkpoint,
     id::{Handle, Height, StateKey, TxId},
+    proof::Proof,
     row::Row,
     suite::Purpose,
     tx::Transaction,
@@ -248,10 +250,34 @@ async fn what_is_refused_and_what_is_not_waited_for() {
         .await
         .unwrap_err();
     assert_eq!(above.kind, Kind::Unknown);
-    let ledger = client.lookup(StateKey::ledger()).await.unwrap();
+    let ledger = client
+        .lookup(StateKey::ledger(), Height::ZERO)
+        .await
+        .unwrap();
     assert!(matches!(
         ProofView::claimed(&ledger).unwrap().row,
         Some(RowView::Ledger { .. })
     ));
+
+    // A height that comes while it is waited for, and one that does not: then the answer is what there is.
+    let newest = client.status().await.unwrap().height;
+    let next = Height::new(newest + 1).unwrap();
+    let register = world.register(&[&TestKey::new(101, Purpose::Act)]);
+    let (checkpoint, done) = tokio::join!(
+        client.checkpoint(next),
+        client.submit(bytes(&register), WAIT)
+    );
+    assert!(matches!(done.unwrap(), Submitted::Final(_)));
+    let height = |bytes: &Bytes| Checkpoint::decode(bytes).unwrap().claimed().height;
+    assert_eq!(height(&checkpoint.unwrap()), next);
+    let far = Height::new(newest + 1_000).unwrap();
+    let (checkpoint, proof) = tokio::join!(
+        client.checkpoint(far),
+        client.lookup(StateKey::ledger(), far)
+    );
+    assert_eq!(height(&checkpoint.unwrap()), next);
+    let proof = proof.unwrap();
+    let shown = Proof::decode(&proof).unwrap();
+    assert_eq!(shown.checkpoint().claimed().height, next);
     running.stop().await;
 }

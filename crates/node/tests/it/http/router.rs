@@ -68,6 +68,13 @@ async fn addresses_that_are_none() {
         ("/v1/blocks/0", Kind::Unknown),
         ("/v1/blocks/4", Kind::Unknown),
         ("/v1/walk/x", Kind::BadParameter),
+        ("/v1/checkpoint?at_least=", Kind::BadParameter),
+        ("/v1/checkpoint?at_least=-1", Kind::BadParameter),
+        (
+            "/v1/checkpoint?at_least=281474976710656",
+            Kind::BadParameter,
+        ),
+        ("/v1/checkpoint?at_most=1", Kind::BadParameter),
         ("/v1/events?after=x", Kind::BadParameter),
         ("/v1/events?before=1", Kind::BadParameter),
     ] {

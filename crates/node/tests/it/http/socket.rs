@@ -56,12 +56,18 @@ async fn everything_over_a_socket() {
     let server = Server::start(memory, Limits::default()).await;
     let client = HttpLedger::new(&server.url()).unwrap();
     let key = StateKey::record(&Handle::new(HANDLE));
-    assert_eq!(client.lookup(key).await.unwrap(), "proof of presence");
     assert_eq!(
-        client.lookup(StateKey::ledger()).await.unwrap(),
+        client.lookup(key, Height::ZERO).await.unwrap(),
+        "proof of presence"
+    );
+    assert_eq!(
+        client
+            .lookup(StateKey::ledger(), Height::ZERO)
+            .await
+            .unwrap(),
         "proof of absence"
     );
-    assert_eq!(client.checkpoint().await.unwrap(), "checkpoint");
+    assert_eq!(client.checkpoint(Height::ZERO).await.unwrap(), "checkpoint");
     assert_eq!(client.genesis().await.unwrap(), GENESIS);
     assert_eq!(client.walk(Epoch::ZERO).await.unwrap().len(), 1);
     assert_eq!(client.status().await.unwrap().height, 3);

@@ -97,12 +97,12 @@ impl Ledger for Memory {
         })
     }
 
-    fn lookup(&self, key: StateKey) -> Answer<'_, Bytes> {
+    fn lookup(&self, key: StateKey, _: Height) -> Answer<'_, Bytes> {
         let absent = Bytes::from_static(b"proof of absence");
         answer(Ok(self.rows.get(&key).cloned().unwrap_or(absent)))
     }
 
-    fn checkpoint(&self) -> Answer<'_, Bytes> {
+    fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
         answer(Ok(Bytes::from_static(b"checkpoint")))
     }
 

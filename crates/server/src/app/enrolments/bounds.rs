@@ -102,11 +102,11 @@ mod tests {
             gone()
         }
 
-        fn lookup(&self, _: StateKey) -> Answer<'_, Bytes> {
+        fn lookup(&self, _: StateKey, _: Height) -> Answer<'_, Bytes> {
             gone()
         }
 
-        fn checkpoint(&self) -> Answer<'_, Bytes> {
+        fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
             gone()
         }
 
