@@ -41,6 +41,10 @@ def record(purpose=2, suite=1, status=1, reason=0, version=1, registered=10, end
 
 
 FOREIGN = u(1, 1) + u(2, 294) + DIGEST + bytes(31)
+def ledger(ends):
+    return pad(u(1, 7) + u(1, 1) + u(4, 2) + u(8, 3) + H(b"set") + H(b"recovery") + u(6, 4000) + ends)
+
+
 rows = [
     ("active record", 1, HANDLE, record()),
     ("spent record", 1, HANDLE, record(purpose=1, status=2, version=2, ended=11)),
@@ -59,6 +63,7 @@ rows = [
     ("blob part", 6, DIGEST + u(2, 258), pad(u(1, 6) + u(1, 1) + u(1, 160) + u(1, 0) + bytes([7]) * 160)),
     ("short blob part", 6, DIGEST + u(2, 0), pad(u(1, 6) + u(1, 1) + u(1, 1) + u(1, 0) + bytes([7]))),
     ("ledger", 7, b"", pad(u(1, 7) + u(1, 1) + u(4, 2) + u(8, 3) + H(b"set") + H(b"recovery") + u(6, 4000))),
+    ("ledger of an epoch that ends", 7, b"", ledger(u(6, 5000) + H(b"next set"))),
 ]
 bad_rows = [
     ("Kind", pad(u(1, 8) + u(1, 1))),
@@ -78,6 +83,8 @@ bad_rows = [
     *(("Contradiction", record(purpose=purpose, status=3, version=2, ended=11)) for purpose in (1, 3, 4, 5, 6, 7)),
     ("Contradiction", record(status=4, version=2, ended=9)),
     ("Contradiction", record(status=4, version=3, ended=11)),
+    ("Contradiction", ledger(u(6, 5000) + bytes(32))),
+    ("Contradiction", ledger(u(6, 0) + H(b"next set"))),
 ]
 
 
@@ -118,6 +125,8 @@ actions = [
     [9, ORG, DIGEST, 1],
     [10, ORG, 1, DIGEST],
     [11, bytes(300)],
+    [12, ORG, bytes(90), bytes(400), bytes(60)],
+    [13, bytes(90), bytes(500)],
 ]
 
 
@@ -127,7 +136,7 @@ def transaction(action, signers=()):
 
 good = []
 for action in actions:
-    signers = [] if action[0] == 11 else [LOW, HIGH]
+    signers = [] if action[0] in (11, 13) else [LOW, HIGH]
     data = transaction(action, signers)
     statement = b"kusabi.statement.v1" + CHAIN + LOW + u(1, 5) + u(2, 0x100 + action[0]) + H(cbor(action))
     good.append({"code": action[0], "bytes": data.hex(), "id": H(b"kusabi.tx.v1", data).hex(),
@@ -140,7 +149,9 @@ bad_transactions = [
     ("Cbor", cbor([1, CHAIN, plain])),
     ("Cbor", transaction([6, ORG, [LOW, 1], 0])),
     ("Version", cbor([2, CHAIN, plain, []])),
-    ("Action", transaction([12, ORG])),
+    ("Action", transaction([14, ORG])),
+    ("Cbor", transaction([12, ORG, bytes(90), bytes(400)])),
+    ("Count", transaction(actions[15], [LOW])),
     ("Count", transaction([1, ORG, []])),
     ("Count", transaction(plain, [H(u(1, n)) for n in range(81)])),
     ("Count", transaction(actions[13], [LOW])),

@@ -181,11 +181,14 @@ def main():
     anchor = chain + u(0, 8) + set_hash(sets[0]) + u(0, 8) + bytes(32) + recovery_hash
 
     last = H(b"last header")
-    payload = b"\x01" + u(0, 8) + set_hash(sets[0]) + u(40, 8) + last + u(len(sets[1]), 2) + sets[1]
+    nodes_hash = H(b"kusabi.appointed.nodes.v1", b"a list of nodes")
+    appointed = b"\x01" + u(0, 8) + set_hash(sets[0]) + nodes_hash + u(len(sets[1]), 2) + sets[1]
+    payload = appointed + u(40, 8) + last
     handover = payload + certificate(votes[0], [0, 1, 3], lambda k: k.state(chain, 64, 0x200, payload))
     by_org = sorted((org(o.encode()), sorted(officers[o], key=lambda k: k.encoded)) for o in "abc")
-    handover += u(4, 1) + b"".join(
-        u(o, 1) + u(i, 1) + by_org[o][1][i].state(chain, 6, 0x200, payload) for o in (0, 2) for i in (0, 2))
+    officers_signed = u(4, 1) + b"".join(
+        u(o, 1) + u(i, 1) + by_org[o][1][i].state(chain, 6, 0x202, appointed) for o in (0, 2) for i in (0, 2))
+    handover += officers_signed
     after_handover = chain + u(1, 8) + set_hash(sets[1]) + u(40, 8) + last + recovery_hash
 
     fresh = epoch_set(7, organisations, [(Key("vote 7 0"), org(b"a"))])
@@ -234,7 +237,7 @@ def main():
         "warning": "the keys of these vectors are derived from their labels: never use them",
         "chain": chain, "epoch sets": sets, "anchor": anchor,
         "header": h, "header hash": header_hash(chain, h), "finalize message": message,
-        "handover": handover, "after handover": after_handover,
+        "appointment": appointed + officers_signed, "handover": handover, "after handover": after_handover,
         "recovery": recovery, "before recovery": before_recovery, "after recovery": after_recovery, "farthest recovery": farthest,
         "refused recoveries": refused_recoveries, "floors": floors, "refused anchors": bad_anchors,
         "proofs": proofs, "empty": b"\x01\x03" + checkpoint + log.path(2, 0) + b"\0",

@@ -7,6 +7,8 @@ use crate::{
 };
 use bytes::Bytes;
 use kusabi_core::{
+    appointment::Appointment,
+    handover::Handover,
     header::Header,
     id::{Handle, Height, StateKey},
     row::{Record, ReleaseStatus, Row, Status as RecordStatus},
@@ -74,6 +76,16 @@ pub fn shows(action: &Action, row: &Row, height: Height) -> bool {
             (anchor.org, anchor.topic, anchor.height) == (*org, *topic, height)
         }
         (Action::Recovery { .. }, Row::Ledger(_)) => true,
+        (Action::Appoint { appointment, .. }, Row::Ledger(row)) => {
+            Appointment::decode(appointment).is_ok_and(|appointment| {
+                let next = appointment.next_set();
+                // Pending, or come to pass.
+                let pending = row.ends.is_some_and(|e| e.next_set_hash == next.hash());
+                pending || row.epoch >= next.epoch()
+            })
+        }
+        (Action::Handover { handover, .. }, Row::Ledger(row)) => Handover::decode(handover)
+            .is_ok_and(|handover| row.epoch >= handover.appointment().next_set().epoch()),
         (_, Row::Record(record)) => action.entries().first().is_some_and(|entry| {
             record.registered() == height
                 && record.purpose() == entry.purpose()

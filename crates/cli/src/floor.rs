@@ -112,9 +112,10 @@ fn contradict(one: &Trust, other: &Trust) -> bool {
 #[cfg(test)]
 mod tests {
     use kusabi_core::{
-        genesis::{Genesis, GenesisParts, NodeParts},
+        genesis::{Genesis, GenesisParts},
         id::{Epoch, OrgName},
         keystore::{KeyStore as _, Seed, SoftKey},
+        nodes::NodeParts,
         set::{EpochSetParts, OrganisationParts, recovery_set},
         suite::{Suite, VerificationKey},
     };

@@ -16,8 +16,9 @@ use std::{
 };
 
 use kusabi_core::{
-    genesis::{GenesisParts, NodeParts},
+    genesis::GenesisParts,
     id::{ChainId, Epoch, OrgName},
+    nodes::NodeParts,
     set::{EpochSetParts, OrganisationParts, recovery_set},
     suite::{Purpose, Suite, VerificationKey},
     tx::{Action, Draft},

@@ -5,14 +5,12 @@
 
 use core::fmt;
 
-use crate::address::{ADDRESS_LEN_MAX, is_address};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
 use crate::id::{ChainId, Epoch, OrgName};
+use crate::nodes::{Node, Nodes};
 use crate::set::{
     EPOCH_SET_LEN_MAX, EpochSet, ORGANISATIONS_MAX, RECOVERY_SET_LEN_MAX, RecoverySet, SetError,
-    VALIDATORS_MAX,
 };
-use crate::suite::VerificationKey;
 use crate::wire::{Sink, U48_END};
 
 /// The most bytes of a genesis document.
@@ -135,15 +133,6 @@ pub struct Founder<'a> {
     pub quota: u64,
 }
 
-/// The machine of a validator, as the genesis document names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Node<'a> {
-    /// Its Ed25519 node key, with which it proves to its peers who it is. It outlives the vote keys.
-    pub key: &'a [u8; 32],
-    /// Where its peers reach it, `host:port`; empty when that is said elsewhere, or a lone validator needs none.
-    pub address: &'a str,
-}
-
 /// A decoded and checked genesis document, borrowed from its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Genesis<'a> {
@@ -195,7 +184,14 @@ impl<'a> Genesis<'a> {
         if founders.next().is_some() {
             return Err(GenesisError::Organisations);
         }
-        check_nodes(&body, &epoch_set, &recovery_set)?;
+        body.nodes.check(&epoch_set)?;
+        if body
+            .nodes
+            .keys()
+            .any(|key| recovery_set.signatories().encoded().contains(&key))
+        {
+            return Err(GenesisError::NodeKeyRepeated);
+        }
         Ok(Self {
             chain: ChainId::of(document),
             body,
@@ -261,31 +257,8 @@ impl<'a> Genesis<'a> {
 
     /// The nodes of the validators, in the order of the epoch set's validators.
     pub fn nodes(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
-        self.body.nodes()
+        self.body.nodes.iter()
     }
-}
-
-/// A node for each validator, each with a key of its own that is for nothing else.
-fn check_nodes(
-    body: &Body<'_>,
-    epoch_set: &EpochSet<'_>,
-    recovery_set: &RecoverySet<'_>,
-) -> Result<(), GenesisError> {
-    if body.node_count != epoch_set.validator_count() {
-        return Err(GenesisError::Nodes);
-    }
-    for (index, node) in body.nodes().enumerate() {
-        let key = VerificationKey::ed25519(node.key)
-            .map_err(|_| GenesisError::NodeKey)?
-            .encode();
-        if body.nodes().take(index).any(|other| other.key == node.key)
-            || epoch_set.has_key(&key)
-            || recovery_set.signatories().encoded().contains(&key)
-        {
-            return Err(GenesisError::NodeKeyRepeated);
-        }
-    }
-    Ok(())
 }
 
 /// The document's fields; the organisations and nodes stay encoded.
@@ -298,8 +271,7 @@ struct Body<'a> {
     recovery_set: &'a [u8],
     founder_count: usize,
     founders: &'a [u8],
-    node_count: usize,
-    nodes: &'a [u8],
+    nodes: Nodes<'a>,
 }
 
 impl<'a> Body<'a> {
@@ -307,11 +279,6 @@ impl<'a> Body<'a> {
         let mut decoder = Decoder::new(self.founders);
         // `from_cbor` has read them all, so each is there.
         (0..self.founder_count).map_while(move |_| founder(&mut decoder).ok())
-    }
-
-    fn nodes(&self) -> impl Iterator<Item = Node<'a>> + use<'a> {
-        let mut decoder = Decoder::new(self.nodes);
-        (0..self.node_count).map_while(move |_| node(&mut decoder).ok())
     }
 }
 
@@ -323,16 +290,6 @@ fn founder<'a>(d: &mut Decoder<'a>) -> Result<Founder<'a>, GenesisError> {
         return Err(GenesisError::Quota);
     }
     Ok(Founder { name, quota })
-}
-
-fn node<'a>(d: &mut Decoder<'a>) -> Result<Node<'a>, GenesisError> {
-    d.array(2)?;
-    let key = d.bytes(32..=32)?.as_array().ok_or(GenesisError::NodeKey)?;
-    let address = d.text(0..=ADDRESS_LEN_MAX)?;
-    if !address.is_empty() && !is_address(address) {
-        return Err(GenesisError::Address);
-    }
-    Ok(Node { key, address })
 }
 
 impl<'a> FromCbor<'a> for Body<'a> {
@@ -358,11 +315,7 @@ impl<'a> FromCbor<'a> for Body<'a> {
             founder(d)?;
         }
         let founders = d.since(start);
-        let node_count = d.list(1..=VALIDATORS_MAX)?;
-        let start = d.position();
-        for _ in 0..node_count {
-            node(d)?;
-        }
+        let nodes = Nodes::from_cbor(d)?;
         Ok(Self {
             name,
             created_ms,
@@ -371,20 +324,14 @@ impl<'a> FromCbor<'a> for Body<'a> {
             recovery_set,
             founder_count,
             founders,
-            node_count,
-            nodes: d.since(start),
+            nodes,
         })
     }
 }
 
 impl Body<'_> {
-    /// Writes the document with these founders and nodes, of which there are as many as it says.
-    fn write<'f, S: Sink>(
-        &self,
-        e: &mut Encoder<S>,
-        founders: impl Iterator<Item = Founder<'f>>,
-        nodes: impl Iterator<Item = Node<'f>>,
-    ) {
+    /// Writes the document with these founders, of which there are as many as it says.
+    fn write<'f, S: Sink>(&self, e: &mut Encoder<S>, founders: impl Iterator<Item = Founder<'f>>) {
         e.array(8)
             .u64(VERSION)
             .text(self.name)
@@ -397,38 +344,25 @@ impl Body<'_> {
         for founder in founders {
             e.array(2).text(founder.name).u64(founder.quota);
         }
-        e.array(self.node_count);
-        for node in nodes {
-            e.array(2).bytes(node.key).text(node.address);
-        }
+        self.nodes.to_cbor(e);
     }
 }
 
 impl ToCbor for Body<'_> {
     fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
-        self.write(e, self.founders(), self.nodes());
+        self.write(e, self.founders());
     }
 }
 
 #[cfg(feature = "alloc")]
-pub use owned::{GenesisParts, NodeParts};
+pub use owned::GenesisParts;
 
 #[cfg(feature = "alloc")]
 mod owned {
     use alloc::vec::Vec;
 
-    use super::{Body, Encoder, EpochSet, Founder, Genesis, GenesisError, Node, OrgName};
-
-    /// A validator's machine, to be put into a genesis document.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct NodeParts<'a> {
-        /// The vote key of the validator that runs on it.
-        pub vote_key: [u8; 32],
-        /// Its node key.
-        pub key: [u8; 32],
-        /// Its address, `host:port`, or empty.
-        pub address: &'a str,
-    }
+    use super::{Body, Encoder, EpochSet, Founder, Genesis, GenesisError, Nodes, OrgName};
+    use crate::nodes::{NodeParts, nodes_of};
 
     /// What a genesis document is made of.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -458,15 +392,7 @@ mod owned {
             let mut organisations: Vec<_> = self.organisations.iter().collect();
             organisations.sort_by_key(|(name, _)| name.id());
             let set = EpochSet::decode(self.epoch_set).map_err(GenesisError::EpochSet)?;
-            let mut nodes: Vec<_> = self.nodes.iter().collect();
-            nodes.sort_by_key(|node| node.vote_key);
-            if !nodes
-                .iter()
-                .map(|node| &node.vote_key)
-                .eq(set.validators().map(|validator| validator.vote_key))
-            {
-                return Err(GenesisError::Nodes);
-            }
+            let nodes = nodes_of(&set, &self.nodes)?;
             let mut document = Vec::new();
             let body = Body {
                 name: self.name,
@@ -476,18 +402,13 @@ mod owned {
                 recovery_set: self.recovery_set,
                 founder_count: organisations.len(),
                 founders: &[],
-                node_count: nodes.len(),
-                nodes: &[],
+                nodes: Nodes::decode(&nodes)?,
             };
             let founders = organisations.iter().map(|(name, quota)| Founder {
                 name: name.as_str(),
                 quota: *quota,
             });
-            let nodes = nodes.iter().map(|node| Node {
-                key: &node.key,
-                address: node.address,
-            });
-            body.write(&mut Encoder::new(&mut document), founders, nodes);
+            body.write(&mut Encoder::new(&mut document), founders);
             Genesis::decode(&document)?;
             Ok(document)
         }

@@ -1,15 +1,17 @@
 //! How trust moves to the next validator set: by a handover, or by a recovery (spec/proof.md).
 //!
 //! A handover needs both a quorum of the old set's vote keys and the officers of two thirds of its organisations, so that
-//! vote keys that are stolen after their epoch forge nothing. A recovery needs the recovery keys that the genesis document
+//! vote keys that are stolen after their epoch forge nothing. The officers have signed before who follows
+//! ([`Appointment`]); the vote keys add with which block the epoch ended. A recovery needs the recovery keys that the genesis document
 //! names, and jumps over whatever was lost.
 
 use core::fmt;
 
 use crate::anchor::{Anchor, AnchorError};
+use crate::appointment::Appointment;
 use crate::crypto::sha256;
 use crate::id::{ChainId, Epoch, HeaderHash, Height, RecoveryHash, SetHash};
-use crate::quorum::{Certificate, QuorumError, count, two_thirds};
+use crate::quorum::{Certificate, QuorumError, count};
 use crate::set::{EpochSet, RecoverySet, SetError};
 use crate::statement::{Statement, StatementKind};
 use crate::suite::{Purpose, Signature, VerificationKey};
@@ -19,7 +21,6 @@ const VERSION: u8 = 1;
 /// How far above the block that survived a recovery may start: far above every floor (with a hundred blocks a second it
 /// takes 348 years), and 255 recoveries with a typing error still leave heights.
 pub const RECOVERY_JUMP_MAX: u64 = 1 << 40;
-const OFFICER_SIGNATURE_LEN: usize = 2 + Signature::LEN;
 const RECOVERY_SIGNATURE_LEN: usize = 1 + Signature::LEN;
 
 /// Why a handover or a recovery is refused.
@@ -110,20 +111,20 @@ fn height(reader: &mut Reader<'_>) -> Result<Height, HandoverError> {
     Height::new(reader.u64()?).map_err(|_| HandoverError::Height)
 }
 
-fn next_set<'a>(reader: &mut Reader<'a>) -> Result<EpochSet<'a>, HandoverError> {
+pub(crate) fn next_set<'a>(reader: &mut Reader<'a>) -> Result<EpochSet<'a>, HandoverError> {
     let len = usize::from(reader.u16()?);
     Ok(EpochSet::decode(reader.bytes(len)?)?)
 }
 
 /// What was read of `reader` since it stood at `start`.
-fn consumed<'a>(start: &'a [u8], reader: &Reader<'a>) -> &'a [u8] {
+pub(crate) fn consumed<'a>(start: &'a [u8], reader: &Reader<'a>) -> &'a [u8] {
     start
         .get(..start.len() - reader.rest().len())
         .unwrap_or_default()
 }
 
 /// Verifies one statement of a key without a record.
-fn signed_by(
+pub(crate) fn signed_by(
     key: &VerificationKey,
     chain: &ChainId,
     purpose: Purpose,
@@ -139,13 +140,10 @@ fn signed_by(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handover<'a> {
     payload: &'a [u8],
-    old_epoch: Epoch,
-    old_set_hash: SetHash,
+    appointment: Appointment<'a>,
     last_height: Height,
     last_header_hash: HeaderHash,
-    next_set: EpochSet<'a>,
     votes: Certificate<'a>,
-    officers: &'a [[u8; OFFICER_SIGNATURE_LEN]],
 }
 
 impl<'a> Handover<'a> {
@@ -155,35 +153,41 @@ impl<'a> Handover<'a> {
     /// The first rule of form broken.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, HandoverError> {
         let mut reader = Reader::new(bytes);
-        if reader.u8()? != VERSION {
-            return Err(HandoverError::Version);
-        }
-        let old_epoch = Epoch::new(reader.u64()?);
-        let old_set_hash = SetHash::new(reader.array()?);
+        let says = Appointment::read_payload(&mut reader)?;
         let last_height = height(&mut reader)?;
         let last_header_hash = HeaderHash::new(reader.array()?);
-        let next_set = next_set(&mut reader)?;
         let payload = consumed(bytes, &reader);
         let votes = Certificate::read(&mut reader).map_err(|error| match error {
             QuorumError::Wire(error) => HandoverError::Wire(error),
             error => HandoverError::Votes(error),
         })?;
-        let count = usize::from(reader.u8()?);
-        let (officers, _) = reader.bytes(count * OFFICER_SIGNATURE_LEN)?.as_chunks();
+        let appointment = says.read_signatures(&mut reader)?;
         reader.finish()?;
-        if old_epoch.next() != Some(next_set.epoch()) {
-            return Err(HandoverError::NextEpoch);
-        }
         Ok(Self {
             payload,
-            old_epoch,
-            old_set_hash,
+            appointment,
             last_height,
             last_header_hash,
-            next_set,
             votes,
-            officers,
         })
+    }
+
+    /// What the officers signed.
+    #[must_use]
+    pub const fn appointment(&self) -> &Appointment<'a> {
+        &self.appointment
+    }
+
+    /// The last height of the old epoch, as it is claimed.
+    #[must_use]
+    pub const fn last_height(&self) -> Height {
+        self.last_height
+    }
+
+    /// Whether this one says the same as another: their signatures may differ, for any quorum's will do.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Handover<'_>) -> bool {
+        self.payload == other.payload
     }
 
     /// Checks that this handover may move `anchor`: its signatures, and that it starts where the anchor stands.
@@ -195,10 +199,10 @@ impl<'a> Handover<'a> {
         anchor: &Anchor,
         old_set: &EpochSet<'_>,
     ) -> Result<VerifiedHandover<'a>, HandoverError> {
-        if self.old_epoch != anchor.epoch() {
+        if self.appointment.old_epoch() != anchor.epoch() {
             return Err(AnchorError::Epoch.into());
         }
-        if self.old_set_hash != anchor.set_hash() {
+        if self.appointment.old_set_hash() != anchor.set_hash() {
             return Err(AnchorError::Set.into());
         }
         anchor.may_end(self.last_height, &self.last_header_hash)?;
@@ -216,10 +220,7 @@ impl<'a> Handover<'a> {
         chain: &ChainId,
         old_set: &EpochSet<'_>,
     ) -> Result<SignedHandover<'a>, HandoverError> {
-        if old_set.hash() != self.old_set_hash || old_set.epoch() != self.old_epoch {
-            return Err(HandoverError::OldSet);
-        }
-        self.check_officers(chain, old_set)?;
+        self.appointment.check_officers(chain, old_set)?;
         self.votes
             .check(old_set.validator_count(), |index, signature| {
                 let key = VerificationKey::ed25519(old_set.validator(index)?.vote_key).ok()?;
@@ -234,47 +235,11 @@ impl<'a> Handover<'a> {
             })
             .map_err(HandoverError::Votes)?;
         // Last: nobody makes a device look at up to 96 points without signatures that count.
-        self.next_set.check_keys()?;
+        self.appointment.next_set().check_keys()?;
         Ok(SignedHandover {
             chain: *chain,
             handover: *self,
         })
-    }
-
-    fn check_officers(&self, chain: &ChainId, old_set: &EpochSet<'_>) -> Result<(), HandoverError> {
-        let signatures = self.officers.iter().filter_map(|entry| {
-            let [organisation, officer, signature @ ..] = entry;
-            let index = u16::from_be_bytes([*organisation, *officer]);
-            Some((usize::from(index), signature.first_chunk()?))
-        });
-        let of = |wanted: usize| {
-            self.officers
-                .iter()
-                .filter(move |[organisation, ..]| usize::from(*organisation) == wanted)
-                .count()
-        };
-        let enough = old_set
-            .organisations()
-            .enumerate()
-            .filter(|(index, organisation)| of(*index) >= organisation.officers.threshold())
-            .count();
-        if !two_thirds(enough, old_set.organisation_count()) {
-            return Err(HandoverError::Organisations);
-        }
-        count(1, signatures, |index, signature| {
-            let officers = old_set.organisation(index >> 8)?.officers;
-            let key = officers.key(index & 0xff)?;
-            Some(signed_by(
-                &key,
-                chain,
-                Purpose::Officer,
-                StatementKind::Handover,
-                self.payload,
-                signature,
-            ))
-        })
-        .map_err(HandoverError::Officers)?;
-        Ok(())
     }
 }
 
@@ -295,13 +260,13 @@ impl<'a> SignedHandover<'a> {
     /// The epoch that ends.
     #[must_use]
     pub const fn old_epoch(&self) -> Epoch {
-        self.handover.old_epoch
+        self.handover.appointment.old_epoch()
     }
 
     /// Hash of the set that hands over.
     #[must_use]
     pub const fn old_set_hash(&self) -> SetHash {
-        self.handover.old_set_hash
+        self.handover.appointment.old_set_hash()
     }
 
     /// The last height of the old epoch.
@@ -319,7 +284,7 @@ impl<'a> SignedHandover<'a> {
     /// The set of the next epoch.
     #[must_use]
     pub const fn next_set(&self) -> &EpochSet<'a> {
-        &self.handover.next_set
+        self.handover.appointment.next_set()
     }
 }
 
@@ -513,62 +478,44 @@ impl<'a> VerifiedRecovery<'a> {
 }
 
 #[cfg(feature = "alloc")]
-pub use owned::{HandoverParts, OfficerSignature, RecoveryParts};
+pub use owned::{HandoverParts, RecoveryParts};
 
 #[cfg(feature = "alloc")]
 mod owned {
     use alloc::vec::Vec;
 
     use super::{Handover, HandoverError, QuorumError, Recovery, VERSION};
+    use crate::appointment::{AppointmentParts, OfficerSignature, put_officers, put_set};
     use crate::checkpoint::encode_certificate;
-    use crate::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
+    use crate::id::{ChainId, HeaderHash, Height};
     use crate::statement::{Statement, StatementKind};
     use crate::suite::{Purpose, Signature, VerificationKey};
-    use crate::wire::{Sink, WireError};
-
-    /// A signature of an officer of the old set.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    pub struct OfficerSignature {
-        /// Index of the organisation.
-        pub organisation: u8,
-        /// Index of the officer in the organisation.
-        pub officer: u8,
-        /// The signature.
-        pub signature: Signature,
-    }
+    use crate::wire::Sink;
 
     /// What a handover says, to be signed.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct HandoverParts {
-        /// The epoch that ends.
-        pub old_epoch: Epoch,
-        /// Hash of the set that hands over.
-        pub old_set_hash: SetHash,
+        /// What the officers sign.
+        pub appointment: AppointmentParts,
         /// The last height of the old epoch.
         pub last_height: Height,
         /// Hash of the last header of the old epoch.
         pub last_header_hash: HeaderHash,
-        /// Bytes of the next set.
-        pub next_set: Vec<u8>,
     }
 
     impl HandoverParts {
-        /// The payload that is signed.
+        /// The payload that the vote keys sign.
         ///
         /// # Errors
         /// [`HandoverError::Wire`] when the next set is longer than a set can be.
         pub fn payload(&self) -> Result<Vec<u8>, HandoverError> {
-            let mut out = Vec::new();
-            out.u8(VERSION);
-            out.u64(self.old_epoch.get());
-            out.put(self.old_set_hash.as_bytes());
+            let mut out = self.appointment.payload()?;
             out.u64(self.last_height.get());
             out.put(self.last_header_hash.as_bytes());
-            put_set(&mut out, &self.next_set)?;
             Ok(out)
         }
 
-        /// The statement that a vote key (purpose vote) or an officer (purpose officer) signs.
+        /// The statement that a vote key signs.
         ///
         /// # Errors
         /// As [`payload`](Self::payload).
@@ -576,13 +523,12 @@ mod owned {
             &self,
             chain: &ChainId,
             key: &VerificationKey,
-            purpose: Purpose,
         ) -> Result<Statement, HandoverError> {
             let payload = self.payload()?;
             Ok(Statement::new(
                 chain,
                 &key.bare_handle(),
-                purpose,
+                Purpose::Vote,
                 StatementKind::Handover,
                 &[&payload],
             ))
@@ -600,15 +546,7 @@ mod owned {
         ) -> Result<Vec<u8>, HandoverError> {
             let mut out = self.payload()?;
             encode_certificate(n, votes, &mut out).map_err(HandoverError::Votes)?;
-            let ascending = officers
-                .is_sorted_by(|a, b| (a.organisation, a.officer) < (b.organisation, b.officer));
-            let count = u8::try_from(officers.len()).ok().filter(|_| ascending);
-            out.u8(count.ok_or(HandoverError::Officers(QuorumError::Order))?);
-            for officer in officers {
-                out.u8(officer.organisation);
-                out.u8(officer.officer);
-                out.put(officer.signature.as_bytes());
-            }
+            put_officers(&mut out, officers)?;
             Handover::decode(&out)?;
             Ok(out)
         }
@@ -682,11 +620,5 @@ mod owned {
             Recovery::decode(&out)?;
             Ok(out)
         }
-    }
-
-    fn put_set(out: &mut Vec<u8>, set: &[u8]) -> Result<(), HandoverError> {
-        out.u16(u16::try_from(set.len()).map_err(|_| HandoverError::Wire(WireError::OutOfRange))?);
-        out.put(set);
-        Ok(())
     }
 }

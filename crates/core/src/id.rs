@@ -214,6 +214,10 @@ digest_like!(
     /// Hash of a recovery set.
     RecoveryHash, 32
 );
+digest_like!(
+    /// Hash of the list of a set's nodes.
+    NodesHash, 32
+);
 
 digest_like!(
     /// Names a session on the wire; random, and of no meaning outside of it.
@@ -233,6 +237,14 @@ impl TxId {
     #[must_use]
     pub fn of(transaction: &[u8]) -> Self {
         Self(crypto::sha256(&[b"kusabi.tx.v1", transaction]))
+    }
+}
+
+impl NodesHash {
+    /// Hash of an encoded list of nodes (spec/proof.md, "Appointment").
+    #[must_use]
+    pub fn of(nodes: &[u8]) -> Self {
+        Self(crypto::sha256(&[b"kusabi.appointed.nodes.v1", nodes]))
     }
 }
 

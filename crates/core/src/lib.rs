@@ -21,6 +21,7 @@ extern crate std;
 
 pub mod address;
 pub mod anchor;
+pub mod appointment;
 pub mod cbor;
 pub mod checkpoint;
 mod code;
@@ -35,6 +36,7 @@ pub mod header;
 pub mod id;
 pub mod inventory;
 pub mod keystore;
+pub mod nodes;
 pub mod proof;
 pub mod protocol;
 pub mod quorum;

@@ -19,6 +19,8 @@ pub enum StatementKind {
     Handover,
     /// A recovery; payload: see spec/proof.md.
     Recovery,
+    /// An appointment of the next validators; payload: see spec/proof.md.
+    Appointment,
     /// A file, in the COSE form only (spec/evidence.md).
     Evidence,
     /// A release; payload: its manifest (spec/firmware.md).
@@ -35,6 +37,7 @@ impl StatementKind {
             Self::Transaction(action) => u16::from_be_bytes([0x01, action]),
             Self::Handover => 0x0200,
             Self::Recovery => 0x0201,
+            Self::Appointment => 0x0202,
             Self::Evidence => 0x0300,
             Self::Release => 0x0500,
             Self::Inventory => 0x0501,

@@ -5,7 +5,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use kusabi_core::id::{ChainId, StateKey, TxId};
+use kusabi_core::id::{ChainId, Height, SetHash, StateKey, TxId};
 use kusabi_core::row::LedgerRow;
 use kusabi_core::suite::Suite;
 use kusabi_core::tx::{ActionCode, Transaction};
@@ -42,8 +42,10 @@ pub enum BlockError {
     /// The height does not follow on the parent's, and no recovery says that it may.
     Height,
     /// The block's epoch, validator set or skipped heights are not the ledger's: at height 1 the genesis transaction is
-    /// missing, in a new epoch the recovery.
+    /// missing, in a new epoch the recovery or the handover.
     Epoch,
+    /// The epoch has ended with the block before.
+    Ended,
     /// The ledger's own row cannot be read.
     DamagedState,
     /// A transaction is refused.
@@ -64,7 +66,8 @@ impl fmt::Display for BlockError {
             Self::TimeBefore => "the block's time is before its parent's",
             Self::TimeAfter => "the block's time is more than an hour after its parent's",
             Self::Height => "the block's height does not follow on its parent's",
-            Self::Epoch => "the block's epoch, validator set or skipped heights are not those of the ledger; its genesis or recovery transaction is missing",
+            Self::Epoch => "the block's epoch, validator set or skipped heights are not those of the ledger; the genesis, recovery or handover transaction that it opens with is missing",
+            Self::Ended => "the epoch has ended before this block; the next one opens with a handover",
             Self::DamagedState => "the ledger's own row cannot be read; stop the node and run the audit",
             Self::Transaction { index, rejection } => {
                 return write!(f, "transaction {index} of the block is refused: {rejection}");
@@ -88,6 +91,7 @@ impl BlockError {
             Self::Height => 0x1106,
             Self::Epoch => 0x1107,
             Self::DamagedState => 0x1108,
+            Self::Ended => 0x1109,
             Self::Transaction { rejection, .. } => rejection.code(),
         }
     }
@@ -117,6 +121,10 @@ const WORK_P256: u64 = 7;
 const WORK_FOREIGN: u64 = 3;
 /// Work of a recovery: at most 5 signatures and 96 points of the next set.
 const WORK_RECOVERY: u64 = 600;
+/// Work of an appointment: at most 80 signatures of officers and the points of 96 keys and 16 nodes.
+const WORK_APPOINT: u64 = 4_600;
+/// Work of a handover: the same signatures and 16 votes.
+const WORK_HANDOVER: u64 = 5_300;
 
 /// What a transaction costs a validator at most, in units of about ten microseconds of one core (spec/ledger.md, "Work"),
 /// known from the transaction alone.
@@ -135,6 +143,8 @@ pub fn work(transaction: &Transaction) -> u64 {
     let signatures = WORK_SIGNATURE * transaction.signatures().len() as u64;
     let inside = match action.code() {
         ActionCode::Recovery => WORK_RECOVERY,
+        ActionCode::Appoint => WORK_APPOINT,
+        ActionCode::Handover => WORK_HANDOVER,
         _ => 0,
     };
     1 + signatures + named + entries + inside
@@ -186,6 +196,17 @@ impl Room {
     }
 }
 
+/// What a block does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The rows to write, each key once, ascending.
+    pub writes: Vec<Write>,
+    /// Height of the last block of the epoch, where that is decided after this block.
+    pub ends: Option<Height>,
+    /// The next set, where this block is that last one: its header names it.
+    pub next_set_hash: Option<SetHash>,
+}
+
 /// The run of a block's transactions, one after the other, each all or nothing.
 ///
 /// The state must answer for [`reads`](crate::reads) of every transaction and for the ledger's own row.
@@ -224,12 +245,15 @@ impl<S: State> BlockRun<S> {
         room.take(transaction.transaction())
             .map_err(|_| Rejection::BlockFull)?;
         let code = transaction.transaction().action().code();
-        // In a new epoch nothing goes before the recovery that begins it.
-        if code != ActionCode::Recovery && code != ActionCode::Genesis && self.context.position == 0
-        {
+        // In a new epoch nothing goes before the recovery or the handover that begins it.
+        let opens = matches!(
+            code,
+            ActionCode::Recovery | ActionCode::Genesis | ActionCode::Handover
+        );
+        if !opens && self.context.position == 0 {
             let row = self.ledger_row().map_err(|_| Rejection::DamagedState)?;
             if row.is_some_and(|row| row.epoch != self.context.epoch) {
-                return Err(Rejection::RecoveryPlace);
+                return Err(Rejection::EpochPlace);
             }
         }
         let writes = check(transaction, &self.context, &self.state)?.apply();
@@ -240,11 +264,11 @@ impl<S: State> BlockRun<S> {
         Ok(())
     }
 
-    /// Ends the block: the rows to write, each key once, ascending.
+    /// Ends the block.
     ///
     /// # Errors
-    /// [`BlockError::Epoch`], [`BlockError::Height`], [`BlockError::DamagedState`]
-    pub fn finish(self) -> Result<Vec<Write>, BlockError> {
+    /// [`BlockError::Epoch`], [`BlockError::Height`], [`BlockError::Ended`], [`BlockError::DamagedState`]
+    pub fn finish(self) -> Result<Ran, BlockError> {
         let row = self.ledger_row()?.ok_or(BlockError::Epoch)?;
         let context = &self.context;
         if (row.epoch, row.set_hash, row.skipped)
@@ -255,7 +279,15 @@ impl<S: State> BlockRun<S> {
         if !self.recovered && context.parent_height.next() != Some(context.height) {
             return Err(BlockError::Height);
         }
-        Ok(self.state.into_writes())
+        if row.ends.is_some_and(|ends| context.height > ends.last) {
+            return Err(BlockError::Ended);
+        }
+        let last_of_epoch = row.ends.filter(|ends| ends.last == context.height);
+        Ok(Ran {
+            writes: self.state.into_writes(),
+            ends: row.ends.map(|ends| ends.last),
+            next_set_hash: last_of_epoch.map(|ends| ends.next_set_hash),
+        })
     }
 
     fn ledger_row(&self) -> Result<Option<LedgerRow>, BlockError> {
@@ -266,7 +298,7 @@ impl<S: State> BlockRun<S> {
     }
 }
 
-/// Runs a whole block whose transactions nobody has verified yet; gives the rows to write, each key once, ascending.
+/// Runs a whole block whose transactions nobody has verified yet.
 ///
 /// Signatures are verified together first; those of keys that the block itself brings (a writer granted two transactions
 /// before it registers) are verified when their turn comes.
@@ -278,7 +310,7 @@ pub fn run_block(
     context: BlockContext,
     state: impl State,
     rng: &mut impl CryptoRng,
-) -> Result<Vec<Write>, BlockError> {
+) -> Result<Ran, BlockError> {
     prepare_block(transactions, |_| None, &context.chain, &state, rng)?.run(context, state, rng)
 }
 
@@ -348,7 +380,7 @@ impl Prepared {
         })
     }
 
-    /// Runs the block; gives the rows to write, each key once, ascending.
+    /// Runs the block.
     ///
     /// # Errors
     /// The first rule that the block breaks.
@@ -357,7 +389,7 @@ impl Prepared {
         context: BlockContext,
         state: impl State,
         rng: &mut impl CryptoRng,
-    ) -> Result<Vec<Write>, BlockError> {
+    ) -> Result<Ran, BlockError> {
         let refused = |index, rejection| BlockError::Transaction { index, rejection };
         let mut run = BlockRun::new(context, state);
         for (index, turn) in self.0.into_iter().enumerate() {

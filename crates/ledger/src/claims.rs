@@ -80,8 +80,12 @@ pub fn claims(
     if transaction.chain() != *chain {
         return Err(Rejection::WrongChain);
     }
-    let is_recovery = transaction.action().code() == ActionCode::Recovery;
-    if transaction.signatures().is_empty() && !is_recovery {
+    // spec: signed inside, by others than keys with records.
+    let signed_inside = matches!(
+        transaction.action().code(),
+        ActionCode::Recovery | ActionCode::Handover
+    );
+    if transaction.signatures().is_empty() && !signed_inside {
         return Err(Rejection::TooFewSignatures);
     }
     // spec: where the rules leave the number of signers open, they themselves have said it; else whoever carries the
@@ -93,7 +97,7 @@ pub fn claims(
     // sign themselves in.
     let brought = |signed: &Signed| transaction.action().entry(&signed.signer).is_some();
     let founds = transaction.action().code() == ActionCode::Genesis;
-    if !is_recovery && !founds && transaction.signatures().iter().all(brought) {
+    if !signed_inside && !founds && transaction.signatures().iter().all(brought) {
         return Err(Rejection::UnknownSigner);
     }
     let claims = transaction

@@ -31,7 +31,10 @@ pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
             .map(|signed| StateKey::record(&signed.signer)),
     );
     match action {
-        Action::Genesis { .. } | Action::Recovery { .. } => keys.push(StateKey::ledger()),
+        Action::Genesis { .. }
+        | Action::Recovery { .. }
+        | Action::Appoint { .. }
+        | Action::Handover { .. } => keys.push(StateKey::ledger()),
         // A revoked key may be a release key, which the policy counts.
         Action::Revoke { org, .. } | Action::ArtPolicy { org, .. } => {
             keys.push(StateKey::art_policy(org))

@@ -75,8 +75,8 @@ pub enum Rejection {
     GenesisDocument = 0x1020,
     /// The genesis entries are not those of the document's officers.
     GenesisEntries = 0x1021,
-    /// A recovery anywhere but first in the first block of the epoch that it makes.
-    RecoveryPlace = 0x1022,
+    /// A recovery or a handover anywhere but first in the first block of the epoch that it opens.
+    EpochPlace = 0x1022,
     /// The recovery is malformed, or its recovery set did not sign it.
     RecoveryRefused = 0x1023,
     /// The recovery does not fit the block that carries it.
@@ -91,11 +91,25 @@ pub enum Rejection {
     BadKey = 0x1028,
     /// The key took another's place less than 64 heights ago.
     Resting = 0x1029,
+    /// The validators of the next epoch are appointed already.
+    EpochEnds = 0x102a,
+    /// The set that it brings is not that of the present epoch.
+    OldSet = 0x102b,
+    /// The appointment is malformed, or the officers of too few organisations signed it.
+    AppointmentRefused = 0x102c,
+    /// The list of nodes is malformed, not the one that was appointed, or not one for each validator.
+    AppointmentNodes = 0x102d,
+    /// A vote key of the epoch that ends stands in the next set, too.
+    VoteKeyUsed = 0x102e,
+    /// The handover is malformed, or too few of the old set signed it.
+    HandoverRefused = 0x102f,
+    /// The handover does not fit the block that carries it, or is not to the set that was appointed.
+    HandoverMismatch = 0x1030,
 }
 
 impl Rejection {
     /// Every rejection, for documentation and tests.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 48] = [
         Self::WrongChain,
         Self::UnknownOrganisation,
         Self::UnknownRecord,
@@ -129,7 +143,7 @@ impl Rejection {
         Self::NotFounded,
         Self::GenesisDocument,
         Self::GenesisEntries,
-        Self::RecoveryPlace,
+        Self::EpochPlace,
         Self::RecoveryRefused,
         Self::RecoveryMismatch,
         Self::DamagedState,
@@ -137,6 +151,13 @@ impl Rejection {
         Self::BlockFull,
         Self::BadKey,
         Self::Resting,
+        Self::EpochEnds,
+        Self::OldSet,
+        Self::AppointmentRefused,
+        Self::AppointmentNodes,
+        Self::VoteKeyUsed,
+        Self::HandoverRefused,
+        Self::HandoverMismatch,
     ];
 
     /// Its number.
@@ -181,12 +202,19 @@ impl fmt::Display for Rejection {
             Self::NotFounded => "at height 1 there is the genesis transaction and nothing else; submit again afterwards",
             Self::GenesisDocument => "the genesis document is not the one that this chain ID names; use the original file",
             Self::GenesisEntries => "the genesis entries are not one for each officer key of the document, in its order; make the transaction again",
-            Self::RecoveryPlace => "a recovery stands first in the first block of the epoch that it makes and nowhere else",
+            Self::EpochPlace => "a recovery or a handover stands first in the first block of the epoch that it opens and nowhere else",
             Self::RecoveryRefused => "the recovery is malformed or its recovery set did not sign it; have enough recovery keys sign it again",
             Self::RecoveryMismatch => "the recovery does not fit the block that carries it: height, parent, epoch, set or skipped heights differ",
             Self::GenesisMalformed => "the genesis document breaks its format or gives a quota of 2^48 or more; found the ledger with a correct one",
             Self::BlockFull => "the block has no room left for the transaction; it can stand in a later one",
             Self::Resting => "the key took another's place less than 64 heights ago; replace it later, or revoke it now",
+            Self::EpochEnds => "the validators of the next epoch are appointed already; appoint others once it has begun",
+            Self::OldSet => "the validator set that the transaction brings is not that of the present epoch; make it again from the newest one",
+            Self::AppointmentRefused => "the appointment is malformed, or not signed by enough officers of two thirds of the organisations; have the others sign it",
+            Self::AppointmentNodes => "the nodes are not those that the officers signed for, or not one for each validator with a key of its own; make the appointment again",
+            Self::VoteKeyUsed => "a vote key of the present epoch stands in the next set; each validator votes with a fresh key in each epoch",
+            Self::HandoverRefused => "the handover is malformed, or too few of the epoch's vote keys and officers signed it",
+            Self::HandoverMismatch => "the handover does not fit the block that carries it, or leads to another set than was appointed",
             Self::BadKey => "a public key in the transaction is not a key of its suite; make the key pair again",
             Self::DamagedState => "a row of this node's own state cannot be read; stop the node and run the audit",
         })

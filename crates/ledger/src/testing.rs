@@ -7,14 +7,17 @@
     reason = "a test world that cannot be built is a fault of the test, and panicking is how tests say so"
 )]
 
+mod epochs;
+
 use std::convert::Infallible;
 
 use kusabi_core::crypto::sha256;
-use kusabi_core::genesis::{Genesis, GenesisParts, NodeParts};
+use kusabi_core::genesis::{Genesis, GenesisParts};
 use kusabi_core::id::{
     ChainId, Epoch, Handle, HeaderHash, Height, KusabiId, OrgId, OrgName, SetHash, StateKey,
 };
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
+use kusabi_core::nodes::NodeParts;
 use kusabi_core::row::{ArtPolicy, LedgerRow, Organisation, Record};
 use kusabi_core::set::{EpochSetParts, OrganisationParts, recovery_set};
 use kusabi_core::suite::{BindingContext, PublicKeys, Purpose, Suite};
@@ -22,8 +25,8 @@ use kusabi_core::tx::{Action, Draft, Entry, Named, Transaction};
 use rand_core::{TryCryptoRng, TryRng};
 
 use crate::{
-    BlockContext, BlockError, MemoryState, Rejection, State, Verified, Write, claims, run_block,
-    verify,
+    BlockContext, BlockError, MemoryState, Ran, Rejection, State, Verified, Write, claims,
+    run_block, verify,
 };
 
 /// A generator that gives the same bytes in every test: SHA-256 of a counter.
@@ -381,10 +384,22 @@ impl World {
         transactions: Vec<Transaction>,
         context: BlockContext,
     ) -> Result<Vec<Write>, BlockError> {
-        let writes = run_block(transactions, context, &self.state, &mut self.rng)?;
-        self.state.write(&writes);
+        self.run_in(transactions, context).map(|ran| ran.writes)
+    }
+
+    /// The same, with all that a block does.
+    ///
+    /// # Errors
+    /// The first rule broken; nothing has changed then.
+    pub fn run_in(
+        &mut self,
+        transactions: Vec<Transaction>,
+        context: BlockContext,
+    ) -> Result<Ran, BlockError> {
+        let ran = run_block(transactions, context, &self.state, &mut self.rng)?;
+        self.state.write(&ran.writes);
         self.height = context.height;
-        Ok(writes)
+        Ok(ran)
     }
 
     /// Makes the next block of one transaction.
@@ -454,8 +469,13 @@ fn ed25519_public(seed: &[u8; 32]) -> [u8; 32] {
     ed25519_zebra::VerificationKeyBytes::from(&key).into()
 }
 
-fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32], others: &[Other]) -> Vec<u8> {
-    let organisation = |name: OrgName, officer: &TestKey, vote_seed| OrganisationParts {
+/// An organisation of one officer, with one validator or none.
+fn organisation(
+    name: OrgName,
+    officer: &TestKey,
+    vote_seed: Option<[u8; 32]>,
+) -> OrganisationParts {
+    OrganisationParts {
         id: name.id(),
         threshold: 1,
         officers: vec![
@@ -464,15 +484,18 @@ fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32], others: &[Othe
                 .verification_key()
                 .expect("a native key"),
         ],
-        vote_keys: vec![ed25519_public(vote_seed)],
-    };
+        vote_keys: vote_seed.iter().map(ed25519_public).collect(),
+    }
+}
+
+fn epoch_set(epoch: u64, officer: &TestKey, vote_seed: &[u8; 32], others: &[Other]) -> Vec<u8> {
     let cameras = OrgName::new("cameras").expect("a name");
     let others = others
         .iter()
-        .map(|other| organisation(other.name, &other.officer, &other.vote_seed));
+        .map(|other| organisation(other.name, &other.officer, Some(other.vote_seed)));
     EpochSetParts {
         epoch: Epoch::new(epoch),
-        organisations: [organisation(cameras, officer, vote_seed)]
+        organisations: [organisation(cameras, officer, Some(*vote_seed))]
             .into_iter()
             .chain(others)
             .collect(),

@@ -8,13 +8,14 @@ use kusabi_api::{
 };
 use kusabi_core::{
     checkpoint::{CheckpointParts, FinalizeVote},
-    genesis::{GenesisParts, NodeParts},
+    genesis::GenesisParts,
     handover::RecoveryParts,
     header::Header,
     id::{
         BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, OpsRoot, OrgName, SetHash,
         StateKey, StateRoot, TxId, View,
     },
+    nodes::NodeParts,
     proof::{self, Claim, path::Path},
     row::{AnchorRow, Row, RowBytes, Topic},
     set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set},

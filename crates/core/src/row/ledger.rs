@@ -17,6 +17,17 @@ pub struct LedgerRow {
     pub recovery_hash: RecoveryHash,
     /// Heights that recoveries have jumped over.
     pub skipped: Height,
+    /// How the epoch ends, once that is decided.
+    pub ends: Option<Ends>,
+}
+
+/// The end of an epoch, decided by an appointment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    /// Height of its last block.
+    pub last: Height,
+    /// Hash of the validator set that follows.
+    pub next_set_hash: SetHash,
 }
 
 impl LedgerRow {
@@ -33,6 +44,17 @@ impl LedgerRow {
             set_hash: SetHash::new(r.array()?),
             recovery_hash: RecoveryHash::new(r.array()?),
             skipped: super::height(&mut r)?,
+            ends: {
+                let last = super::height(&mut r)?;
+                let next_set_hash = SetHash::new(r.array()?);
+                if (last == Height::ZERO) != next_set_hash.is_zero() {
+                    return Err(RowError::Contradiction);
+                }
+                (last != Height::ZERO).then_some(Ends {
+                    last,
+                    next_set_hash,
+                })
+            },
         };
         super::end(r)?;
         if row.version == 0 {
@@ -50,7 +72,12 @@ impl LedgerRow {
             w.put(self.set_hash.as_bytes());
             w.put(self.recovery_hash.as_bytes());
             w.u48(self.skipped.get());
-            w.zeros(108);
+            let (last, next) = self.ends.map_or((Height::ZERO, SetHash::ZERO), |ends| {
+                (ends.last, ends.next_set_hash)
+            });
+            w.u48(last.get());
+            w.put(next.as_bytes());
+            w.zeros(70);
         })
     }
 }

@@ -17,7 +17,7 @@ use core::fmt;
 
 pub use anchor::{AnchorRow, Topic};
 pub use blob::{BLOB_PART_BYTES, BlobPart};
-pub use ledger::LedgerRow;
+pub use ledger::{Ends, LedgerRow};
 pub use organisation::{CAP_FLOOR, Organisation, WINDOW_HEIGHTS};
 pub use policy::ArtPolicy;
 pub use record::{REST_HEIGHTS, Reason, Record, Status, Validity};

@@ -30,7 +30,7 @@ fn record(purpose: Purpose) -> Record {
     )
 }
 
-fn samples() -> [Row; 13] {
+fn samples() -> [Row; 14] {
     let name = OrgName::new("cameras").unwrap();
     let digest = Digest::new([5; 32]);
     let act = record(Purpose::Act).after(Handle::new([6; 32]));
@@ -79,6 +79,18 @@ fn samples() -> [Row; 13] {
             set_hash: SetHash::new([1; 32]),
             recovery_hash: RecoveryHash::new([2; 32]),
             skipped: Height::MAX,
+            ends: None,
+        }),
+        Row::Ledger(LedgerRow {
+            version: 2,
+            epoch: Epoch::new(2),
+            set_hash: SetHash::new([1; 32]),
+            recovery_hash: RecoveryHash::new([2; 32]),
+            skipped: Height::ZERO,
+            ends: Some(Ends {
+                last: height(9),
+                next_set_hash: SetHash::new([3; 32]),
+            }),
         }),
     ]
 }

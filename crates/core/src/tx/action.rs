@@ -4,11 +4,14 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::{
-    ART_K_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX, GENESIS_SIGNATURES_MAX,
-    RECOVERY_BYTES_MAX, SIGNATURES_MAX, TARGETS_MAX, TxError,
+    APPOINTMENT_BYTES_MAX, ART_K_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX,
+    GENESIS_SIGNATURES_MAX, HANDOVER_BYTES_MAX, RECOVERY_BYTES_MAX, SIGNATURES_MAX, TARGETS_MAX,
+    TxError,
 };
 use crate::id::{Binding, Digest, Handle, Height, OrgId};
+use crate::nodes::NODES_LEN_MAX;
 use crate::row::{Reason, Topic};
+use crate::set::EPOCH_SET_LEN_MAX;
 use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite, UncheckedKeys};
 
 /// Number of an action; a signature covers it.
@@ -39,6 +42,10 @@ pub enum ActionCode {
     Anchor = 10,
     /// [`Action::Recovery`]
     Recovery = 11,
+    /// [`Action::Appoint`]
+    Appoint = 12,
+    /// [`Action::Handover`]
+    Handover = 13,
 }
 
 impl ActionCode {
@@ -57,6 +64,8 @@ impl ActionCode {
             Self::WithdrawRelease => "withdraw release",
             Self::Anchor => "anchor",
             Self::Recovery => "recovery",
+            Self::Appoint => "appoint",
+            Self::Handover => "handover",
         }
     }
 }
@@ -309,6 +318,24 @@ pub enum Action {
         /// The recovery (spec/proof.md).
         recovery: Vec<u8>,
     },
+    /// Appoints the validators of the next epoch, and lets the present one end.
+    Appoint {
+        /// The organisation of who brings it.
+        org: OrgId,
+        /// Bytes of the set that ends: the ledger itself holds its hash only.
+        old_set: Vec<u8>,
+        /// The appointment (spec/proof.md).
+        appointment: Vec<u8>,
+        /// The next validators' nodes (spec/ledger.md).
+        nodes: Vec<u8>,
+    },
+    /// Moves the ledger to the validator set that was appointed.
+    Handover {
+        /// Bytes of the set that ends.
+        old_set: Vec<u8>,
+        /// The handover (spec/proof.md).
+        handover: Vec<u8>,
+    },
 }
 
 impl Action {
@@ -327,13 +354,15 @@ impl Action {
             Self::WithdrawRelease { .. } => ActionCode::WithdrawRelease,
             Self::Anchor { .. } => ActionCode::Anchor,
             Self::Recovery { .. } => ActionCode::Recovery,
+            Self::Appoint { .. } => ActionCode::Appoint,
+            Self::Handover { .. } => ActionCode::Handover,
         }
     }
 
-    /// The organisation that it is about; genesis and recovery are about all.
+    /// The organisation that it is about, or whose key brings it; genesis, recovery and handover are about all.
     pub const fn org(&self) -> Option<OrgId> {
         match self {
-            Self::Genesis { .. } | Self::Recovery { .. } => None,
+            Self::Genesis { .. } | Self::Recovery { .. } | Self::Handover { .. } => None,
             Self::Register { org, .. }
             | Self::Activate { org, .. }
             | Self::Supersede { org, .. }
@@ -343,7 +372,8 @@ impl Action {
             | Self::ArtPolicy { org, .. }
             | Self::Publish { org, .. }
             | Self::WithdrawRelease { org, .. }
-            | Self::Anchor { org, .. } => Some(*org),
+            | Self::Anchor { org, .. }
+            | Self::Appoint { org, .. } => Some(*org),
         }
     }
 
@@ -395,7 +425,7 @@ impl Action {
     pub(super) const fn signatures_max(&self) -> usize {
         match self {
             Self::Genesis { .. } => GENESIS_SIGNATURES_MAX,
-            Self::Recovery { .. } => 0,
+            Self::Recovery { .. } | Self::Handover { .. } => 0,
             _ => SIGNATURES_MAX,
         }
     }
@@ -471,6 +501,20 @@ impl Action {
             } if digest.is_zero() || *version == 0 => Err(TxError::Zero),
             Self::Anchor { digest, .. } if digest.is_zero() => Err(TxError::Zero),
             Self::Recovery { recovery } => within(recovery.len(), 1, RECOVERY_BYTES_MAX),
+            Self::Appoint {
+                old_set,
+                appointment,
+                nodes,
+                ..
+            } => {
+                within(old_set.len(), 1, EPOCH_SET_LEN_MAX)?;
+                within(appointment.len(), 1, APPOINTMENT_BYTES_MAX)?;
+                within(nodes.len(), 1, NODES_LEN_MAX)
+            }
+            Self::Handover { old_set, handover } => {
+                within(old_set.len(), 1, EPOCH_SET_LEN_MAX)?;
+                within(handover.len(), 1, HANDOVER_BYTES_MAX)
+            }
             _ => Ok(()),
         }
     }

@@ -8,12 +8,15 @@ use core::ops::Range;
 
 use super::action::{Action, Entry, Named, ascending};
 use super::{
-    ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX, GENESIS_SIGNATURES_MAX, RECOVERY_BYTES_MAX,
-    Signed, TARGETS_MAX, TX_BYTES_MAX, Transaction, TxError,
+    APPOINTMENT_BYTES_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX, GENESIS_SIGNATURES_MAX,
+    HANDOVER_BYTES_MAX, RECOVERY_BYTES_MAX, Signed, TARGETS_MAX, TX_BYTES_MAX, Transaction,
+    TxError,
 };
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
 use crate::id::{Binding, ChainId, Digest, Handle, OrgId, TxId};
+use crate::nodes::NODES_LEN_MAX;
 use crate::row::{Reason, Topic};
+use crate::set::EPOCH_SET_LEN_MAX;
 use crate::suite::{PublicKeys, Purpose, Signature, Suite, UncheckedKeys};
 use crate::wire::Sink;
 
@@ -141,9 +144,9 @@ impl FromCbor<'_> for Action {
         let code = ahead.u64()?;
         let expected = match code {
             11 => 2,
-            0 | 1 | 6 => 3,
+            0 | 1 | 6 | 13 => 3,
             2 | 3 | 5 | 9 | 10 => 4,
-            8 => 5,
+            8 | 12 => 5,
             4 => 6,
             7 => 7,
             _ => return Err(TxError::Action),
@@ -159,6 +162,10 @@ impl FromCbor<'_> for Action {
             },
             11 => Self::Recovery {
                 recovery: d.bytes(1..=RECOVERY_BYTES_MAX)?.to_vec(),
+            },
+            13 => Self::Handover {
+                old_set: d.bytes(1..=EPOCH_SET_LEN_MAX)?.to_vec(),
+                handover: d.bytes(1..=HANDOVER_BYTES_MAX)?.to_vec(),
             },
             _ => {
                 let org = OrgId::new(d.array_of()?);
@@ -226,6 +233,12 @@ impl Action {
                 org,
                 topic: Topic::try_from(d.u8()?).map_err(|_| TxError::Value)?,
                 digest: Digest::new(d.array_of()?),
+            },
+            12 => Self::Appoint {
+                org,
+                old_set: d.bytes(1..=EPOCH_SET_LEN_MAX)?.to_vec(),
+                appointment: d.bytes(1..=APPOINTMENT_BYTES_MAX)?.to_vec(),
+                nodes: d.bytes(1..=NODES_LEN_MAX)?.to_vec(),
             },
             _ => return Err(TxError::Action),
         })
@@ -324,6 +337,18 @@ impl ToCbor for Action {
             }
             Self::Recovery { recovery } => {
                 e.array(2).u64(code).bytes(recovery);
+            }
+            Self::Appoint {
+                org,
+                old_set,
+                appointment,
+                nodes,
+            } => {
+                e.array(5).u64(code).bytes(org);
+                e.bytes(old_set).bytes(appointment).bytes(nodes);
+            }
+            Self::Handover { old_set, handover } => {
+                e.array(3).u64(code).bytes(old_set).bytes(handover);
             }
         }
     }

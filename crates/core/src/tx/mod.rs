@@ -39,6 +39,10 @@ pub const ART_K_MAX: u8 = 8;
 pub const GENESIS_BYTES_MAX: usize = crate::genesis::GENESIS_LEN_MAX;
 /// Longest recovery in bytes: its payload with the largest validator set, the largest recovery set, five signatures.
 pub const RECOVERY_BYTES_MAX: usize = 8 << 10;
+/// Longest appointment in bytes: its payload with the largest validator set, the signatures of eighty officers.
+pub const APPOINTMENT_BYTES_MAX: usize = 10 << 10;
+/// Longest handover in bytes: an appointment, the last block, sixteen votes.
+pub const HANDOVER_BYTES_MAX: usize = 12 << 10;
 
 /// Why bytes are not a transaction, or a draft cannot become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

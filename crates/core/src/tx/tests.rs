@@ -141,6 +141,16 @@ fn samples() -> Vec<Action> {
         Action::Recovery {
             recovery: vec![1; 300],
         },
+        Action::Appoint {
+            org: org(),
+            old_set: vec![2; 90],
+            appointment: vec![3; 400],
+            nodes: vec![4; 60],
+        },
+        Action::Handover {
+            old_set: vec![2; 90],
+            handover: vec![5; 500],
+        },
     ]
 }
 

@@ -2,8 +2,9 @@
 
 use ed25519_zebra::SigningKey;
 use kusabi_core::crypto::sha256;
-use kusabi_core::genesis::{GENESIS_LEN_MAX, Genesis, GenesisError, GenesisParts, NodeParts};
+use kusabi_core::genesis::{GENESIS_LEN_MAX, Genesis, GenesisError, GenesisParts};
 use kusabi_core::id::{Epoch, OrgName};
+use kusabi_core::nodes::NodeParts;
 use kusabi_core::set::{EpochSetParts, OrganisationParts, recovery_set};
 use kusabi_core::suite::VerificationKey;
 

@@ -6,9 +6,10 @@ use kusabi_core::crypto::sha256;
 use kusabi_core::device::{
     Address, FactoryKey, KeyOrigin, Provisioning, ProvisioningError, Server, Trust,
 };
-use kusabi_core::genesis::{Genesis, GenesisParts, NodeParts};
+use kusabi_core::genesis::{Genesis, GenesisParts};
 use kusabi_core::id::{Epoch, Handle, KusabiId, OrgId, OrgName};
 use kusabi_core::keystore::{KeyStore as _, Seed, SoftKey};
+use kusabi_core::nodes::NodeParts;
 use kusabi_core::set::{EpochSetParts, OrganisationParts, recovery_set};
 use kusabi_core::suite::{Purpose, Suite, VerificationKey};
 

@@ -34,6 +34,7 @@ fn kind(code: u16) -> StatementKind {
         [1, action] => StatementKind::Transaction(action),
         [2, 0] => StatementKind::Handover,
         [2, 1] => StatementKind::Recovery,
+        [2, 2] => StatementKind::Appointment,
         _ => panic!("no kind {code:#06x}"),
     }
 }

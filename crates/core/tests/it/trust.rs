@@ -2,24 +2,27 @@
 
 use ed25519_zebra::SigningKey;
 use kusabi_core::anchor::{Anchor, AnchorError};
+use kusabi_core::appointment::{Appointment, AppointmentParts, OfficerSignature};
 use kusabi_core::checkpoint::{
     Checkpoint, CheckpointError, CheckpointParts, FinalizeVote, VerifiedCheckpoint,
 };
 use kusabi_core::crypto::sha256;
-use kusabi_core::genesis::{Genesis, GenesisError, GenesisParts, NodeParts};
+use kusabi_core::genesis::{Genesis, GenesisError, GenesisParts};
 use kusabi_core::handover::{
-    Equivocation, Handover, HandoverError, HandoverParts, OfficerSignature, Recovery, RecoveryParts,
+    Equivocation, Handover, HandoverError, HandoverParts, Recovery, RecoveryParts,
 };
 use kusabi_core::header::Header;
 use kusabi_core::id::{
-    BodyHash, ChainId, Epoch, HeaderHash, Height, OpsRoot, OrgName, StateKey, StateRoot, View,
+    BodyHash, ChainId, Epoch, HeaderHash, Height, NodesHash, OpsRoot, OrgName, StateKey, StateRoot,
+    View,
 };
+use kusabi_core::nodes::NodeParts;
 use kusabi_core::proof::path::{Path, PathError};
 use kusabi_core::proof::{self, Claim, Proof, ProofError};
 use kusabi_core::quorum::{QuorumError, count, quorum, two_thirds};
 use kusabi_core::row::ROW_BYTES;
 use kusabi_core::set::{EpochSet, EpochSetParts, OrganisationParts, SetError, recovery_set};
-use kusabi_core::suite::{Purpose, Signature, VerificationKey};
+use kusabi_core::suite::{Signature, VerificationKey};
 use kusabi_core::wire::WireError;
 
 /// A key from a number.
@@ -156,27 +159,42 @@ impl Epochal {
         organisations: usize,
     ) -> Vec<u8> {
         let parts = HandoverParts {
-            old_epoch: self.set().epoch(),
-            old_set_hash: self.set().hash(),
+            appointment: self.appoints(next),
             last_height: Height::new(last.0).unwrap(),
             last_header_hash: HeaderHash::new(last.1),
-            next_set: next.bytes.clone(),
-        };
-        let signature = |key: &SigningKey, purpose| {
-            sign(
-                key,
-                parts
-                    .statement(chain, &public(key), purpose)
-                    .unwrap()
-                    .as_bytes(),
-            )
         };
         let votes: Vec<_> = (0u8..)
             .zip(&self.votes)
             .take(votes)
-            .map(|(i, key)| (i, signature(key, Purpose::Vote)))
+            .map(|(i, key)| {
+                let statement = parts.statement(chain, &public(key)).unwrap();
+                (i, sign(key, statement.as_bytes()))
+            })
             .collect();
-        let officers: Vec<_> = (0u8..)
+        let officers = self.officers_sign(chain, &parts.appointment, organisations);
+        parts
+            .encode(self.votes.len() as u8, &votes, &officers)
+            .unwrap()
+    }
+
+    /// What an appointment of `next` says.
+    fn appoints(&self, next: &Self) -> AppointmentParts {
+        AppointmentParts {
+            old_epoch: self.set().epoch(),
+            old_set_hash: self.set().hash(),
+            nodes_hash: NodesHash::of(b"nodes"),
+            next_set: next.bytes.clone(),
+        }
+    }
+
+    /// Two officers of the first `organisations` sign an appointment.
+    fn officers_sign(
+        &self,
+        chain: &ChainId,
+        appointment: &AppointmentParts,
+        organisations: usize,
+    ) -> Vec<OfficerSignature> {
+        (0u8..)
             .zip(&self.officers)
             .take(organisations)
             .flat_map(|(o, officers)| {
@@ -185,15 +203,15 @@ impl Epochal {
                     .take(2)
                     .map(move |(i, key)| (o, i, key))
             })
-            .map(|(organisation, officer, key)| OfficerSignature {
-                organisation,
-                officer,
-                signature: signature(key, Purpose::Officer),
+            .map(|(organisation, officer, key)| {
+                let statement = appointment.statement(chain, &public(key)).unwrap();
+                OfficerSignature {
+                    organisation,
+                    officer,
+                    signature: sign(key, statement.as_bytes()),
+                }
             })
-            .collect();
-        parts
-            .encode(self.votes.len() as u8, &votes, &officers)
-            .unwrap()
+            .collect()
     }
 }
 
@@ -832,6 +850,81 @@ fn every_mutation_of_a_handover_is_refused() {
         let accepted = Handover::decode(bytes).is_ok_and(|h| h.check(&anchor, &set).is_ok());
         assert!(!accepted, "{what}");
     });
+}
+
+#[test]
+fn an_appointment_needs_the_officers_of_two_thirds() {
+    let ledger = Ledger::new(4, 4);
+    let (next, set) = (Epochal::new(1, 4, 4), ledger.epoch.set());
+    let parts = ledger.epoch.appoints(&next);
+    let signed = |organisations| {
+        let officers = ledger
+            .epoch
+            .officers_sign(&ledger.chain, &parts, organisations);
+        parts.encode(&officers).unwrap()
+    };
+    for organisations in 0..=4 {
+        let bytes = signed(organisations);
+        let appointment = Appointment::decode(&bytes).unwrap();
+        assert_eq!(appointment.parts(), parts);
+        assert_eq!(
+            appointment.signatures().collect::<Vec<_>>(),
+            ledger
+                .epoch
+                .officers_sign(&ledger.chain, &parts, organisations)
+        );
+        let verdict = appointment.check(&ledger.chain, &set).map(|verified| {
+            assert_eq!(verified.next_set(), &next.set());
+            assert_eq!(verified.nodes_hash(), parts.nodes_hash);
+        });
+        let expected = if organisations < 3 {
+            Err(HandoverError::Organisations)
+        } else {
+            Ok(())
+        };
+        assert_eq!(verdict, expected, "{organisations} organisations");
+    }
+    let bytes = signed(3);
+    // Of another chain, and for another set than the one that ends.
+    let appointment = Appointment::decode(&bytes).unwrap();
+    assert_eq!(
+        appointment.check(&ChainId::new([1; 32]), &set).unwrap_err(),
+        HandoverError::Officers(QuorumError::Signature)
+    );
+    assert_eq!(
+        appointment.check(&ledger.chain, &next.set()).unwrap_err(),
+        HandoverError::OldSet
+    );
+    mutations(&bytes, |bytes, what| {
+        let accepted =
+            Appointment::decode(bytes).is_ok_and(|a| a.check(&ledger.chain, &set).is_ok());
+        assert!(!accepted, "{what}");
+    });
+}
+
+#[test]
+fn officers_sign_who_follows_and_not_with_which_block() {
+    let ledger = Ledger::new(4, 4);
+    let next = Epochal::new(1, 4, 4);
+    let [seven, eight] = [7u8, 8].map(|last| {
+        ledger
+            .epoch
+            .hand_over(&ledger.chain, &next, (last.into(), [last; 32]), 4, 4)
+    });
+    let of = |bytes: &[u8]| {
+        let handover = Handover::decode(bytes).unwrap();
+        let (parts, signatures) = (
+            handover.appointment().parts(),
+            handover.appointment().signatures().collect::<Vec<_>>(),
+        );
+        (parts, signatures, handover.last_height())
+    };
+    let ((one, by_one, at_one), (two, by_two, at_two)) = (of(&seven), of(&eight));
+    assert_eq!((one, by_one), (two, by_two));
+    assert_eq!((at_one.get(), at_two.get()), (7, 8));
+    let [seven, eight] = [&seven, &eight].map(|bytes| Handover::decode(bytes).unwrap());
+    assert!(!seven.says_the_same(&eight));
+    assert!(seven.says_the_same(&seven));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `spec/vectors/trust.json`: what an independent reading of spec/proof.md makes, core accepts and understands alike.
 
 use kusabi_core::anchor::Anchor;
+use kusabi_core::appointment::Appointment;
 use kusabi_core::checkpoint::FinalizeVote;
 use kusabi_core::handover::{Handover, HandoverError, RECOVERY_JUMP_MAX, Recovery};
 use kusabi_core::header::Header;
@@ -22,6 +23,7 @@ struct Trust {
     header_hash: Hex,
     #[serde(rename = "finalize message")]
     finalize_message: Hex,
+    appointment: Hex,
     handover: Hex,
     #[serde(rename = "after handover")]
     after_handover: Hex,
@@ -88,6 +90,10 @@ fn handover_and_recovery() {
             .as_bytes(),
         v.epoch_sets[1].0
     );
+
+    let appointment = Appointment::decode(&v.appointment.0).unwrap();
+    assert_eq!(appointment, *handover.appointment());
+    appointment.check(&anchor.chain(), &set).unwrap();
 
     // From before and from after the handover, and wherever the floor stood, the recovery leads to the same place.
     let recovery = Recovery::decode(&v.recovery.0).unwrap();

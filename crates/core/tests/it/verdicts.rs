@@ -3,21 +3,23 @@
 //! The ledger here is hand-made: a state of one row per header, whose root is written out from spec/proof.md, and one
 //! validator per epoch. That the engine's own states verify is shown where the engine is.
 
+use kusabi_core::appointment::{AppointmentParts, OfficerSignature};
 use kusabi_core::checkpoint::{CheckpointParts, FinalizeVote};
 use kusabi_core::crypto::sha256;
 use kusabi_core::evidence::{Evidence, EvidenceError, Invalid, Newest, Signed, Unproven, Verdict};
-use kusabi_core::genesis::{GenesisParts, NodeParts};
-use kusabi_core::handover::{HandoverParts, OfficerSignature, RecoveryParts};
+use kusabi_core::genesis::GenesisParts;
+use kusabi_core::handover::{HandoverParts, RecoveryParts};
 use kusabi_core::header::Header;
 use kusabi_core::id::{
-    Binding, BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, OpsRoot, OrgName,
-    SetHash, StateKey, StateRoot, View,
+    Binding, BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, NodesHash, OpsRoot,
+    OrgName, SetHash, StateKey, StateRoot, View,
 };
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
+use kusabi_core::nodes::NodeParts;
 use kusabi_core::proof::{self, Claim, Proof, path::Path};
 use kusabi_core::row::{AnchorRow, Reason, Record, RowBytes, Status, Topic};
 use kusabi_core::set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set};
-use kusabi_core::suite::{PublicKeys, Purpose, Signature, Suite, VerificationKey};
+use kusabi_core::suite::{PublicKeys, Purpose, Suite, VerificationKey};
 
 const FILE: &[u8] = b"firmware";
 
@@ -187,22 +189,23 @@ impl Ledger {
 
     fn handover_at(&self, old: u8, last: u64, last_header_hash: HeaderHash) -> Vec<u8> {
         let parts = HandoverParts {
-            old_epoch: Epoch::new(old.into()),
-            old_set_hash: Self::set_hash(old),
+            appointment: AppointmentParts {
+                old_epoch: Epoch::new(old.into()),
+                old_set_hash: Self::set_hash(old),
+                nodes_hash: NodesHash::of(b"nodes"),
+                next_set: Self::set(old + 1),
+            },
             last_height: height(last),
             last_header_hash,
-            next_set: Self::set(old + 1),
         };
-        let sign = |key: SoftKey, purpose| -> Signature {
-            let statement = parts.statement(&self.chain, &public(&key), purpose);
-            key.sign(&statement.unwrap()).unwrap()
-        };
+        let appointed = parts.appointment.statement(&self.chain, &public(&key(100)));
         let officer = OfficerSignature {
             organisation: 0,
             officer: 0,
-            signature: sign(key(100), Purpose::Officer),
+            signature: key(100).sign(&appointed.unwrap()).unwrap(),
         };
-        let votes = [(0, sign(key(old), Purpose::Vote))];
+        let ended = parts.statement(&self.chain, &public(&key(old)));
+        let votes = [(0, key(old).sign(&ended.unwrap()).unwrap())];
         let bytes = parts.encode(1, &votes, &[officer]).unwrap();
         [&[1], bytes.as_slice()].concat()
     }

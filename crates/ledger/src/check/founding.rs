@@ -64,6 +64,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
             set_hash: set.hash(),
             recovery_hash: genesis.recovery_set().hash(),
             skipped: Height::ZERO,
+            ends: None,
         };
         self.write(StateKey::ledger(), row.encode());
         Ok(())
@@ -90,7 +91,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let context = self.context;
         let row = self.ledger_row()?.ok_or(Rejection::DamagedState)?;
         if context.position != 0 || context.epoch <= row.epoch {
-            return Err(Rejection::RecoveryPlace);
+            return Err(Rejection::EpochPlace);
         }
         let recovery = Recovery::decode(bytes).map_err(|_| Rejection::RecoveryRefused)?;
         // The ledger's own row is what a device would keep as its anchor; heights are compared below.
@@ -128,13 +129,15 @@ impl<S: State + ?Sized> Desk<'_, S> {
             epoch: set.epoch(),
             set_hash: set.hash(),
             skipped,
+            // However the epoch before was to end: it did not come to it.
+            ends: None,
             ..row
         };
         self.write(StateKey::ledger(), row.encode());
         Ok(())
     }
 
-    fn ledger_row(&self) -> Result<Option<LedgerRow>, Rejection> {
+    pub(super) fn ledger_row(&self) -> Result<Option<LedgerRow>, Rejection> {
         self.row(&StateKey::ledger(), LedgerRow::decode)
     }
 }

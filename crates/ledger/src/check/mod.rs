@@ -3,6 +3,7 @@
 //! Each action has its own function; all follow one order (spec/ledger.md): chain, existence, state, authority, limits.
 
 mod desk;
+mod epochs;
 mod founding;
 mod keys;
 mod releases;
@@ -23,6 +24,10 @@ pub(crate) use signers::may_sign;
 
 /// Most officers of an organisation: as many as can sign one transaction.
 pub const OFFICERS_MAX: u8 = 16;
+
+/// Blocks from the one that appoints the next validators to the last one of its epoch. Some time before the end everyone knows
+/// where it is.
+pub const CLOSING_BLOCKS: u64 = 16;
 
 /// The block that a transaction is to stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +121,13 @@ pub fn check(
         } => desk.withdraw_release(*org, *digest, *version)?,
         Action::Anchor { org, topic, digest } => desk.anchor(*org, *topic, *digest)?,
         Action::Recovery { recovery } => desk.recovery(recovery)?,
+        Action::Appoint {
+            org,
+            old_set,
+            appointment,
+            nodes,
+        } => desk.appoint(*org, old_set, appointment, nodes)?,
+        Action::Handover { old_set, handover } => desk.handover(old_set, handover)?,
     }
     Ok(Checked {
         writes: desk.into_writes(),

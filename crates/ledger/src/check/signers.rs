@@ -28,7 +28,9 @@ pub(crate) fn may_sign(action: &Action, signer: &Handle, record: &Record) -> Res
             return Ok(());
         }
         // Signed by keys that it brings; whatever else signs it is one too many.
-        Action::Genesis { .. } | Action::Recovery { .. } => return Ok(()),
+        Action::Genesis { .. } | Action::Recovery { .. } | Action::Handover { .. } => {
+            return Ok(());
+        }
         Action::Register { .. } => purpose == Purpose::Writer,
         Action::Revoke { .. } => matches!(purpose, Purpose::Revoker | Purpose::Officer),
         Action::Grant { .. } | Action::Withdraw { .. } => purpose == Purpose::Officer,
@@ -36,6 +38,7 @@ pub(crate) fn may_sign(action: &Action, signer: &Handle, record: &Record) -> Res
         Action::Publish { .. } => purpose == Purpose::Art,
         Action::WithdrawRelease { .. } => matches!(purpose, Purpose::Art | Purpose::Revoker),
         Action::Anchor { .. } => purpose.may_anchor(),
+        Action::Appoint { .. } => matches!(purpose, Purpose::Writer | Purpose::Officer),
     };
     if action.org().is_some_and(|org| record.owner() != org) {
         return Err(Rejection::ForeignSigner);

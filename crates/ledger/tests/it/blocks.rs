@@ -136,7 +136,7 @@ fn a_proposer_leaves_out_what_is_refused() {
         .map(|transaction| run.push(transaction))
         .collect();
     assert_eq!(verdicts, [Ok(()), Err(Rejection::RecordEnded), Ok(())]);
-    let writes = run.finish().unwrap();
+    let writes = run.finish().unwrap().writes;
     let ended = StateKey::record(&key.handle);
     let registered = StateKey::record(&TestKey::new(11, Purpose::App).handle);
     for of in [ended, registered] {
@@ -176,7 +176,7 @@ fn a_full_block_takes_no_more() {
     }
     assert_eq!(run.push(&batch[BLOCK_TXS_MAX]), Err(Rejection::BlockFull));
     let anchored = |write: &&Write| write.row[0] == Kind::Anchor as u8;
-    let writes = run.finish().unwrap();
+    let writes = run.finish().unwrap().writes;
     assert_eq!(writes.iter().filter(anchored).count(), BLOCK_TXS_MAX);
 }
 
@@ -224,7 +224,7 @@ fn a_header_agrees_with_the_ledger() {
     let world = World::open();
     let context = world.context();
     let run = |context| run_block(vec![], context, &world.state, &mut SeededRng::new(1));
-    assert!(run(context).unwrap().is_empty(), "a heartbeat");
+    assert!(run(context).unwrap().writes.is_empty(), "a heartbeat");
     let higher = BlockContext {
         height: context.height.next().unwrap(),
         ..context

@@ -207,7 +207,7 @@ fn a_recovery_begins_an_epoch() {
     let late = world.block_in(vec![register.clone(), transaction.clone()], context);
     assert_eq!(
         at_zero(late),
-        Rejection::RecoveryPlace,
+        Rejection::EpochPlace,
         "nothing goes before it"
     );
     assert_eq!(
@@ -217,7 +217,7 @@ fn a_recovery_begins_an_epoch() {
     );
     let same_epoch = world.context();
     let out_of_place = world.block_in(vec![transaction.clone()], same_epoch);
-    assert_eq!(at_zero(out_of_place), Rejection::RecoveryPlace);
+    assert_eq!(at_zero(out_of_place), Rejection::EpochPlace);
 
     world
         .block_in(vec![transaction.clone(), register], context)
@@ -229,7 +229,7 @@ fn a_recovery_begins_an_epoch() {
     assert_eq!(world.record(&app.handle).unwrap().registered().get(), 5000);
 
     let replayed = world.block(vec![transaction]);
-    assert_eq!(at_zero(replayed), Rejection::RecoveryPlace);
+    assert_eq!(at_zero(replayed), Rejection::EpochPlace);
     with_key(&mut world, 21, Purpose::App);
     assert_eq!(world.height.get(), 5001);
 

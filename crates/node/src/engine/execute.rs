@@ -159,7 +159,7 @@ pub(super) fn refused_for_ever(
             | Rejection::SignerPurpose
             | Rejection::HolderCannotDate
             | Rejection::GenesisPlace
-            | Rejection::RecoveryPlace
+            | Rejection::EpochPlace
     )
     .then_some(refused)
 }

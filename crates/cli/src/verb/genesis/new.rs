@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use kusabi_core::{
-    genesis::{GenesisParts, NodeParts},
+    genesis::GenesisParts,
     id::{ChainId, Epoch, OrgName},
+    nodes::NodeParts,
     set::{EpochSet, EpochSetParts, ORGANISATIONS_MAX, SIGNATORIES_MAX, recovery_set},
     suite::VerificationKey,
     tx::{Action, Draft, Entry},

@@ -10,11 +10,12 @@ use commonware_utils::ordered::Set;
 use commonware_utils::{TryFromIterator as _, non_empty};
 use kusabi_core::anchor::Anchor;
 use kusabi_core::checkpoint::CheckpointParts;
-use kusabi_core::genesis::{Genesis, GenesisParts, NodeParts};
+use kusabi_core::genesis::{Genesis, GenesisParts};
 use kusabi_core::header::Header;
 use kusabi_core::id::{
     self, BodyHash, ChainId, HeaderHash, Height, OpsRoot, OrgName, SetHash, StateRoot,
 };
+use kusabi_core::nodes::NodeParts;
 use kusabi_core::set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set};
 use kusabi_core::suite::{Signature, VerificationKey};
 
