@@ -126,7 +126,7 @@ actions = [
     [10, ORG, 1, DIGEST],
     [11, bytes(300)],
     [12, ORG, bytes(90), bytes(400), bytes(60)],
-    [13, bytes(90), bytes(500)],
+    [13, bytes(90), bytes(500), bytes(60)],
 ]
 
 

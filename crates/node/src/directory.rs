@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! node.lock                one process at a time
-//! format                   "kusabi node 2"; written last when a directory is made, so that a half-made one is none
+//! format                   "kusabi node 3"; written last when a directory is made, so that a half-made one is none
 //! genesis.cbor             the genesis document
 //! genesis-transaction.cbor the transaction of height 1
 //! vote.key                 seed of the vote key, 64 hex digits, for its owner only; none in a restored one
 //! node.key                 seed of the node key, likewise; a new one is made where there is none
+//! vote-next.key            the same of the next epoch, made when its public half is first asked for
 //! voted                    the newest epoch in which this vote key has voted, and the key
-//! recovery-<n>.cbor        the n-th recovery transaction, from 1
+//! epoch-<n>.cbor           the transaction that opens the n-th later epoch, from 1: a handover or a recovery
 //! engine/                  the engine's own files
 //! waiting                  only while the keys wait for their ledger to be founded (see `prepared`)
 //! restoring                only while a backup is restored: what lies here has never been a ledger's
@@ -28,10 +29,11 @@ use zeroize::Zeroizing;
 
 const LOCK: &str = "node.lock";
 const FORMAT: &str = "format";
-const FORMAT_TEXT: &str = "kusabi node 2\n";
+const FORMAT_TEXT: &str = "kusabi node 3\n";
 const GENESIS: &str = "genesis.cbor";
 const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";
+const VOTE_KEY_NEXT: &str = "vote-next.key";
 const NODE_KEY: &str = "node.key";
 const VOTED: &str = "voted";
 const ENGINE: &str = "engine";
@@ -209,6 +211,14 @@ fn lock(path: &Path) -> Result<File, DirectoryError> {
     }
 }
 
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<(), DirectoryError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a file whole or not at all.
 fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), DirectoryError> {
     let new = path.with_extension("new");
@@ -237,7 +247,7 @@ fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), DirectoryError> 
 fn is_unfinished(name: &str, restoring: bool) -> bool {
     let written = [LOCK, GENESIS, GENESIS_TRANSACTION, RESTORING].contains(&name)
         || if restoring {
-            name == ENGINE || is_recovery_file(name)
+            name == ENGINE || is_epoch_file(name)
         } else {
             name == VOTE_KEY
         }
@@ -252,7 +262,7 @@ fn is_unfinished(name: &str, restoring: bool) -> bool {
             "restoring",
         ]
         .contains(&stem)
-            || stem.starts_with("recovery-")
+            || stem.starts_with("epoch-")
     });
     written || in_writing
 }
@@ -336,7 +346,7 @@ impl Claim {
         for (n, epoch) in outline.epochs().iter().enumerate() {
             let file = match n {
                 0 => GENESIS_TRANSACTION.to_owned(),
-                n => recovery_file(n),
+                n => epoch_file(n),
             };
             write(&path.join(file), &epoch.opening.1, false)?;
         }
@@ -440,35 +450,80 @@ impl Directory {
         let transaction = read(&path.join(GENESIS_TRANSACTION))?;
         let mut outline = Outline::new(document, transaction).map_err(outline_at(genesis))?;
         for n in 1.. {
-            let file = path.join(recovery_file(n));
+            let file = path.join(epoch_file(n));
             if !file.exists() {
                 break;
             }
-            outline.recover(read(&file)?).map_err(outline_at(file))?;
+            outline.open_epoch(read(&file)?).map_err(outline_at(file))?;
         }
-        let directory = Self {
+        let mut directory = Self {
             path: path.to_owned(),
             outline,
             vote_key: read_seed(&path.join(VOTE_KEY), DirectoryError::VoteKey)?.map(VoteKey::new),
             node_key: NodeKey::new(seed_or_new(&path.join(NODE_KEY), DirectoryError::NodeKey)?),
             _lock: lock,
         };
-        // The restoring or founding may have ended between its last two steps.
+        // The restoring, the founding or the turn of an epoch may have ended between its last two steps.
         directory.remove_marks()?;
+        directory.adopt_vote_key()?;
         Ok(directory)
+    }
+
+    /// The public half of the vote key for the next epoch, which is made where there is none yet.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]
+    pub fn next_vote_key(&self) -> Result<[u8; 32], DirectoryError> {
+        let seed = seed_or_new(&self.path.join(VOTE_KEY_NEXT), DirectoryError::VoteKey)?;
+        Ok(VoteKey::new(seed).public())
+    }
+
+    /// Adds the epoch that a handover opens. The vote key of the epoch before is erased, whether this node votes in the next or
+    /// not: it has signed what it had to sign.
+    ///
+    /// # Errors
+    /// Why the handover is refused; nothing is changed then.
+    pub fn hand_over(&mut self, transaction: Bytes) -> Result<(), DirectoryError> {
+        let mut outline = self.outline.clone();
+        outline
+            .open_epoch(transaction.clone())
+            .map_err(outline_at(self.path.clone()))?;
+        let file = self.path.join(epoch_file(outline.epochs().len() - 1));
+        write(&file, &transaction, false)?;
+        self.outline = outline;
+        self.adopt_vote_key()?;
+        if self.voter().is_err() {
+            self.vote_key = None;
+            remove(&self.path.join(VOTE_KEY))?;
+        }
+        Ok(())
+    }
+
+    /// Where the vote key is no validator's in the newest epoch and the one that was made for it is: takes it.
+    fn adopt_vote_key(&mut self) -> Result<(), DirectoryError> {
+        let file = self.path.join(VOTE_KEY_NEXT);
+        if self.voter().is_ok() {
+            return Ok(());
+        }
+        let Some(next) = read_seed(&file, DirectoryError::VoteKey)?.map(VoteKey::new) else {
+            return Ok(());
+        };
+        if self.outline.newest().vote_keys.contains(&next.public()) {
+            // In the place of the old one, which is gone thereby.
+            fs::rename(&file, self.path.join(VOTE_KEY)).map_err(io_at(&file))?;
+            File::open(&self.path)
+                .and_then(|directory| directory.sync_all())
+                .map_err(io_at(&self.path))?;
+            self.vote_key = Some(next);
+        }
+        Ok(())
     }
 
     /// A ledger's directory carries no mark of a restoring, nor of waiting for its founding.
     fn remove_marks(&self) -> Result<(), DirectoryError> {
-        for mark in [RESTORING, WAITING].map(|name| self.path.join(name)) {
-            match fs::remove_file(&mark) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_at(&mark)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        [RESTORING, WAITING]
+            .iter()
+            .try_for_each(|name| remove(&self.path.join(name)))
     }
 
     /// Opens a directory that must hold a certain ledger.
@@ -501,9 +556,9 @@ impl Directory {
     ) -> Result<(), DirectoryError> {
         let mut outline = self.outline.clone();
         outline
-            .recover(transaction.clone())
+            .open_epoch(transaction.clone())
             .map_err(outline_at(self.path.clone()))?;
-        let file = self.path.join(recovery_file(outline.epochs().len() - 1));
+        let file = self.path.join(epoch_file(outline.epochs().len() - 1));
         if !outline.newest().vote_keys.contains(&vote_key.public()) {
             return Err(DirectoryError::NotAValidator(self.path.join(VOTE_KEY)));
         }
@@ -595,19 +650,15 @@ impl VotedMarker {
     }
 }
 
-fn recovery_file(n: usize) -> String {
-    format!("recovery-{n}.cbor")
+fn epoch_file(n: usize) -> String {
+    format!("epoch-{n}.cbor")
 }
 
-fn is_recovery_file(name: &str) -> bool {
+fn is_epoch_file(name: &str) -> bool {
     let number = name
-        .strip_prefix("recovery-")
+        .strip_prefix("epoch-")
         .and_then(|rest| rest.strip_suffix(".cbor"));
-    number.is_some_and(|number| {
-        number
-            .parse::<usize>()
-            .is_ok_and(|n| recovery_file(n) == name)
-    })
+    number.is_some_and(|number| number.parse::<usize>().is_ok_and(|n| epoch_file(n) == name))
 }
 
 /// Whether a directory holds keys that wait for their ledger.

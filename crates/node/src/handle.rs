@@ -4,7 +4,9 @@
 //! answers [`QueryError::Busy`] at once, a full pool [`SubmitError::Full`].
 
 use crate::{
+    directory::{Directory, DirectoryError},
     engine::{EngineError, Refusal},
+    outline::Outline,
     pool::{Ended, Pool, PoolUsage, ReserveError, Source},
 };
 use bytes::Bytes;
@@ -16,7 +18,7 @@ use kusabi_core::{
 use kusabi_ledger::Verified;
 use std::{
     future::Future,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -36,6 +38,9 @@ pub enum Stop {
     /// Reading or writing failed.
     #[error("storage failed ({0})")]
     Storage(String),
+    /// An epoch has begun in which it has no vote.
+    #[error("epoch {0} has begun, and this node has no vote in it")]
+    Left(Epoch),
     /// Anything else. A fault in this program.
     #[error("the engine stopped ({0})")]
     Fault(String),
@@ -54,6 +59,9 @@ impl Stop {
             Self::Storage(_) => {
                 Some("check the disk and start again; nothing that was acknowledged is lost")
             }
+            Self::Left(_) => Some(
+                "it has handed over, and its old vote key is erased; its directory stays a whole copy of the ledger up to there",
+            ),
             Self::Fault(_) => Some("start again, and please report this"),
         }
     }
@@ -160,6 +168,53 @@ pub(crate) struct Link {
     pub(crate) chain: ChainId,
     pub(crate) pool: Arc<Pool<Verified, Refusal>>,
     pub(crate) stopped: OnceLock<Stop>,
+    outline: RwLock<Arc<Outline>>,
+    keys: RwLock<Option<Keys>>,
+}
+
+impl Link {
+    pub(crate) fn new(outline: &Outline, pool: Pool<Verified, Refusal>) -> Self {
+        Self {
+            chain: *outline.chain(),
+            pool: Arc::new(pool),
+            stopped: OnceLock::new(),
+            outline: RwLock::new(Arc::new(outline.clone())),
+            keys: RwLock::default(),
+        }
+    }
+
+    /// An epoch has begun.
+    pub(crate) fn set_outline(&self, outline: &Outline) {
+        let mut mine = self.outline.write().unwrap_or_else(PoisonError::into_inner);
+        *mine = Arc::new(outline.clone());
+    }
+
+    /// The keys that the node has now.
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        let mut mine = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        *mine = Some(keys);
+    }
+}
+
+/// The public halves of a node's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// Its node key.
+    pub node: [u8; 32],
+    /// The vote key of the present epoch.
+    pub vote: [u8; 32],
+    /// The one that it has ready for the next.
+    pub next_vote: [u8; 32],
+}
+
+impl Keys {
+    pub(crate) fn of(directory: &Directory) -> Result<Self, DirectoryError> {
+        Ok(Self {
+            node: directory.node_key().public(),
+            vote: directory.voter()?.public(),
+            next_vote: directory.next_vote_key()?,
+        })
+    }
 }
 
 /// A running node. Clones are the same node.
@@ -182,6 +237,23 @@ pub(crate) struct Newest {
 }
 
 impl NodeHandle {
+    /// The chain's outline, with all epochs that have begun.
+    #[must_use]
+    pub fn outline(&self) -> Arc<Outline> {
+        let outline = &self.link.outline;
+        Arc::clone(&outline.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The public halves of the node's keys; none in a simulation.
+    #[must_use]
+    pub fn keys(&self) -> Option<Keys> {
+        *self
+            .link
+            .keys
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The chain.
     #[must_use]
     pub fn chain(&self) -> &ChainId {
@@ -212,9 +284,33 @@ impl NodeHandle {
     ) -> Result<impl Future<Output = Result<Receipt, SubmitError>> + Send + 'static, SubmitError>
     {
         let id = transaction.id();
+        let bytes = Bytes::copy_from_slice(transaction.as_bytes());
+        let mut end = self.place(transaction)?;
+        let node = self.clone();
+        Ok(async move {
+            loop {
+                return match end.await {
+                    Ok(Ended::Final { height, index }) => Ok(Receipt { id, height, index }),
+                    Ok(Ended::Refused(why)) => Err(SubmitError::Refused(why)),
+                    Ok(Ended::Unread) => {
+                        let malformed = |why| SubmitError::Refused(Refusal::Malformed(why));
+                        end = node.place(Transaction::decode(&bytes).map_err(malformed)?)?;
+                        continue;
+                    }
+                    Ok(Ended::Stopped) | Err(_) => Err(SubmitError::Stopped(node.why())),
+                };
+            }
+        })
+    }
+
+    /// Takes a place in the pool and hands the transaction to the engine, unless it is there already.
+    fn place(
+        &self,
+        transaction: Transaction,
+    ) -> Result<oneshot::Receiver<Ended<Refusal>>, SubmitError> {
         let pool = &self.link.pool;
         let reserved = pool
-            .reserve(id, transaction.as_bytes().len())
+            .reserve(transaction.id(), transaction.as_bytes().len())
             .map_err(|why| match why {
                 ReserveError::Full => SubmitError::Full(pool.usage()),
                 ReserveError::Stopped => SubmitError::Stopped(self.why()),
@@ -227,14 +323,7 @@ impl NodeHandle {
                 again: false,
             });
         }
-        let node = self.clone();
-        Ok(async move {
-            match reserved.end.await {
-                Ok(Ended::Final { height, index }) => Ok(Receipt { id, height, index }),
-                Ok(Ended::Refused(why)) => Err(SubmitError::Refused(why)),
-                Ok(Ended::Stopped) | Err(_) => Err(SubmitError::Stopped(node.why())),
-            }
-        })
+        Ok(reserved.end)
     }
 
     /// The proof (spec/proof.md) of what the newest state holds under a key: a row, or that there is none.

@@ -39,9 +39,15 @@ pub enum HistoryError {
     /// The transaction that must open it is missing or refused.
     #[error("the transaction that must open it is missing or refused")]
     Opening,
-    /// A recovery is refused.
+    /// What opens its epoch is refused.
     #[error("{0}")]
-    Recovery(OutlineError),
+    Refused(OutlineError),
+    /// The epoch has ended with the block before, whose header says so, and this one is of the same.
+    #[error("its epoch has ended with the block before")]
+    Ended,
+    /// A handover, and the block before is not the last one of its epoch, or names another set.
+    #[error("the block before is not the last of its epoch, or names another set as the next")]
+    NotLast,
     /// Its validator set cannot be read.
     #[error("its validator set cannot be read: {0}")]
     Set(SetError),
@@ -148,8 +154,8 @@ impl History {
             let opening = block.transactions.first().ok_or(HistoryError::Opening)?;
             let mut outline = self.outline.clone();
             outline
-                .recover(opening.clone())
-                .map_err(HistoryError::Recovery)?;
+                .open_epoch(opening.clone())
+                .map_err(HistoryError::Refused)?;
             if outline.newest().parent != self.last_hash {
                 return Err(HistoryError::Parent);
             }
@@ -162,14 +168,17 @@ impl History {
         if position != last_position + 1 || header.skipped != epoch.skipped {
             return Err(HistoryError::Height);
         }
-        if header.epoch != epoch.number
-            || header.set_hash != epoch.set_hash
-            || header.next_set_hash.is_some()
-        {
+        if header.epoch != epoch.number || header.set_hash != epoch.set_hash {
             return Err(HistoryError::Epoch);
         }
-        let (opens, opening) = &epoch.opening;
-        if *opens == position && block.transactions.first() != Some(opening) {
+        match (&recovered, self.last.next_set_hash) {
+            (None, Some(_)) => return Err(HistoryError::Ended),
+            // A recovery may end an epoch wherever it stands.
+            (Some(_), next) if epoch.nodes.is_empty() || next == Some(epoch.set_hash) => {}
+            (Some(_), _) => return Err(HistoryError::NotLast),
+            (None, None) => {}
+        }
+        if !outline.may_begin(position, block.transactions.first()) {
             return Err(HistoryError::Opening);
         }
         let set = EpochSet::decode(&epoch.set).map_err(HistoryError::Set)?;

@@ -2,10 +2,12 @@
 
 use crate::{
     directory::{Directory, DirectoryError},
-    engine::{self, Caches, EngineError, Instructions},
-    handle::{Link, NodeHandle, Stop},
+    engine::{self, Caches, EngineError, Instructions, Outcome},
+    handle::{Keys, Link, NodeHandle, Stop},
+    outline::Outline,
     pool::{Pool, PoolLimits},
 };
+use bytes::Bytes;
 use std::{
     any::Any,
     collections::HashMap,
@@ -13,7 +15,7 @@ use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, OnceLock, mpsc as std_mpsc},
+    sync::{Arc, mpsc as std_mpsc},
     thread,
 };
 use tokio::sync::{mpsc, watch};
@@ -83,21 +85,18 @@ pub struct Node {
     thread: Option<thread::JoinHandle<()>>,
 }
 
+fn queue<T>(receiver: T) -> engine::Queue<T> {
+    Arc::new(tokio::sync::Mutex::new(receiver))
+}
+
 /// Both ends of the queues between a handle and the engine.
-pub(crate) fn link(
-    chain: kusabi_core::id::ChainId,
-    limits: PoolLimits,
-) -> (NodeHandle, engine::Ends) {
+pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine::Ends) {
     let (ingest, ingest_end) = mpsc::unbounded_channel();
     let (lookups, lookups_end) = mpsc::channel(LOOKUPS);
     let (queries, queries_end) = mpsc::channel(QUERIES);
     let (newest_end, newest) = watch::channel(None);
     let (stop, stop_end) = watch::channel(false);
-    let link = Arc::new(Link {
-        chain,
-        pool: Arc::new(Pool::new(limits)),
-        stopped: OnceLock::new(),
-    });
+    let link = Arc::new(Link::new(outline, Pool::new(limits)));
     let again = ingest.downgrade();
     let handle = NodeHandle {
         link,
@@ -108,10 +107,10 @@ pub(crate) fn link(
         stop,
     };
     let ends = engine::Ends {
-        ingest: ingest_end,
+        ingest: queue(ingest_end),
         again,
-        lookups: lookups_end,
-        queries: queries_end,
+        lookups: queue(lookups_end),
+        queries: queue(queries_end),
         newest: newest_end,
         stop: stop_end,
     };
@@ -119,58 +118,37 @@ pub(crate) fn link(
 }
 
 impl Node {
-    /// Starts the engine and waits until it answers.
+    /// Starts the engine and waits until it answers. It goes on through the epochs in which this node has a vote.
     ///
     /// # Errors
     /// [`StartError`]
-    pub fn start(directory: Directory, config: Config) -> Result<Self, StartError> {
-        let vote_key = directory.voter()?.clone();
-        let voted = directory.has_voted()?;
-        let (handle, ends) = link(*directory.outline().chain(), config.pool);
+    pub fn start(mut directory: Directory, config: Config) -> Result<Self, StartError> {
+        directory.voter()?;
+        directory.has_voted()?;
+        let (handle, ends) = link(directory.outline(), config.pool);
+        handle.link.set_keys(Keys::of(&directory)?);
         let (stopped_sender, stopped) = watch::channel(None);
         let (ready_sender, ready) = std_mpsc::sync_channel::<()>(1);
         let link = handle.link.clone();
         let thread = thread::Builder::new()
             .name("kusabi-engine".into())
             .spawn(move || {
-                let instructions = Instructions {
-                    outline: directory.outline().clone(),
-                    vote_key,
-                    node_key: directory.node_key().clone(),
-                    voted,
-                    caches: config.caches,
-                    threads: config.threads,
-                    pool: link.pool.clone(),
-                    listen: config.peers,
-                    addresses: config.addresses,
-                };
-                let ready = move || {
-                    // The starter may be gone already.
-                    let _ = ready_sender.send(());
-                };
-                let marker = directory.voted_marker();
-                #[expect(
-                    clippy::panic,
-                    reason = "caught below, as the engine's own storage failures are"
-                )]
-                let first_vote = move || {
-                    if let Err(error) = marker.write() {
-                        panic!("{error}");
+                let stop = loop {
+                    let turned = match run(&directory, &config, &link, ends.clone(), &ready_sender)
+                    {
+                        Ok(opening) => opening,
+                        Err(stop) => break stop,
+                    };
+                    if let Err(stop) = turn(&mut directory, &link, turned) {
+                        break stop;
                     }
-                };
-                let storage = directory.engine();
-                let run = || engine::run_on_disk(&storage, instructions, ends, ready, first_vote);
-                let stop = match catch_unwind(AssertUnwindSafe(run)) {
-                    Ok(Ok(())) => Stop::Asked,
-                    Ok(Err(EngineError::Ended)) => why(directory.path(), "a part of it ended"),
-                    Ok(Err(error)) => Stop::Refused(error),
-                    Err(panic) => why(directory.path(), &message(&*panic)),
                 };
                 let stop = link.stopped.get_or_init(|| stop).clone();
                 link.pool.stop();
                 // The lock is given back before anyone is told.
                 drop(directory);
                 stopped_sender.send_replace(Some(stop));
+                drop(ready_sender);
             })
             .map_err(|error| StartError::Stopped(Stop::Fault(error.to_string())))?;
         let mut node = Self {
@@ -207,6 +185,69 @@ impl Node {
         let stop = self.stopped.borrow().clone();
         stop.unwrap_or_else(|| Stop::Fault("the engine's thread is gone".into()))
     }
+}
+
+/// Runs the engine in the newest epoch; gives the transaction that opens the next one, once this one has ended.
+fn run(
+    directory: &Directory,
+    config: &Config,
+    link: &Link,
+    ends: engine::Ends,
+    ready: &std_mpsc::SyncSender<()>,
+) -> Result<Bytes, Stop> {
+    let refused = |why: DirectoryError| Stop::Storage(why.to_string());
+    let instructions = Instructions {
+        outline: directory.outline().clone(),
+        vote_key: directory.voter().map_err(refused)?.clone(),
+        node_key: directory.node_key().clone(),
+        voted: directory.has_voted().map_err(refused)?,
+        caches: config.caches,
+        threads: config.threads,
+        pool: link.pool.clone(),
+        listen: config.peers,
+        addresses: config.addresses.clone(),
+    };
+    let ready = ready.clone();
+    let ready = move || {
+        // The starter may be gone already, or have been told in an earlier epoch.
+        let _ = ready.try_send(());
+    };
+    let marker = directory.voted_marker();
+    #[expect(
+        clippy::panic,
+        reason = "caught below, as the engine's own storage failures are"
+    )]
+    let first_vote = move || {
+        if let Err(error) = marker.write() {
+            panic!("{error}");
+        }
+    };
+    let storage = directory.engine();
+    let run = || engine::run_on_disk(&storage, instructions, ends, ready, first_vote);
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(Outcome::Asked)) => Err(Stop::Asked),
+        Ok(Ok(Outcome::Turned(opening))) => Ok(opening),
+        Ok(Err(EngineError::Ended)) => Err(why(directory.path(), "a part of it ended")),
+        Ok(Err(error)) => Err(Stop::Refused(error)),
+        Err(panic) => Err(why(directory.path(), &message(&*panic))),
+    }
+}
+
+/// Writes down how the epoch ended. The engine does not run meanwhile.
+fn turn(directory: &mut Directory, link: &Link, opening: Bytes) -> Result<(), Stop> {
+    link.pool.turn();
+    directory
+        .hand_over(opening)
+        .map_err(|error| why(directory.path(), &error.to_string()))?;
+    link.set_outline(directory.outline());
+    let epoch = directory.outline().newest().number;
+    if directory.voter().is_err() {
+        return Err(Stop::Left(epoch));
+    }
+    let keys = Keys::of(directory).map_err(|error| why(directory.path(), &error.to_string()))?;
+    link.set_keys(keys);
+    tracing::info!(epoch = epoch.get(), "an epoch begins");
+    Ok(())
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -1,15 +1,16 @@
 //! The outline of a chain: what must be known before any block can be read.
 //!
-//! It grows out of the genesis document and, for each recovery, the recovery transaction. Everything here is checked with
+//! It grows out of the genesis document and, for each later epoch, the transaction that opens it: a handover or a recovery. Everything here is checked with
 //! `kusabi-core`; nothing is taken from a directory's word.
 
 use bytes::Bytes;
 use kusabi_core::{
     anchor::Anchor,
     genesis::{Genesis, GenesisError},
-    handover::{HandoverError, Recovery},
+    handover::{Handover, HandoverError, Recovery},
     id::{ChainId, Epoch, HeaderHash, Height, SetHash},
-    set::EpochSet,
+    nodes::{Node, Nodes},
+    set::{EpochSet, SetError},
     tx::{Action, Transaction, TxError},
 };
 use kusabi_ledger::{BlockContext, MemoryState, Rejection, check, claims, verify};
@@ -32,12 +33,21 @@ pub enum OutlineError {
     /// The ledger's rules refuse the genesis transaction.
     #[error("the genesis transaction is refused: {0}")]
     Refused(Rejection),
-    /// Not a recovery transaction of this chain.
-    #[error("the transaction is not a recovery of this chain")]
-    NotARecovery,
-    /// The recovery is refused.
-    #[error("the recovery is refused: {0}")]
-    Recovery(#[from] HandoverError),
+    /// Not a transaction that opens an epoch of this chain.
+    #[error("the transaction is neither a handover nor a recovery of this chain")]
+    NotAnOpening,
+    /// The handover or recovery is refused.
+    #[error("the handover or recovery is refused: {0}")]
+    Step(#[from] HandoverError),
+    /// The old validator set of a handover is refused.
+    #[error("the old validator set is refused: {0}")]
+    OldSet(SetError),
+    /// The nodes of a handover are not those of its set.
+    #[error("the nodes are not those that were appointed: {0}")]
+    Nodes(GenesisError),
+    /// The handover ends the epoch below its first block.
+    #[error("the handover ends the epoch before it has begun")]
+    LastHeight,
     /// The recovery names a parent of an epoch before the newest.
     #[error("the recovery names a block before the newest epoch as its parent")]
     RecoveryParent,
@@ -56,17 +66,19 @@ pub struct EpochOutline {
     pub skipped: u64,
     /// Bytes of its validator set.
     pub set: Bytes,
+    /// The machines of its validators, by index. Empty after a recovery, which names none: then its one validator has no peers.
+    pub nodes: Vec<NodeOutline>,
     /// Hash of its set.
     pub set_hash: SetHash,
     /// Vote keys, by index, strictly ascending.
     pub vote_keys: Vec<[u8; 32]>,
     /// Position and bytes of the transaction that its first block must begin with.
     pub opening: (u64, Bytes),
-    /// Hash of the block before it, as the recovery names it; the chain ID for the first epoch.
+    /// Hash of the block before it, as the handover or the recovery names it; the chain ID for the first epoch.
     pub parent: HeaderHash,
 }
 
-/// The machine of a validator of the first epoch.
+/// The machine of a validator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeOutline {
     /// Its Ed25519 node key.
@@ -82,7 +94,6 @@ pub struct Outline {
     document: Bytes,
     created_ms: u64,
     heartbeat: Duration,
-    nodes: Vec<NodeOutline>,
     epochs: Vec<EpochOutline>,
 }
 
@@ -106,6 +117,7 @@ impl Outline {
             set: document.slice_ref(set.as_bytes()),
             set_hash: set.hash(),
             vote_keys: vote_keys(set),
+            nodes: node_outlines(genesis.nodes()),
             opening: (1, transaction),
             parent: HeaderHash::new(genesis.chain().to_bytes()),
         };
@@ -113,13 +125,6 @@ impl Outline {
             chain: genesis.chain(),
             created_ms: genesis.created_ms(),
             heartbeat: Duration::from_millis(genesis.heartbeat_ms()),
-            nodes: genesis
-                .nodes()
-                .map(|node| NodeOutline {
-                    key: *node.key,
-                    address: node.address.to_owned(),
-                })
-                .collect(),
             epochs: vec![first],
             document,
         })
@@ -157,21 +162,71 @@ impl Outline {
         }
     }
 
-    /// Adds the epoch that a recovery transaction opens. Its signatures are checked.
+    /// Adds the epoch that a handover or a recovery transaction opens. Its signatures are checked.
     ///
     /// A recovery from the block that the newest epoch was to build on takes that epoch's place: it has no block, and nothing
     /// follows from it.
     ///
     /// # Errors
     /// Why it does not follow; nothing is changed then.
-    pub fn recover(&mut self, transaction: Bytes) -> Result<(), OutlineError> {
+    pub fn open_epoch(&mut self, transaction: Bytes) -> Result<(), OutlineError> {
         let decoded = Transaction::decode(&transaction)?;
-        let Action::Recovery { recovery } = decoded.action() else {
-            return Err(OutlineError::NotARecovery);
-        };
         if decoded.chain() != self.chain {
-            return Err(OutlineError::NotARecovery);
+            return Err(OutlineError::NotAnOpening);
         }
+        match decoded.action() {
+            Action::Recovery { recovery } => self.recover(recovery, transaction),
+            Action::Handover {
+                old_set,
+                handover,
+                nodes,
+            } => self.hand_over(old_set, handover, nodes, transaction),
+            _ => Err(OutlineError::NotAnOpening),
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        old_set: &[u8],
+        handover: &[u8],
+        nodes: &[u8],
+        transaction: Bytes,
+    ) -> Result<(), OutlineError> {
+        let old_set = EpochSet::decode(old_set).map_err(OutlineError::OldSet)?;
+        let handover = Handover::decode(handover)?;
+        let verified = handover.check(&self.anchor()?, &old_set)?;
+        let signed = verified.signed();
+        let set = signed.next_set();
+        let nodes = Nodes::decode(nodes).map_err(OutlineError::Nodes)?;
+        nodes.check(set).map_err(OutlineError::Nodes)?;
+        if nodes.hash() != handover.appointment().nodes_hash() {
+            return Err(OutlineError::Nodes(GenesisError::Nodes));
+        }
+        let last = self.newest();
+        // The first epoch's position 0 is the genesis document's own.
+        let begun = last.first.max(1);
+        let first = signed
+            .last_height()
+            .get()
+            .checked_sub(last.skipped)
+            .filter(|position| *position >= begun)
+            .ok_or(OutlineError::LastHeight)?
+            + 1;
+        self.epochs.push(EpochOutline {
+            number: set.epoch(),
+            first,
+            skipped: last.skipped,
+            set: Bytes::copy_from_slice(set.as_bytes()),
+            set_hash: set.hash(),
+            vote_keys: vote_keys(set),
+            nodes: node_outlines(nodes.iter()),
+            opening: (first, transaction.clone()),
+            parent: signed.last_header_hash(),
+        });
+        Ok(())
+    }
+
+    fn recover(&mut self, recovery: &[u8], transaction: Bytes) -> Result<(), OutlineError> {
         let recovery = Recovery::decode(recovery)?.check(&self.anchor()?)?;
         let parent = recovery.parent_height().get();
         let last = match self.epochs.as_slice() {
@@ -192,6 +247,7 @@ impl Outline {
             set: Bytes::copy_from_slice(set.as_bytes()),
             set_hash: set.hash(),
             vote_keys: vote_keys(set),
+            nodes: Vec::new(),
             opening: (parent_position + 1, transaction.clone()),
             parent: recovery.parent_hash(),
         };
@@ -240,10 +296,18 @@ impl Outline {
         self.heartbeat
     }
 
-    /// The nodes that the genesis document names, in the order of the first epoch's vote keys.
+    /// Whether the block at `position` may begin with `transaction`: where an epoch opens, with what opens it. Of a handover any
+    /// quorum's votes will do, so that another node's may differ from this one's in them.
     #[must_use]
-    pub fn nodes(&self) -> &[NodeOutline] {
-        &self.nodes
+    pub fn may_begin(&self, position: u64, transaction: Option<&Bytes>) -> bool {
+        let opens = self.epochs.iter().find(|epoch| epoch.opening.0 == position);
+        let Some(EpochOutline {
+            opening: (_, mine), ..
+        }) = opens
+        else {
+            return true;
+        };
+        transaction.is_some_and(|theirs| theirs == mine || same_handover(mine, theirs))
     }
 
     /// All epochs, oldest first.
@@ -263,6 +327,12 @@ impl Outline {
         self.epochs.last().expect("the first epoch")
     }
 
+    /// Height of the block that the newest epoch builds on.
+    #[must_use]
+    pub fn height_before_newest(&self) -> Height {
+        self.height(self.newest().first.saturating_sub(1))
+    }
+
     /// Height of a position.
     #[must_use]
     pub fn height(&self, position: u64) -> Height {
@@ -274,6 +344,35 @@ impl Outline {
             .map_or(0, |epoch| epoch.skipped);
         Height::new(position + skipped).unwrap_or(Height::MAX)
     }
+}
+
+/// Whether both are handovers that say the same.
+fn same_handover(one: &[u8], other: &[u8]) -> bool {
+    let of = |bytes| match Transaction::decode(bytes).ok()?.action() {
+        Action::Handover {
+            old_set,
+            handover,
+            nodes,
+        } => Some((old_set.clone(), handover.clone(), nodes.clone())),
+        _ => None,
+    };
+    let (Some(one), Some(other)) = (of(one), of(other)) else {
+        return false;
+    };
+    let says_the_same = match (Handover::decode(&one.1), Handover::decode(&other.1)) {
+        (Ok(one), Ok(other)) => one.says_the_same(&other),
+        _ => false,
+    };
+    says_the_same && one.0 == other.0 && one.2 == other.2
+}
+
+fn node_outlines<'a>(nodes: impl Iterator<Item = Node<'a>>) -> Vec<NodeOutline> {
+    nodes
+        .map(|node| NodeOutline {
+            key: *node.key,
+            address: node.address.to_owned(),
+        })
+        .collect()
 }
 
 fn vote_keys(set: &EpochSet<'_>) -> Vec<[u8; 32]> {

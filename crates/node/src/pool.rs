@@ -51,6 +51,8 @@ pub(crate) enum Ended<R> {
     },
     /// Refused for good.
     Refused(R),
+    /// The epoch turned before it was looked at: it may be offered again.
+    Unread,
     /// The node stops; whether the transaction becomes final is open.
     Stopped,
 }
@@ -366,6 +368,30 @@ impl<T, R: Clone> Pool<T, R> {
         for id in ids {
             state.end(&id, &Ended::Stopped);
         }
+    }
+
+    /// The epoch has turned: blocks that were not final never will be, and what other nodes brought they will bring again. Clients'
+    /// transactions stay; those that were being verified are given back to whoever offered them.
+    pub(crate) fn turn(&self) {
+        let mut state = self.lock();
+        state.blocks.clear();
+        let mut ended = Vec::new();
+        for (id, entry) in &mut state.entries {
+            entry.mark = None;
+            if entry.item.is_none() || entry.source != Source::Client {
+                ended.push(*id);
+            }
+        }
+        for id in ended {
+            state.end(&id, &Ended::Unread);
+        }
+    }
+
+    /// What clients brought and was found good, oldest first.
+    pub(crate) fn of_clients(&self) -> Vec<(TxId, Arc<T>)> {
+        let state = self.lock();
+        let item = |id: &TxId| Some((*id, state.entries.get(id)?.item.clone()?));
+        state.queue.iter().filter_map(item).collect()
     }
 
     /// A transaction that waits, if its signatures were checked.

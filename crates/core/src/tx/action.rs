@@ -335,6 +335,8 @@ pub enum Action {
         old_set: Vec<u8>,
         /// The handover (spec/proof.md).
         handover: Vec<u8>,
+        /// The nodes of the set that it leads to, so that whoever comes later knows whom to ask.
+        nodes: Vec<u8>,
     },
 }
 
@@ -511,9 +513,14 @@ impl Action {
                 within(appointment.len(), 1, APPOINTMENT_BYTES_MAX)?;
                 within(nodes.len(), 1, NODES_LEN_MAX)
             }
-            Self::Handover { old_set, handover } => {
+            Self::Handover {
+                old_set,
+                handover,
+                nodes,
+            } => {
                 within(old_set.len(), 1, EPOCH_SET_LEN_MAX)?;
-                within(handover.len(), 1, HANDOVER_BYTES_MAX)
+                within(handover.len(), 1, HANDOVER_BYTES_MAX)?;
+                within(nodes.len(), 1, NODES_LEN_MAX)
             }
             _ => Ok(()),
         }

@@ -144,8 +144,8 @@ impl FromCbor<'_> for Action {
         let code = ahead.u64()?;
         let expected = match code {
             11 => 2,
-            0 | 1 | 6 | 13 => 3,
-            2 | 3 | 5 | 9 | 10 => 4,
+            0 | 1 | 6 => 3,
+            2 | 3 | 5 | 9 | 10 | 13 => 4,
             8 | 12 => 5,
             4 => 6,
             7 => 7,
@@ -166,6 +166,7 @@ impl FromCbor<'_> for Action {
             13 => Self::Handover {
                 old_set: d.bytes(1..=EPOCH_SET_LEN_MAX)?.to_vec(),
                 handover: d.bytes(1..=HANDOVER_BYTES_MAX)?.to_vec(),
+                nodes: d.bytes(1..=NODES_LEN_MAX)?.to_vec(),
             },
             _ => {
                 let org = OrgId::new(d.array_of()?);
@@ -347,11 +348,27 @@ impl ToCbor for Action {
                 e.array(5).u64(code).bytes(org);
                 e.bytes(old_set).bytes(appointment).bytes(nodes);
             }
-            Self::Handover { old_set, handover } => {
-                e.array(3).u64(code).bytes(old_set).bytes(handover);
+            Self::Handover {
+                old_set,
+                handover,
+                nodes,
+            } => {
+                e.array(4).u64(code);
+                e.bytes(old_set).bytes(handover).bytes(nodes);
             }
         }
     }
+}
+
+/// The code of a transaction's action, from its first bytes alone. Whether the rest is a transaction is not looked at.
+#[must_use]
+pub fn code_of(transaction: &[u8]) -> Option<u8> {
+    let mut d = Decoder::new(transaction);
+    d.array(4).ok()?;
+    d.u64().ok()?;
+    d.bytes(32..=32).ok()?;
+    d.list(2..=7).ok()?;
+    d.u8().ok()
 }
 
 impl FromCbor<'_> for Named {

@@ -15,6 +15,7 @@ use core::fmt;
 use core::ops::Range;
 
 pub use action::{Action, ActionCode, Entry, Named};
+pub use codec::code_of;
 pub use draft::Draft;
 
 use crate::id::{ChainId, Handle, TxId};

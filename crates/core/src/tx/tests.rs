@@ -150,6 +150,7 @@ fn samples() -> Vec<Action> {
         Action::Handover {
             old_set: vec![2; 90],
             handover: vec![5; 500],
+            nodes: vec![4; 60],
         },
     ]
 }
@@ -170,6 +171,7 @@ fn every_action_reads_back() {
         let transaction = finished(action.clone());
         let decoded = Transaction::decode(transaction.as_bytes()).unwrap();
         assert_eq!(decoded, transaction);
+        assert_eq!(code_of(transaction.as_bytes()), Some(action.code() as u8));
         assert_eq!(decoded.action(), &action);
         assert_eq!(decoded.chain(), CHAIN);
         for (signed, (seed, purpose)) in decoded

@@ -3,7 +3,7 @@
 use kusabi_core::anchor::Anchor;
 use kusabi_core::appointment::Appointment;
 use kusabi_core::handover::Handover;
-use kusabi_core::id::{Height, OrgId, StateKey};
+use kusabi_core::id::{Height, NodesHash, OrgId, StateKey};
 use kusabi_core::nodes::Nodes;
 use kusabi_core::row::{Ends, LedgerRow};
 use kusabi_core::set::EpochSet;
@@ -66,7 +66,12 @@ impl<S: State + ?Sized> Desk<'_, S> {
     }
 
     // spec: action 13
-    pub(super) fn handover(&mut self, old_set: &[u8], handover: &[u8]) -> Result<(), Rejection> {
+    pub(super) fn handover(
+        &mut self,
+        old_set: &[u8],
+        handover: &[u8],
+        nodes: &[u8],
+    ) -> Result<(), Rejection> {
         let context = self.context;
         let row = self.ledger_row()?.ok_or(Rejection::DamagedState)?;
         if context.position != 0 || context.epoch <= row.epoch {
@@ -100,6 +105,10 @@ impl<S: State + ?Sized> Desk<'_, S> {
             && row.skipped == context.skipped;
         if !fits {
             return Err(Rejection::HandoverMismatch);
+        }
+        // That they are fit to be those of the set was checked when it was appointed.
+        if NodesHash::of(nodes) != handover.appointment().nodes_hash() {
+            return Err(Rejection::AppointmentNodes);
         }
         let row = LedgerRow {
             version: next(row.version)?,

@@ -127,7 +127,11 @@ pub fn check(
             appointment,
             nodes,
         } => desk.appoint(*org, old_set, appointment, nodes)?,
-        Action::Handover { old_set, handover } => desk.handover(old_set, handover)?,
+        Action::Handover {
+            old_set,
+            handover,
+            nodes,
+        } => desk.handover(old_set, handover, nodes)?,
     }
     Ok(Checked {
         writes: desk.into_writes(),

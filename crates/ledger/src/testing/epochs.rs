@@ -186,6 +186,7 @@ impl World {
         let action = Action::Handover {
             old_set: old_set.to_vec(),
             handover,
+            nodes: nodes.to_vec(),
         };
         self.sign(action, &[])
     }

@@ -279,6 +279,23 @@ fn a_handover_is_to_the_set_that_was_appointed_and_from_the_last_block() {
             expected
         );
     }
+    let good = turn.handover((height, hash), &ALL);
+    let Action::Handover {
+        old_set, handover, ..
+    } = good.action().clone()
+    else {
+        panic!("{good:?}");
+    };
+    let with_other_nodes = Action::Handover {
+        old_set,
+        handover,
+        nodes: turn.world.nodes_in(1, &ALL, &["here:1"]),
+    };
+    let with_other_nodes = turn.world.sign(with_other_nodes, &[]);
+    assert_eq!(
+        refused(turn.world.block_in(vec![with_other_nodes], context)),
+        Rejection::AppointmentNodes
+    );
     // Any quorum's votes will do.
     let good = turn.handover((height, hash), &[3, 2, 1]);
     turn.world.block_in(vec![good], context).unwrap();

@@ -8,7 +8,7 @@ use super::{
     head::Heads,
     state::Databases,
 };
-use crate::pool::Pool;
+use crate::{outline::Outline, pool::Pool};
 use bytes::Bytes;
 use commonware_consensus::{marshal::ancestry::Ancestry, simplex::types::Context};
 use commonware_cryptography::Digested;
@@ -25,7 +25,7 @@ use kusabi_core::{
     tx::Transaction,
 };
 use kusabi_ledger::{
-    BlockError, BlockRun, Rejection, Room, TIME_STEP_MS_MAX, Verified, Write, check_bounds,
+    BlockError, BlockRun, Ran, Rejection, Room, TIME_STEP_MS_MAX, Verified, check_bounds,
     check_time, prepare_block, reads, work,
 };
 use std::{
@@ -41,8 +41,7 @@ pub(super) type TransactionPool = Pool<Verified, Refusal>;
 pub(super) struct Shared {
     pub(super) epochs: Epochs,
     pub(super) genesis: Block,
-    /// The transaction that must open the first block, or the first one after a recovery: its position and bytes.
-    pub(super) opening: Vec<(u64, Bytes)>,
+    pub(super) outline: Outline,
     pub(super) pool: Arc<TransactionPool>,
     pub(super) heads: Heads,
     /// Position of the newest block that the state shows.
@@ -58,10 +57,17 @@ pub(super) struct Shared {
 impl Shared {
     /// The transaction that the block at `position` must begin with.
     pub(super) fn opening(&self, position: u64) -> Option<&Bytes> {
-        let mut openings = self.opening.iter();
+        let mut openings = self.outline.epochs().iter().map(|epoch| &epoch.opening);
         openings
             .find(|(at, _)| *at == position)
             .map(|(_, bytes)| bytes)
+    }
+
+    /// Notes where the epoch ends, as a block says that was built or found good.
+    fn note_end(&self, epoch: Epoch, ran: &Ran) {
+        if let Some(last) = ran.ends {
+            self.epochs.ends_at(epoch, last.get());
+        }
     }
 
     /// How long until an empty block is due: counted from when this node saw the newest block, not from what that block's
@@ -147,7 +153,7 @@ pub(super) struct Packed {
     transactions: Vec<Bytes>,
     ids: Vec<TxId>,
     refused: Vec<(TxId, Refusal)>,
-    writes: Vec<Write>,
+    ran: Option<Ran>,
 }
 
 impl Ledger {
@@ -229,7 +235,7 @@ impl Ledger {
                 Err(why) => packed.refused.push((id, Refusal::Rejected(why))),
             }
         }
-        packed.writes = run.finish().map_err(Unbuildable::Rules)?;
+        packed.ran = Some(run.finish().map_err(Unbuildable::Rules)?);
         Ok(packed)
     }
 
@@ -251,14 +257,16 @@ impl Ledger {
             ops_start: header.ops_start,
             ops_end: header.ops_end,
             body: header.body,
+            // What the rules say of it is known when they have run.
+            next_set_hash: header.next_set_hash,
             ..frame
         };
         *header == expected
             && check_time(parent.header.time_ms, header.time_ms).is_ok()
             && self
                 .0
-                .opening(block.position())
-                .is_none_or(|opening| block.transactions.first() == Some(opening))
+                .outline
+                .may_begin(block.position(), block.transactions.first())
     }
 }
 
@@ -306,12 +314,17 @@ impl<E: Runtime> Application<E> for Ledger {
             .await
             .inspect_err(|why| tracing::error!(%why, "no block can be built"))
             .ok()?;
-        if packed.transactions.is_empty() && !self.0.heartbeat_is_due(context.current()) {
+        let ran = packed.ran?;
+        self.0.note_end(header.epoch, &ran);
+        // An epoch that ends does so at once.
+        let due = ran.ends.is_some() || self.0.heartbeat_is_due(context.current());
+        if packed.transactions.is_empty() && !due {
             // All candidates are refused: no reason for a block. `Paced` waits for the next.
             self.0.pool.refused_on(parent.hash(), packed.refused);
             return None;
         }
-        let merkleized = execute::write::<E>(batch, packed.writes)
+        header.next_set_hash = ran.next_set_hash;
+        let merkleized = execute::write::<E>(batch, ran.writes)
             .merkleize()
             .await
             .ok()?;
@@ -377,14 +390,22 @@ impl<E: Runtime> Application<E> for Ledger {
         let rows = execute::fetch::<E>(&batch, execute::keys(prepared.transactions())).await?;
         let ledger_context = execute::block_context(&chain, &block.header, &parent.header);
         let running = context.child("run").shared(true);
-        let writes = running.spawn(move |mut context| async move {
+        let ran = running.spawn(move |mut context| async move {
             prepared.run(ledger_context, &rows, &mut context)
         });
-        let Ok(writes) = writes.await else {
+        let Ok(ran) = ran.await else {
             return ending().await;
         };
-        let writes = writes.inspect_err(|why| refused(*why)).ok()?;
-        let merkleized = execute::write::<E>(batch, writes).merkleize().await.ok()?;
+        let ran = ran.inspect_err(|why| refused(*why)).ok()?;
+        // That an epoch has ended stands in the header of its last block and of no other.
+        if block.header.next_set_hash != ran.next_set_hash {
+            return None;
+        }
+        self.0.note_end(block.header.epoch, &ran);
+        let merkleized = execute::write::<E>(batch, ran.writes)
+            .merkleize()
+            .await
+            .ok()?;
         // The engine compares the ops root and its range; the root that proofs lead to is ours to compare.
         if merkleized.root().0 != block.header.state_root.to_bytes() {
             return None;

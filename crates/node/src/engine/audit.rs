@@ -131,13 +131,16 @@ pub(super) async fn replay<E: Runtime>(
             .await
             .ok_or_else(|| scratch("rows cannot be read".to_owned()))?;
         let ledger_context = execute::block_context(&chain, &header, &parent);
-        let writes = run_block(transactions, ledger_context, &rows, &mut context)
+        let ran = run_block(transactions, ledger_context, &rows, &mut context)
             .map_err(|why| AuditError::Rules { height, why })?;
-        let merkleized = execute::write::<E>(batch, writes)
+        let merkleized = execute::write::<E>(batch, ran.writes)
             .merkleize()
             .await
             .map_err(|why| scratch(why.to_string()))?;
         let differs = |what| Err(AuditError::Root { height, what });
+        if ran.next_set_hash != header.next_set_hash {
+            return differs("end of the epoch");
+        }
         if merkleized.root().0 != header.state_root.to_bytes() {
             return differs("state root");
         }

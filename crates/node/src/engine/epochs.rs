@@ -16,6 +16,7 @@ use kusabi_core::{
     checkpoint,
     id::{ChainId, Epoch as EpochNumber, Height as ChainHeight, SetHash},
 };
+use kusabi_ledger::CLOSING_BLOCKS;
 use std::sync::Arc;
 
 /// One epoch of the chain.
@@ -51,6 +52,10 @@ pub enum SetError {
 pub(super) struct Epochs {
     chain: ChainId,
     entries: Arc<RwLock<Vec<EpochEntry>>>,
+    /// Number of the newest epoch and height of its last block, as far as it is decided. Blocks that are not final say so, too,
+    /// and may lose: the rules on blocks do not depend on it. The engine proposes the last block again where its certificate
+    /// was missed, and looks for nothing above it.
+    end: Arc<RwLock<Option<(EpochNumber, u64)>>>,
 }
 
 impl Epochs {
@@ -59,6 +64,7 @@ impl Epochs {
         Self {
             chain,
             entries: Arc::default(),
+            end: Arc::default(),
         }
     }
 
@@ -121,6 +127,29 @@ impl Epochs {
         Ok(())
     }
 
+    /// An epoch ends with the block of this height.
+    pub(super) fn ends_at(&self, epoch: EpochNumber, last: u64) {
+        *self.end.write() = Some((epoch, last));
+    }
+
+    /// A block is final that appoints the next validators, or does not: what was said of this height before counts no more.
+    pub(super) fn settle(&self, epoch: EpochNumber, height: u64, appoints: bool) {
+        let last = height + CLOSING_BLOCKS;
+        let mut end = self.end.write();
+        if appoints {
+            *end = Some((epoch, last));
+        } else if *end == Some((epoch, last)) {
+            *end = None;
+        }
+    }
+
+    /// Height of the last block of the newest epoch, once that is decided.
+    pub(super) fn end(&self) -> Option<u64> {
+        let newest = self.last()?.number;
+        let (epoch, last) = (*self.end.read())?;
+        (epoch == newest).then_some(last)
+    }
+
     /// The epoch with this number.
     pub(super) fn by_number(&self, number: EpochNumber) -> Option<EpochEntry> {
         let entries = self.entries.read();
@@ -178,6 +207,8 @@ impl EpochEntry {
 impl Epocher for Epochs {
     fn containing(&self, height: Height) -> Option<EpochInfo> {
         let number = Epoch::new(self.at(height.get())?.number.get());
+        // What follows on an end that is decided is of an epoch that is not known yet.
+        self.last_of(number).filter(|last| height <= *last)?;
         Some(EpochInfo::new(
             number,
             height,
@@ -198,15 +229,17 @@ impl Epocher for Epochs {
 
 impl Epochs {
     fn last_of(&self, epoch: Epoch) -> Option<Height> {
+        let end = self.end();
         let entries = self.entries.read();
         let index = entries.iter().position(|e| e.number.get() == epoch.get())?;
-        Some(
-            entries
-                .get(index + 1)
-                .map_or(Height::new(u64::MAX - 1), |next| {
-                    Height::new(next.first - 1)
-                }),
-        )
+        let last = match (entries.get(index), entries.get(index + 1)) {
+            (_, Some(next)) => next.first - 1,
+            (Some(newest), None) => {
+                end.map_or(u64::MAX - 1, |height| height.saturating_sub(newest.skipped))
+            }
+            (None, None) => return None,
+        };
+        Some(Height::new(last))
     }
 }
 

@@ -10,12 +10,12 @@ use commonware_glue::stateful::db::DatabaseSet;
 use kusabi_core::{
     header::Header,
     id::{ChainId, Height, StateKey},
-    row::RowBytes,
+    row::{LedgerRow, RowBytes},
     tx::{Transaction, TxError},
 };
 use kusabi_ledger::{
-    BlockContext, MemoryState, Rejection, Verified, Write, check, claims, reads, signer_reads,
-    verify,
+    BlockContext, MemoryState, Rejection, State as _, Verified, Write, check, claims, reads,
+    signer_reads, verify,
 };
 use rand_core::CryptoRng;
 
@@ -110,6 +110,13 @@ pub(super) async fn fetch_final<E: Runtime>(
     )]
     let rows = database.get_many(&wanted).await.expect("reading the state");
     state(keys, rows)
+}
+
+/// The ledger's own row in the final state.
+pub(super) async fn final_ledger_row<E: Runtime>(databases: &Databases<E>) -> Option<LedgerRow> {
+    let key = StateKey::ledger();
+    let state = fetch_final(&*databases.read().await, vec![key]).await;
+    LedgerRow::decode(&state.row(&key)?).ok()
 }
 
 /// Writes a block's rows.

@@ -5,7 +5,7 @@
 //! in their answer is of a state with their rows. The engine itself wants an acknowledgement when the state is on disk, too;
 //! this reporter stands in between and sees it pass.
 
-use super::{application::TransactionPool, block::Block};
+use super::{application::TransactionPool, block::Block, epochs::Epochs};
 use crate::handle::Newest;
 use commonware_actor::Feedback;
 use commonware_consensus::{Reporter, marshal::Update};
@@ -15,7 +15,10 @@ use commonware_utils::{
     acknowledgement::{Exact, ExactWaiter},
 };
 use futures::future::{Either, select};
-use kusabi_core::id::{Epoch, TxId};
+use kusabi_core::{
+    id::{Epoch, TxId},
+    tx::{ActionCode, code_of},
+};
 use std::{pin::pin, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
@@ -77,6 +80,7 @@ pub(super) async fn follow(
     acknowledgements: Acknowledgements,
     pool: Arc<TransactionPool>,
     newest: watch::Sender<Option<Newest>>,
+    epochs: Epochs,
     epoch: Epoch,
     mut first_vote: Option<impl FnOnce()>,
 ) {
@@ -99,6 +103,11 @@ pub(super) async fn follow(
             .iter()
             .map(|bytes| TxId::of(bytes))
             .collect();
+        epochs.settle(
+            inner.header.epoch,
+            inner.header.height.get(),
+            appoints(inner),
+        );
         if inner.header.epoch == epoch
             && let Some(note) = first_vote.take()
         {
@@ -111,6 +120,15 @@ pub(super) async fn follow(
             return;
         }
     }
+}
+
+/// Whether a block that is final decides the end of its epoch. Every transaction of such a block has taken effect.
+fn appoints(block: &Block) -> bool {
+    let code = Some(ActionCode::Appoint as u8);
+    block
+        .transactions
+        .iter()
+        .any(|bytes| code_of(bytes) == code)
 }
 
 /// Runs until the engine ends: tells it of each block whose state is on disk.

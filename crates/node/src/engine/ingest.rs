@@ -9,6 +9,7 @@ use super::{
     execute::{self, Refusal},
     gossip::Liars,
     head::Heads,
+    run::Queue,
     state::Databases,
 };
 use crate::{handle::Offered, pool::Source};
@@ -63,9 +64,10 @@ impl<E: Runtime> Clone for Door<E> {
 pub(super) async fn take_in<E: Runtime>(
     context: E,
     door: Door<E>,
-    mut queue: mpsc::UnboundedReceiver<Offered>,
+    queue: Queue<mpsc::UnboundedReceiver<Offered>>,
     again: mpsc::WeakUnboundedSender<Offered>,
 ) {
+    let mut queue = queue.lock_owned().await;
     let turns = Arc::new(Semaphore::new(BATCHES));
     loop {
         let Ok(turn) = turns.clone().acquire_owned().await else {

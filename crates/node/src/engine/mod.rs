@@ -30,13 +30,14 @@ mod service;
 pub mod simulation;
 mod start;
 mod state;
+mod turn;
 
 pub use archive::{ImportError, Imported, Tail, genesis_header};
 pub(crate) use archive::{import, read_all};
 pub use audit::{Audit, AuditError, audit};
 pub use epochs::SetError;
 pub use execute::Refusal;
-pub(crate) use run::{Ends, Instructions, run_on_disk};
+pub(crate) use run::{Ends, Instructions, Outcome, Queue, run_on_disk};
 pub use state::Caches;
 
 use commonware_consensus::simplex;

@@ -33,7 +33,9 @@ impl<A> Paced<A> {
     /// Waits until a block on top of `parent` is due. `false`: nothing is due before the leader's patience ends.
     async fn wait<E: Runtime>(&self, context: &E, parent: &Block) -> bool {
         let shared = &self.shared;
-        if shared.opening(parent.position() + 1).is_some() {
+        // What opens an epoch waits for nothing, and an epoch that is to end does so at once.
+        let opens = shared.opening(parent.position() + 1).is_some();
+        if opens || shared.epochs.end().is_some() {
             return true;
         }
         let end = context.current() + shared.patience;

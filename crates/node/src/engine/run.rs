@@ -13,7 +13,7 @@ use super::{
 use crate::{
     directory::{NodeKey, VoteKey},
     handle::{Lookup, Newest, Offered, Query},
-    outline::{NodeOutline, Outline},
+    outline::{EpochOutline, NodeOutline, Outline},
 };
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
@@ -23,15 +23,28 @@ use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::Path, 
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
-/// The engine's ends of the queues.
+/// The engine's end of a queue, which outlives each of its runs: one of them reads it at a time.
+pub(crate) type Queue<T> = Arc<tokio::sync::Mutex<T>>;
+
+/// The engine's ends of the queues. Clones are the same.
+#[derive(Clone)]
 pub(crate) struct Ends {
-    pub(crate) ingest: mpsc::UnboundedReceiver<Offered>,
+    pub(crate) ingest: Queue<mpsc::UnboundedReceiver<Offered>>,
     /// The other end of that queue, for what is put off.
     pub(crate) again: mpsc::WeakUnboundedSender<Offered>,
-    pub(crate) lookups: mpsc::Receiver<Lookup>,
-    pub(crate) queries: mpsc::Receiver<Query>,
+    pub(crate) lookups: Queue<mpsc::Receiver<Lookup>>,
+    pub(crate) queries: Queue<mpsc::Receiver<Query>>,
     pub(crate) newest: watch::Sender<Option<Newest>>,
     pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// How a run of the engine has ended in good order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was asked to stop.
+    Asked,
+    /// The epoch has ended: the transaction that opens the next one. The engine is to be run again, in that one.
+    Turned(Bytes),
 }
 
 /// What one run of the engine is told.
@@ -58,7 +71,7 @@ pub(crate) fn run_on_disk(
     ends: Ends,
     ready: impl FnOnce() + Send + 'static,
     first_vote: impl FnOnce() + Send + 'static,
-) -> Result<(), EngineError> {
+) -> Result<Outcome, EngineError> {
     let threads = instructions.threads;
     disk::start(storage, threads, |context| async move {
         // In a task of its own: when several parts fail, the runner reports the first one, but the root would
@@ -74,7 +87,7 @@ pub(crate) fn run_on_disk(
                     &node.epochs,
                     node.node_key.clone(),
                     node.instructions.listen.ok_or(EngineError::NoListener)?,
-                    &node.nodes,
+                    &node.peers(),
                 )?
             };
             Box::pin(run::<_, Tcp>(context, node, ends, links, ready, first_vote)).await
@@ -91,6 +104,8 @@ pub(crate) struct Keyed {
     node_key: PrivateKey,
     /// Node keys and addresses in the newest epoch, in the order of its set.
     nodes: Vec<(PublicKey, String)>,
+    /// The same of the epoch before, of those that have no vote any more.
+    former: Vec<(PublicKey, String)>,
     /// What a hostile member makes of its blocks.
     #[cfg(feature = "testing")]
     pub(super) tamper: Option<super::pace::Tamper>,
@@ -105,21 +120,31 @@ impl Keyed {
         let outline = &instructions.outline;
         let epochs = Epochs::of(outline, Some(&vote_key))?;
         let newest = outline.newest();
-        let nodes = if newest.vote_keys.len() == 1 {
-            vec![(node_key.public_key(), String::new())]
-        } else if newest.number == outline.epochs()[0].number {
-            let address = |node: &NodeOutline| {
-                let other = instructions.addresses.get(&node.key);
-                other.unwrap_or(&node.address).clone()
-            };
-            let nodes = outline.nodes().iter().map(|node| {
+        let address = |node: &NodeOutline| {
+            let other = instructions.addresses.get(&node.key);
+            other.unwrap_or(&node.address).clone()
+        };
+        let nodes_of = |epoch: &EpochOutline| {
+            let nodes = epoch.nodes.iter().map(|node| {
                 let key = PublicKey::decode(Bytes::copy_from_slice(&node.key));
                 Ok((key.map_err(|_| EngineError::NodeKey)?, address(node)))
             });
-            nodes.collect::<Result<_, EngineError>>()?
-        } else {
-            return Err(EngineError::Nodes(newest.number.get()));
+            nodes.collect::<Result<Vec<_>, EngineError>>()
         };
+        let alone = newest.vote_keys.len() == 1;
+        // A recovery names no nodes. The key of a lone validator's matters to nobody; an older directory may have another.
+        let nodes = match nodes_of(newest)? {
+            _ if alone => vec![(node_key.public_key(), String::new())],
+            nodes if nodes.len() == newest.vote_keys.len() => nodes,
+            _ => return Err(EngineError::Nodes(newest.number.get())),
+        };
+        // Whoever missed the end of the epoch before is told of it.
+        let before = outline.epochs().iter().rev().nth(1);
+        let mut former = before.map(nodes_of).transpose()?.unwrap_or_default();
+        former.retain(|(key, _)| nodes.iter().all(|(other, _)| other != key));
+        if alone {
+            former.clear();
+        }
         let mine = epochs.last().and_then(|e| e.index(&vote_key.public_key()));
         let (named, _) = mine
             .and_then(|index| nodes.get(usize::from(index)))
@@ -136,9 +161,15 @@ impl Keyed {
             vote_key,
             node_key,
             nodes,
+            former,
             #[cfg(feature = "testing")]
             tamper: None,
         })
+    }
+
+    /// Everyone whom this node speaks with, itself among them, and where.
+    pub(super) fn peers(&self) -> Vec<(PublicKey, String)> {
+        self.nodes.iter().chain(&self.former).cloned().collect()
     }
 
     /// Whether there is no other node.
@@ -155,13 +186,15 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     links: Links<W>,
     ready: impl FnOnce() + Send + 'static,
     first_vote: impl FnOnce() + Send + 'static,
-) -> Result<(), EngineError> {
+) -> Result<Outcome, EngineError> {
+    let peers = node.peers().into_iter().map(|(key, _)| key).collect();
     let Keyed {
         instructions,
         epochs,
         vote_key,
         node_key,
         nodes,
+        former: _,
         #[cfg(feature = "testing")]
         tamper,
     } = node;
@@ -171,6 +204,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let parameters = Parameters {
         key: vote_key.public_key(),
         node_key: node_key.public_key(),
+        secret: instructions.vote_key,
+        peers,
         voters: Voters::new(
             newest
                 .vote_keys

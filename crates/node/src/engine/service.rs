@@ -8,6 +8,7 @@ use super::{
     head::{Head, Heads},
     ingest::{self, Door, Others},
     proof,
+    run::Queue,
     state::Databases,
 };
 use crate::handle::{FinalBlock, Lookup, Newest, Offered, Query, QueryError};
@@ -38,10 +39,10 @@ const CERTIFICATE_WAIT: Duration = Duration::from_secs(2);
 
 /// The receiving ends of a handle.
 pub(crate) struct Services {
-    pub(crate) ingest: mpsc::UnboundedReceiver<Offered>,
+    pub(crate) ingest: Queue<mpsc::UnboundedReceiver<Offered>>,
     pub(crate) again: mpsc::WeakUnboundedSender<Offered>,
-    pub(crate) lookups: mpsc::Receiver<Lookup>,
-    pub(crate) queries: mpsc::Receiver<Query>,
+    pub(crate) lookups: Queue<mpsc::Receiver<Lookup>>,
+    pub(crate) queries: Queue<mpsc::Receiver<Query>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -120,9 +121,10 @@ pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: S
 
 async fn answer_lookups<E: Runtime>(
     context: E,
-    mut lookups: mpsc::Receiver<Lookup>,
+    lookups: Queue<mpsc::Receiver<Lookup>>,
     checkpoints: Checkpoints<E>,
 ) {
+    let mut lookups = lookups.lock_owned().await;
     let turns = Arc::new(Semaphore::new(BATCHES));
     loop {
         let Ok(turn) = turns.clone().acquire_owned().await else {
@@ -142,9 +144,10 @@ async fn answer_lookups<E: Runtime>(
 
 async fn answer_queries<E: Runtime>(
     context: E,
-    mut queries: mpsc::Receiver<Query>,
+    queries: Queue<mpsc::Receiver<Query>>,
     checkpoints: Checkpoints<E>,
 ) {
+    let mut queries = queries.lock_owned().await;
     let turns = Arc::new(Semaphore::new(QUERIES));
     while let Some(query) = queries.recv().await {
         let Ok(turn) = turns.clone().acquire_owned().await else {

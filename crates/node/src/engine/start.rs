@@ -1,11 +1,12 @@
 //! Starts the engine's parts in the order in which they need one another, and serves until it stops.
 
 use super::{
-    EngineError, PublicKey, Runtime,
+    EngineError, PublicKey, Runtime, Scheme,
     application::{Ledger, Portion, Shared, TransactionPool},
     archive,
     block::Block,
     epochs::Epochs,
+    execute,
     finality::{self, Follower},
     gossip,
     head::Heads,
@@ -13,15 +14,17 @@ use super::{
     kept::Kept,
     network::{ByVote, Links, Voters, Wire},
     pace::Paced,
+    run::Outcome,
     service::{self, Services},
     state::{self, Caches, Database, PAGE},
+    turn::Turn,
 };
-use crate::{handle::Newest, outline::Outline};
+use crate::{directory::VoteKey, handle::Newest, outline::Outline};
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     marshal::{
         self, Identifier,
-        core::Actor as Marshal,
+        core::{Actor as Marshal, Mailbox},
         resolver::p2p as blocks_resolver,
         standard::{Deferred, Standard},
     },
@@ -45,8 +48,11 @@ use commonware_p2p::{
 use commonware_parallel::Sequential;
 use commonware_runtime::{Blob, Handle, Storage, WriteOptions, buffer::paged::CacheRef};
 use commonware_storage::{archive::prunable, mmr, translator::EightCap};
-use commonware_utils::{NZDuration, NZU64, NZUsize, Participant};
-use kusabi_core::id::{Epoch as EpochNumber, Height as LedgerHeight};
+use commonware_utils::{NZDuration, NZU64, NZUsize, Participant, vec::NonEmptyVec};
+use kusabi_core::{
+    id::{Epoch as EpochNumber, Height as LedgerHeight},
+    row::Ends,
+};
 use std::{
     future::pending,
     num::{NonZeroU64, NonZeroUsize},
@@ -64,6 +70,8 @@ const ARCHIVE_SECTION: NonZeroU64 = NZU64!(1 << 20);
 /// Views per file of what is kept for a short while only.
 const CACHE_SECTION: NonZeroU64 = NZU64!(64);
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
+/// How often the others are asked for the last block of the epoch before, until it is here.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a peer has to send a block that was asked for.
 const FETCH: Duration = Duration::from_secs(3);
 /// Operations of the state in one message between validators.
@@ -74,7 +82,11 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) epochs: Epochs,
     /// The vote key.
     pub(super) key: PublicKey,
+    /// Its secret half, to sign with which block the epoch ended.
+    pub(super) secret: VoteKey,
     pub(super) node_key: PublicKey,
+    /// Everyone whom this node speaks with, and itself.
+    pub(super) peers: Vec<PublicKey>,
     /// Which node holds which vote key of the newest epoch.
     pub(super) voters: Voters,
     pub(super) links: Links<W>,
@@ -148,11 +160,13 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     newest: watch::Sender<Option<Newest>>,
     ready: impl FnOnce() + Send + 'static,
     first_vote: impl FnOnce() + Send + 'static,
-) -> Result<(), EngineError> {
+) -> Result<Outcome, EngineError> {
     let Parameters {
         epochs,
         key,
+        secret,
         node_key,
+        peers,
         voters,
         links,
         voted,
@@ -240,7 +254,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
                 blocker: links.blocker.clone(),
                 database: None,
                 mailbox_size: MAILBOX,
-                me: Some(node_key),
+                me: Some(node_key.clone()),
                 fetch_timeout: NZDuration!(FETCH),
                 fetch_retry_delay: Duration::from_millis(100),
                 max_serve_ops: SYNC_BATCH,
@@ -254,7 +268,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let shared = Arc::new(Shared {
         epochs: epochs.clone(),
         genesis: genesis.clone(),
-        opening: outline.epochs().iter().map(|e| e.opening.clone()).collect(),
+        outline: outline.clone(),
         pool: pool.clone(),
         heads: heads.clone(),
         applied: watch::Sender::new(0),
@@ -311,6 +325,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let newest = newest.clone();
         let number = epoch.number;
         let applied = shared.applied.subscribe();
+        let epochs = epochs.clone();
         move |_| {
             finality::follow(
                 way,
@@ -318,6 +333,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
                 acknowledgements,
                 pool,
                 newest,
+                epochs,
                 number,
                 with_first_block,
             )
@@ -330,6 +346,13 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let marshal = marshal.start(follower, buffer, resolver);
     let stateful = stateful.start();
     let databases = stateful_mailbox.subscribe_databases().await;
+    if let Some(Ends { last, .. }) = execute::final_ledger_row(&databases)
+        .await
+        .filter(|row| row.epoch == epoch.number)
+        .and_then(|row| row.ends)
+    {
+        epochs.ends_at(epoch.number, last.get());
+    }
     // The state is there, which takes longest, and readers of what peers say are there or soon will be; what comes next may need
     // peers: a block whose certificate is here and that was not written before the end.
     let network = links.open.map(|open| open());
@@ -347,11 +370,6 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         });
     }
 
-    let start = mailbox
-        .get_block(Height::new(epoch.first.saturating_sub(1)))
-        .await
-        .filter(|block| epoch.first == 0 || *block.inner().hash() == outline.newest().parent)
-        .ok_or(EngineError::ParentMissing(number))?;
     let mut parts = Box::pin(Handle::select([
         broadcast,
         state_fetcher,
@@ -360,8 +378,28 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         followed,
         acknowledged,
     ]));
-    // After a restore the archive is replayed first: the epoch opens on the state of its parent, and not on an earlier one.
-    let opens_on = start.inner().header.height;
+    // The epoch opens on the state of its parent, and not on an earlier one. After a restore the archive is replayed first; who
+    // joins, or was away when the epoch before ended, has its blocks from the others, and runs each of them.
+    let before = epoch.first.saturating_sub(1);
+    let opens_on = outline.height_before_newest();
+    if mailbox.get_block(Height::new(before)).await.is_none() {
+        let others: Vec<_> = peers
+            .iter()
+            .filter(|peer| **peer != node_key)
+            .cloned()
+            .collect();
+        let others =
+            NonEmptyVec::try_from(others).map_err(|_| EngineError::ParentMissing(number))?;
+        commonware_macros::select! {
+            _ = &mut parts => return Err(EngineError::Ended),
+            () = caught_up(&context, &mailbox, Height::new(before), others, opens_on, newest.subscribe()) => {},
+        }
+    }
+    let start = mailbox
+        .get_block(Height::new(before))
+        .await
+        .filter(|block| epoch.first == 0 || *block.inner().hash() == outline.newest().parent)
+        .ok_or(EngineError::ParentMissing(number))?;
     let mut replayed = newest.subscribe();
     if opens_on > LedgerHeight::ZERO {
         commonware_macros::select! {
@@ -499,7 +537,15 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     if !alone {
         let (tell, to_tell) = mpsc::unbounded_channel();
         let (liars, caught) = mpsc::unbounded_channel();
-        others = Some(Others { tell, liars });
+        others = Some(Others {
+            tell: tell.clone(),
+            liars,
+        });
+        // What waited when the epoch before ended is told of again: who leads now may not have it.
+        for waiting in pool.of_clients() {
+            // The other end is here.
+            let _ = tell.send(waiting);
+        }
         let share = gossip::share(pool.limits(), epoch.vote_keys.len() - 1);
         talking.push(context.child("tell").spawn({
             let pool = pool.clone();
@@ -518,6 +564,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             pool: pool.clone(),
             others: others.clone(),
         };
+        let told = Arc::new(tokio::sync::Mutex::new(told));
         let taking = context.child("told");
         talking.push(taking.spawn(move |context| ingest::take_in(context, door, told, again)));
     }
@@ -529,6 +576,17 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         }
         let _ = Handle::select(talking).await;
     };
+    let turning = Turn::<W> {
+        epochs: epochs.clone(),
+        outline,
+        vote_key: secret,
+        me: node_key,
+        peers,
+        mailbox: mailbox.clone(),
+        newest: newest.subscribe(),
+        ends: links.turns,
+    };
+    let turning = turning.run(context.child("turn"));
     let serving = service::serve(
         context.child("service"),
         services,
@@ -547,7 +605,33 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         _ = parts => Err(EngineError::Ended),
         () = talking => Err(EngineError::Ended),
         _ = engine => Err(EngineError::Ended),
-        () = serving => Ok(()),
+        () = serving => Ok(Outcome::Asked),
+        opening = turning => opening.map(Outcome::Turned),
+    }
+}
+
+/// Has the certificate and the block at a position brought by others, and with them all blocks before it; ends when they are
+/// all run.
+async fn caught_up<E: Runtime>(
+    context: &E,
+    mailbox: &Mailbox<Scheme, Standard<Block>>,
+    position: Height,
+    others: NonEmptyVec<PublicKey>,
+    height: LedgerHeight,
+    mut newest: watch::Receiver<Option<Newest>>,
+) {
+    loop {
+        mailbox.hint_finalized(position, others.clone());
+        let mut done = false;
+        commonware_macros::select! {
+            reached = newest.wait_for(|n| n.is_some_and(|n| n.height >= height)) => {
+                done = reached.is_ok();
+            },
+            () = context.sleep(ASK_AGAIN) => {},
+        }
+        if done {
+            return;
+        }
     }
 }
 

@@ -75,10 +75,7 @@ struct Shared {
     name: String,
     genesis: Bytes,
     heartbeat: Duration,
-    validators: u8,
     pool: PoolLimits,
-    /// The recoveries, in order, each with the epoch that it leads to.
-    recoveries: Vec<(Epoch, Bytes)>,
     recent: Recent,
     decoders: Semaphore,
     events: Mutex<VecDeque<Arc<BlockEvents>>>,
@@ -117,22 +114,11 @@ impl NodeLedger {
         pool: PoolLimits,
     ) -> Result<Self, GenesisError> {
         let genesis = Genesis::decode(outline.document())?;
-        let recoveries = outline.epochs().iter().filter_map(|epoch| {
-            let opening = tx::Transaction::decode(&epoch.opening.1).ok()?;
-            match opening.action() {
-                tx::Action::Recovery { recovery } => {
-                    Some((epoch.number, Bytes::copy_from_slice(recovery)))
-                }
-                _ => None,
-            }
-        });
         let shared = Shared {
             name: genesis.name().to_owned(),
             genesis: outline.document().clone(),
             heartbeat: outline.heartbeat(),
-            validators: u8::try_from(outline.newest().vote_keys.len()).unwrap_or(u8::MAX),
             pool,
-            recoveries: recoveries.collect(),
             recent: Recent::new(OUTCOMES_MAX),
             decoders: Semaphore::new(DECODERS),
             events: Mutex::default(),
@@ -261,6 +247,20 @@ impl Reader {
     }
 }
 
+/// What a device follows of the transaction that opens an epoch; nothing of the genesis transaction.
+fn step(opening: &[u8]) -> Option<Step> {
+    let opening = tx::Transaction::decode(opening).ok()?;
+    let (kind, bytes) = match opening.action() {
+        tx::Action::Recovery { recovery } => (StepKind::Recovery, recovery),
+        tx::Action::Handover { handover, .. } => (StepKind::Handover, handover),
+        _ => return None,
+    };
+    Some(Step {
+        kind,
+        bytes: Bytes::copy_from_slice(bytes),
+    })
+}
+
 fn refused(why: SubmitError) -> Problem {
     match why {
         SubmitError::Refused(why) => refusal(&why),
@@ -357,17 +357,11 @@ impl Ledger for NodeLedger {
 
     fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
         Box::pin(async move {
-            let later = self
-                .shared
-                .recoveries
-                .iter()
-                .filter(|(next, _)| *next > epoch);
+            let outline = self.node.outline();
+            let later = outline.epochs().iter().filter(|next| next.number > epoch);
             Ok(later
+                .filter_map(|epoch| step(&epoch.opening.1))
                 .take(MAX_WALK_STEPS)
-                .map(|(_, bytes)| Step {
-                    kind: StepKind::Recovery,
-                    bytes: bytes.clone(),
-                })
                 .collect())
         })
     }
@@ -401,7 +395,8 @@ impl Ledger for NodeLedger {
                 height: status.height.unwrap_or_default().get(),
                 time_ms: status.time_ms.unwrap_or_default(),
                 epoch: status.epoch.get(),
-                validators: self.shared.validators,
+                validators: u8::try_from(self.node.outline().newest().vote_keys.len())
+                    .unwrap_or(u8::MAX),
                 heartbeat_ms: u64::try_from(self.shared.heartbeat.as_millis()).unwrap_or(u64::MAX),
                 waiting: status.pool.count as u64,
                 waiting_max: self.shared.pool.count as u64,

@@ -139,8 +139,8 @@ fn a_directory_keeps_its_node_key_and_gets_one_where_there_is_none() {
     assert_eq!(directory.node_key().public(), given.public());
     assert_eq!(
         (
-            directory.outline().nodes().len(),
-            directory.outline().nodes()[0].key
+            directory.outline().newest().nodes.len(),
+            directory.outline().newest().nodes[0].key
         ),
         (1, given.public())
     );
@@ -342,8 +342,8 @@ fn what_an_interrupted_founding_or_restoring_left_is_discarded_and_nothing_else(
         &[
             "engine/blocks/0",
             "genesis.cbor",
-            "recovery-1.cbor",
-            "recovery-2.new",
+            "epoch-1.cbor",
+            "epoch-2.new",
             "restoring",
         ],
         &["node.key", "format.new", "restoring"],
@@ -365,7 +365,7 @@ fn what_an_interrupted_founding_or_restoring_left_is_discarded_and_nothing_else(
         ["engine/blocks", "vote.key"],
         ["restoring", "vote.key"],
         ["restoring", "format"],
-        ["restoring", "recovery-01.cbor"],
+        ["restoring", "epoch-01.cbor"],
         ["photo.jpg", "genesis.cbor"],
     ] {
         for file in files {

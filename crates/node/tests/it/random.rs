@@ -21,3 +21,15 @@ impl Random {
         std::array::from_fn(|_| self.next() as u8)
     }
 }
+
+/// The seeds of a test that lives through many: these, or those that `KUSABI_SEEDS=from..to` names.
+pub(crate) fn seeds(otherwise: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    let Ok(named) = std::env::var("KUSABI_SEEDS") else {
+        return otherwise;
+    };
+    let range = named.split_once("..").and_then(|(from, to)| {
+        let (from, to) = (from.parse().ok()?, to.parse().ok()?);
+        Some(from..to)
+    });
+    range.unwrap_or_else(|| panic!("KUSABI_SEEDS={named} is not of the form from..to"))
+}

@@ -1,4 +1,4 @@
-//! How nodes reach one another: seven channels between machines that know each other by their node keys.
+//! How nodes reach one another: eight channels between machines that know each other by their node keys.
 //!
 //! - `solo`: nobody is there, as for a lone validator; no port is opened.
 //! - `wire`: authenticated and encrypted connections over TCP.
@@ -14,7 +14,9 @@ pub(super) use solo::{Peers, Receives, Sends};
 pub(super) use voters::{ByVote, Voters};
 pub(super) use wire::{Tcp, connect};
 
-use super::{Digest, PublicKey, Scheme, block::Block, epochs::Epochs, gossip, start::SYNC_BATCH};
+use super::{
+    Digest, PublicKey, Scheme, block::Block, epochs::Epochs, gossip, start::SYNC_BATCH, turn,
+};
 use commonware_consensus::{
     marshal::{self, standard::Standard},
     simplex,
@@ -71,7 +73,7 @@ const fn lane(channel: Channel, per_second: NonZeroU32, burst: NonZeroU32) -> La
 
 /// The channels. A peer's burst is what of it may wait in memory, and each message may be as long as a block: so bursts are
 /// small, above all where messages are long.
-pub(super) const LANES: [Lane; 7] = [
+pub(super) const LANES: [Lane; 8] = [
     // Votes.
     lane(0, NZU32!(512), NZU32!(64)),
     // Certificates.
@@ -86,6 +88,8 @@ pub(super) const LANES: [Lane; 7] = [
     lane(5, NZU32!(64), NZU32!(8)),
     // Transactions that wait.
     lane(6, NZU32!(64), NZU32!(8)),
+    // The turn from one epoch to the next.
+    lane(7, NZU32!(8), NZU32!(8)),
 ];
 
 /// The channels of one node.
@@ -97,6 +101,7 @@ pub(crate) struct Links<W: Wire> {
     pub(super) proposals: Ends<W>,
     pub(super) state: Ends<W>,
     pub(super) transactions: Ends<W>,
+    pub(super) turns: Ends<W>,
     pub(super) directory: Peers<W::Directory>,
     pub(super) blocker: Peers<W::Blocker>,
     /// Begins to speak with peers. Not before what they may say has its readers, or soon will have: until then it fills memory.
@@ -118,6 +123,7 @@ impl<W: Wire> Links<W> {
             proposals: ends(),
             state: ends(),
             transactions: ends(),
+            turns: ends(),
             directory: Peers::nobody(),
             blocker: Peers::nobody(),
             open: None,
@@ -139,6 +145,7 @@ impl<W: Wire> Links<W> {
             proposals,
             state,
             transactions,
+            turns,
         ] = lanes.map(|(sender, receiver)| (Sends::To(sender), Receives::From(receiver)));
         Self {
             votes,
@@ -148,6 +155,7 @@ impl<W: Wire> Links<W> {
             proposals,
             state,
             transactions,
+            turns,
             directory: Peers::There(directory),
             blocker: Peers::There(blocker),
             open,
@@ -163,5 +171,6 @@ pub(super) fn message_max(epochs: &Epochs) -> u32 {
         marshal::max_payload_size::<Standard<Block>, Scheme>(participants, epochs),
         state_resolver::max_payload_size::<mmr::Family, Digest>(SYNC_BATCH, OPERATION),
         gossip::MESSAGE_MAX,
+        turn::MESSAGE_MAX,
     ])
 }

@@ -13,7 +13,7 @@ use crate::{
         disk::{Disk, Place},
         network::{LANES, Links, Wire, message_max},
         pace::Tamper,
-        run::{Instructions, Keyed, run},
+        run::{Instructions, Keyed, Outcome, run},
         start::votes_partition,
     },
     handle::{NodeHandle, Stop},
@@ -22,7 +22,10 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
-use commonware_p2p::simulated::{self, Control, Link, Manager, Network, Oracle};
+use commonware_p2p::{
+    LimitedSender, Recipients,
+    simulated::{self, Control, Link, Manager, Network, Oracle},
+};
 use commonware_runtime::{
     Clock as _, Handle, Spawner as _, Storage as _, Supervisor as _,
     deterministic::{Checkpoint, Config, Context, Runner},
@@ -34,7 +37,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -43,8 +46,10 @@ use tokio::sync::watch;
 /// A validator's keys.
 #[derive(Clone, Debug)]
 pub struct Member {
-    /// Its vote key.
+    /// Its vote key in the first epoch.
     pub vote_key: VoteKey,
+    /// Those of later epochs.
+    pub later: Vec<VoteKey>,
     /// Its node's key.
     pub node_key: NodeKey,
     /// How far its clock is ahead of the slowest one.
@@ -71,13 +76,21 @@ impl Quality {
     };
 }
 
+/// What a node has in its directory beside the engine's files.
+#[derive(Clone, Debug)]
+struct Kept {
+    outline: Outline,
+    /// Whether the key has voted in the newest epoch.
+    voted: bool,
+}
+
 /// What a test does with the running nodes. Boxed, so that the engine is compiled here and not in every test.
 type Script = Box<dyn FnOnce(Fleet) -> BoxFuture<'static, ()> + Send>;
 
 /// Validators and their disks, through any number of power cuts.
 pub struct Consortium {
     outline: Outline,
-    members: Vec<(Member, Arc<AtomicBool>)>,
+    members: Vec<(Member, Arc<Mutex<Kept>>)>,
     disk: Option<Checkpoint>,
     seed: u64,
     start: SystemTime,
@@ -89,8 +102,17 @@ impl Consortium {
     pub fn new(seed: u64, outline: Outline, members: Vec<Member>) -> Self {
         Self {
             start: UNIX_EPOCH + Duration::from_millis(outline.created_ms()),
+            members: members
+                .into_iter()
+                .map(|member| {
+                    let kept = Kept {
+                        outline: outline.clone(),
+                        voted: false,
+                    };
+                    (member, Arc::new(Mutex::new(kept)))
+                })
+                .collect(),
             outline,
-            members: members.into_iter().map(|m| (m, Arc::default())).collect(),
             disk: None,
             seed,
         }
@@ -134,10 +156,32 @@ impl Consortium {
 struct Simulated;
 
 impl Wire for Simulated {
-    type Sender = simulated::Sender<PublicKey, Context>;
+    type Sender = ByClock<simulated::Sender<PublicKey, Context>>;
     type Receiver = simulated::Receiver<PublicKey>;
     type Directory = Manager<PublicKey, Context>;
     type Blocker = Control<PublicKey, Context>;
+}
+
+/// A sender that says until when it is to wait in the time of a node whose clock is ahead. It would otherwise name a time that
+/// has passed there, again and again, and no time would pass at all.
+#[derive(Clone, Debug)]
+struct ByClock<S> {
+    inner: S,
+    ahead: Duration,
+}
+
+impl<S: LimitedSender> LimitedSender for ByClock<S> {
+    type PublicKey = S::PublicKey;
+    type Checked<'a> = S::Checked<'a>;
+
+    fn check(
+        &mut self,
+        recipients: Recipients<Self::PublicKey>,
+    ) -> Result<Self::Checked<'_>, SystemTime> {
+        self.inner
+            .check(recipients)
+            .map_err(|until| until + self.ahead)
+    }
 }
 
 /// The nodes as a script sees them. Clones are the same.
@@ -149,7 +193,7 @@ struct Inner {
     context: Mutex<Context>,
     oracle: Oracle<PublicKey, Context>,
     outline: Outline,
-    members: Vec<(Member, Arc<AtomicBool>)>,
+    members: Vec<(Member, Arc<Mutex<Kept>>)>,
     running: Mutex<BTreeMap<usize, Running>>,
     hostile: Mutex<Vec<Handle<()>>>,
     slow: Arc<AtomicU64>,
@@ -166,7 +210,7 @@ impl Fleet {
     async fn new(
         context: Context,
         outline: Outline,
-        members: Vec<(Member, Arc<AtomicBool>)>,
+        members: Vec<(Member, Arc<Mutex<Kept>>)>,
     ) -> Self {
         let keys: Vec<_> = members.iter().filter_map(|(m, _)| public(m)).collect();
         let epochs = crate::engine::epochs::Epochs::new(*outline.chain());
@@ -281,28 +325,15 @@ impl Fleet {
     }
 
     async fn run(&self, member: usize, tamper: Option<Tamper>) {
-        let Some((keys, voted)) = self.0.members.get(member).cloned() else {
+        let Some((keys, kept)) = self.0.members.get(member).cloned() else {
             return;
         };
         if self.0.running.lock().contains_key(&member) {
             return;
         }
-        let (handle, ends) = node::link(*self.0.outline.chain(), LIMITS);
+        let (handle, ends) = node::link(&kept.lock().outline, LIMITS);
         let link = handle.link.clone();
-        let instructions = Instructions {
-            outline: self.0.outline.clone(),
-            vote_key: keys.vote_key.clone(),
-            node_key: keys.node_key.clone(),
-            voted: voted.load(Ordering::SeqCst),
-            caches: CACHES,
-            threads: NZUsize!(1),
-            pool: link.pool.clone(),
-            listen: None,
-            addresses: HashMap::new(),
-        };
-        let Some(links) = self.links(&keys).await else {
-            return;
-        };
+        let fleet = self.clone();
         let place = Place {
             prefix: format!("{member}-"),
             ahead: keys.ahead,
@@ -313,17 +344,54 @@ impl Fleet {
         let is_ready = until_noted.clone();
         let node = self.child("node").with_attribute("member", member);
         let task = node.spawn(move |context| async move {
-            let ended = context.child("all").spawn(move |context| async move {
-                let context = Disk::simulated(context, slow, place);
-                let ready = move || {
-                    is_ready.send_replace(true);
+            loop {
+                let outline = kept.lock().outline.clone();
+                let Some(vote_key) = keys.voting_in(&outline) else {
+                    let _ = link.stopped.set(Stop::Left(outline.newest().number));
+                    link.pool.stop();
+                    break;
                 };
-                let first_vote = move || voted.store(true, Ordering::SeqCst);
-                let mut node = Keyed::new(instructions)?;
-                node.tamper = tamper;
-                Box::pin(run(context, node, ends, links, ready, first_vote)).await
-            });
-            note_end(&link, ended.await);
+                let instructions = Instructions {
+                    outline,
+                    vote_key,
+                    node_key: keys.node_key.clone(),
+                    voted: kept.lock().voted,
+                    caches: CACHES,
+                    threads: NZUsize!(1),
+                    pool: link.pool.clone(),
+                    listen: None,
+                    addresses: HashMap::new(),
+                };
+                let Some(links) = fleet.links(&keys).await else {
+                    break;
+                };
+                let (slow, place, ends) = (slow.clone(), place.clone(), ends.clone());
+                let (is_ready, tamper) = (is_ready.clone(), tamper.clone());
+                let voted = kept.clone();
+                let ended = context.child("all").spawn(move |context| async move {
+                    let context = Disk::simulated(context, slow, place);
+                    let ready = move || {
+                        is_ready.send_replace(true);
+                    };
+                    let first_vote = move || voted.lock().voted = true;
+                    let mut node = Keyed::new(instructions)?;
+                    node.tamper = tamper;
+                    Box::pin(run(context, node, ends, links, ready, first_vote)).await
+                });
+                let ended = ended.await;
+                let Ok(Ok(Outcome::Turned(opening))) = ended else {
+                    note_end(&link, ended);
+                    break;
+                };
+                link.pool.turn();
+                {
+                    let mut kept = kept.lock();
+                    // What the engine gives has been checked.
+                    let _ = kept.outline.open_epoch(opening);
+                    kept.voted = false;
+                    link.set_outline(&kept.outline);
+                }
+            }
             drop(until_noted);
         });
         let running = Running {
@@ -334,11 +402,22 @@ impl Fleet {
         self.0.running.lock().insert(member, running);
     }
 
+    /// Gives a member that does not run the epochs that somebody else knows.
+    pub fn tell(&self, member: usize, outline: &Outline) {
+        if let Some((_, kept)) = self.0.members.get(member) {
+            let mut kept = kept.lock();
+            kept.outline = outline.clone();
+            kept.voted = false;
+        }
+    }
+
     async fn links(&self, keys: &Member) -> Option<Links<Simulated>> {
         let control = self.0.oracle.control(public(keys)?);
         let mut lanes = Vec::with_capacity(LANES.len());
         for lane in LANES {
-            lanes.push(control.register(lane.channel, lane.quota()).await.ok()?);
+            let (inner, receiver) = control.register(lane.channel, lane.quota()).await.ok()?;
+            let ahead = keys.ahead;
+            lanes.push((ByClock { inner, ahead }, receiver));
         }
         let lanes = lanes.try_into().ok()?;
         Some(Links::new(lanes, self.0.oracle.manager(), control, None))
@@ -387,6 +466,15 @@ impl Fleet {
         let votes = votes_partition(self.0.outline.epochs()[0].number);
         // There may be none.
         let _ = disk.remove(&format!("{member}-{votes}"), None).await;
+    }
+}
+
+impl Member {
+    /// Its vote key in the newest epoch, if it has one.
+    fn voting_in(&self, outline: &Outline) -> Option<VoteKey> {
+        let votes = &outline.newest().vote_keys;
+        let mut keys = [&self.vote_key].into_iter().chain(&self.later);
+        keys.find(|key| votes.contains(&key.public())).cloned()
     }
 }
 

@@ -101,7 +101,7 @@ pub(super) fn vote<W: Wire>(
     let key = PrivateKey::decode(seed).ok()?;
     let epochs = Epochs::of(outline, Some(&key)).ok()?;
     let epoch = epochs.last()?;
-    let nodes = outline.nodes().iter().map(|node| {
+    let nodes = outline.newest().nodes.iter().map(|node| {
         let key = Bytes::copy_from_slice(&node.key);
         crate::engine::PublicKey::decode(key).ok()
     });

@@ -10,7 +10,7 @@ use super::{
     audit,
     disk::{Disk, Place},
     network::{Links, Tcp},
-    run::{Instructions, Keyed, run},
+    run::{Instructions, Keyed, Outcome, run},
     state::Caches,
 };
 use crate::{
@@ -94,9 +94,10 @@ impl Faults {
 }
 
 /// Says why a node stopped.
-fn note_end(link: &Link, ended: Result<Result<(), EngineError>, commonware_runtime::Error>) {
+fn note_end(link: &Link, ended: Result<Result<Outcome, EngineError>, commonware_runtime::Error>) {
     let stop = match ended {
-        Ok(Ok(())) => Stop::Asked,
+        Ok(Ok(Outcome::Asked)) => Stop::Asked,
+        Ok(Ok(Outcome::Turned(_))) => Stop::Fault("it goes on in the next epoch".into()),
         Ok(Err(EngineError::Ended)) => Stop::Fault("a part of it ended".into()),
         Ok(Err(error)) => Stop::Refused(error),
         Err(error) => Stop::Fault(error.to_string()),
@@ -215,7 +216,7 @@ impl Simulation {
     }
 
     fn run_boxed(&mut self, faults: Faults, script: Script) -> Option<Stop> {
-        let (handle, ends) = node::link(*self.outline.chain(), LIMITS);
+        let (handle, ends) = node::link(&self.outline, LIMITS);
         let link = handle.link.clone();
         let instructions = Instructions {
             outline: self.outline.clone(),

@@ -1,7 +1,7 @@
 //! Several validators: loss, delay, partitions, nodes that are killed and come back, clocks that disagree, by a seed.
 
 use super::{Founder, blocks, open};
-use crate::random::Random;
+use crate::random::{Random, seeds};
 use futures::future::join_all;
 use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
 use kusabi_node::{
@@ -21,6 +21,9 @@ use std::{
 /// How far the clocks of the members are apart at most.
 const SKEW_MS: usize = 400;
 
+/// Later epochs for which the members have vote keys.
+const EPOCHS: u64 = 3;
+
 /// How long anything may take whose quorum is there and connected.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,11 +31,12 @@ impl Founder {
     pub(super) fn consortium(&self, seed: u64) -> Consortium {
         let mut random = Random(seed ^ 0xc10c);
         let ledger = &self.ledger;
-        let seeds = [(ledger.vote_seed, ledger.node_seed)].into_iter();
-        let others = ledger.others.iter().map(|o| (o.vote_seed, o.node_seed));
-        let members = seeds.chain(others).map(|(vote, node)| Member {
-            vote_key: VoteKey::new(vote),
-            node_key: NodeKey::new(node),
+        let members = (0..ledger.members()).map(|member| Member {
+            vote_key: VoteKey::new(ledger.vote_seed_in(0, member)),
+            later: (1..=EPOCHS)
+                .map(|epoch| VoteKey::new(ledger.vote_seed_in(epoch, member)))
+                .collect(),
+            node_key: NodeKey::new(ledger.node_seed_of(member)),
             ahead: Duration::from_millis(random.below(SKEW_MS) as u64),
         });
         Consortium::new(seed, self.outline(), members.collect())
@@ -82,7 +86,7 @@ pub(super) async fn open_for_all(founder: &Founder, fleet: &Fleet) {
 /// What the outside was told, by anybody, which must stay true.
 #[derive(Default)]
 pub(super) struct Told {
-    acknowledged: Vec<(Handle, Receipt)>,
+    pub(super) acknowledged: Vec<(Handle, Receipt)>,
     blocks: BTreeMap<Height, HeaderHash>,
     next_key: u64,
 }
@@ -159,7 +163,7 @@ pub(super) async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>)
     }
     for (node, (handle, receipt)) in nodes.iter().cycle().zip(&acknowledged) {
         let proof = node.lookup(StateKey::record(handle)).await.unwrap();
-        let record = founder.check(handle, &proof);
+        let record = founder.check_by(&node.outline(), handle, &proof);
         let record = record.unwrap_or_else(|| panic!("lost: {handle} of {receipt:?}"));
         assert_eq!(record.registered(), receipt.height);
     }
@@ -326,7 +330,7 @@ fn life(seed: u64) -> usize {
 }
 
 /// Something goes wrong.
-async fn trouble(fleet: &Fleet, random: &mut Random) {
+pub(super) async fn trouble(fleet: &Fleet, random: &mut Random) {
     let n = fleet.len();
     match random.below(5) {
         // Nodes die: up to all of them.
@@ -363,7 +367,7 @@ async fn trouble(fleet: &Fleet, random: &mut Random) {
     }
 }
 
-async fn heal_some(fleet: &Fleet, random: &mut Random) {
+pub(super) async fn heal_some(fleet: &Fleet, random: &mut Random) {
     match random.below(3) {
         0 => {
             for member in 0..fleet.len() {
@@ -376,7 +380,7 @@ async fn heal_some(fleet: &Fleet, random: &mut Random) {
 }
 
 /// Lines and disks are good again.
-async fn heal(fleet: &Fleet) {
+pub(super) async fn heal(fleet: &Fleet) {
     fleet.slow_disks(Duration::ZERO);
     for from in 0..fleet.len() {
         for to in 0..fleet.len() {
@@ -388,12 +392,7 @@ async fn heal(fleet: &Fleet) {
 /// Forty seeds; `KUSABI_SEEDS=from..to` names others.
 #[test]
 fn no_height_has_two_contents_nothing_acknowledged_is_lost_and_a_quorum_goes_on() {
-    let named = std::env::var("KUSABI_SEEDS").ok();
-    let range = named.as_deref().and_then(|text| {
-        let (from, to) = text.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    });
-    let seeds: std::ops::Range<u64> = range.unwrap_or(0..40);
+    let seeds = seeds(0..40);
     let mut acknowledged = 0;
     for seed in seeds.clone() {
         println!("seed {seed}");

@@ -170,12 +170,7 @@ fn lives(seeds: std::ops::Range<u64>) {
 /// Forty seeds; `KUSABI_SEEDS=from..to` names others.
 #[test]
 fn nothing_acknowledged_is_lost_and_no_height_has_two_contents() {
-    let named = std::env::var("KUSABI_SEEDS").ok();
-    let range = named.as_deref().and_then(|text| {
-        let (from, to) = text.split_once("..")?;
-        Some(from.parse().ok()?..to.parse().ok()?)
-    });
-    lives(range.unwrap_or(0..40));
+    lives(crate::random::seeds(0..40));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod consortium;
 mod crash;
+mod epochs;
 mod hostile;
 mod recovery;
 
@@ -12,8 +13,10 @@ use kusabi_core::{
     id::{Handle, StateKey},
     proof::Proof,
     row::Record,
+    set::EpochSet,
+    step::{Step, StepKind},
     suite::Purpose,
-    tx::Transaction,
+    tx::{Action, Transaction},
 };
 use kusabi_ledger::testing::{TestKey, World as Ledger};
 use kusabi_node::{
@@ -75,11 +78,32 @@ impl Founder {
 
     /// The record under a handle as a proof shows it to a device that knows nothing but the genesis document.
     fn check(&self, handle: &Handle, proof: &[u8]) -> Option<Record> {
+        self.check_by(&self.outline(), handle, proof)
+    }
+
+    /// The same, walking the handovers that a node names.
+    fn check_by(&self, way: &Outline, handle: &Handle, proof: &[u8]) -> Option<Record> {
         let genesis = Genesis::decode(&self.ledger.document).unwrap();
-        let anchor = Anchor::from_genesis(&genesis);
+        let mut anchor = Anchor::from_genesis(&genesis);
         let key = StateKey::record(handle);
         let proof = Proof::decode(proof).unwrap();
-        let verified = proof.check(&anchor, genesis.epoch_set(), &key).unwrap();
+        let until = proof.checkpoint().claimed().epoch;
+        let mut set = genesis.epoch_set().as_bytes().to_vec();
+        for epoch in way.epochs().iter().skip(1) {
+            if anchor.epoch() >= until {
+                break;
+            }
+            let opening = Transaction::decode(&epoch.opening.1).unwrap();
+            let Action::Handover { handover, .. } = opening.action() else {
+                panic!("{opening:?}");
+            };
+            let step = Step::decode(StepKind::Handover, handover).unwrap();
+            let old = EpochSet::decode(&set).unwrap();
+            let (next, _) = step.take(&mut anchor, &old).unwrap();
+            set = next.as_bytes().to_vec();
+        }
+        let set = EpochSet::decode(&set).unwrap();
+        let verified = proof.check(&anchor, &set, &key).unwrap();
         verified.row().map(|row| Record::decode(row).unwrap())
     }
 }

@@ -92,7 +92,7 @@ fn a_restored_backup_goes_on_in_a_new_epoch_and_old_proofs_hold() {
     let (transaction, statement) = recovery(&founder, &last, 5_000, &vote);
     let mut recovered = outline.clone();
     recovered
-        .recover(Bytes::copy_from_slice(transaction.as_bytes()))
+        .open_epoch(Bytes::copy_from_slice(transaction.as_bytes()))
         .unwrap();
     simulation.recover(recovered.clone(), vote);
     let f = founder.clone();

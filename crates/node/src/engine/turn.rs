@@ -1,0 +1,389 @@
+//! The turn from one epoch to the next (spec/nodes.md, channel 7).
+//!
+//! An appointment says who follows and lets the epoch end; when its last block is final, each validator signs with which block
+//! it did, and whoever has a quorum's signatures has the handover: it is written down, and the node begins anew in the next
+//! epoch. Nodes that were away are told how the epoch ended, and fetch its last blocks from those who have them.
+//!
+//! A message is its kind, one byte, and then: 1, a vote: epoch u64 ‖ index u8 ‖ signature 64; 2, a question: epoch u64, that of
+//! whoever asks; 3, an answer: the transaction that opens the epoch after that one.
+
+use super::{
+    EngineError, PublicKey, Runtime, Scheme,
+    block::Block,
+    epochs::Epochs,
+    network::{Ends, Wire},
+};
+use crate::{
+    directory::VoteKey,
+    handle::Newest,
+    outline::{EpochOutline, Outline},
+};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use commonware_consensus::{
+    marshal::{core::Mailbox, standard::Standard},
+    types::Height,
+};
+use commonware_macros::select;
+use commonware_p2p::{CheckedSender as _, LimitedSender as _, Receiver as _, Recipients};
+use commonware_utils::vec::NonEmptyVec;
+use ed25519_zebra::SigningKey;
+use kusabi_core::{
+    appointment::Appointment,
+    handover::HandoverParts,
+    id::Epoch,
+    quorum::quorum,
+    statement::Statement,
+    suite::{Signature, VerificationKey},
+    tx::{Action, Draft, HANDOVER_BYTES_MAX, Transaction},
+};
+use kusabi_ledger::CLOSING_BLOCKS;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::watch;
+
+const VOTE: u8 = 1;
+const QUESTION: u8 = 2;
+const ANSWER: u8 = 3;
+/// The most bytes of a message: a handover's transaction, with two sets and the nodes.
+pub(super) const MESSAGE_MAX: usize = HANDOVER_BYTES_MAX + (16 << 10);
+
+/// How often a node asks whether its epoch has ended: it may have been away.
+const ASK: Duration = Duration::from_secs(5);
+/// How often a vote for the end of an epoch is sent again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the turn needs of the node.
+pub(super) struct Turn<W: Wire> {
+    pub(super) epochs: Epochs,
+    pub(super) outline: Outline,
+    pub(super) vote_key: VoteKey,
+    pub(super) me: PublicKey,
+    /// Everyone whom this node speaks with, by node key.
+    pub(super) peers: Vec<PublicKey>,
+    pub(super) mailbox: Mailbox<Scheme, Standard<Block>>,
+    pub(super) newest: watch::Receiver<Option<Newest>>,
+    pub(super) ends: Ends<W>,
+}
+
+/// What the votes of this epoch are for, once its last block is final.
+struct Closing {
+    parts: HandoverParts,
+    officers: Vec<kusabi_core::appointment::OfficerSignature>,
+    old_set: Vec<u8>,
+    nodes: Vec<u8>,
+    votes: BTreeMap<u8, Signature>,
+}
+
+impl<W: Wire> Turn<W> {
+    /// Runs until the epoch has ended and its last block is here: gives the transaction that opens the next one.
+    ///
+    /// # Errors
+    /// [`EngineError::NotWhole`] when blocks are missing that are final.
+    pub(super) async fn run<E: Runtime>(mut self, context: E) -> Result<Bytes, EngineError> {
+        let mut closing: Option<Closing> = None;
+        // Votes of nodes that were faster, until this one knows what they are for: one for each validator.
+        let mut early: BTreeMap<u8, Signature> = BTreeMap::new();
+        let mut asked = SystemTime::UNIX_EPOCH;
+        loop {
+            if closing.is_none()
+                && let Some(last) = self.last_block().await
+            {
+                let mut begun = self.close(&last).await?;
+                for (index, signature) in std::mem::take(&mut early) {
+                    self.count(&mut begun, index, signature);
+                }
+                closing = Some(begun);
+            }
+            if let Some(closing) = &closing {
+                if let Some(opening) = self.finish(closing)? {
+                    self.say(&context, Recipients::All, ANSWER, &opening).await;
+                    return Ok(opening);
+                }
+                if let Some((index, signature)) = self.own_vote(closing) {
+                    let mut vote = BytesMut::with_capacity(73);
+                    vote.put_u64(self.epoch().get());
+                    vote.put_u8(index);
+                    vote.put_slice(signature.as_bytes());
+                    self.say(&context, Recipients::All, VOTE, &vote).await;
+                }
+            }
+            let now = context.current();
+            if now.duration_since(asked).is_ok_and(|since| since >= ASK) {
+                asked = now;
+                let epoch = self.epoch().get().to_be_bytes();
+                self.say(&context, Recipients::All, QUESTION, &epoch).await;
+            }
+            let pause = if closing.is_some() { AGAIN } else { ASK };
+            let next = now + pause;
+            // Until it is time to say something again, or the last block is final.
+            loop {
+                let waits = closing.is_none();
+                let heard = select! {
+                    () = context.sleep_until(next) => { break },
+                    changed = self.newest.changed() => {
+                        if changed.is_err() {
+                            return Err(EngineError::Ended);
+                        }
+                        if waits && self.is_over() {
+                            break;
+                        }
+                        continue
+                    },
+                    message = self.ends.1.recv() => {
+                        let Ok((from, message)) = message else {
+                            return Err(EngineError::Ended);
+                        };
+                        Heard::read(from, message.into())
+                    },
+                };
+                match heard {
+                    Some(Heard::Vote(epoch, index, signature)) if epoch == self.epoch() => {
+                        match &mut closing {
+                            Some(closing) => {
+                                self.count(closing, index, signature);
+                                break;
+                            }
+                            None => {
+                                early.entry(index).or_insert(signature);
+                            }
+                        }
+                    }
+                    Some(Heard::Question(from, epoch)) => {
+                        if let Some(opening) = self.opening_after(epoch) {
+                            self.say(&context, Recipients::One(from), ANSWER, &opening)
+                                .await;
+                        }
+                    }
+                    Some(Heard::Answer(opening)) => {
+                        if let Some(parent) = self.opens_next(&opening) {
+                            return self.follow(context, opening, parent).await;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.outline.newest().number
+    }
+
+    /// Whether the last block of the epoch is final.
+    fn is_over(&self) -> bool {
+        let newest = self.newest.borrow().map(|newest| newest.height);
+        let last = self.epochs.end();
+        newest.is_some_and(|newest| last.is_some_and(|last| newest.get() >= last))
+    }
+
+    /// The last block of the epoch, once it is final here.
+    async fn last_block(&self) -> Option<Block> {
+        if !self.is_over() {
+            return None;
+        }
+        let skipped = self.outline.newest().skipped;
+        let position = self.epochs.end()?.checked_sub(skipped)?;
+        let block = self.mailbox.get_block(Height::new(position)).await?;
+        Some(block.inner().clone())
+    }
+
+    /// What is to be signed: from the last block, and the appointment that let the epoch end.
+    async fn close(&self, last: &Block) -> Result<Closing, EngineError> {
+        let missing = || EngineError::NotWhole("appointment of the next validators");
+        let position = last.position().checked_sub(CLOSING_BLOCKS);
+        let block = match position {
+            Some(position) => self.mailbox.get_block(Height::new(position)).await,
+            None => None,
+        };
+        let block = block.ok_or_else(missing)?;
+        let appoint = block.inner().transactions.iter().find_map(|bytes| {
+            let transaction = Transaction::decode(bytes).ok()?;
+            match transaction.action() {
+                Action::Appoint {
+                    old_set,
+                    appointment,
+                    nodes,
+                    ..
+                } => Some((old_set.clone(), appointment.clone(), nodes.clone())),
+                _ => None,
+            }
+        });
+        let (old_set, appointment, nodes) = appoint.ok_or_else(missing)?;
+        let appointment = Appointment::decode(&appointment).map_err(|_| missing())?;
+        Ok(Closing {
+            parts: HandoverParts {
+                appointment: appointment.parts(),
+                last_height: last.header.height,
+                last_header_hash: *last.hash(),
+            },
+            officers: appointment.signatures().collect(),
+            old_set,
+            nodes,
+            votes: BTreeMap::new(),
+        })
+    }
+
+    /// Index and key of a validator.
+    fn validator(&self, index: u8) -> Option<VerificationKey> {
+        let key = self.outline.newest().vote_keys.get(usize::from(index))?;
+        VerificationKey::ed25519(key).ok()
+    }
+
+    fn statement(&self, closing: &Closing, key: &VerificationKey) -> Option<Statement> {
+        closing.parts.statement(self.outline.chain(), key).ok()
+    }
+
+    /// Counts a vote that is good.
+    fn count(&self, closing: &mut Closing, index: u8, signature: Signature) {
+        let good = self.validator(index).is_some_and(|key| {
+            self.statement(closing, &key)
+                .is_some_and(|statement| key.verify(&statement, &signature).is_ok())
+        });
+        if good {
+            closing.votes.insert(index, signature);
+        }
+    }
+
+    /// This node's own vote; none where it is no validator in this epoch.
+    fn own_vote(&self, closing: &Closing) -> Option<(u8, Signature)> {
+        let public = self.vote_key.public();
+        let keys = &self.outline.newest().vote_keys;
+        let index = keys.iter().position(|key| *key == public)?;
+        let key = VerificationKey::ed25519(&public).ok()?;
+        let statement = self.statement(closing, &key)?;
+        let signature = SigningKey::from(*self.vote_key.seed()).sign(statement.as_bytes());
+        let signature = Signature::new(signature.into());
+        Some((u8::try_from(index).ok()?, signature))
+    }
+
+    /// The handover, once a quorum has signed.
+    fn finish(&self, closing: &Closing) -> Result<Option<Bytes>, EngineError> {
+        let n = self.outline.newest().vote_keys.len();
+        let mut votes = closing.votes.clone();
+        votes.extend(self.own_vote(closing));
+        if votes.len() < quorum(n) {
+            return Ok(None);
+        }
+        let unfit = |_| EngineError::NotWhole("appointment that fits its set");
+        let votes: Vec<_> = votes.into_iter().collect();
+        let n = u8::try_from(n).unwrap_or(u8::MAX);
+        let handover = closing
+            .parts
+            .encode(n, &votes, &closing.officers)
+            .map_err(unfit)?;
+        let action = Action::Handover {
+            old_set: closing.old_set.clone(),
+            handover,
+            nodes: closing.nodes.clone(),
+        };
+        let transaction = Draft::new(*self.outline.chain(), action)
+            .and_then(Draft::finish)
+            .map_err(|_| EngineError::NotWhole("handover of a usual length"))?;
+        Ok(Some(transaction.into_bytes().into()))
+    }
+
+    /// What opened the epoch after one of the past.
+    fn opening_after(&self, epoch: Epoch) -> Option<Bytes> {
+        let mut epochs = self.outline.epochs().iter();
+        epochs.find(|known| known.number == epoch)?;
+        epochs.next().map(|next| next.opening.1.clone())
+    }
+
+    /// Whether a transaction opens the next epoch, as this node's own knowledge says: the height before it then.
+    fn opens_next(&self, opening: &Bytes) -> Option<EpochOutline> {
+        // A recovery is for people to bring.
+        let transaction = Transaction::decode(opening).ok()?;
+        if !matches!(transaction.action(), Action::Handover { .. }) {
+            return None;
+        }
+        let mut outline = self.outline.clone();
+        outline.open_epoch(opening.clone()).ok()?;
+        Some(outline.newest().clone())
+    }
+
+    /// Waits for the last blocks of the epoch, which the others have.
+    async fn follow<E: Runtime>(
+        mut self,
+        context: E,
+        opening: Bytes,
+        next: EpochOutline,
+    ) -> Result<Bytes, EngineError> {
+        let last = next.first.saturating_sub(1);
+        self.epochs.ends_at(self.epoch(), last + next.skipped);
+        let others: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| **peer != self.me)
+            .cloned()
+            .collect();
+        loop {
+            let done = |newest: &Option<Newest>| {
+                newest.is_some_and(|newest| newest.height.get() >= last + next.skipped)
+            };
+            if done(&self.newest.borrow_and_update()) {
+                return Ok(opening);
+            }
+            if let Ok(targets) = NonEmptyVec::try_from(others.clone()) {
+                self.mailbox.hint_finalized(Height::new(last), targets);
+            }
+            select! {
+                () = context.sleep(ASK) => {},
+                changed = self.newest.changed() => {
+                    if changed.is_err() {
+                        return Err(EngineError::Ended);
+                    }
+                },
+            }
+        }
+    }
+
+    async fn say<E: Runtime>(
+        &mut self,
+        context: &E,
+        to: Recipients<PublicKey>,
+        kind: u8,
+        content: &[u8],
+    ) {
+        let mut message = BytesMut::with_capacity(1 + content.len());
+        message.put_u8(kind);
+        message.put_slice(content);
+        let checked = loop {
+            match self.ends.0.check(to.clone()) {
+                Ok(checked) => break checked,
+                // Nobody may be told more just now.
+                Err(until) => context.sleep_until(until).await,
+            }
+        };
+        // Said again, or asked for again, if it is lost.
+        let _ = checked.send(message.freeze(), false);
+    }
+}
+
+/// A message that is one.
+enum Heard {
+    Vote(Epoch, u8, Signature),
+    Question(PublicKey, Epoch),
+    Answer(Bytes),
+}
+
+impl Heard {
+    fn read(from: PublicKey, mut message: Bytes) -> Option<Self> {
+        if !message.has_remaining() {
+            return None;
+        }
+        match (message.get_u8(), message.len()) {
+            (VOTE, 73) => {
+                let epoch = Epoch::new(message.get_u64());
+                let index = message.get_u8();
+                let mut signature = [0; Signature::LEN];
+                message.copy_to_slice(&mut signature);
+                Some(Self::Vote(epoch, index, Signature::new(signature)))
+            }
+            (QUESTION, 8) => Some(Self::Question(from, Epoch::new(message.get_u64()))),
+            (ANSWER, 1..=MESSAGE_MAX) => Some(Self::Answer(message)),
+            _ => None,
+        }
+    }
+}
