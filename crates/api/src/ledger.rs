@@ -6,7 +6,7 @@
 use crate::{
     block::Block,
     hex::{Hex, Hex32, base64, text},
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 use bytes::Bytes;
 use core::{future::Future, pin::Pin, time::Duration};
@@ -29,6 +29,12 @@ pub const MAX_WALK_STEPS: usize = 64;
 
 /// Longest handover or recovery, in bytes: a set of 3,547, sixteen votes, eighty officers and the fixed fields fit.
 pub const MAX_WALK_STEP: usize = 12 * 1024;
+
+/// Longest transaction that opens an epoch, in bytes: a genesis with 80 officers, or a handover with both sets and the nodes.
+pub const MAX_OPENING: usize = 64 * 1024;
+
+/// Longest description of a node, in bytes: sixteen validators with two keys and an address each.
+pub const MAX_NODE: usize = 16 * 1024;
 
 /// Longest time that one submission waits for finality.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -75,6 +81,20 @@ pub trait Ledger: Send + Sync {
 
     /// How the node is doing. A courtesy of the node, not a proof of anything.
     fn status(&self) -> Answer<'_, Status>;
+
+    /// The transaction that opened an epoch: genesis, handover or recovery (spec/ledger.md). `Unknown` for one that has not begun.
+    fn opening(&self, _: Epoch) -> Answer<'_, Bytes> {
+        Box::pin(async { Err(no_node()) })
+    }
+
+    /// The node's keys, and whom it knows of the present epoch. Whoever appoints it compares them with the machine itself.
+    fn node(&self) -> Answer<'_, NodeView> {
+        Box::pin(async { Err(no_node()) })
+    }
+}
+
+fn no_node() -> Problem {
+    Problem::new(Kind::Unknown, "this is no validator's node")
 }
 
 impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
@@ -112,6 +132,14 @@ impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
 
     fn status(&self) -> Answer<'_, Status> {
         (**self).status()
+    }
+
+    fn opening(&self, epoch: Epoch) -> Answer<'_, Bytes> {
+        (**self).opening(epoch)
+    }
+
+    fn node(&self) -> Answer<'_, NodeView> {
+        (**self).node()
     }
 }
 
@@ -259,6 +287,34 @@ pub struct Event {
     /// The release or the anchored digest that it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Hex32>,
+}
+
+/// A validator's node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// The present epoch.
+    pub epoch: u64,
+    /// Its node key (Ed25519).
+    pub node_key: Hex32,
+    /// Its vote key in this epoch.
+    pub vote_key: Hex32,
+    /// The vote key that it has ready for the next.
+    pub next_vote_key: Hex32,
+    /// The nodes of all validators, in the order of the set.
+    pub nodes: Vec<ValidatorNode>,
+}
+
+/// Which machine holds a vote key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorNode {
+    /// The vote key.
+    pub vote_key: Hex32,
+    /// The node key. None after a recovery, which names no nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_key: Option<Hex32>,
+    /// Where the other nodes reach it.
+    #[serde(default)]
+    pub address: String,
 }
 
 /// How a node is doing.

@@ -126,6 +126,9 @@ pub(crate) enum Verb {
     /// Found a ledger together with other organisations
     #[command(subcommand)]
     Genesis(verb::genesis::Verb),
+    /// The validators of the next epoch: appoint them together
+    #[command(subcommand)]
+    Epoch(verb::epoch::Verb),
     /// Make, register, look up, replace and revoke keys
     #[command(subcommand)]
     Key(verb::key::Verb),

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use kusabi_api::{
     HttpLedger, Kind, Ledger as _, Problem,
-    ledger::{Step, StepKind},
+    ledger::{NodeView, Step, StepKind},
     problem::Retry,
     verify::{Done, Proven, ProvenBlock, Trust, VerifyError, VerifyingLedger},
 };
@@ -254,6 +254,19 @@ pub(crate) fn transaction(
             .map_err(|why| wrong(&why))?;
     }
     draft.finish().map_err(|why| wrong(&why))
+}
+
+/// What a node says of itself. Not proven: who appoints it compares.
+pub(crate) fn node(url: &str) -> Result<NodeView> {
+    let http =
+        HttpLedger::new(url).map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    runtime
+        .block_on(http.node())
+        .map_err(|why| failure(&why.into()))
 }
 
 /// Says why there is no verified answer.

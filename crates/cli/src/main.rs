@@ -3,6 +3,7 @@
 //! [`args`] is the command line as typed, [`session`] what it resolves to, `verb/` what is done, [`page`] how it is said
 //! and [`exit`] how the process ends. Everything that a node answers is checked by `kusabi-core` before it is shown.
 
+mod appointing;
 mod args;
 mod backup_file;
 mod bundle;
@@ -129,6 +130,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Rebuild(args) => verb::rebuild::run(args, session).map(done),
         Verb::Doctor(args) => verb::doctor::run(args, session),
         Verb::Genesis(verb) => verb::genesis::run(verb, session),
+        Verb::Epoch(verb) => verb::epoch::run(verb, session),
         Verb::Node(verb) => verb::node::run(verb, session).map(done),
         Verb::Key(verb) => verb::key::run(verb, session),
         Verb::Batch(verb) => verb::batch::run(verb, session),

@@ -12,6 +12,10 @@ use crate::statement::StatementKind;
 use crate::suite::{Purpose, Signature};
 use crate::wire::Reader;
 
+/// Blocks from the one that holds an appointment to the last one of its epoch (spec/ledger.md, "Epochs"): time enough for everyone
+/// to know where the end is.
+pub const CLOSING_BLOCKS: u64 = 16;
+
 pub(crate) const VERSION: u8 = 1;
 const SIGNATURE_LEN: usize = 2 + Signature::LEN;
 

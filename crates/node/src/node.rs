@@ -11,7 +11,7 @@ use bytes::Bytes;
 use std::{
     any::Any,
     collections::HashMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
@@ -44,7 +44,8 @@ pub struct Config {
     pub caches: Caches,
     /// Threads of the engine.
     pub threads: NonZeroUsize,
-    /// Where it listens for the ledger's other nodes. A lone validator listens nowhere.
+    /// Where it listens for the ledger's other nodes. Unless this says otherwise, at the port that the ledger names, on each of this
+    /// machine's addresses. A lone validator listens nowhere.
     pub peers: Option<SocketAddr>,
     /// Addresses of other nodes that are not where the ledger says, `host:port` by node key.
     pub addresses: HashMap<[u8; 32], String>,
@@ -204,7 +205,7 @@ fn run(
         caches: config.caches,
         threads: config.threads,
         pool: link.pool.clone(),
-        listen: config.peers,
+        listen: config.peers.or_else(|| named_port(directory)),
         addresses: config.addresses.clone(),
     };
     let ready = ready.clone();
@@ -231,6 +232,18 @@ fn run(
         Ok(Err(error)) => Err(Stop::Refused(error)),
         Err(panic) => Err(why(directory.path(), &message(&*panic))),
     }
+}
+
+/// Where the ledger says that other nodes reach this one: that port, on each of this machine's addresses.
+fn named_port(directory: &Directory) -> Option<SocketAddr> {
+    let mine = directory.node_key().public();
+    let nodes = &directory.outline().newest().nodes;
+    let node = nodes.iter().find(|node| node.key == mine)?;
+    let (_, port) = node.address.rsplit_once(':')?;
+    Some(SocketAddr::from((
+        Ipv4Addr::UNSPECIFIED,
+        port.parse().ok()?,
+    )))
 }
 
 /// Writes down how the epoch ended. The engine does not run meanwhile.

@@ -13,8 +13,9 @@ pub use admin::{AdminClient, AdminToken};
 use crate::{
     block::{Block, MAX_BLOCK},
     ledger::{
-        Answer, EventStream, Ledger, MAX_GENESIS, MAX_PROOF, MAX_TRANSACTION, MAX_WAIT,
-        MAX_WALK_STEP, MAX_WALK_STEPS, Status, Step, Submitted, Transaction,
+        Answer, EventStream, Ledger, MAX_GENESIS, MAX_NODE, MAX_OPENING, MAX_PROOF,
+        MAX_TRANSACTION, MAX_WAIT, MAX_WALK_STEP, MAX_WALK_STEPS, NodeView, Status, Step,
+        Submitted, Transaction,
     },
     media,
     problem::{Kind, Problem},
@@ -186,6 +187,17 @@ impl Ledger for HttpLedger {
             }
             Ok(steps)
         })
+    }
+
+    fn opening(&self, epoch: Epoch) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            let address = format!("v1/epochs/{epoch}");
+            self.0.get(&address, media::CBOR, MAX_OPENING).await
+        })
+    }
+
+    fn node(&self) -> Answer<'_, NodeView> {
+        Box::pin(async move { self.0.get_json("v1/node", MAX_NODE).await })
     }
 
     fn events(&self, after: Height) -> Answer<'_, EventStream> {

@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod device;
 pub(crate) mod doctor;
 pub(crate) mod enrol;
+pub(crate) mod epoch;
 pub(crate) mod genesis;
 pub(crate) mod key;
 pub(crate) mod man;

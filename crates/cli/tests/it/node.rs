@@ -32,6 +32,14 @@ impl Node {
         Starting(Some(place.command(&line).spawn().unwrap()))
     }
 
+    /// Starts `kusabi node join --data DATA` and does not wait: it is ready once the others have appointed it.
+    pub(crate) fn begin_joining(place: &Place, data: &str, from: &str, chain: &str) -> Starting {
+        let line = format!(
+            "node join --data {data} --from {from} --chain {chain} --listen 127.0.0.1:0 --json"
+        );
+        Starting(Some(place.command(&line).spawn().unwrap()))
+    }
+
     /// Runs a command that asks this node.
     pub(crate) fn run(&self, place: &Place, line: &str) -> Ran {
         place.run(&format!("{line} --ledger {}", self.address))
@@ -41,6 +49,15 @@ impl Node {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until it ends by itself, with this in its last words.
+    pub(crate) fn ends_with(mut self, words: &str) {
+        let mut err = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut err).unwrap();
+        assert!(err.contains(words), "{err}");
+        assert_ne!(self.child.wait().unwrap().code(), Some(0));
     }
 
     /// SIGTERM; it has to end by itself and say so.

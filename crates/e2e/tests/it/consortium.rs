@@ -12,7 +12,7 @@ use kusabi_api::{
 };
 use kusabi_core::id::{ChainId, Handle, Height, OrgName};
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,24 +20,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-const NAMES: [&str; 4] = ["acme", "beta", "corp", "delta"];
+pub(crate) const NAMES: [&str; 4] = ["acme", "beta", "corp", "delta"];
 
 /// Rounds of the storm: in each a node is killed, in every fifth all of them.
 const ROUNDS: usize = 10;
 
 /// Longest time until a quorum goes on, and until who was away has caught up.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A founded ledger whose nodes do not run yet.
-fn found() -> (Place, ChainId) {
-    let place = Place::new();
-    // All ports are taken before one is given back, so that none is given twice; below those that the system gives to
-    // connections, for one of these could take it while its node is away.
+/// Addresses for nodes. All are taken before one is given back, so that none is given twice; below those that the system gives to
+/// connections, for one of these could take it while its node is away.
+pub(crate) fn addresses(count: usize) -> Vec<SocketAddr> {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    let before = TAKEN.fetch_add(count, Ordering::Relaxed);
     let begin = 21_000 + (std::process::id() % 500) as u16 * 20;
     let free = |port| TcpListener::bind(("127.0.0.1", port)).ok();
-    let ports: Vec<_> = (begin..begin + 1_000).filter_map(free).take(4).collect();
-    for (org, port) in NAMES.iter().zip(&ports) {
-        let address = port.local_addr().unwrap();
+    let ports = (begin..begin + 1_000).filter_map(free).skip(before);
+    let ports: Vec<_> = ports.take(count).collect();
+    ports
+        .iter()
+        .map(|port| port.local_addr().unwrap())
+        .collect()
+}
+
+/// A founded ledger whose nodes do not run yet.
+pub(crate) fn found() -> (Place, ChainId) {
+    let place = Place::new();
+    for (org, address) in NAMES.iter().zip(addresses(NAMES.len())) {
         place
             .run(&format!("org init {org} --name {org} --address {address}"))
             .ok();
@@ -62,12 +71,12 @@ fn begin(place: &Place, org: &str) -> Starting {
     Node::begin(place, org, "--genesis nordic.genesis")
 }
 
-fn start_all(place: &Place) -> Vec<Node> {
+pub(crate) fn start_all(place: &Place) -> Vec<Node> {
     let starting: Vec<_> = NAMES.iter().map(|org| begin(place, org)).collect();
     starting.into_iter().map(Starting::ready).collect()
 }
 
-async fn verifying(node: &str, chain: &ChainId) -> VerifyingLedger<HttpLedger> {
+pub(crate) async fn verifying(node: &str, chain: &ChainId) -> VerifyingLedger<HttpLedger> {
     let http = HttpLedger::new(node).unwrap();
     VerifyingLedger::found(http, chain).await.unwrap()
 }

@@ -16,6 +16,7 @@ mod command;
 mod consortium;
 mod demo;
 mod endure;
+mod epochs;
 mod fleet;
 mod middle;
 mod namespace;

@@ -1,14 +1,13 @@
 //! How one epoch follows another: an appointment lets it end, a handover opens the next.
 
 use kusabi_core::anchor::Anchor;
-use kusabi_core::appointment::Appointment;
+use kusabi_core::appointment::{Appointment, CLOSING_BLOCKS};
 use kusabi_core::handover::Handover;
 use kusabi_core::id::{Height, NodesHash, OrgId, StateKey};
 use kusabi_core::nodes::Nodes;
 use kusabi_core::row::{Ends, LedgerRow};
 use kusabi_core::set::EpochSet;
 
-use super::CLOSING_BLOCKS;
 use super::desk::{Desk, exactly, next};
 use crate::rejection::Rejection;
 use crate::state::State;

@@ -25,10 +25,6 @@ pub(crate) use signers::may_sign;
 /// Most officers of an organisation: as many as can sign one transaction.
 pub const OFFICERS_MAX: u8 = 16;
 
-/// Blocks from the one that appoints the next validators to the last one of its epoch. Some time before the end everyone knows
-/// where it is.
-pub const CLOSING_BLOCKS: u64 = 16;
-
 /// The block that a transaction is to stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockContext {

@@ -1,12 +1,13 @@
 //! Appointments and handovers: how one epoch follows another.
 
+use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::id::{Epoch, HeaderHash, Height};
 use kusabi_core::row::Ends;
 use kusabi_core::set::EpochSet;
 use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Action, Transaction};
 use kusabi_ledger::testing::{OFFICER, TestKey, WRITER, World};
-use kusabi_ledger::{BlockContext, BlockError, CLOSING_BLOCKS, Rejection};
+use kusabi_ledger::{BlockContext, BlockError, Rejection};
 
 const ALL: [usize; 4] = [0, 1, 2, 3];
 

@@ -12,11 +12,11 @@ use commonware_cryptography::{
     ed25519::PrivateKey,
 };
 use commonware_utils::{ordered::Set, sync::RwLock};
+use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{
     checkpoint,
     id::{ChainId, Epoch as EpochNumber, Height as ChainHeight, SetHash},
 };
-use kusabi_ledger::CLOSING_BLOCKS;
 use std::sync::Arc;
 
 /// One epoch of the chain.

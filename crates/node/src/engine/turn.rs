@@ -27,6 +27,7 @@ use commonware_macros::select;
 use commonware_p2p::{CheckedSender as _, LimitedSender as _, Receiver as _, Recipients};
 use commonware_utils::vec::NonEmptyVec;
 use ed25519_zebra::SigningKey;
+use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{
     appointment::Appointment,
     handover::HandoverParts,
@@ -36,7 +37,6 @@ use kusabi_core::{
     suite::{Signature, VerificationKey},
     tx::{Action, Draft, HANDOVER_BYTES_MAX, Transaction},
 };
-use kusabi_ledger::CLOSING_BLOCKS;
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},

@@ -123,6 +123,8 @@ impl<L: Ledger + ?Sized + 'static> Api<L> {
             .route("/v1/genesis", get(chain::genesis::<L>))
             .route("/v1/walk/{epoch}", get(chain::walk::<L>))
             .route("/v1/status", get(chain::status::<L>))
+            .route("/v1/epochs/{epoch}", get(chain::opening::<L>))
+            .route("/v1/node", get(chain::node::<L>))
             .route("/v1/events", get(events::events::<L>))
             .route("/healthz", get(chain::healthz))
             .route("/readyz", get(chain::readyz::<L>))

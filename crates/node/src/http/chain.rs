@@ -97,6 +97,26 @@ pub(super) async fn walk<L: Ledger + ?Sized>(
     Ok(json(&steps))
 }
 
+/// `GET /v1/epochs/{epoch}`.
+pub(super) async fn opening<L: Ledger + ?Sized>(
+    State(app): State<Arc<App<L>>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let epoch = Epoch::new(number(&request)?);
+    // Of a handover, another node may have other signatures: the answer is not to be kept for ever.
+    Ok(bytes(
+        media::CBOR,
+        app.ask(app.ledger.opening(epoch)).await?,
+    ))
+}
+
+/// `GET /v1/node`.
+pub(super) async fn node<L: Ledger + ?Sized>(
+    State(app): State<Arc<App<L>>>,
+) -> Result<Response, Failure> {
+    Ok(json(&app.ask(app.ledger.node()).await?))
+}
+
 /// `GET /v1/status`.
 pub(super) async fn status<L: Ledger + ?Sized>(
     State(app): State<Arc<App<L>>>,

@@ -15,8 +15,8 @@ use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
     effect::first_row,
     ledger::{
-        BlockEvents, CATCH_UP, MAX_WAIT, MAX_WALK_STEPS, Receipt, Status, Step, StepKind,
-        Submitted, Transaction,
+        BlockEvents, CATCH_UP, MAX_WAIT, MAX_WALK_STEPS, NodeView, Receipt, Status, Step, StepKind,
+        Submitted, Transaction, ValidatorNode,
     },
 };
 use kusabi_core::{
@@ -363,6 +363,48 @@ impl Ledger for NodeLedger {
                 .filter_map(|epoch| step(&epoch.opening.1))
                 .take(MAX_WALK_STEPS)
                 .collect())
+        })
+    }
+
+    fn opening(&self, epoch: Epoch) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            let outline = self.node.outline();
+            let known = outline.epochs().iter().find(|known| known.number == epoch);
+            known.map(|known| known.opening.1.clone()).ok_or_else(|| {
+                let newest = outline.newest().number;
+                Problem::new(
+                    Kind::Unknown,
+                    format!("there is no epoch {epoch}; the newest is {newest}"),
+                )
+            })
+        })
+    }
+
+    fn node(&self) -> Answer<'_, NodeView> {
+        Box::pin(async move {
+            let keys = self.node.keys();
+            let keys = keys.ok_or_else(|| Problem::new(Kind::Unknown, "the node has no keys"))?;
+            let outline = self.node.outline();
+            let newest = outline.newest();
+            let nodes = newest
+                .vote_keys
+                .iter()
+                .enumerate()
+                .map(|(index, vote_key)| {
+                    let node = newest.nodes.get(index);
+                    ValidatorNode {
+                        vote_key: (*vote_key).into(),
+                        node_key: node.map(|node| node.key.into()),
+                        address: node.map(|node| node.address.clone()).unwrap_or_default(),
+                    }
+                });
+            Ok(NodeView {
+                epoch: newest.number.get(),
+                node_key: keys.node.into(),
+                vote_key: keys.vote.into(),
+                next_vote_key: keys.next_vote.into(),
+                nodes: nodes.collect(),
+            })
         })
     }
 

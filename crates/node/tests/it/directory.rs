@@ -73,14 +73,14 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
     ));
     drop(Directory::open_for(path, &world.chain).unwrap());
 
-    for other in ["kusabi node 1\n", "kusabi node 3\n"] {
+    for other in ["kusabi node 1\n", "kusabi node 4\n"] {
         fs::write(path.join("format"), other).unwrap();
         assert!(matches!(
             Directory::open(path),
             Err(DirectoryError::Format { .. })
         ));
     }
-    fs::write(path.join("format"), "kusabi node 2\n").unwrap();
+    fs::write(path.join("format"), "kusabi node 3\n").unwrap();
 
     let genesis = fs::read(path.join("genesis.cbor")).unwrap();
     let mut changed = genesis.clone();

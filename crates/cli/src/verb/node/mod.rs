@@ -1,6 +1,7 @@
 //! `kusabi node`: the ledger's own process.
 
 pub(crate) mod config;
+pub(crate) mod join;
 pub(crate) mod process;
 pub(crate) mod run;
 
@@ -21,11 +22,13 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Run(run::Args),
+    Join(join::Args),
 }
 
 pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
     match verb {
         Verb::Run(args) => run::run(args, session),
+        Verb::Join(args) => join::run(args, session),
     }
 }
 

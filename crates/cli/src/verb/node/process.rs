@@ -338,7 +338,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 /// Where other nodes reach this one; nowhere, if there are none. Unless somebody says otherwise, at the port that the genesis
 /// document names, on each of this machine's addresses.
 fn peer_listen(settings: &Settings, directory: &Directory) -> Option<SocketAddr> {
-    let nodes = directory.outline().nodes();
+    let nodes = &directory.outline().newest().nodes;
     let mine = directory.node_key().public();
     let node = nodes.iter().find(|node| node.key == mine)?;
     let named = || {

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::random::Random;
 use futures::future::join_all;
+use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{id::Epoch, set::EpochSet};
-use kusabi_ledger::CLOSING_BLOCKS;
 use kusabi_node::{
     engine::simulation::consortium::Fleet,
     handle::{NodeHandle, Stop},

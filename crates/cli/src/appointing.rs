@@ -1,0 +1,283 @@
+//! An appointment on its way: who the next validators are, with none, some or all of the officers' signatures.
+//!
+//! It travels as the transaction that will bring it to the ledger (spec/ledger.md, action 12), not yet signed by whoever brings it.
+
+use std::path::Path;
+
+use kusabi_core::{
+    appointment::{Appointment, AppointmentParts, OfficerSignature},
+    id::{ChainId, OrgId},
+    nodes::Nodes,
+    quorum::{quorum, two_thirds},
+    set::EpochSet,
+    tx::{Action, Draft, Transaction},
+};
+use serde::Serialize;
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    files::{self, Mode},
+    keyfile::hex,
+    page::{Answer, Page},
+};
+
+/// Two sets, the nodes and eighty signatures have some 17 KiB.
+const LIMIT: u64 = 64 * 1024;
+
+/// An appointment with what is needed to check it.
+#[derive(Clone, Debug)]
+pub(crate) struct Appointing {
+    pub(crate) chain: ChainId,
+    /// The organisation that made it.
+    pub(crate) org: OrgId,
+    pub(crate) old_set: Vec<u8>,
+    pub(crate) parts: AppointmentParts,
+    /// Ascending by organisation and officer.
+    pub(crate) signatures: Vec<OfficerSignature>,
+    pub(crate) nodes: Vec<u8>,
+}
+
+fn broken(path: &Path, why: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
+        Exit::File,
+        format!("{} is no appointment: {why}", path.display()),
+    )
+    .advise("`kusabi epoch new` makes one, and `kusabi epoch sign` adds signatures")
+}
+
+impl Appointing {
+    /// Reads one, and checks its form: the sets, and that the nodes are those of the next.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let bytes = files::read(path, LIMIT)?;
+        let transaction = Transaction::decode(&bytes).map_err(|why| broken(path, &why))?;
+        let Action::Appoint {
+            org,
+            old_set,
+            appointment,
+            nodes,
+        } = transaction.action()
+        else {
+            return Err(broken(path, &"it is another transaction"));
+        };
+        let appointment = Appointment::decode(appointment).map_err(|why| broken(path, &why))?;
+        let old = EpochSet::decode(old_set).map_err(|why| broken(path, &why))?;
+        if old.hash() != appointment.old_set_hash() || old.epoch() != appointment.old_epoch() {
+            return Err(broken(
+                path,
+                &"the set that it ends is not the one that it names",
+            ));
+        }
+        let listed = Nodes::decode(nodes).map_err(|why| broken(path, &why))?;
+        listed
+            .check(appointment.next_set())
+            .map_err(|why| broken(path, &why))?;
+        if listed.hash() != appointment.nodes_hash() {
+            return Err(broken(path, &"its nodes are not those that it names"));
+        }
+        Ok(Self {
+            chain: transaction.chain(),
+            org: *org,
+            old_set: old_set.clone(),
+            parts: appointment.parts(),
+            signatures: appointment.signatures().collect(),
+            nodes: nodes.clone(),
+        })
+    }
+
+    /// The action that brings it, for an organisation.
+    pub(crate) fn action(&self, org: OrgId) -> Result<Action> {
+        let internal = |why: &dyn std::fmt::Display| Failure::new(Exit::Internal, why.to_string());
+        Ok(Action::Appoint {
+            org,
+            old_set: self.old_set.clone(),
+            appointment: self
+                .parts
+                .encode(&self.signatures)
+                .map_err(|why| internal(&why))?,
+            nodes: self.nodes.clone(),
+        })
+    }
+
+    /// Writes it to a new file.
+    pub(crate) fn create(&self, path: &Path) -> Result<()> {
+        let transaction = Draft::new(self.chain, self.action(self.org)?)
+            .and_then(Draft::finish)
+            .map_err(|why| Failure::new(Exit::Usage, why.to_string()))?;
+        files::create(path, transaction.as_bytes(), Mode::Public)
+    }
+
+    /// Takes the signatures of another file of the same appointment.
+    pub(crate) fn take(&mut self, other: &Self, path: &Path) -> Result<()> {
+        if (self.chain, &self.parts, &self.nodes) != (other.chain, &other.parts, &other.nodes) {
+            return Err(broken(path, &"it is another one than the first file")
+                .advise("one appointment is signed by all; destroy the others"));
+        }
+        for signature in &other.signatures {
+            self.add(signature.clone());
+        }
+        Ok(())
+    }
+
+    /// Puts a signature in its place.
+    pub(crate) fn add(&mut self, signature: OfficerSignature) {
+        let at = (signature.organisation, signature.officer);
+        self.signatures
+            .retain(|known| (known.organisation, known.officer) != at);
+        self.signatures.push(signature);
+        self.signatures
+            .sort_by_key(|known| (known.organisation, known.officer));
+    }
+
+    pub(crate) fn old(&self) -> Result<EpochSet<'_>> {
+        EpochSet::decode(&self.old_set).map_err(|why| Failure::new(Exit::Internal, why.to_string()))
+    }
+
+    pub(crate) fn next(&self) -> Result<EpochSet<'_>> {
+        EpochSet::decode(&self.parts.next_set)
+            .map_err(|why| Failure::new(Exit::Internal, why.to_string()))
+    }
+
+    /// What people look at before they sign.
+    pub(crate) fn sheet(&self, name: impl Fn(&OrgId) -> String) -> Result<Sheet> {
+        let (old, next) = (self.old()?, self.next()?);
+        let nodes = Nodes::decode(&self.nodes)
+            .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+        let mut ids: Vec<OrgId> = old
+            .organisations()
+            .chain(next.organisations())
+            .map(|o| o.id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let find = |set: &EpochSet<'_>, id: &OrgId| {
+            set.organisations()
+                .position(|organisation| organisation.id == *id)
+        };
+        let mut organisations = Vec::new();
+        let mut signed_for = 0;
+        for id in ids {
+            let (was, is) = (find(&old, &id), find(&next, &id));
+            let of_next: Vec<Validator> = next
+                .validators()
+                .zip(nodes.iter())
+                .filter(|(validator, _)| Some(usize::from(validator.organisation)) == is)
+                .map(|(validator, node)| Validator {
+                    address: node.address.to_owned(),
+                    vote_key: hex(validator.vote_key),
+                    node_key: hex(node.key),
+                })
+                .collect();
+            let change = match (was, is) {
+                (None, _) => "joins",
+                (_, None) => "leaves",
+                (Some(_), Some(_)) if of_next.is_empty() => "stays, without a vote",
+                (Some(_), Some(_)) => "stays",
+            };
+            let threshold = was
+                .and_then(|index| old.organisation(index))
+                .map(|organisation| organisation.officers.threshold());
+            let signatures = was.map_or(0, |index| {
+                self.signatures
+                    .iter()
+                    .filter(|signature| usize::from(signature.organisation) == index)
+                    .count()
+            });
+            if threshold.is_some_and(|threshold| signatures >= threshold) {
+                signed_for += 1;
+            }
+            organisations.push(Organisation {
+                name: name(&id),
+                change,
+                signatures,
+                threshold,
+                validators: of_next,
+            });
+        }
+        let validators = next.validator_count();
+        Ok(Sheet {
+            chain: self.chain.to_string(),
+            from_epoch: old.epoch().get(),
+            to_epoch: next.epoch().get(),
+            validators,
+            quorum: quorum(validators),
+            signed_for,
+            enough: two_thirds(signed_for, old.organisation_count()),
+            members: old.organisation_count(),
+            organisations,
+        })
+    }
+}
+
+/// A validator of the next epoch.
+#[derive(Serialize)]
+struct Validator {
+    address: String,
+    vote_key: String,
+    node_key: String,
+}
+
+#[derive(Serialize)]
+struct Organisation {
+    name: String,
+    change: &'static str,
+    signatures: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<usize>,
+    validators: Vec<Validator>,
+}
+
+/// An appointment as people read it.
+#[derive(Serialize)]
+pub(crate) struct Sheet {
+    chain: String,
+    from_epoch: u64,
+    to_epoch: u64,
+    validators: usize,
+    quorum: usize,
+    /// Organisations whose officers have signed, as many as must.
+    signed_for: usize,
+    enough: bool,
+    members: usize,
+    organisations: Vec<Organisation>,
+}
+
+impl Answer for Sheet {
+    fn page(&self, page: &mut Page) {
+        page.good(
+            "Appointment",
+            &format!("of the validators of epoch {}", self.to_epoch),
+        )
+        .field("chain", &*self.chain)
+        .field(
+            "quorum",
+            format!("{} of {} validators", self.quorum, self.validators),
+        )
+        .field(
+            "signed for",
+            format!(
+                "{} of {} organisations; two thirds are needed",
+                self.signed_for, self.members
+            ),
+        );
+        for organisation in &self.organisations {
+            page.gap().careful(&organisation.name, organisation.change);
+            if let Some(threshold) = organisation.threshold {
+                page.field(
+                    "signatures",
+                    format!("{} of {threshold}", organisation.signatures),
+                );
+            }
+            for validator in &organisation.validators {
+                let address = match &*validator.address {
+                    "" => "no address",
+                    address => address,
+                };
+                page.field("validator", address)
+                    .field("vote key", &*validator.vote_key)
+                    .field("node key", &*validator.node_key);
+            }
+        }
+        page.gap();
+    }
+}

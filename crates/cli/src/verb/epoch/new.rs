@@ -1,0 +1,247 @@
+//! `kusabi epoch new`: an appointment that officers can sign.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use kusabi_api::ledger::NodeView;
+use kusabi_core::{
+    appointment::AppointmentParts,
+    id::{NodesHash, OrgId, OrgName},
+    nodes::{NodeParts, nodes_of},
+    set::{EpochSet, EpochSetParts, OrganisationParts},
+};
+
+use super::names;
+use crate::{
+    appointing::Appointing,
+    connection::{self, Connection},
+    exit::Exit,
+    failure::{Failure, Result},
+    member::Member,
+    session::Session,
+};
+
+/// Make the appointment of the next epoch's validators, for the officers to sign
+///
+/// Every validator votes with a fresh key in each epoch: its node has it ready and names it when it is asked, so that the node of
+/// each organisation that stays has to answer. Say --node for each but your own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Address of another organisation's node, like http://node.acme.example:7040, several times for several
+    #[arg(long = "node", value_name = "URL")]
+    nodes: Vec<String>,
+    /// Member file of an organisation that joins, as `kusabi org init` made it
+    #[arg(long = "add", value_name = "MEMBER")]
+    added: Vec<PathBuf>,
+    /// Organisation that leaves
+    #[arg(long = "remove", value_name = "ORG")]
+    removed: Vec<OrgName>,
+    /// Where the others reach the node of an organisation, if it is not where they reached it so far
+    #[arg(long = "address", value_name = "ORG=HOST:PORT")]
+    addresses: Vec<Address>,
+    /// The new file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+struct Address {
+    org: OrgName,
+    address: String,
+}
+
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (org, address) = text.split_once('=').ok_or(
+            "an organisation and its address are needed, such as acme=node.acme.example:7043",
+        )?;
+        Ok(Self {
+            org: org.parse().map_err(|why| format!("{org}: {why}"))?,
+            address: address.to_owned(),
+        })
+    }
+}
+
+fn refused(what: impl Into<String>) -> Failure {
+    Failure::new(Exit::Usage, what)
+}
+
+/// A validator on its way into the set.
+struct Seat {
+    vote_key: [u8; 32],
+    node_key: [u8; 32],
+    address: String,
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
+    let connection = Connection::open(session)?;
+    connection.newest()?;
+    let trust = connection.trust();
+    let old = EpochSet::decode(trust.set()).map_err(|why| refused(why.to_string()))?;
+    let mut urls = vec![session.ledger()?];
+    urls.extend(args.nodes.iter().cloned());
+    let mut seats: BTreeMap<OrgId, Vec<Seat>> = BTreeMap::new();
+    for url in &urls {
+        let view = connection::node(url)?;
+        let (org, seat) = seat(&old, url, view)?;
+        let seats = seats.entry(org).or_default();
+        // The same node may be named twice.
+        if seats.iter().all(|known| known.vote_key != seat.vote_key) {
+            seats.push(seat);
+        }
+    }
+    let mut organisations = Vec::new();
+    let mut missing = Vec::new();
+    for (index, organisation) in old.organisations().enumerate() {
+        if args.removed.iter().any(|name| name.id() == organisation.id) {
+            seats.remove(&organisation.id);
+            continue;
+        }
+        let voting = old
+            .validators()
+            .filter(|validator| usize::from(validator.organisation) == index)
+            .count();
+        let here = seats.get(&organisation.id).map_or(0, Vec::len);
+        if here < voting {
+            missing.push(connection.organisation_name(&organisation.id)?);
+        }
+        organisations.push(OrganisationParts {
+            id: organisation.id,
+            threshold: u8::try_from(organisation.officers.threshold()).unwrap_or(u8::MAX),
+            officers: (0..organisation.officers.len())
+                .filter_map(|index| organisation.officers.key(index))
+                .collect(),
+            vote_keys: seats
+                .get(&organisation.id)
+                .map(|seats| seats.iter().map(|seat| seat.vote_key).collect())
+                .unwrap_or_default(),
+        });
+    }
+    if !missing.is_empty() {
+        return Err(refused(format!(
+            "the fresh vote keys are not known of {}",
+            missing.join(", ")
+        ))
+        .advise("name their nodes: --node URL for each; or let them go: --remove ORG"));
+    }
+    for name in &args.removed {
+        if old.organisations().all(|known| known.id != name.id()) {
+            return Err(refused(format!(
+                "{name} is not among the organisations of this epoch"
+            )));
+        }
+    }
+    for path in &args.added {
+        let member = Member::read(path)?;
+        if organisations
+            .iter()
+            .any(|known| known.id == member.name.id())
+        {
+            return Err(refused(format!("{} is a member already", member.name))
+                .advise("the officers and the node of a member stay as they are"));
+        }
+        organisations.push(member.parts());
+        seats.insert(
+            member.name.id(),
+            vec![Seat {
+                vote_key: member.vote_key,
+                node_key: member.node_key,
+                address: member.address,
+            }],
+        );
+    }
+    for Address { org, address } in &args.addresses {
+        let seats = seats.get_mut(&org.id());
+        let [seat] = seats.map(Vec::as_mut_slice).unwrap_or_default() else {
+            return Err(refused(format!(
+                "{org} has no node, or several, in the next epoch"
+            )));
+        };
+        seat.address.clone_from(address);
+    }
+    let impossible =
+        |why: &dyn std::fmt::Display| refused(format!("no appointment can be made of this: {why}"));
+    let next = old
+        .epoch()
+        .next()
+        .ok_or_else(|| refused("there is no further epoch"))?;
+    let next_set = EpochSetParts {
+        epoch: next,
+        organisations,
+    }
+    .encode()
+    .map_err(|why| impossible(&why))?;
+    let set = EpochSet::decode(&next_set).map_err(|why| impossible(&why))?;
+    if set.validator_count() > 1
+        && let Some((org, _)) = seats
+            .iter()
+            .find(|(_, seats)| seats.iter().any(|seat| seat.address.is_empty()))
+    {
+        let name = connection.organisation_name(org)?;
+        return Err(
+            refused(format!("nobody says where the others reach {name}'s node"))
+                .advise(format!("say it: --address {name}=HOST:PORT")),
+        );
+    }
+    let parts: Vec<_> = seats
+        .values()
+        .flatten()
+        .map(|seat| NodeParts {
+            vote_key: seat.vote_key,
+            key: seat.node_key,
+            address: &seat.address,
+        })
+        .collect();
+    let nodes = nodes_of(&set, &parts).map_err(|why| impossible(&why))?;
+    let own = session.org(None)?.id();
+    let appointing = Appointing {
+        chain: *connection.chain(),
+        org: own,
+        old_set: trust.set().to_vec(),
+        parts: AppointmentParts {
+            old_epoch: old.epoch(),
+            old_set_hash: old.hash(),
+            nodes_hash: NodesHash::of(&nodes),
+            next_set: next_set.clone(),
+        },
+        signatures: Vec::new(),
+        nodes,
+    };
+    appointing.create(&args.out)?;
+    session
+        .output()
+        .say(&appointing.sheet(names(Some(&connection)))?)
+}
+
+/// What a node brings into the next set, and for whom.
+fn seat(old: &EpochSet<'_>, url: &str, view: NodeView) -> Result<(OrgId, Seat)> {
+    let validator = old
+        .validators()
+        .find(|validator| *validator.vote_key == view.vote_key.0);
+    let organisation = validator.and_then(|validator| {
+        old.organisation(usize::from(validator.organisation))
+            .filter(|_| view.epoch == old.epoch().get())
+    });
+    let organisation = organisation.ok_or_else(|| {
+        refused(format!(
+            "the node at {url} is no validator of epoch {}",
+            old.epoch()
+        ))
+        .advise("name the nodes of the present members, once they have caught up")
+    })?;
+    let address = view
+        .nodes
+        .iter()
+        .find(|node| node.vote_key == view.vote_key)
+        .map(|node| node.address.clone())
+        .unwrap_or_default();
+    Ok((
+        organisation.id,
+        Seat {
+            vote_key: view.next_vote_key.0,
+            node_key: view.node_key.0,
+            address,
+        },
+    ))
+}

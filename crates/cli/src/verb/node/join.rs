@@ -1,0 +1,159 @@
+//! `kusabi node join`: the node of an organisation that others appoint, from its keys to its first vote.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use bytes::Bytes;
+use kusabi_api::{HttpLedger, Kind, Ledger as _};
+use kusabi_core::{
+    id::{ChainId, Epoch},
+    tx::{Action, Transaction},
+};
+use kusabi_node::{outline::Outline, prepared::Prepared};
+use serde::Serialize;
+
+use super::{directory_failure, run as run_node};
+use crate::{
+    connection::failure,
+    exit::Exit,
+    failure::{Failure, Result},
+    founding::Places,
+    keyfile::hex,
+    member::Own,
+    page::{Answer, Page},
+    session::Session,
+};
+
+/// How often it is looked whether the others have appointed this node.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// Join a ledger that runs: wait until the others have appointed this node, fetch the ledger, and vote
+///
+/// For a directory that `kusabi org init` made, whose member file the others have been sent. What a node of the ledger says is
+/// checked from the chain ID on, so that any node will do. Once it has joined, `kusabi node run` is enough.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Directory that `kusabi org init` made
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A node of the ledger, like http://node.acme.example:7040
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// Address to serve [default: 127.0.0.1:7040]; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<std::net::SocketAddr>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+}
+
+/// Said while the others have not appointed it.
+#[derive(Serialize)]
+struct Waits {
+    event: &'static str,
+    chain: String,
+    epoch: u64,
+    vote_key: String,
+}
+
+impl Answer for Waits {
+    fn page(&self, page: &mut Page) {
+        page.careful("Waiting", "until the others appoint this node")
+            .field("chain", &*self.chain)
+            .field("their epoch", self.epoch.to_string())
+            .field("vote key", &*self.vote_key)
+            .text("They do it with its member file: kusabi epoch new --add FILE. Ctrl-C stops it.");
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
+    let places = Places::new(&args.data);
+    if Prepared::is_at(&places.node()) {
+        found(args, &places, session)?;
+    }
+    run_node::run(
+        &run_node::Args {
+            data: args.data.clone(),
+            listen: args.listen,
+            name: None,
+            org: None,
+            genesis: None,
+            config: args.config.clone(),
+        },
+        session,
+    )
+}
+
+/// Makes the directory that of the ledger, once this node is appointed.
+fn found(args: &Args, places: &Places, session: &Session) -> Result<()> {
+    let own = Own::open(places)?;
+    let chain = session.chain()?;
+    let http = HttpLedger::new(&args.from)
+        .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    let opening = |epoch: Epoch| match runtime.block_on(http.opening(epoch)) {
+        Ok(opening) => Ok(Some(opening)),
+        Err(problem) if problem.kind == Kind::Unknown => Ok(None),
+        Err(problem) => Err(failure(&problem.into())),
+    };
+    let first = opening(Epoch::ZERO)?
+        .ok_or_else(|| Failure::new(Exit::Genesis, "the node names no genesis"))?;
+    let mut outline = outline(&chain, first)?;
+    let mut said = None;
+    loop {
+        while let Some(next) = outline.newest().number.next()
+            && let Some(opening) = opening(next)?
+        {
+            outline.open_epoch(opening).map_err(|why| {
+                Failure::new(
+                    Exit::Unproven,
+                    format!("what the node says of epoch {next} is refused: {why}"),
+                )
+                .advise("ask another node: --from URL")
+            })?;
+        }
+        let epoch = outline.newest().number;
+        if outline.newest().vote_keys.contains(&own.member.vote_key) {
+            break;
+        }
+        if said != Some(epoch) {
+            said = Some(epoch);
+            session.output().say(&Waits {
+                event: "waiting",
+                chain: chain.to_string(),
+                epoch: epoch.get(),
+                vote_key: hex(&own.member.vote_key),
+            })?;
+        }
+        thread::sleep(LOOK);
+    }
+    own.prepared
+        .found(outline)
+        .map_err(|why| directory_failure(&why))?;
+    Ok(())
+}
+
+/// The outline of a chain from the transaction that founded it.
+fn outline(chain: &ChainId, genesis: Bytes) -> Result<Outline> {
+    let refused = |why: &dyn std::fmt::Display| {
+        Failure::new(
+            Exit::Genesis,
+            format!("the node's genesis is refused: {why}"),
+        )
+        .advise("check --chain, and ask another node: --from URL")
+    };
+    let transaction = Transaction::decode(&genesis).map_err(|why| refused(&why))?;
+    let Action::Genesis { document, .. } = transaction.action() else {
+        return Err(refused(&"it is another transaction"));
+    };
+    if ChainId::of(document) != *chain {
+        return Err(Failure::new(
+            Exit::OtherChain,
+            "the node serves another ledger than the chain that you named",
+        )
+        .advise("check --from and --chain; if both are right, this node is not to be trusted"));
+    }
+    Outline::new(Bytes::from(document.clone()), genesis.clone()).map_err(|why| refused(&why))
+}

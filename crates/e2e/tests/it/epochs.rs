@@ -1,0 +1,183 @@
+//! Validators that change while a ledger runs, by the commands that people type: fresh keys, a fifth organisation, from one to four.
+
+use crate::{
+    command::Place,
+    consortium::{NAMES, PATIENCE, addresses, found, start_all, verifying},
+    node::{Node, Starting},
+};
+use futures::StreamExt as _;
+use kusabi_api::{HttpLedger, Ledger as _};
+use kusabi_core::id::{Epoch, Height};
+use std::time::Instant;
+use tokio::runtime::Runtime;
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Waits until a node shows this block. Its engine begins anew with each epoch, and an answer may be lost then.
+fn shows(runtime: &Runtime, node: &Node, height: u64) {
+    let http = HttpLedger::new(&node.address).unwrap();
+    let before = Height::new(height - 1).unwrap();
+    runtime.block_on(async {
+        let seen = async {
+            loop {
+                let Ok(mut events) = http.events(before).await else {
+                    continue;
+                };
+                if let Some(Ok(block)) = events.next().await {
+                    assert!(block.height >= height);
+                    return;
+                }
+            }
+        };
+        let seen = tokio::time::timeout(PATIENCE, seen).await;
+        seen.unwrap_or_else(|_| panic!("{} does not come to block {height}", node.address));
+    });
+}
+
+/// The officers of these sign, and the first brings it to the ledger: height of the epoch's last block.
+fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: &str) -> u64 {
+    let (first, node) = nodes[0];
+    let others: Vec<_> = nodes[1..]
+        .iter()
+        .map(|(_, node)| format!("--node {}", node.address))
+        .collect();
+    let new = format!(
+        "epoch new --profile {first}/profile.toml --out {file}.draft {} {more}",
+        others.join(" ")
+    );
+    node.run(place, &new).ok();
+    let mut files = Vec::new();
+    // Two thirds of four are enough.
+    for (org, node) in nodes.iter().take(3) {
+        let out = format!("{file}.{org}");
+        let sign = format!("epoch sign {file}.draft --profile {org}/profile.toml --out {out}");
+        node.run(place, &sign).ok();
+        files.push(out);
+    }
+    let submit = format!(
+        "epoch submit {} --profile {first}/profile.toml --json",
+        files.join(" ")
+    );
+    node.run(place, &submit).json()["last"].as_u64().unwrap()
+}
+
+fn register(place: &Place, node: &Node, org: &str, key: &str) {
+    place.run(&format!("key new {key}")).ok();
+    let register = format!("key register {key} --profile {org}/profile.toml");
+    node.run(place, &register).ok();
+}
+
+#[test]
+fn validators_vote_with_fresh_keys_and_a_fifth_organisation_joins_for_one_that_leaves() {
+    let started = Instant::now();
+    let runtime = runtime();
+    let (place, chain) = found();
+    let mut nodes = start_all(&place);
+    // A device that founded its trust in the first epoch, and walks.
+    let device = runtime.block_on(verifying(&nodes[1].address, &chain));
+    let grant = "org grant acme/keys/writer.key --profile acme/profile.toml";
+    nodes[0].run(&place, grant).ok();
+    let named = |nodes: &[Node]| -> Vec<(&'static str, String)> {
+        NAMES
+            .into_iter()
+            .zip(nodes.iter().map(|node| node.address.clone()))
+            .collect()
+    };
+    println!("founded after {:?}: {:?}", started.elapsed(), named(&nodes));
+
+    // The same four, with fresh keys.
+    let four: Vec<_> = NAMES.into_iter().zip(&nodes).collect();
+    let last = appoint(&place, &four, "", "second");
+    for node in &nodes {
+        shows(&runtime, node, last + 1);
+    }
+    println!("epoch 1 after {:?}", started.elapsed());
+    register(&place, &nodes[2], "acme", "one.key");
+    let (checkpoint, _) = runtime.block_on(device.checkpoint()).unwrap();
+    assert_eq!(checkpoint.header().epoch, Epoch::new(1));
+
+    // A node that is killed comes back in the epoch in which it was.
+    nodes.pop().unwrap().kill();
+    register(&place, &nodes[0], "acme", "two.key");
+    nodes.push(Node::begin(&place, "delta", "").ready());
+
+    // Echo joins, delta leaves.
+    let address = addresses(1)[0];
+    let init = format!("org init echo --name echo --address {address}");
+    place.run(&init).ok();
+    let joining: Starting =
+        Node::begin_joining(&place, "echo", &nodes[0].address, &chain.to_string());
+    let staying: Vec<_> = NAMES.into_iter().zip(&nodes).take(3).collect();
+    let more = "--add echo/echo.member --remove delta";
+    let last = appoint(&place, &staying, more, "third");
+    let echo = joining.ready();
+    for node in nodes[..3].iter().chain([&echo]) {
+        shows(&runtime, node, last + 1);
+    }
+    println!("epoch 2 after {:?}", started.elapsed());
+    // Delta has handed over; the others need echo's vote now.
+    nodes.pop().unwrap().ends_with("has no vote in it");
+    nodes.remove(1).kill();
+    register(&place, &echo, "acme", "three.key");
+    let device = runtime.block_on(verifying(&echo.address, &chain));
+    let (checkpoint, _) = runtime.block_on(device.checkpoint()).unwrap();
+    assert_eq!(checkpoint.header().epoch, Epoch::new(2));
+    let audit = "audit --profile acme/profile.toml --json";
+    for node in [&nodes[0], &echo] {
+        assert_eq!(node.run(&place, audit).json()["good"], true);
+    }
+    for node in nodes.into_iter().chain([echo]) {
+        node.stop();
+    }
+    println!("done after {:?}", started.elapsed());
+}
+
+#[test]
+fn a_ledger_of_one_grows_to_four_and_no_device_notices() {
+    let started = Instant::now();
+    let runtime = runtime();
+    let place = Place::new();
+    let solo = Node::begin(&place, "solo", "--org solo").ready();
+    let chain = solo.chain.parse().unwrap();
+    register(&place, &solo, "solo", "one.key");
+    let device = runtime.block_on(verifying(&solo.address, &chain));
+    runtime.block_on(device.checkpoint()).unwrap();
+
+    let addresses = addresses(4);
+    let mut joining = Vec::new();
+    for (org, address) in NAMES.iter().zip(&addresses).skip(1) {
+        let init = format!("org init {org} --name {org} --address {address}");
+        place.run(&init).ok();
+        joining.push(Node::begin_joining(&place, org, &solo.address, &solo.chain));
+    }
+    let added: Vec<_> = NAMES[1..]
+        .iter()
+        .map(|org| format!("--add {org}/{org}.member"))
+        .collect();
+    let more = format!("--address solo={} {}", addresses[0], added.join(" "));
+    let last = appoint(&place, &[("solo", &solo)], &more, "second");
+    let joined: Vec<_> = joining.into_iter().map(Starting::ready).collect();
+    for node in joined.iter().chain([&solo]) {
+        shows(&runtime, node, last + 1);
+    }
+    println!("four after {:?}", started.elapsed());
+    register(&place, &solo, "solo", "two.key");
+    // The device's own node, and its trust, are those of before.
+    let (checkpoint, _) = runtime.block_on(device.checkpoint()).unwrap();
+    assert_eq!(checkpoint.header().epoch, Epoch::new(1));
+    let epoch = solo.run(&place, "epoch show --profile solo/profile.toml --json");
+    assert_eq!(epoch.json()["validators"].as_array().unwrap().len(), 4);
+    // Any three of the four go on.
+    solo.kill();
+    register(&place, &joined[1], "solo", "three.key");
+    let audit = "audit --profile solo/profile.toml --json";
+    assert_eq!(joined[2].run(&place, audit).json()["good"], true);
+    for node in joined {
+        node.stop();
+    }
+}
