@@ -339,8 +339,32 @@ pub struct Status {
     pub waiting: u64,
     /// Most transactions that may wait.
     pub waiting_max: u64,
-    /// Whether a block is final and on disk.
+    /// The leader's turn in which the newest block was made, counted within the epoch.
+    #[serde(default)]
+    pub view: u64,
+    /// How old the newest block is, by the node's clock, in milliseconds. `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
+    /// The other validators' nodes. `None` where there are none, and before the node speaks with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
+    /// Whether the node serves a ledger that goes on.
     pub ready: bool,
+    /// What it waits for, in words, when it is not ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// Version of the software.
     pub version: Cow<'static, str>,
+}
+
+/// The other validators' nodes, as a node sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// How many are connected.
+    pub connected: u64,
+    /// How many there are.
+    pub of: u64,
+    /// Addresses of those that are not connected.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }

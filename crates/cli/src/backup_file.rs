@@ -359,7 +359,8 @@ pub(crate) fn failure(path: &Path, why: &BackupError) -> Failure {
             Failure::new(Exit::Genesis, format!("{}: {why}", path.display())).advise(damaged)
         }
         BackupError::Engine(error) => {
-            Failure::new(Exit::Damaged, format!("{}: {why}", path.display())).advise(error.advice())
+            Failure::new(Exit::Damaged, format!("{}: {why}", path.display()))
+                .advise(error.advice(false))
         }
         BackupError::Node(_) => Failure::new(Exit::Unavailable, why.to_string()),
         why => Failure::new(Exit::Damaged, format!("{}: {why}", path.display())).advise(damaged),

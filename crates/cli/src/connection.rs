@@ -1,10 +1,10 @@
 //! The ledger that the session names: what comes out of here was verified, and the floor is kept before it is shown.
 
-use std::{future::Future, time::Duration};
+use std::{convert::Infallible, future::Future, time::Duration};
 
 use kusabi_api::{
     HttpLedger, Kind, Ledger as _, Problem,
-    ledger::{NodeView, Step, StepKind},
+    ledger::{NodeView, Status, Step, StepKind},
     problem::Retry,
     verify::{Done, Proven, ProvenBlock, Trust, VerifyError, VerifyingLedger},
 };
@@ -25,6 +25,7 @@ use crate::{
     failure::{Failure, Result},
     floor::Floor,
     keyfile::KeyFile,
+    page::{Output, grouped},
     session::Session,
 };
 
@@ -34,12 +35,19 @@ const WAIT: Duration = Duration::from_secs(30);
 /// How often it is asked for again.
 const WAITS: u32 = 4;
 
+/// How long a submission takes until a person is told what it waits for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When a person is told again, if it is something else.
+const TOLD_AGAIN: Duration = Duration::from_secs(30);
+
 /// An open way to the ledger.
 pub(crate) struct Connection {
     runtime: Runtime,
     ledger: VerifyingLedger<HttpLedger>,
     chain: ChainId,
     floor: Floor,
+    output: Output,
 }
 
 impl Connection {
@@ -47,12 +55,7 @@ impl Connection {
     pub(crate) fn open(session: &Session) -> Result<Self> {
         let chain = session.chain()?;
         let address = session.ledger()?;
-        let http = HttpLedger::new(&address)
-            .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+        let (http, runtime) = way(&address)?;
         let floor = Floor::of(&chain)?;
         let trust = match floor.read()? {
             Some(trust) => trust,
@@ -68,6 +71,7 @@ impl Connection {
             ledger: VerifyingLedger::new(http, trust),
             chain,
             floor,
+            output: session.output(),
         })
     }
 
@@ -222,13 +226,23 @@ impl Connection {
     /// Submits a transaction and waits until it is final and proven.
     pub(crate) fn submit(&self, transaction: &Transaction) -> Result<Height> {
         let bytes = transaction.as_bytes().to_vec();
-        for _ in 0..WAITS {
-            match self.ask(self.ledger.submit(bytes.clone().into(), WAIT))? {
-                Done::Final { height, .. } => return Ok(height),
-                Done::Pending(_) => {}
+        let end = async {
+            for _ in 0..WAITS {
+                match self.ledger.submit(bytes.clone().into(), WAIT).await? {
+                    Done::Final { height, .. } => return Ok(Some(height)),
+                    Done::Pending(_) => {}
+                }
             }
-        }
-        Err(Failure::new(
+            Ok::<_, VerifyError>(None)
+        };
+        let height = self.ask(async {
+            tokio::select! {
+                biased;
+                end = end => end,
+                never = self.tell() => match never {},
+            }
+        })?;
+        height.ok_or_else(|| Failure::new(
             Exit::Unavailable,
             format!(
                 "transaction {} was taken and is not final after {} s",
@@ -238,6 +252,46 @@ impl Connection {
         )
         .advise("the ledger may be short of validators; run the same command again later: it takes effect once"))
     }
+
+    /// Tells a person what a submission waits for that takes long.
+    async fn tell(&self) -> Infallible {
+        let mut told = None;
+        tokio::time::sleep(PATIENCE).await;
+        loop {
+            // A node that does not answer is met by the submission, too.
+            if let Ok(status) = self.ledger.unverified().status().await {
+                let waits_for = status.waits_for.unwrap_or_else(|| {
+                    format!(
+                        "the next block; the newest is {}, and {} transactions wait",
+                        grouped(status.height),
+                        grouped(status.waiting)
+                    )
+                });
+                if told.as_ref() != Some(&waits_for) {
+                    self.output.waits_for(&waits_for);
+                    told = Some(waits_for);
+                }
+            }
+            tokio::time::sleep(TOLD_AGAIN).await;
+        }
+    }
+}
+
+fn way(address: &str) -> Result<(HttpLedger, Runtime)> {
+    let http = HttpLedger::new(address)
+        .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    Ok((http, runtime))
+}
+
+/// How a node says that it is doing; nothing of it is proven.
+pub(crate) fn status_of(address: &str) -> Result<Status> {
+    let (http, runtime) = way(address)?;
+    let status = runtime.block_on(http.status());
+    status.map_err(|why| failure(&why.into()))
 }
 
 /// An action signed by key files.

@@ -35,6 +35,10 @@ pub(crate) enum Exit {
     Genesis = 16,
     /// What is stored does not agree with itself.
     Damaged = 17,
+    /// The votes are gone, and the vote key must not vote again.
+    VotesLost = 18,
+    /// The vote key or the node key is missing or another one's.
+    WrongKey = 19,
     /// A fault of kusabi itself.
     Internal = 70,
     /// Stopped by Ctrl-C; what was acknowledged is kept.
@@ -110,6 +114,16 @@ impl Exit {
             Self::Damaged,
             "damaged",
             "stored data does not agree with itself",
+        ),
+        (
+            Self::VotesLost,
+            "votes-lost",
+            "this validator's votes are gone from the disk, so its vote key must not vote again",
+        ),
+        (
+            Self::WrongKey,
+            "wrong-key",
+            "the vote key or the node key is missing, damaged, or not the one that the ledger names",
         ),
         (
             Self::Internal,

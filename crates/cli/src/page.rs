@@ -102,6 +102,19 @@ impl Output {
         };
     }
 
+    /// Tells a person, on standard error, what a command waits for.
+    pub(crate) fn waits_for(self, what: &str) {
+        if self.json || self.quiet {
+            return;
+        }
+        // Nothing is left to do when standard error is closed.
+        let _ = writeln!(
+            anstream::stderr().lock(),
+            "{LABEL}waiting:{LABEL:#} {}",
+            visible::line(what)
+        );
+    }
+
     /// Prints a warning on standard error.
     pub(crate) fn warn(self, what: &str) {
         let mut err = anstream::stderr().lock();

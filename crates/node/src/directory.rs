@@ -6,8 +6,8 @@
 //! genesis.cbor             the genesis document
 //! genesis-transaction.cbor the transaction of height 1
 //! vote.key                 seed of the vote key, 64 hex digits, for its owner only; none in a restored one
-//! node.key                 seed of the node key, likewise; a new one is made where there is none
-//! vote-next.key            the same of the next epoch, made when its public half is first asked for
+//! node.key                 seed of the node key, likewise; a lone validator gets a new one where there is none
+//! vote-next.key            seed of the vote key of the next epoch, made when its public half is first asked for
 //! voted                    the newest epoch in which this vote key has voted, and the key
 //! epoch-<n>.cbor           the transaction that opens the n-th later epoch, from 1: a handover or a recovery
 //! engine/                  the engine's own files
@@ -88,6 +88,9 @@ pub enum DirectoryError {
     /// The node key's file is damaged.
     #[error("{0} is not a node key (64 hex digits)")]
     NodeKey(PathBuf),
+    /// There is no node key, and other nodes know this one by it.
+    #[error("{0} is missing, and the ledger's other nodes know this one by that key")]
+    NoNodeKey(PathBuf),
     /// There is no vote key.
     #[error("{0} is missing, so this node cannot vote")]
     NoVoteKey(PathBuf),
@@ -118,13 +121,21 @@ impl DirectoryError {
             Self::Outline { .. } => {
                 "the file was changed or damaged; restore a backup into a new directory"
             }
-            Self::VoteKey(_) => "restore the file, or recover the ledger with a new vote key",
-            Self::NodeKey(_) => {
-                "restore the file; without it a new node key is made, which the other nodes have to be told"
+            Self::VoteKey(_) | Self::NoVoteKey(_) => {
+                "bring the file back; if it is gone for good, a lone validator recovers the ledger with a new vote key, and where \
+                 others run the ledger too they go on without this node until the members name another key"
             }
-            Self::NoVoteKey(_) => "recover the ledger with a new vote key",
+            Self::NodeKey(_) => {
+                "restore the file: where others run the ledger too they know this node by it; a lone validator that removes it \
+                 gets a new one"
+            }
+            Self::NoNodeKey(_) => {
+                "bring the file back to where it was: a new key would not be let in, and if it is gone for good the members have \
+                 to name another node"
+            }
             Self::NotAValidator(_) => {
-                "recover the ledger (again, if a recovery was interrupted), or use the right file"
+                "use the right file; a lone validator recovers the ledger (again, if a recovery was interrupted), and where \
+                 others run the ledger too the members name its key"
             }
             Self::OtherChain { .. } | Self::Io { .. } => return None,
         })
@@ -424,7 +435,7 @@ impl Directory {
         Claim::new(path)?.finish(outline, Some((vote_key, node_key)))
     }
 
-    /// Opens a directory that holds a ledger. Where it has no node key, it gets one.
+    /// Opens a directory that holds a ledger. Where it has no node key, it gets one, unless others know the node by its key.
     ///
     /// # Errors
     /// [`DirectoryError`]
@@ -456,11 +467,19 @@ impl Directory {
             }
             outline.open_epoch(read(&file)?).map_err(outline_at(file))?;
         }
+        let node_key = path.join(NODE_KEY);
+        let known = outline.newest().nodes.len() > 1;
+        let node_key = if known {
+            let seed = read_seed(&node_key, DirectoryError::NodeKey)?;
+            seed.ok_or(DirectoryError::NoNodeKey(node_key))?
+        } else {
+            seed_or_new(&node_key, DirectoryError::NodeKey)?
+        };
         let mut directory = Self {
             path: path.to_owned(),
             outline,
             vote_key: read_seed(&path.join(VOTE_KEY), DirectoryError::VoteKey)?.map(VoteKey::new),
-            node_key: NodeKey::new(seed_or_new(&path.join(NODE_KEY), DirectoryError::NodeKey)?),
+            node_key: NodeKey::new(node_key),
             _lock: lock,
         };
         // The restoring, the founding or the turn of an epoch may have ended between its last two steps.

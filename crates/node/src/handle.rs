@@ -6,6 +6,7 @@
 use crate::{
     directory::{Directory, DirectoryError},
     engine::{EngineError, Refusal},
+    health::Pulse,
     outline::Outline,
     pool::{Ended, Pool, PoolUsage, ReserveError, Source},
 };
@@ -19,6 +20,7 @@ use kusabi_ledger::Verified;
 use std::{
     future::Future,
     sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Instant,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,12 +49,12 @@ pub enum Stop {
 }
 
 impl Stop {
-    /// What a person can do about it.
+    /// What a person can do about it; `alone`: no others run the ledger with this node.
     #[must_use]
-    pub const fn advice(&self) -> Option<&'static str> {
+    pub const fn advice(&self, alone: bool) -> Option<&'static str> {
         match self {
             Self::Asked => None,
-            Self::Refused(error) => Some(error.advice()),
+            Self::Refused(error) => Some(error.advice(alone)),
             Self::DiskFull => {
                 Some("free some space and start again; nothing that was acknowledged is lost")
             }
@@ -130,6 +132,8 @@ pub struct Status {
     pub time_ms: Option<u64>,
     /// The epoch.
     pub epoch: Epoch,
+    /// The leader's turn, within the epoch, in which that block was made.
+    pub view: u64,
     /// How full the pool is.
     pub pool: PoolUsage,
 }
@@ -225,6 +229,9 @@ pub struct NodeHandle {
     pub(crate) lookups: mpsc::Sender<Lookup>,
     pub(crate) queries: mpsc::Sender<Query>,
     pub(crate) newest: watch::Receiver<Option<Newest>>,
+    /// Whether it answers.
+    pub(crate) begun: watch::Receiver<bool>,
+    pub(crate) pulse: watch::Receiver<Option<Pulse>>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
@@ -234,6 +241,13 @@ pub(crate) struct Newest {
     pub(crate) height: Height,
     pub(crate) time_ms: u64,
     pub(crate) epoch: Epoch,
+    /// The leader's turn in which it was made.
+    pub(crate) view: u64,
+    /// When this node saw that it is final.
+    pub(crate) seen: Option<Instant>,
+    /// Whether its time is as far from its parent's as it may be: then the ledger's time runs after the clocks, and how old the
+    /// block is says nothing of this node.
+    pub(crate) late: bool,
 }
 
 impl NodeHandle {
@@ -396,6 +410,7 @@ impl NodeHandle {
             height: newest.map(|n| n.height),
             time_ms: newest.map(|n| n.time_ms),
             epoch: newest.map_or(Epoch::ZERO, |n| n.epoch),
+            view: newest.map_or(0, |n| n.view),
             pool: self.link.pool.usage(),
         }
     }

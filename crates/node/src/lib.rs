@@ -1,7 +1,7 @@
 //! The kusabi ledger on its consensus engine: one validator, its storage and its query API.
 //!
 //! From outside in: [`http`] serves [`ledger`] (the `Ledger` trait over a node), which asks a [`handle`]; behind it is
-//! [`engine`], on a thread of its own, started by [`node`]. [`pool`] is what both sides share. [`directory`], [`outline`],
+//! [`engine`], on a thread of its own, started by [`node`]. [`pool`] is what both sides share; [`health`] judges how it is doing. [`directory`], [`outline`],
 //! [`prepared`], [`history`] and [`backup`] are a node that does not run; `descriptors` says how many files it may open.
 
 pub mod backup;
@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod directory;
 pub mod engine;
 pub mod handle;
+pub mod health;
 pub mod history;
 pub mod http;
 pub mod ledger;

@@ -15,7 +15,7 @@ use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, mpsc as std_mpsc},
+    sync::Arc,
     thread,
 };
 use tokio::sync::{mpsc, watch};
@@ -96,6 +96,8 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
     let (lookups, lookups_end) = mpsc::channel(LOOKUPS);
     let (queries, queries_end) = mpsc::channel(QUERIES);
     let (newest_end, newest) = watch::channel(None);
+    let (begun_end, begun) = watch::channel(false);
+    let (pulse_end, pulse) = watch::channel(None);
     let (stop, stop_end) = watch::channel(false);
     let link = Arc::new(Link::new(outline, Pool::new(limits)));
     let again = ingest.downgrade();
@@ -105,6 +107,8 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         lookups,
         queries,
         newest,
+        begun,
+        pulse,
         stop,
     };
     let ends = engine::Ends {
@@ -113,30 +117,44 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         lookups: queue(lookups_end),
         queries: queue(queries_end),
         newest: newest_end,
+        begun: begun_end,
+        pulse: pulse_end,
         stop: stop_end,
     };
     (handle, ends)
 }
 
 impl Node {
-    /// Starts the engine and waits until it answers. It goes on through the epochs in which this node has a vote.
+    /// Starts the engine and waits, blocking, until it answers: among others that takes a quorum the first time.
     ///
     /// # Errors
     /// [`StartError`]
-    pub fn start(mut directory: Directory, config: Config) -> Result<Self, StartError> {
+    pub fn start(directory: Directory, config: Config) -> Result<Self, StartError> {
+        let mut node = Self::begin(directory, config)?;
+        futures::executor::block_on(node.begun()).map_err(|stop| {
+            node.join();
+            StartError::Stopped(stop)
+        })?;
+        Ok(node)
+    }
+
+    /// Starts the engine and does not wait. It goes on through the epochs in which this node has a vote.
+    ///
+    /// # Errors
+    /// [`StartError`]: what is known before the engine runs.
+    pub fn begin(mut directory: Directory, config: Config) -> Result<Self, StartError> {
         directory.voter()?;
         directory.has_voted()?;
         let (handle, ends) = link(directory.outline(), config.pool);
         handle.link.set_keys(Keys::of(&directory)?);
         let (stopped_sender, stopped) = watch::channel(None);
-        let (ready_sender, ready) = std_mpsc::sync_channel::<()>(1);
+        let begun = ends.begun.clone();
         let link = handle.link.clone();
         let thread = thread::Builder::new()
             .name("kusabi-engine".into())
             .spawn(move || {
                 let stop = loop {
-                    let turned = match run(&directory, &config, &link, ends.clone(), &ready_sender)
-                    {
+                    let turned = match run(&directory, &config, &link, ends.clone(), &begun) {
                         Ok(opening) => opening,
                         Err(stop) => break stop,
                     };
@@ -149,18 +167,26 @@ impl Node {
                 // The lock is given back before anyone is told.
                 drop(directory);
                 stopped_sender.send_replace(Some(stop));
-                drop(ready_sender);
             })
             .map_err(|error| StartError::Stopped(Stop::Fault(error.to_string())))?;
-        let mut node = Self {
+        Ok(Self {
             handle,
             stopped,
             thread: Some(thread),
-        };
-        if ready.recv().is_err() {
-            return Err(StartError::Stopped(node.join()));
+        })
+    }
+
+    /// Waits until it answers.
+    ///
+    /// # Errors
+    /// Why it stopped before it did.
+    pub async fn begun(&mut self) -> Result<(), Stop> {
+        let mut begun = self.handle.begun.clone();
+        tokio::select! {
+            biased;
+            stop = self.stopped() => Err(stop),
+            Ok(_) = begun.wait_for(|begun| *begun) => Ok(()),
         }
-        Ok(node)
     }
 
     /// A handle to it.
@@ -194,7 +220,7 @@ fn run(
     config: &Config,
     link: &Link,
     ends: engine::Ends,
-    ready: &std_mpsc::SyncSender<()>,
+    begun: &watch::Sender<bool>,
 ) -> Result<Bytes, Stop> {
     let refused = |why: DirectoryError| Stop::Storage(why.to_string());
     let instructions = Instructions {
@@ -205,13 +231,13 @@ fn run(
         caches: config.caches,
         threads: config.threads,
         pool: link.pool.clone(),
+        // Another port may have been appointed since the start.
         listen: config.peers.or_else(|| named_port(directory)),
         addresses: config.addresses.clone(),
     };
-    let ready = ready.clone();
+    let begun = begun.clone();
     let ready = move || {
-        // The starter may be gone already, or have been told in an earlier epoch.
-        let _ = ready.try_send(());
+        begun.send_replace(true);
     };
     let marker = directory.voted_marker();
     #[expect(
@@ -235,7 +261,8 @@ fn run(
 }
 
 /// Where the ledger says that other nodes reach this one: that port, on each of this machine's addresses.
-fn named_port(directory: &Directory) -> Option<SocketAddr> {
+#[must_use]
+pub fn named_port(directory: &Directory) -> Option<SocketAddr> {
     let mine = directory.node_key().public();
     let nodes = &directory.outline().newest().nodes;
     let node = nodes.iter().find(|node| node.key == mine)?;

@@ -16,7 +16,7 @@ use kusabi_core::{
 use serde::Serialize;
 
 use crate::{
-    connection::Connection,
+    connection::{Connection, status_of},
     exit::Exit,
     failure::{Failure, Result},
     fleet::Fleet,
@@ -140,6 +140,7 @@ impl Findings {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let mut findings = Findings::default();
     let connection = ledger(session, &mut findings);
+    node(session, &mut findings);
     let server = server(session, &mut findings);
     let org = session.org(args.org.as_ref());
     match (&connection, &org) {
@@ -164,7 +165,41 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     Ok(if failed { Exit::Negative } else { Exit::Ok })
 }
 
-/// The node: it answers, what it answers is proven, and it grows; and this machine's clock, against the newest block's time.
+/// The node as it sees itself: whether it serves a ledger that goes on, and which other validators' nodes are connected.
+/// Asked also where the ledger gives no answer that could be proven: a node that waits says for what.
+fn node(session: &Session, findings: &mut Findings) {
+    // What is wrong with its address, or that nobody is there, is what the ledger's check has found.
+    let Ok(status) = session.ledger().and_then(|address| status_of(&address)) else {
+        return;
+    };
+    match status.waits_for {
+        Some(waits_for) => findings.fail(
+            "node",
+            waits_for,
+            "without a quorum nothing is written, and nothing that was acknowledged is lost: ask whoever runs the nodes that \
+             are not connected, and look at the network between",
+        ),
+        None => findings.ok("node", format!("ready, version {}", status.version)),
+    }
+    let Some(peers) = status.peers else {
+        return;
+    };
+    let said = format!(
+        "connected to {} of {} other validators",
+        peers.connected, peers.of
+    );
+    if peers.missing.is_empty() {
+        findings.ok("validators", said);
+    } else {
+        findings.warn(
+            "validators",
+            format!("{said}; not connected: {}", peers.missing.join(", ")),
+            "tell whoever runs them; when fewer than a quorum are left, the ledger stops",
+        );
+    }
+}
+
+/// The ledger: it answers, what it answers is proven, and it grows; and this machine's clock, against the newest block's time.
 fn ledger(session: &Session, findings: &mut Findings) -> Option<Connection> {
     let connection = match Connection::open(session) {
         Ok(connection) => connection,

@@ -237,6 +237,9 @@ fn serve(
     session: &Session,
 ) -> Result<()> {
     let data = Data::new(places);
+    if !process.wait_until_it_answers(session)? {
+        return Ok(());
+    }
     let completed = process.complete(
         places,
         settings,

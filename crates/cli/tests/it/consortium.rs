@@ -13,6 +13,8 @@ use crate::{
     node::Node,
 };
 
+mod running;
+
 const NAMES: [&str; 4] = ["acme", "beta", "corp", "delta"];
 
 fn init(place: &Place, org: &str, more: &str) -> Ran {

@@ -58,7 +58,7 @@ To go on with it, with the recovery key at hand:
 "#]]);
     place
         .run("node run --data ledger --listen 127.0.0.1:0")
-        .exits(17);
+        .exits(19);
     place
         .run("recover --data ledger --key officer.key")
         .exits(2);
@@ -206,10 +206,10 @@ fn a_recovery_that_was_interrupted_goes_on() {
     fs::remove_file(place.path("ledger/node/recovery-1.cbor")).unwrap();
     place
         .run("node run --data ledger --listen 127.0.0.1:0")
-        .exits(17)
+        .exits(19)
         .complains(str![[r#"
 error: the vote key in ledger/node/vote.key is not a validator's in this ledger's newest epoch
-  hint: recover the ledger (again, if a recovery was interrupted), or use the right file
+  hint: use the right file; a lone validator recovers the ledger (again, if a recovery was interrupted), and where others run the ledger too the members name its key
 
 "#]]);
     place.run(RECOVER).ok();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdout, Command},
 };
 
 use crate::command::{Place, Ran};
@@ -10,7 +10,7 @@ use crate::command::{Place, Ran};
 /// A node that serves; killed when dropped.
 pub(crate) struct Node {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    lines: Lines,
     pub(crate) address: String,
     pub(crate) chain: String,
 }
@@ -29,15 +29,22 @@ impl Node {
     /// Starts `kusabi node run --data DATA` and does not wait: one of several is ready only with the others.
     pub(crate) fn begin(place: &Place, data: &str, more: &str) -> Starting {
         let line = format!("node run --data {data} --listen 127.0.0.1:0 --json {more}");
-        Starting(Some(place.command(&line).spawn().unwrap()))
+        Self::spawn(place, &line)
     }
 
+    #[allow(dead_code, reason = "for the slow rounds")]
     /// Starts `kusabi node join --data DATA` and does not wait: it is ready once the others have appointed it.
     pub(crate) fn begin_joining(place: &Place, data: &str, from: &str, chain: &str) -> Starting {
         let line = format!(
             "node join --data {data} --from {from} --chain {chain} --listen 127.0.0.1:0 --json"
         );
-        Starting(Some(place.command(&line).spawn().unwrap()))
+        Self::spawn(place, &line)
+    }
+
+    fn spawn(place: &Place, line: &str) -> Starting {
+        let mut child = place.command(line).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Starting(Some((child, lines)))
     }
 
     /// Runs a command that asks this node.
@@ -51,6 +58,7 @@ impl Node {
         self.child.wait().unwrap();
     }
 
+    #[allow(dead_code, reason = "for the slow rounds")]
     /// Waits until it ends by itself, with this in its last words.
     pub(crate) fn ends_with(mut self, words: &str) {
         let mut err = String::new();
@@ -62,38 +70,42 @@ impl Node {
 
     /// SIGTERM; it has to end by itself and say so.
     pub(crate) fn stop(mut self) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let last = self.lines.next().unwrap().unwrap();
-        assert!(last.contains("\"event\":\"stopped\""), "{last}");
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        terminate(&mut self.child, &mut self.lines);
+    }
+
+    /// What it logs from here on, line by line.
+    pub(crate) fn log(&mut self) -> std::io::Lines<BufReader<ChildStderr>> {
+        BufReader::new(self.child.stderr.take().unwrap()).lines()
     }
 }
 
+type Lines = std::io::Lines<BufReader<ChildStdout>>;
+
+fn terminate(child: &mut Child, lines: &mut Lines) {
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    // It may have said something else meanwhile.
+    let stopped = lines.any(|line| line.unwrap().contains("\"event\":\"stopped\""));
+    assert!(stopped, "it says that it stopped");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 /// A node that may not be ready yet; killed when dropped.
-pub(crate) struct Starting(Option<Child>);
+pub(crate) struct Starting(Option<(Child, Lines)>);
 
 impl Starting {
     /// Waits until it says that it is ready.
     pub(crate) fn ready(mut self) -> Node {
-        let mut child = self.0.take().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         loop {
-            let Some(line) = lines.next() else {
-                let mut err = String::new();
-                let mut stderr = child.stderr.take().unwrap();
-                stderr.read_to_string(&mut err).unwrap();
-                child.wait().unwrap();
-                panic!("the node ended before it was ready: {err}");
-            };
-            let said: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let said = self.says();
             if said["event"] == "ready" {
+                let (child, lines) = self.0.take().unwrap();
                 return Node {
                     child,
                     lines,
@@ -103,11 +115,30 @@ impl Starting {
             }
         }
     }
+
+    /// What it says next.
+    pub(crate) fn says(&mut self) -> serde_json::Value {
+        let (child, lines) = self.0.as_mut().unwrap();
+        let Some(line) = lines.next() else {
+            let mut err = String::new();
+            let mut stderr = child.stderr.take().unwrap();
+            stderr.read_to_string(&mut err).unwrap();
+            child.wait().unwrap();
+            panic!("the node ended before it was ready: {err}");
+        };
+        serde_json::from_str(&line.unwrap()).unwrap()
+    }
+
+    /// SIGTERM while it waits; it has to end by itself and say so.
+    pub(crate) fn stop(mut self) {
+        let (mut child, mut lines) = self.0.take().unwrap();
+        terminate(&mut child, &mut lines);
+    }
 }
 
 impl Drop for Starting {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
+        if let Some((child, _)) = &mut self.0 {
             let _ = child.kill();
             let _ = child.wait();
         }

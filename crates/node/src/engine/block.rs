@@ -17,7 +17,8 @@ use kusabi_core::{
     tx::TX_BYTES_MAX,
     wire::Sink,
 };
-use kusabi_ledger::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX};
+use kusabi_ledger::{BLOCK_BYTES_MAX, BLOCK_TXS_MAX, TIME_STEP_MS_MAX};
+use std::time::Instant;
 
 /// What the engine passes around and stores for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +85,20 @@ impl From<&Block> for Newest {
             height: block.header.height,
             time_ms: block.header.time_ms,
             epoch: block.header.epoch,
+            view: block.header.view.get(),
+            seen: Some(Instant::now()),
+            late: false,
+        }
+    }
+}
+
+impl Newest {
+    /// The newest block after the one that was.
+    pub(super) fn after(before: Option<Self>, block: &Block) -> Self {
+        let step_ms = before.map(|before| block.header.time_ms.saturating_sub(before.time_ms));
+        Self {
+            late: step_ms.is_some_and(|step| step >= TIME_STEP_MS_MAX),
+            ..Self::from(block)
         }
     }
 }

@@ -114,7 +114,7 @@ pub(super) async fn follow(
             note();
         }
         // First, so that whoever is answered finds the height that the answer names.
-        newest.send_replace(Some(Newest::from(inner)));
+        newest.send_modify(|newest| *newest = Some(Newest::after(*newest, inner)));
         pool.finalized(*inner.hash(), inner.position(), inner.header.height, &ids);
         if acknowledgements.send((durable, acknowledge)).is_err() {
             return;

@@ -3,7 +3,7 @@
 //! - The way of a block: `ingest` verifies transactions; `pace` says when a block is due; `application` proposes and checks
 //!   it, on rows that `execute` fetches; `block` is the engine's view of it; `finality` tells the pool when it is durable.
 //! - Answers: `service` takes the questions, `proof` writes the formats, `head` finds the header of a state.
-//! - Between nodes: `network` the channels, `gossip` transactions that wait.
+//! - Between nodes: `network` the channels, `gossip` transactions that wait, `pulse` who is connected.
 //! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
 //! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned; `archive`
 //!   reads and writes it while no engine runs.
@@ -24,6 +24,7 @@ mod kept;
 mod network;
 mod pace;
 mod proof;
+mod pulse;
 mod run;
 mod service;
 #[cfg(feature = "testing")]
@@ -44,7 +45,7 @@ use commonware_consensus::simplex;
 use commonware_cryptography::{ed25519, sha256};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage, Strategizer};
 use rand_core::CryptoRng;
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 /// The engine's digest: a header hash.
 pub(crate) type Digest = sha256::Digest;
@@ -86,7 +87,7 @@ pub enum EngineError {
     },
     /// Others cannot reach this node.
     #[error("{0}, where other nodes reach this one, cannot be had: {1}")]
-    Listen(SocketAddr, String),
+    Listen(SocketAddr, io::ErrorKind),
     /// There are other nodes, and none can reach this one.
     #[error("this ledger has several nodes, and this one does not listen for the others")]
     NoListener,
@@ -119,25 +120,44 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// What a person can do about it.
+    /// What a person can do about it; `alone`: no others run the ledger with this node, and what it has lost only a recovery
+    /// brings back.
     #[must_use]
-    pub const fn advice(&self) -> &'static str {
+    pub const fn advice(&self, alone: bool) -> &'static str {
         match self {
-            Self::VoteKey => {
+            Self::VoteKey if alone => {
                 "restore the vote key's file, or recover the ledger with a new vote key"
+            }
+            Self::VoteKey => {
+                "restore the vote key's file; the others go on meanwhile, and if it is gone for good they have to name another"
             }
             Self::Set(_) | Self::Opening(_) => {
                 "the directory's files were changed or damaged; restore a backup into a new directory"
             }
-            Self::NodeKey => "restore the node key's file",
+            Self::NodeKey => "restore the node key's file: the other nodes know this one by it",
             Self::OtherNode { .. } => {
-                "bring back the right node.key, or vote.key: one of them is missing, or another node's"
+                "bring back the right node.key, or vote.key: one of them is another node's, or was made anew"
             }
-            Self::Nodes(_) => "use a version of this program that knows where they stand",
-            Self::NoListener => "say where it listens for other nodes",
-            Self::Listen(..) => "stop what listens there, or say where this node listens instead",
+            Self::Nodes(_) => {
+                "this version knows the nodes of the first epoch only: use one that finds those of later ones"
+            }
+            Self::NoListener => "say where it listens for other nodes: peer_listen",
+            Self::Listen(_, io::ErrorKind::AddrInUse) => {
+                "another process listens there, maybe this very node: stop it, or say with peer_listen where this one listens instead"
+            }
+            Self::Listen(_, io::ErrorKind::AddrNotAvailable) => {
+                "this machine does not have that address: say with peer_listen where the node listens"
+            }
+            Self::Listen(_, io::ErrorKind::PermissionDenied) => {
+                "this user may not listen there: say with peer_listen a port from 1024 on"
+            }
+            Self::Listen(..) => "say with peer_listen where the node listens instead",
             Self::Address { .. } => "correct it in the node's configuration",
-            Self::VotesLost(_) => "recover the ledger with a new vote key",
+            Self::VotesLost(_) if alone => "recover the ledger with a new vote key",
+            Self::VotesLost(_) => {
+                "leave this node stopped, for it could vote a second time, differently, and bring no older copy back: the other \
+                 validators go on without it, and it comes back with another vote key that the members name"
+            }
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",
             Self::NotWhole(_) => "restore a backup into a new directory, and please report this",

@@ -5,7 +5,8 @@ use super::{
     application::TransactionPool,
     disk,
     epochs::Epochs,
-    network::{self, Links, Tcp, Voters, Wire},
+    network::{self, Links, Sends, Tcp, Voters, Wire},
+    pulse,
     service::Services,
     start::{self, Parameters},
     state::Caches,
@@ -13,13 +14,24 @@ use super::{
 use crate::{
     directory::{NodeKey, VoteKey},
     handle::{Lookup, Newest, Offered, Query},
+    health::Pulse,
     outline::{EpochOutline, NodeOutline, Outline},
 };
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
+use commonware_macros::select;
 use commonware_runtime::{Spawner as _, Supervisor as _};
-use std::{collections::HashMap, net::SocketAddr, num::NonZeroUsize, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
@@ -35,6 +47,9 @@ pub(crate) struct Ends {
     pub(crate) lookups: Queue<mpsc::Receiver<Lookup>>,
     pub(crate) queries: Queue<mpsc::Receiver<Query>>,
     pub(crate) newest: watch::Sender<Option<Newest>>,
+    /// Whether it answers; told by whoever gave the engine its `ready`.
+    pub(crate) begun: watch::Sender<bool>,
+    pub(crate) pulse: watch::Sender<Option<Pulse>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -78,7 +93,7 @@ pub(crate) fn run_on_disk(
         // report what failed after it.
         let all = context.child("node").spawn(move |context| async move {
             let node = Keyed::new(instructions)?;
-            let links = if node.is_alone() {
+            let mut links = if node.is_alone() {
                 Links::solo()
             } else {
                 network::connect(
@@ -90,7 +105,18 @@ pub(crate) fn run_on_disk(
                     &node.peers(),
                 )?
             };
-            Box::pin(run::<_, Tcp>(context, node, ends, links, ready, first_vote)).await
+            let asked = node.ask_for_others(&mut links);
+            let pulse = ends.pulse.clone();
+            context
+                .child("pulse")
+                .spawn(move |context| pulse::feel(context, asked, pulse));
+            let mut stop = ends.stop.clone();
+            let run = Box::pin(run::<_, Tcp>(context, node, ends, links, ready, first_vote));
+            // Also while it waits for others, or reads its disk: what serves listens, too, but begins later.
+            select! {
+                ended = run => ended,
+                _ = stop.wait_for(|stop| *stop) => Ok(Outcome::Asked),
+            }
         });
         all.await.unwrap_or(Err(EngineError::Ended))
     })
@@ -175,6 +201,27 @@ impl Keyed {
     /// Whether there is no other node.
     fn is_alone(&self) -> bool {
         self.nodes.len() == 1
+    }
+
+    /// How to ask which of the others are connected, where there are others; not before the network is open.
+    fn ask_for_others<W: Wire>(
+        &self,
+        links: &mut Links<W>,
+    ) -> Option<pulse::Asked<Sends<W::Sender>>> {
+        let open_network = links.open.take()?;
+        let open = Arc::new(AtomicBool::new(false));
+        let opened = open.clone();
+        links.open = Some(Box::new(move || {
+            opened.store(true, Ordering::Relaxed);
+            open_network()
+        }));
+        let me = self.node_key.public_key();
+        let others = self.nodes.iter().filter(|(key, _)| *key != me);
+        Some(pulse::Asked {
+            others: others.cloned().collect(),
+            sender: links.state.0.clone(),
+            open,
+        })
     }
 }
 

@@ -136,14 +136,13 @@ pub(super) async fn readyz<L: Ledger + ?Sized>(
     if *app.stopping.borrow() {
         return Err(Failure(stopping()));
     }
-    if app.ask(app.ledger.status()).await?.ready {
-        Ok(plain("ready\n"))
-    } else {
-        Err(Failure(Problem::new(
-            Kind::Behind,
-            "the node has not caught up with the ledger yet",
-        )))
+    let status = app.ask(app.ledger.status()).await?;
+    if status.ready {
+        return Ok(plain("ready\n"));
     }
+    let waits_for = status.waits_for;
+    let waits_for = waits_for.unwrap_or_else(|| "the node is not ready yet".into());
+    Err(Failure(Problem::new(Kind::Behind, waits_for)))
 }
 
 /// `GET /metrics`.

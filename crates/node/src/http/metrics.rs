@@ -116,6 +116,16 @@ impl Metrics {
                 ),
                 ("epoch", "Epoch of the validator set.", status.epoch),
                 (
+                    "view",
+                    "The leader's turn in which the newest block was made, within the epoch.",
+                    status.view,
+                ),
+                (
+                    "validators",
+                    "Validators of the epoch.",
+                    status.validators.into(),
+                ),
+                (
                     "transactions_waiting",
                     "Transactions in the pool.",
                     status.waiting,
@@ -125,9 +135,30 @@ impl Metrics {
                     "Room of the pool.",
                     status.waiting_max,
                 ),
-                ("ready", "1 when the node serves.", u64::from(status.ready)),
+                (
+                    "ready",
+                    "1 when the node serves a ledger that goes on.",
+                    u64::from(status.ready),
+                ),
             ] {
                 metric(name, "gauge", help, &[("", value)]);
+            }
+            let known = [
+                (
+                    "block_age_ms",
+                    "Age of the newest block by the node's clock, in milliseconds.",
+                    status.age_ms,
+                ),
+                (
+                    "peers_connected",
+                    "Other validators' nodes that are connected.",
+                    status.peers.as_ref().map(|peers| peers.connected),
+                ),
+            ];
+            for (name, help, value) in known {
+                if let Some(value) = value {
+                    metric(name, "gauge", help, &[("", value)]);
+                }
             }
         }
         page

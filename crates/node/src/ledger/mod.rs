@@ -6,6 +6,7 @@ pub mod refusal;
 use crate::{
     engine::Refusal,
     handle::{Events, FinalBlock, NodeHandle, QueryError, SubmitError},
+    health::{Signs, WaitsFor},
     outline::Outline,
     pool::PoolLimits,
 };
@@ -28,7 +29,7 @@ use recent::Recent;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::sync::Semaphore;
 
@@ -43,6 +44,9 @@ const DECODERS: usize = 2;
 
 /// A reader of events that had caught up and is this many blocks behind again is cut.
 const BEHIND_MAX: u64 = 1_000;
+
+/// When to ask a node again that does not answer yet, in seconds.
+const NOT_BEGUN_RETRY_S: u32 = 5;
 
 /// Blocks whose events are kept decoded for all readers.
 const EVENTS_KEPT: usize = 8;
@@ -129,7 +133,86 @@ impl NodeLedger {
         })
     }
 
+    /// What the node waits for; nothing, when it is ready.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<WaitsFor> {
+        self.signs(|signs| signs.waits_for())
+    }
+
+    /// Waits until what the node waits for is something else than `before`; what it is then.
+    pub async fn waits_no_more_for(&self, before: Option<&WaitsFor>) -> Option<WaitsFor> {
+        let mut pulse = self.node.pulse.clone();
+        let mut begun = self.node.begun.clone();
+        let mut newest = self.node.newest.clone();
+        loop {
+            let now = self.waits_for();
+            let same = match (before, &now) {
+                (None, None) => true,
+                (Some(before), Some(now)) => before.same(now),
+                _ => false,
+            };
+            if !same {
+                return now;
+            }
+            // With an error the node has ended, and nothing changes any more.
+            let changed = tokio::select! {
+                changed = pulse.changed() => changed,
+                changed = begun.changed() => changed,
+                changed = newest.changed() => changed,
+            };
+            if changed.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Logs when the ledger has no quorum any more, or the node falls behind, and when that is over. Runs as long as the node
+    /// does.
+    pub async fn log_health(&self) {
+        let mut waits_for = self.waits_for();
+        let mut begun = waits_for.is_none();
+        loop {
+            waits_for = self.waits_no_more_for(waits_for.as_ref()).await;
+            match &waits_for {
+                // The first time it is said by whoever started it.
+                None if !begun => begun = true,
+                None => {
+                    let height = self.node.status().height.unwrap_or_default();
+                    tracing::warn!("the node is ready again, at height {height}");
+                }
+                Some(_) if !begun => {}
+                Some(waits_for) => tracing::warn!("the node is not ready: {waits_for}"),
+            }
+        }
+    }
+
+    fn signs<T>(&self, read: impl FnOnce(&Signs<'_>) -> T) -> T {
+        let newest = *self.node.newest.borrow();
+        let pulse = self.node.pulse.borrow();
+        read(&Signs {
+            validators: self.node.outline().newest().vote_keys.len(),
+            heartbeat: self.shared.heartbeat,
+            begun: *self.node.begun.borrow(),
+            newest,
+            pulse: pulse.as_ref(),
+            now: Instant::now(),
+        })
+    }
+
+    /// Nothing is asked of a node that does not answer yet: it says what it waits for.
+    fn open(&self) -> Result<&NodeHandle, Problem> {
+        match *self.node.begun.borrow() {
+            true => Ok(&self.node),
+            false => {
+                let waits_for = self.waits_for().map(|waits_for| waits_for.to_string());
+                let detail = waits_for.unwrap_or_else(|| "the node begins just now".into());
+                Err(Problem::new(Kind::Behind, detail).with_retry_after(NOT_BEGUN_RETRY_S))
+            }
+        }
+    }
+
     async fn take(&self, bytes: Bytes, wait: Duration) -> Result<Submitted, Problem> {
+        self.open()?;
         let id = TxId::of(&bytes);
         // The same bytes again: whoever lost the answer gets it.
         if let Some(Outcome::Final { height, index, row }) = self.shared.recent.outcome(&id) {
@@ -296,6 +379,7 @@ impl Ledger for NodeLedger {
 
     fn transaction(&self, id: TxId) -> Answer<'_, Transaction> {
         Box::pin(async move {
+            self.open()?;
             match self.shared.recent.outcome(&id) {
                 Some(Outcome::Pending) => Ok(Transaction::Pending { id }),
                 Some(Outcome::Final { height, index, row }) => Ok(Transaction::Final(
@@ -319,6 +403,7 @@ impl Ledger for NodeLedger {
 
     fn lookup(&self, key: StateKey, at_least: Height) -> Answer<'_, Bytes> {
         Box::pin(async move {
+            self.open()?;
             self.reached(at_least).await;
             self.node.lookup(key).await.map_err(unanswered)
         })
@@ -326,6 +411,7 @@ impl Ledger for NodeLedger {
 
     fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
         Box::pin(async move {
+            self.open()?;
             self.reached(at_least).await;
             self.node.checkpoint().await.map_err(unanswered)
         })
@@ -333,7 +419,7 @@ impl Ledger for NodeLedger {
 
     fn block(&self, height: Height) -> Answer<'_, Block> {
         Box::pin(async move {
-            let block = self.node.block(height).await.map_err(unanswered)?;
+            let block = self.open()?.block(height).await.map_err(unanswered)?;
             let block = block.ok_or_else(|| {
                 let newest = self.node.status().height.unwrap_or_default();
                 Problem::new(
@@ -352,11 +438,12 @@ impl Ledger for NodeLedger {
     }
 
     fn genesis(&self) -> Answer<'_, Bytes> {
-        Box::pin(async move { Ok(self.shared.genesis.clone()) })
+        Box::pin(async move { self.open().map(|_| self.shared.genesis.clone()) })
     }
 
     fn walk(&self, epoch: Epoch) -> Answer<'_, Vec<Step>> {
         Box::pin(async move {
+            self.open()?;
             let outline = self.node.outline();
             let later = outline.epochs().iter().filter(|next| next.number > epoch);
             Ok(later
@@ -415,7 +502,7 @@ impl Ledger for NodeLedger {
                 .ok_or_else(|| Problem::new(Kind::BadParameter, "there is no height after this"))?;
             let reader = Reader {
                 ledger: self.clone(),
-                events: self.node.events(next),
+                events: self.open()?.events(next),
                 caught_up: false,
             };
             let stream = stream::unfold(Some(reader), |reader| async move {
@@ -431,6 +518,11 @@ impl Ledger for NodeLedger {
     fn status(&self) -> Answer<'_, Status> {
         Box::pin(async move {
             let status = self.node.status();
+            let (age, waits_for, peers) = self.signs(|signs| {
+                let peers = signs.pulse.and_then(|pulse| pulse.peers.as_ref());
+                (signs.age(), signs.waits_for(), peers.map(Into::into))
+            });
+            let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             Ok(Status {
                 name: self.shared.name.clone(),
                 chain: *self.node.chain(),
@@ -439,10 +531,14 @@ impl Ledger for NodeLedger {
                 epoch: status.epoch.get(),
                 validators: u8::try_from(self.node.outline().newest().vote_keys.len())
                     .unwrap_or(u8::MAX),
-                heartbeat_ms: u64::try_from(self.shared.heartbeat.as_millis()).unwrap_or(u64::MAX),
+                heartbeat_ms: ms(self.shared.heartbeat),
                 waiting: status.pool.count as u64,
                 waiting_max: self.shared.pool.count as u64,
-                ready: status.height.is_some(),
+                view: status.view,
+                age_ms: age.map(ms),
+                peers,
+                ready: waits_for.is_none(),
+                waits_for: waits_for.map(|waits_for| waits_for.to_string()),
                 version: env!("CARGO_PKG_VERSION").into(),
             })
         })

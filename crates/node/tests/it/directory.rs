@@ -406,16 +406,40 @@ fn errors_say_what_to_do_apart_from_what_happened() {
         storage.to_string(),
         "storage failed (reading the state: Io(EIO))"
     );
-    assert!(storage.advice().unwrap().starts_with("check the disk"));
+    assert!(storage.advice(true).unwrap().starts_with("check the disk"));
     let lost = Stop::Refused(engine::EngineError::VotesLost(3));
     assert_eq!(
         lost.to_string(),
         "this validator has voted in epoch 3, but its votes are gone from the disk"
     );
     assert_eq!(
-        lost.advice(),
+        lost.advice(true),
         Some("recover the ledger with a new vote key")
     );
+    // A recovery by one is no way where others run the ledger.
+    let among_others = lost.advice(false).unwrap();
+    assert!(among_others.starts_with("leave this node stopped"));
+    assert!(!among_others.contains("recover"), "{among_others}");
+}
+
+#[test]
+fn others_know_a_node_by_its_key_and_no_new_one_is_made() {
+    let world = World::open_of(4);
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path();
+    drop(create(path, &world));
+    let file = path.join("node.key");
+    let key = fs::read(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let missing = Directory::open(path).unwrap_err();
+    assert!(matches!(missing, DirectoryError::NoNodeKey(_)), "{missing}");
+    assert!(missing.to_string().contains("node.key is missing"));
+    assert!(missing.advice().unwrap().starts_with("bring the file back"));
+    assert!(!file.exists());
+    fs::write(&file, key).unwrap();
+    let open = Directory::open(path).unwrap();
+    let given = NodeKey::new(world.node_seed);
+    assert_eq!(open.node_key().public(), given.public());
 }
 
 #[test]

@@ -3,10 +3,14 @@
 use crate::measure::{cpu, disk};
 use bytes::Bytes;
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use kusabi_api::{
+    Kind, Ledger as _,
+    ledger::{Peers, Status},
+};
 use kusabi_core::{
     anchor::Anchor,
     genesis::Genesis,
-    id::{Handle, StateKey},
+    id::{Epoch, Handle, Height, StateKey},
     proof::Proof,
     suite::Purpose,
     tx::Transaction,
@@ -16,11 +20,12 @@ use kusabi_node::{
     directory::{Directory, NodeKey, VoteKey},
     engine::EngineError,
     handle::{NodeHandle, Stop},
+    ledger::NodeLedger,
     node::{Config, Node, StartError},
     outline::Outline,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     sync::atomic::{AtomicU16, Ordering},
@@ -83,14 +88,22 @@ impl Members {
         Directory::create(&self.place(member), self.outline.clone(), vote, node).unwrap();
     }
 
-    /// Starts a member; it gets ready in a while.
-    async fn start(&self, member: usize) -> Node {
-        let directory = Directory::open(&self.place(member)).unwrap();
-        let config = Config {
+    fn config(&self, member: usize) -> Config {
+        Config {
             peers: Some(self.members[member].2),
             addresses: self.addresses.clone(),
             ..Config::default()
-        };
+        }
+    }
+
+    fn ledger_of(&self, node: &Node) -> NodeLedger {
+        NodeLedger::new(node.handle(), &self.outline, Config::default().pool).unwrap()
+    }
+
+    /// Starts a member; it gets ready in a while.
+    async fn start(&self, member: usize) -> Node {
+        let directory = Directory::open(&self.place(member)).unwrap();
+        let config = self.config(member);
         let started = tokio::task::spawn_blocking(|| Node::start(directory, config));
         started.await.unwrap().unwrap()
     }
@@ -170,6 +183,114 @@ async fn four_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_tells_whom_it_waits_for_and_ends_while_it_waits() {
+    let all = tokio::time::timeout(Duration::from_secs(120), waiting());
+    all.await.expect("they connect, and tell");
+}
+
+async fn waiting() {
+    let members = Members::new(4);
+    let begin = |member| {
+        members.create(member);
+        let node = Node::begin(
+            Directory::open(&members.place(member)).unwrap(),
+            members.config(member),
+        );
+        node.unwrap()
+    };
+    let mut first = begin(0);
+    let ledger = members.ledger_of(&first);
+    let address = |member: usize| members.members[member].2.to_string();
+    let missing = |peers: Option<Peers>| -> BTreeSet<String> {
+        peers.into_iter().flat_map(|peers| peers.missing).collect()
+    };
+
+    // Alone: it says how many it needs and where it looks for them, and answers nothing else.
+    let status = until(&ledger, |status| status.peers.is_some()).await;
+    assert!(!status.ready);
+    let peers = status.peers.clone().unwrap();
+    assert_eq!((peers.connected, peers.of), (0, 3));
+    assert_eq!(missing(status.peers), [1, 2, 3].map(address).into());
+    let said = status.waits_for.unwrap();
+    assert!(
+        said.starts_with("no quorum: connected to 0 of 3 other validators, 3 of 4"),
+        "{said}"
+    );
+    let key = StateKey::new([7; 32]);
+    for problem in [
+        ledger.lookup(key, Height::ZERO).await.unwrap_err(),
+        ledger.checkpoint(Height::ZERO).await.unwrap_err(),
+        ledger.genesis().await.unwrap_err(),
+        ledger.walk(Epoch::ZERO).await.unwrap_err(),
+        ledger.block(Height::ZERO).await.unwrap_err(),
+        ledger.events(Height::ZERO).await.err().unwrap(),
+        ledger
+            .submit(
+                Bytes::copy_from_slice(members.grant.as_bytes()),
+                Duration::from_secs(1),
+            )
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(problem.kind, Kind::Behind);
+        assert!(problem.detail.contains("connected to 0 of 3"), "{problem}");
+        assert_eq!(problem.retry_after_s, Some(5));
+    }
+
+    // Two are too few; the first one ends all the same when it is asked to, and its place is free.
+    let mut second = begin(1);
+    let status = until(&ledger, |status| {
+        status.peers.as_ref().is_some_and(|p| p.connected == 1)
+    })
+    .await;
+    assert_eq!(missing(status.peers), [2, 3].map(address).into());
+    first.handle().shut_down();
+    assert_eq!(first.begun().await, Err(Stop::Asked));
+    first.join();
+    first = Node::begin(
+        Directory::open(&members.place(0)).unwrap(),
+        members.config(0),
+    )
+    .unwrap();
+
+    // Three begin.
+    let mut third = begin(2);
+    for node in [&mut first, &mut second, &mut third] {
+        node.begun().await.unwrap();
+    }
+    let ledger = members.ledger_of(&first);
+    let status = until(&ledger, |status| {
+        status.ready && status.peers.as_ref().is_some_and(|p| p.connected == 2)
+    })
+    .await;
+    assert_eq!(status.waits_for, None);
+    assert!(status.view > 0 && status.age_ms.is_some());
+    assert_eq!(missing(status.peers), [3].map(address).into());
+    ledger.genesis().await.unwrap();
+
+    // One goes, and is missed within moments.
+    stop(third).await;
+    let status = until(&ledger, |status| {
+        status.peers.as_ref().is_some_and(|p| p.connected == 1)
+    })
+    .await;
+    assert_eq!(missing(status.peers), [2, 3].map(address).into());
+    join_all([first, second].map(stop)).await;
+}
+
+/// What a node says of itself, once it says what is waited for.
+async fn until(ledger: &NodeLedger, so_far: impl Fn(&Status) -> bool) -> Status {
+    loop {
+        let status = ledger.status().await.unwrap();
+        if so_far(&status) {
+            return status;
+        }
+        // It feels once a second.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_anothers_key_or_a_port_that_is_taken_says_so() {
     let members = Members::new(4);
     let (vote, node, address) = &members.members[0];
@@ -177,11 +298,7 @@ async fn a_node_with_anothers_key_or_a_port_that_is_taken_says_so() {
     let begin = |key: &NodeKey, name: &str| {
         let place = members.places.path().join(name);
         Directory::create(&place, members.outline.clone(), vote, key).unwrap();
-        let config = Config {
-            peers: Some(*address),
-            addresses: members.addresses.clone(),
-            ..Config::default()
-        };
+        let config = members.config(0);
         match Node::start(Directory::open(&place).unwrap(), config) {
             Err(StartError::Stopped(Stop::Refused(why))) => why,
             other => panic!("{other:?}"),

@@ -226,7 +226,11 @@ impl Ledger for Chain {
                 heartbeat_ms: self.heartbeat_ms.load(SeqCst),
                 waiting: 0,
                 waiting_max: 4096,
+                view: 0,
+                age_ms: None,
+                peers: None,
                 ready: true,
+                waits_for: None,
                 version: "0.1.0".into(),
             }
         })

@@ -323,7 +323,11 @@ impl Ledger for Memory {
             heartbeat_ms: 60_000,
             waiting: 0,
             waiting_max: 4096,
+            view: 0,
+            age_ms: None,
+            peers: None,
             ready: true,
+            waits_for: None,
             version: "0.1.0".into(),
         })
     }

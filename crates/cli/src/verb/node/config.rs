@@ -10,12 +10,15 @@ use kusabi_core::{
     address::is_address,
     id::{OrgName, parse_hex},
 };
+use kusabi_node::outline::{NodeOutline, Outline};
 use serde::Deserialize;
 
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
-    files, profile,
+    files,
+    keyfile::hex,
+    profile,
 };
 
 /// A configuration has a few lines.
@@ -45,8 +48,8 @@ pub(crate) struct Settings {
     pub(crate) threads: Option<std::num::NonZeroUsize>,
     /// Where other nodes reach it; otherwise at the port that the genesis document names.
     pub(crate) peer_listen: Option<SocketAddr>,
-    /// Addresses of other nodes in the place of those that the genesis document names, by node key.
-    pub(crate) peers: HashMap<[u8; 32], String>,
+    /// Addresses of other nodes in the place of those that the genesis document names, by node key in hex digits.
+    peers: BTreeMap<String, String>,
     /// The finished genesis of a ledger that is founded with others.
     pub(crate) genesis: Option<PathBuf>,
 }
@@ -75,26 +78,51 @@ impl Settings {
             heartbeat_ms: heartbeat_s.saturating_mul(1_000),
             threads: file.threads,
             peer_listen: file.peer_listen,
-            peers: peers(&file.peers)?,
+            peers: peers(file.peers)?,
             genesis: said.genesis.map(Path::to_owned),
         })
     }
+
+    /// Addresses of nodes that are elsewhere than their ledger says, by node key.
+    pub(crate) fn peers_of(&self, outline: &Outline) -> Result<HashMap<[u8; 32], String>> {
+        // Whoever has left may stand there as long as it is of use.
+        let known = |key: &[u8; 32]| {
+            let mut epochs = outline.epochs().iter();
+            epochs.any(|epoch| epoch.nodes.iter().any(|node| node.key == *key))
+        };
+        self.peers
+            .iter()
+            .map(|(name, address)| {
+                let key = parse_hex(name).ok();
+                let key = key.filter(known);
+                let key = key.ok_or_else(|| unknown_peer(name, &outline.newest().nodes))?;
+                Ok((key, address.clone()))
+            })
+            .collect()
+    }
 }
 
-fn peers(said: &BTreeMap<String, String>) -> Result<HashMap<[u8; 32], String>> {
-    let wrong = |what: String| {
-        Failure::new(Exit::Config, what)
-            .advise("a line of [peers] is NODE-KEY = \"HOST:PORT\", the key in 64 hex digits")
-    };
-    said.iter()
-        .map(|(key, address)| {
-            let node = parse_hex(key).map_err(|why| wrong(format!("[peers] {key:?}: {why}")))?;
-            if !is_address(address) {
-                return Err(wrong(format!("[peers] {address:?} is no address")));
-            }
-            Ok((node, address.clone()))
-        })
-        .collect()
+fn unknown_peer(name: &str, nodes: &[NodeOutline]) -> Failure {
+    let what = format!("[peers] names {name:?}, and this ledger has no such node");
+    let lines = nodes
+        .iter()
+        .map(|node| format!("\n{} = {:?}", hex(&node.key), node.address));
+    let lines: String = lines.collect();
+    Failure::new(Exit::Config, what).advise(match nodes.len() {
+        0 | 1 => "it has a single validator, which needs no [peers]".to_owned(),
+        _ => format!("correct the line; its nodes, and where it says that they are:{lines}"),
+    })
+}
+
+fn peers(said: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    match said.values().find(|address| !is_address(address)) {
+        None => Ok(said),
+        Some(address) => {
+            let what = format!("[peers] {address:?} is no address");
+            Err(Failure::new(Exit::Config, what)
+                .advise("a line of [peers] is NODE-KEY = \"HOST:PORT\", the key in 64 hex digits"))
+        }
+    }
 }
 
 /// What the command line says of a node.

@@ -4,6 +4,7 @@ pub(crate) mod config;
 pub(crate) mod join;
 pub(crate) mod process;
 pub(crate) mod run;
+mod waiting;
 
 use std::io;
 
@@ -58,6 +59,11 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
             };
         }
         DirectoryError::NoLedger(_) | DirectoryError::NotEmpty(_) => Exit::File,
+        DirectoryError::VoteKey(_)
+        | DirectoryError::NodeKey(_)
+        | DirectoryError::NoVoteKey(_)
+        | DirectoryError::NoNodeKey(_)
+        | DirectoryError::NotAValidator(_) => Exit::WrongKey,
         _ => Exit::Damaged,
     };
     advised(exit, why, why.advice())
@@ -71,23 +77,114 @@ fn advised(exit: Exit, why: &dyn std::fmt::Display, advice: Option<&str>) -> Fai
     }
 }
 
-/// Why a node did not start.
-pub(crate) fn start_failure(why: &StartError) -> Failure {
+/// Why a node did not start; `alone`: no others run the ledger with it.
+pub(crate) fn start_failure(why: &StartError, alone: bool) -> Failure {
     match why {
         StartError::Directory(why) => directory_failure(why),
-        StartError::Stopped(why) => stop_failure(why),
+        StartError::Stopped(why) => stop_failure(why, alone),
         why => Failure::new(Exit::Internal, why.to_string()),
     }
 }
 
 /// Why a node stopped by itself.
-pub(crate) fn stop_failure(why: &Stop) -> Failure {
+pub(crate) fn stop_failure(why: &Stop, alone: bool) -> Failure {
     let exit = match why {
         Stop::DiskFull => Exit::DiskFull,
         Stop::Storage(_) => Exit::File,
-        Stop::Refused(EngineError::Listen(..)) => Exit::Address,
-        Stop::Refused(_) => Exit::Damaged,
+        Stop::Refused(why) => engine_exit(why),
         _ => Exit::Internal,
     };
-    advised(exit, why, why.advice())
+    advised(exit, why, why.advice(alone))
+}
+
+/// The exit code of each reason for which the engine does not run.
+const fn engine_exit(why: &EngineError) -> Exit {
+    match why {
+        EngineError::Listen(..) => Exit::Address,
+        EngineError::Address { .. } | EngineError::NoListener | EngineError::Nodes(_) => {
+            Exit::Config
+        }
+        EngineError::VotesLost(_) => Exit::VotesLost,
+        EngineError::VoteKey | EngineError::NodeKey | EngineError::OtherNode { .. } => {
+            Exit::WrongKey
+        }
+        _ => Exit::Damaged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Exit code, sentence and advice of what ends a node, where others run the ledger with it.
+    #[test]
+    fn what_ends_a_node_has_a_code_a_sentence_and_advice_for_a_consortium() {
+        let address = "192.0.2.7:7043".parse().unwrap();
+        let listen = |kind| EngineError::Listen(address, kind);
+        let other = EngineError::OtherNode {
+            named: "aa".into(),
+            found: "bb".into(),
+        };
+        for (why, exit, said, advised) in [
+            (
+                EngineError::VotesLost(3),
+                18,
+                "epoch 3",
+                "leave this node stopped",
+            ),
+            (
+                other,
+                19,
+                "names the node key aa",
+                "bring back the right node.key",
+            ),
+            (
+                EngineError::NodeKey,
+                19,
+                "no",
+                "restore the node key's file",
+            ),
+            (EngineError::VoteKey, 19, "vote key", "the others go on"),
+            (EngineError::Nodes(2), 10, "epoch 2", "first epoch"),
+            (
+                listen(io::ErrorKind::AddrInUse),
+                12,
+                "192.0.2.7:7043",
+                "maybe this very node",
+            ),
+            (
+                listen(io::ErrorKind::AddrNotAvailable),
+                12,
+                "cannot be had",
+                "does not have that address",
+            ),
+            (
+                listen(io::ErrorKind::PermissionDenied),
+                12,
+                "cannot be had",
+                "from 1024 on",
+            ),
+            (
+                listen(io::ErrorKind::Other),
+                12,
+                "cannot be had",
+                "peer_listen",
+            ),
+            (
+                EngineError::NoListener,
+                10,
+                "does not listen",
+                "peer_listen",
+            ),
+        ] {
+            let failure = stop_failure(&Stop::Refused(why), false);
+            assert_eq!(failure.exit() as u8, exit, "{failure}");
+            assert!(failure.what().contains(said), "{failure}");
+            let advice = failure.advice().unwrap();
+            assert!(advice.contains(advised), "{advice}");
+            assert!(!advice.contains("recover"), "{advice}");
+        }
+        let alone = stop_failure(&Stop::Refused(EngineError::VotesLost(3)), true);
+        assert!(alone.advice().unwrap().contains("recover the ledger"));
+    }
 }

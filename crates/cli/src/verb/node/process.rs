@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
 };
@@ -18,10 +18,9 @@ use kusabi_node::{
     directory::{Directory, DirectoryError},
     http::{Api, Limits, serve},
     ledger::NodeLedger,
-    node::{Config, Node},
+    node::{Config, Node, named_port},
     outline::Outline,
 };
-use serde::Serialize;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
@@ -29,21 +28,24 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{config::Settings, directory_failure, start_failure, stop_failure};
+use super::{
+    config::Settings,
+    directory_failure, start_failure, stop_failure,
+    waiting::{self, Waiting},
+};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     files::{self, Mode},
     founding::{self, Places, Plan},
     member::{self, Member},
-    page::{Answer, Page},
     profile::{self, Profile},
     proposal::Proposal,
     session::Session,
     verb::org,
 };
 
-/// A node that runs and answers.
+/// A node that runs. It serves from the beginning; what it waits for until it answers, it says.
 pub(crate) struct Process {
     node: Node,
     outline: Outline,
@@ -57,28 +59,36 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts the node of a directory, and founds a ledger where there is none.
+    /// Starts the node of a directory, and founds a ledger where there is none. Does not wait until it answers.
     pub(crate) fn start(places: &Places, settings: &Settings, session: &Session) -> Result<Self> {
         let expected = session.named_chain()?;
+        let runtime = runtime()?;
+        // Before anyone is told anything: the answer may be a signal.
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::listen()?
+        };
         // The address first: a founding is not for a process that cannot serve.
-        let (listener, address) = listen(settings.listen)?;
+        let (listener, serving) = listen(settings.listen)?;
         let (directory, new) = open_or_found(places, settings, expected.as_ref(), session)?;
         let outline = directory.outline().clone();
         let mut config = Config {
-            peers: peer_listen(settings, &directory),
-            addresses: settings.peers.clone(),
+            peers: settings.peer_listen,
+            addresses: settings.peers_of(&outline)?,
             ..Config::default()
         };
         if let Some(threads) = settings.threads {
             config.threads = threads;
         }
         let pool = config.pool;
-        if let Some(address) = config.peers {
-            let validators = outline.newest().vote_keys.len();
+        let validators = outline.newest().vote_keys.len();
+        let reached = config.peers.or_else(|| named_port(&directory));
+        if let Some(address) = reached.filter(|_| validators > 1) {
             session.output().say(&Waiting {
                 event: "waiting",
                 chain: outline.chain().to_string(),
                 address,
+                readyz: format!("{serving}/readyz"),
                 validators,
                 quorum: quorum(validators),
             })?;
@@ -93,15 +103,10 @@ impl Process {
             )?,
             ..Limits::default()
         };
-        let node = Node::start(directory, config).map_err(|why| start_failure(&why))?;
-        let runtime = runtime()?;
-        // Before anyone is told that it is ready, for the answer may be a signal.
-        let signals = {
-            let _inside = runtime.enter();
-            Signals::listen()?
-        };
+        let alone = outline.newest().vote_keys.len() == 1;
+        let node = Node::begin(directory, config).map_err(|why| start_failure(&why, alone))?;
         let (stopping, stopping_end) = watch::channel(false);
-        let (ledger, serving) = {
+        let (ledger, server) = {
             let _inside = runtime.enter();
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|error| unavailable(settings.listen, &error))?;
@@ -109,6 +114,10 @@ impl Process {
                 .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
             let ledger = Arc::new(ledger);
             let api = Api::new(Arc::clone(&ledger), limits, stopping_end);
+            if !alone {
+                let ledger = Arc::clone(&ledger);
+                runtime.spawn(async move { ledger.log_health().await });
+            }
             (ledger, runtime.spawn(serve(listener, api)))
         };
         Ok(Self {
@@ -117,9 +126,9 @@ impl Process {
             ledger,
             runtime,
             signals,
-            serving,
+            serving: server,
             stopping,
-            address,
+            address: serving,
             new,
         })
     }
@@ -165,13 +174,31 @@ impl Process {
             .map_or_else(|_| String::new(), |genesis| genesis.name().to_owned())
     }
 
+    /// Waits until it answers, and says meanwhile what it waits for. Whether it does: otherwise it was asked to stop.
+    pub(crate) fn wait_until_it_answers(&mut self, session: &Session) -> Result<bool> {
+        let alone = self.validators() == 1;
+        let (signals, node, ledger) = (&mut self.signals, &mut self.node, &self.ledger);
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = signals.asked_to_stop() => Ok(false),
+                begun = node.begun() => match begun {
+                    Ok(()) => Ok(true),
+                    Err(why) => Err(stop_failure(&why, alone)),
+                },
+                said = waiting::say(ledger, session.output()) => said.map(|()| false),
+            }
+        })
+    }
+
     /// Waits until it is asked to stop, or stops by itself.
     pub(crate) fn wait(&mut self) -> Result<()> {
+        let alone = self.validators() == 1;
         let (signals, node) = (&mut self.signals, &mut self.node);
         self.runtime.block_on(async {
             tokio::select! {
                 () = signals.asked_to_stop() => Ok(()),
-                why = node.stopped() => Err(stop_failure(&why)),
+                why = node.stopped() => Err(stop_failure(&why, alone)),
             }
         })
     }
@@ -280,32 +307,6 @@ impl Process {
     }
 }
 
-/// Said before a node starts that is not ready by itself.
-#[derive(Serialize)]
-struct Waiting {
-    event: &'static str,
-    chain: String,
-    /// Where the others reach it.
-    address: SocketAddr,
-    validators: usize,
-    quorum: usize,
-}
-
-impl Answer for Waiting {
-    fn page(&self, page: &mut Page) {
-        page.careful(
-            "Waiting",
-            &format!(
-                "until {} of the {} validators run",
-                self.quorum, self.validators
-            ),
-        )
-        .field("chain", &*self.chain)
-        .field("for them at", self.address.to_string())
-        .text("Ctrl-C stops it.");
-    }
-}
-
 /// A founding was completed just now.
 pub(crate) enum Completed {
     /// Of a ledger of one's own.
@@ -333,23 +334,6 @@ pub(crate) fn runtime() -> Result<Runtime> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))
-}
-
-/// Where other nodes reach this one; nowhere, if there are none. Unless somebody says otherwise, at the port that the genesis
-/// document names, on each of this machine's addresses.
-fn peer_listen(settings: &Settings, directory: &Directory) -> Option<SocketAddr> {
-    let nodes = &directory.outline().newest().nodes;
-    let mine = directory.node_key().public();
-    let node = nodes.iter().find(|node| node.key == mine)?;
-    let named = || {
-        let (_, port) = node.address.rsplit_once(':')?;
-        Some(SocketAddr::from((
-            Ipv4Addr::UNSPECIFIED,
-            port.parse().ok()?,
-        )))
-    };
-    let said = settings.peer_listen.or_else(named);
-    said.filter(|_| nodes.len() > 1)
 }
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, String)> {

@@ -17,6 +17,7 @@ use crate::{
     founding::Places,
     page::{Answer, Page, grouped},
     session::Session,
+    verb::server::setup::log,
 };
 
 /// Run a node of the ledger; on an empty directory, found one
@@ -184,6 +185,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         genesis: args.genesis.as_deref(),
     })?;
     let places = Places::new(&args.data);
+    log();
     let mut process = Process::start(&places, &settings, session)?;
     let ended = serve(&mut process, &places, &settings, session);
     // It stops in any case.
@@ -201,6 +203,9 @@ fn serve(
     settings: &Settings,
     session: &Session,
 ) -> Result<()> {
+    if !process.wait_until_it_answers(session)? {
+        return Ok(());
+    }
     let completed = process.complete(places, settings, |_, _| Ok(()), session)?;
     match completed {
         Some(Completed::Joined { organisation }) => session.output().say(&Joined {

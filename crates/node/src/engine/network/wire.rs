@@ -75,7 +75,7 @@ pub(in super::super) fn connect(
 ) -> Result<Links<Tcp>, EngineError> {
     // The network itself would end the node without saying why.
     let free = TcpListener::bind(listen);
-    free.map_err(|why| EngineError::Listen(listen, why.to_string()))?;
+    free.map_err(|why| EngineError::Listen(listen, why.kind()))?;
     let me = key.public_key();
     let handshake = Cups::<_, ChaCha20Poly1305>::new(
         Sake {

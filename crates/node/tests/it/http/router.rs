@@ -1,6 +1,6 @@
 //! Every page and every refusal, without a socket.
 
-use super::world::{GENESIS, HANDLE, Memory, Router, id_of};
+use super::world::{GENESIS, HANDLE, Memory, Router, WAITS_FOR, id_of};
 use axum::{body::Body, http::Request};
 use bytes::Bytes;
 use futures::stream;
@@ -404,6 +404,11 @@ async fn health_readiness_status_metrics() {
         "kusabi_http_answers_total{class=\"2xx\"} 5",
         "kusabi_http_answers_total{class=\"4xx\"} 1",
         "kusabi_transactions_waiting_max 4096",
+        "kusabi_ready 1",
+        "kusabi_validators 1",
+        "kusabi_view 7",
+        "kusabi_block_age_ms 1500",
+        "kusabi_peers_connected 1",
         "# TYPE kusabi_height gauge",
     ] {
         assert!(
@@ -419,7 +424,15 @@ async fn health_readiness_status_metrics() {
         },
         Limits::default(),
     );
-    assert_eq!(behind.get("/readyz", &[]).await.problem(), Kind::Behind);
+    let answer = behind.get("/readyz", &[]).await;
+    assert_eq!(answer.json()["detail"], WAITS_FOR);
+    assert_eq!(answer.problem(), Kind::Behind);
+    let status = behind.get("/v1/status", &[]).await.json();
+    assert_eq!(
+        (&status["ready"], &status["waits_for"]),
+        (&false.into(), &WAITS_FOR.into())
+    );
+    assert_eq!(status["peers"]["connected"], 1);
     router.stop.send_replace(true);
     assert_eq!(router.get("/readyz", &[]).await.problem(), Kind::Stopping);
     assert_eq!(router.get("/healthz", &[]).await.status.as_u16(), 200);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream;
 use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
-    ledger::{BlockEvents, Receipt, Status, Step, StepKind, Submitted, Transaction},
+    ledger::{BlockEvents, Peers, Receipt, Status, Step, StepKind, Submitted, Transaction},
 };
 use kusabi_core::id::{ChainId, Epoch, Handle, Height, StateKey, TxId};
 use kusabi_node::http::{Api, Limits, serve};
@@ -34,6 +34,9 @@ pub(super) struct Memory {
 }
 
 pub(super) const GENESIS: &[u8] = b"a genesis document";
+
+/// What a node says that is not ready.
+pub(super) const WAITS_FOR: &str = "no quorum: connected to 1 of 3 other validators";
 
 pub(super) const HANDLE: [u8; 32] = [0xab; 32];
 
@@ -166,7 +169,15 @@ impl Ledger for Memory {
             heartbeat_ms: 60_000,
             waiting: 2,
             waiting_max: 4096,
+            view: 7,
+            age_ms: Some(1_500),
+            peers: Some(Peers {
+                connected: 1,
+                of: 3,
+                missing: vec!["a.example:7043".into(), "b.example:7043".into()],
+            }),
             ready: self.ready,
+            waits_for: (!self.ready).then(|| WAITS_FOR.into()),
             version: "0.1.0".into(),
         }))
     }

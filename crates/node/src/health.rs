@@ -1,0 +1,469 @@
+//! How a node is doing: whether it serves a ledger that goes on, and what it waits for where it does not.
+//!
+//! The engine feels once a second who is connected (`engine::pulse`); the judgement here is made whenever somebody asks.
+
+use crate::handle::Newest;
+use kusabi_core::{id::Height, quorum::quorum};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+/// Among several validators the ledger has stopped, as far as this node sees, when it has shown no new block for so many
+/// heartbeats.
+const HEARTBEATS: u32 = 3;
+/// But not sooner: with a short heartbeat a leader that is down takes some turns.
+const STALE_MIN: Duration = Duration::from_secs(10);
+/// For so long fewer nodes may be connected than a quorum takes: others are restarted, connections break.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// What the engine felt last.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse {
+    /// The node's clock, in milliseconds since 1970.
+    pub(crate) clock_ms: u64,
+    /// The other validators' nodes; `None` before this one speaks with them, and where there are none.
+    pub(crate) peers: Option<Peers>,
+}
+
+/// The other validators' nodes, as one node sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// How many of them are connected.
+    pub connected: usize,
+    /// Addresses of those that are not.
+    pub missing: Vec<String>,
+    /// Since when fewer are connected than a quorum takes.
+    pub(crate) short_since: Option<Instant>,
+}
+
+impl From<&Peers> for kusabi_api::ledger::Peers {
+    fn from(peers: &Peers) -> Self {
+        Self {
+            connected: peers.connected as u64,
+            of: peers.of() as u64,
+            missing: peers.missing.clone(),
+        }
+    }
+}
+
+impl Peers {
+    /// How many there are.
+    #[must_use]
+    pub fn of(&self) -> usize {
+        self.connected + self.missing.len()
+    }
+
+    /// How many validators a quorum takes: of these and the node itself.
+    fn quorum(&self) -> usize {
+        quorum(self.of() + 1)
+    }
+
+    /// Whether fewer are connected than a quorum takes.
+    fn short(&self) -> bool {
+        self.connected + 1 < self.quorum()
+    }
+
+    /// The same, felt anew at `now` with those that are `missing` now.
+    pub(crate) fn anew(
+        before: Option<&Self>,
+        connected: usize,
+        missing: Vec<String>,
+        now: Instant,
+    ) -> Self {
+        let mut peers = Self {
+            connected,
+            missing,
+            short_since: None,
+        };
+        if peers.short() {
+            let since = before.and_then(|before| before.short_since);
+            peers.short_since = Some(since.unwrap_or(now));
+        }
+        peers
+    }
+}
+
+/// What a node waits for before it serves a ledger that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitsFor {
+    /// It reads what is on its disk.
+    Disk,
+    /// It shows older blocks than there are.
+    CatchingUp {
+        /// Height of the newest that it shows.
+        height: Height,
+        /// How old that is, where this is known.
+        age: Option<Duration>,
+    },
+    /// More nodes of validators.
+    Quorum(Peers),
+    /// The ledger's first block, now that a quorum is connected.
+    FirstBlock(Peers),
+    /// A new block, though a quorum is connected.
+    Block {
+        /// Height of the newest.
+        height: Height,
+        /// For how long there was none.
+        quiet: Duration,
+        /// Time between two when nothing happens.
+        heartbeat: Duration,
+        /// Who is connected.
+        peers: Option<Peers>,
+    },
+}
+
+impl WaitsFor {
+    /// Whether it is the same for a person: ages and heights grow, and say nothing new.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        let connected = |peers: &Peers| (peers.connected, peers.missing.clone());
+        match (self, other) {
+            (Self::Quorum(a), Self::Quorum(b)) | (Self::FirstBlock(a), Self::FirstBlock(b)) => {
+                connected(a) == connected(b)
+            }
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
+}
+
+impl fmt::Display for WaitsFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk => f.write_str("starting: reading what is on the disk"),
+            Self::CatchingUp { height, age: None } => write!(f, "catching up: height {height}"),
+            Self::CatchingUp {
+                height,
+                age: Some(age),
+            } => write!(
+                f,
+                "catching up: height {height}, whose block is {} old",
+                Span(*age)
+            ),
+            Self::Quorum(peers) => write!(
+                f,
+                "no quorum: connected to {} of {} other validators, {} of {} validators are needed; not connected: {}",
+                peers.connected,
+                peers.of(),
+                peers.quorum(),
+                peers.of() + 1,
+                peers.missing.join(", ")
+            ),
+            Self::FirstBlock(peers) => write!(
+                f,
+                "connected to {} of {} other validators, enough for the first block",
+                peers.connected,
+                peers.of()
+            ),
+            Self::Block {
+                height,
+                quiet,
+                heartbeat,
+                peers,
+            } => {
+                write!(
+                    f,
+                    "no new block for {} after height {height}, and one should come every {}",
+                    Span(*quiet),
+                    Span(*heartbeat)
+                )?;
+                match peers {
+                    None => Ok(()),
+                    Some(peers) => write!(
+                        f,
+                        "; connected to {} of {} other validators",
+                        peers.connected,
+                        peers.of()
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// A span of time for people: seconds up to two minutes, then minutes up to two hours, then hours.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            seconds @ ..120 => write!(f, "{seconds} s"),
+            seconds @ ..7_200 => write!(f, "{} min", seconds / 60),
+            seconds => write!(f, "{} h", seconds / 3_600),
+        }
+    }
+}
+
+/// What the judgement is made of.
+#[derive(Debug)]
+pub(crate) struct Signs<'a> {
+    /// How many validators the ledger has.
+    pub(crate) validators: usize,
+    pub(crate) heartbeat: Duration,
+    /// Whether the node answers: it shows all that was final here before.
+    pub(crate) begun: bool,
+    pub(crate) newest: Option<Newest>,
+    pub(crate) pulse: Option<&'a Pulse>,
+    pub(crate) now: Instant,
+}
+
+impl Signs<'_> {
+    /// How old the newest block is, by the node's clock.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let (newest, pulse) = (self.newest?, self.pulse?);
+        let age_ms = pulse.clock_ms.saturating_sub(newest.time_ms);
+        (newest.height > Height::ZERO).then(|| Duration::from_millis(age_ms))
+    }
+
+    /// What the node waits for; nothing, when it is ready.
+    pub(crate) fn waits_for(&self) -> Option<WaitsFor> {
+        let peers = self.pulse.and_then(|pulse| pulse.peers.as_ref());
+        let height = self.newest.map_or(Height::ZERO, |newest| newest.height);
+        if !self.begun {
+            return Some(match peers {
+                _ if height > Height::ZERO => WaitsFor::CatchingUp { height, age: None },
+                None => WaitsFor::Disk,
+                Some(peers) if peers.short() => WaitsFor::Quorum(peers.clone()),
+                Some(peers) => WaitsFor::FirstBlock(peers.clone()),
+            });
+        }
+        if self.validators <= 1 {
+            // It is the quorum.
+            return None;
+        }
+        let short = peers.filter(|peers| peers.short());
+        let since = |since: Instant| self.now.saturating_duration_since(since);
+        let stale = (self.heartbeat * HEARTBEATS).max(STALE_MIN);
+        let quiet = self.newest.and_then(|newest| newest.seen).map(since);
+        let quiet = quiet.filter(|quiet| *quiet > stale);
+        let late = self.newest.is_some_and(|newest| newest.late);
+        let age = self.age().filter(|age| *age > stale && !late);
+        match short {
+            Some(peers)
+                if quiet.is_some()
+                    || age.is_some()
+                    || peers.short_since.map(since) > Some(SHORT) =>
+            {
+                Some(WaitsFor::Quorum(peers.clone()))
+            }
+            _ => match (quiet, age) {
+                (Some(quiet), _) => Some(WaitsFor::Block {
+                    height,
+                    quiet,
+                    heartbeat: self.heartbeat,
+                    peers: peers.cloned(),
+                }),
+                (None, Some(_)) => Some(WaitsFor::CatchingUp { height, age }),
+                (None, None) => None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kusabi_core::id::Epoch;
+
+    const HEARTBEAT: Duration = Duration::from_secs(60);
+    const CLOCK_MS: u64 = 1_000_000_000;
+
+    fn peers(connected: usize, of: usize, short_since: Option<Instant>) -> Peers {
+        let missing = (connected..of).map(|n| format!("n{n}.example:7043"));
+        Peers {
+            connected,
+            missing: missing.collect(),
+            short_since,
+        }
+    }
+
+    /// A node of four that began, whose newest block came at `seen` and is as old.
+    fn judge(peers: Option<Peers>, seen: Instant, now: Instant) -> Option<WaitsFor> {
+        let age = now.saturating_duration_since(seen).as_millis();
+        judge_with(peers, seen, now, CLOCK_MS - u64::try_from(age).unwrap())
+    }
+
+    fn judge_with(
+        peers: Option<Peers>,
+        seen: Instant,
+        now: Instant,
+        time_ms: u64,
+    ) -> Option<WaitsFor> {
+        let pulse = Pulse {
+            clock_ms: CLOCK_MS,
+            peers,
+        };
+        Signs {
+            validators: 4,
+            heartbeat: HEARTBEAT,
+            begun: true,
+            newest: Some(newest(12, time_ms, seen)),
+            pulse: Some(&pulse),
+            now,
+        }
+        .waits_for()
+    }
+
+    fn newest(height: u64, time_ms: u64, seen: Instant) -> Newest {
+        Newest {
+            height: Height::new(height).unwrap(),
+            time_ms,
+            epoch: Epoch::ZERO,
+            view: 40,
+            seen: Some(seen),
+            late: false,
+        }
+    }
+
+    fn later(at: Instant, seconds: u64) -> Instant {
+        at + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_short_moment_without_a_quorum_is_none_and_a_long_one_is() {
+        let begin = Instant::now();
+        let short = |connected| Some(peers(connected, 3, Some(begin)));
+        for (connected, after, ready) in [(1, 30, true), (1, 31, false), (0, 31, false)] {
+            let now = later(begin, after);
+            let waits_for = judge(short(connected), now, now);
+            assert_eq!(waits_for.is_none(), ready, "{connected} {after}");
+        }
+        let now = later(begin, 31);
+        let said = judge(short(1), now, now).unwrap().to_string();
+        assert_eq!(
+            said,
+            "no quorum: connected to 1 of 3 other validators, 3 of 4 validators are needed; \
+             not connected: n1.example:7043, n2.example:7043"
+        );
+        // With two others there is one.
+        assert_eq!(judge(Some(peers(2, 3, None)), now, now), None);
+    }
+
+    #[test]
+    fn how_long_it_is_short_is_counted_from_the_first_moment() {
+        let begin = Instant::now();
+        let missing = |n: usize| vec![String::from("a:1"); n];
+        let first = Peers::anew(None, 1, missing(2), begin);
+        let then = Peers::anew(Some(&first), 0, missing(3), later(begin, 9));
+        assert_eq!(then.short_since, Some(begin));
+        let enough = Peers::anew(Some(&then), 2, missing(1), later(begin, 10));
+        assert_eq!(enough.short_since, None);
+        let again = Peers::anew(Some(&enough), 1, missing(2), later(begin, 11));
+        assert_eq!(again.short_since, Some(later(begin, 11)));
+    }
+
+    #[test]
+    fn no_block_for_three_heartbeats_is_said_whoever_is_connected() {
+        let begin = Instant::now();
+        for (after, ready) in [(180, true), (181, false)] {
+            let now = later(begin, after);
+            let waits_for = judge(Some(peers(3, 3, None)), begin, now);
+            assert_eq!(waits_for.is_none(), ready, "{after}");
+        }
+        let said = judge(Some(peers(3, 3, None)), begin, later(begin, 181)).unwrap();
+        assert_eq!(
+            said.to_string(),
+            "no new block for 3 min after height 12, and one should come every 60 s; connected to 3 of 3 other validators"
+        );
+        // Where a quorum is missing as well, this is the reason.
+        let since = Some(later(begin, 175));
+        let said = judge(Some(peers(1, 3, since)), begin, later(begin, 181));
+        assert!(matches!(said, Some(WaitsFor::Quorum(_))), "{said:?}");
+    }
+
+    #[test]
+    fn old_blocks_that_keep_coming_are_a_node_that_catches_up() {
+        let now = Instant::now();
+        let said = judge_with(Some(peers(3, 3, None)), now, now, CLOCK_MS - 600_000).unwrap();
+        assert_eq!(
+            said.to_string(),
+            "catching up: height 12, whose block is 10 min old"
+        );
+        // Where the ledger's own time runs after the clocks, its blocks are old everywhere.
+        let pulse = Pulse {
+            clock_ms: CLOCK_MS,
+            peers: Some(peers(3, 3, None)),
+        };
+        let late = Newest {
+            late: true,
+            ..newest(12, CLOCK_MS - 600_000, now)
+        };
+        let signs = Signs {
+            validators: 4,
+            heartbeat: HEARTBEAT,
+            begun: true,
+            newest: Some(late),
+            pulse: Some(&pulse),
+            now,
+        };
+        assert_eq!(signs.waits_for(), None);
+        // A clock that is behind the block's time says nothing.
+        let ahead = judge_with(Some(peers(3, 3, None)), now, now, CLOCK_MS + 600_000);
+        assert_eq!(ahead, None);
+    }
+
+    #[test]
+    fn what_a_node_waits_for_before_it_begins() {
+        let now = Instant::now();
+        let judge = |newest: Option<Newest>, peers: Option<Peers>| {
+            let pulse = Pulse {
+                clock_ms: CLOCK_MS,
+                peers,
+            };
+            let signs = Signs {
+                validators: 4,
+                heartbeat: HEARTBEAT,
+                begun: false,
+                newest,
+                pulse: Some(&pulse),
+                now,
+            };
+            signs.waits_for().unwrap().to_string()
+        };
+        assert_eq!(judge(None, None), "starting: reading what is on the disk");
+        let genesis = Some(newest(0, 0, now));
+        let said = judge(genesis, Some(peers(1, 3, Some(now))));
+        assert!(said.starts_with("no quorum: connected to 1 of 3"), "{said}");
+        assert_eq!(
+            judge(genesis, Some(peers(2, 3, None))),
+            "connected to 2 of 3 other validators, enough for the first block"
+        );
+        let twelve = Some(newest(12, 0, now));
+        assert_eq!(judge(twelve, None), "catching up: height 12");
+    }
+
+    #[test]
+    fn a_lone_validator_is_ready_however_old_its_newest_block_is() {
+        let begin = Instant::now();
+        let pulse = Pulse {
+            clock_ms: CLOCK_MS,
+            peers: None,
+        };
+        let signs = |begun| Signs {
+            validators: 1,
+            heartbeat: HEARTBEAT,
+            begun,
+            newest: Some(newest(12, 0, begin)),
+            pulse: Some(&pulse),
+            now: later(begin, 100_000),
+        };
+        assert_eq!(signs(true).waits_for(), None);
+        assert!(signs(false).waits_for().is_some());
+    }
+
+    #[test]
+    fn growing_ages_are_no_news() {
+        let now = Instant::now();
+        let quorum = |n| WaitsFor::Quorum(peers(n, 3, Some(now)));
+        assert!(quorum(1).same(&WaitsFor::Quorum(peers(1, 3, None))));
+        assert!(!quorum(1).same(&quorum(0)));
+        let height = |n| WaitsFor::CatchingUp {
+            height: Height::new(n).unwrap(),
+            age: None,
+        };
+        assert!(height(1).same(&height(2)));
+        assert!(!height(1).same(&WaitsFor::Disk));
+    }
+}
