@@ -88,6 +88,7 @@ def corpus():
     identity, device, trust = vectors("identity"), vectors("device"), vectors("trust")
     firmware, rows, evidence = vectors("firmware"), vectors("rows"), vectors("evidence")
     transactions, statements = vectors("transactions"), vectors("statements")
+    freshness = vectors("freshness")
     quarter = bytes(36)
     epoch_sets = [bytes.fromhex(one) for one in trust["epoch sets"] + [firmware["epoch set"]]]
     proofs = list(hexes(firmware["proofs"], "proof"))
@@ -124,6 +125,12 @@ def corpus():
     handover, recovery = bytes.fromhex(trust["handover"]), bytes.fromhex(trust["recovery"])
     yield "handover", parts(quarter, handover, epoch_sets[0])
     yield "recovery", quarter + recovery
+    for one in freshness["good"]:
+        fixed = quarter + bytes.fromhex(one["nonce"])
+        yield "freshness", parts(fixed, bytes.fromhex(one["receipt"]), bytes.fromhex(one["set"]))
+    for _, receipt in freshness["refused"]:
+        fixed = quarter + bytes.fromhex(freshness["nonce"])
+        yield "freshness", parts(fixed, bytes.fromhex(receipt), bytes.fromhex(freshness["set"]))
     for proof in proofs:
         end = checkpoint_end(proof)
         yield "proof", parts(bytes(8), proof[end:], proof)

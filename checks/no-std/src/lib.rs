@@ -7,7 +7,10 @@
 
 use kusabi_core::anchor::Anchor;
 use kusabi_core::device::{Device, Input, Kept, KeyRing, Output, Settings, Slot};
-use kusabi_core::id::{ChainId, Digest, Handle, HeaderHash, Height, KusabiId, OrgId, StateKey};
+use kusabi_core::freshness::Receipt;
+use kusabi_core::id::{
+    ChainId, Digest, Handle, HeaderHash, Height, KusabiId, Nonce, OrgId, StateKey,
+};
 use kusabi_core::inventory::{
     Comparison, Component, ComponentKind, Inventory, InventoryStatement, InventoryWriter,
     SignedInventory,
@@ -52,6 +55,14 @@ pub fn device_side(
     own.agree(&peer.agreement_key()?)
         .ok()
         .map(|secret| *secret.expose())
+}
+
+/// Checks that a floor is of now.
+pub fn is_of_now(receipt: &[u8], anchor: &[u8], set: &[u8], nonce: [u8; 32]) -> Option<()> {
+    let receipt = Receipt::decode(receipt).ok()?;
+    let (anchor, set) = (Anchor::decode(anchor).ok()?, EpochSet::decode(set).ok()?);
+    let verified = receipt.check(&anchor, &set, &Nonce::new(nonce)).ok()?;
+    verified.check_floor(&anchor).ok()
 }
 
 /// Checks a release with one signer from nothing but bytes, and receives its payload.

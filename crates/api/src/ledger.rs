@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use core::{future::Future, pin::Pin, time::Duration};
 use futures_core::Stream;
-use kusabi_core::id::{ChainId, Epoch, Height, StateKey, TxId};
+use kusabi_core::id::{ChainId, Epoch, Height, Nonce, StateKey, TxId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -23,6 +23,9 @@ pub const MAX_PROOF: usize = 8 * 1024;
 
 /// Longest genesis document, in bytes (spec/ledger.md).
 pub const MAX_GENESIS: usize = kusabi_core::genesis::GENESIS_LEN_MAX;
+
+/// Longest freshness receipt, in bytes (spec/freshness.md).
+pub const MAX_FRESHNESS: usize = kusabi_core::freshness::RECEIPT_LEN_MAX;
 
 /// Most steps of the epoch walk in one answer.
 pub const MAX_WALK_STEPS: usize = 64;
@@ -67,6 +70,10 @@ pub trait Ledger: Send + Sync {
     /// The newest checkpoint (spec/proof.md); `at_least` as for [`lookup`](Self::lookup).
     fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes>;
 
+    /// A freshness receipt (spec/freshness.md) for 32 random bytes that were just made. Validators sign once a second for all who ask:
+    /// this takes up to a second, and up to six where validators are down.
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes>;
+
     /// A block by height, from 1 on. `Unknown` above the newest.
     fn block(&self, height: Height) -> Answer<'_, Block>;
 
@@ -82,7 +89,8 @@ pub trait Ledger: Send + Sync {
     /// How the node is doing. A courtesy of the node, not a proof of anything.
     fn status(&self) -> Answer<'_, Status>;
 
-    /// The transaction that opened an epoch: genesis, handover or recovery (spec/ledger.md). `Unknown` for one that has not begun.
+    /// The transaction that opened an epoch, or the first one after it, for recoveries leave numbers out: genesis, handover or
+    /// recovery (spec/ledger.md). `Unknown` for one that has not begun.
     fn opening(&self, _: Epoch) -> Answer<'_, Bytes> {
         Box::pin(async { Err(no_node()) })
     }
@@ -112,6 +120,10 @@ impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
 
     fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
         (**self).checkpoint(at_least)
+    }
+
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
+        (**self).freshness(nonce)
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {

@@ -8,7 +8,9 @@ pub const PROOF: &str = "application/vnd.kusabi.proof";
 pub const CHECKPOINT: &str = "application/vnd.kusabi.checkpoint";
 /// A block (the crate's `block` module).
 pub const BLOCK: &str = "application/vnd.kusabi.block";
-/// Any bytes: taken as a wish for the binary form.
+/// A freshness receipt (spec/freshness.md).
+pub const FRESHNESS: &str = "application/vnd.kusabi.freshness";
+/// Any bytes: a nonce; in `Accept` a wish for the binary form.
 pub const OCTETS: &str = "application/octet-stream";
 /// JSON, for people and scripts.
 pub const JSON: &str = "application/json";

@@ -118,6 +118,8 @@ kinds! {
     FirmwareStore = "firmware-store", 502, Later, "The firmware store does not do its part";
     /// The node has not caught up with the ledger yet.
     Behind = "behind", 503, Later, "The node is behind the ledger";
+    /// Too few validators vouch for the newest header.
+    Unvouched = "unvouched", 503, Later, "Too few validators vouch for the newest header";
     /// The node is stopping.
     Stopping = "stopping", 503, Later, "The node is stopping";
     /// The subscriber reads more slowly than the ledger grows.

@@ -6,7 +6,7 @@
 //! takes [`VerifyingLedger::trust`] and stores it.
 //!
 //! What it does not do: notice that the ledger is stale (a node that answers with the floor again and again is not lying; compare
-//! heights over time), and compare two handovers of one epoch (it sees those of one node only).
+//! heights over time, or ask for a [fresh checkpoint](VerifyingLedger::fresh_checkpoint)), and compare two handovers of one epoch (it sees those of one node only).
 
 use crate::{
     effect::{first_row, shows, touches},
@@ -18,10 +18,11 @@ use core::time::Duration;
 use kusabi_core::{
     anchor::{Anchor, AnchorError},
     checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint},
+    freshness::{self, FreshnessError, VerifiedReceipt},
     genesis::{Genesis, GenesisError},
     handover::HandoverError,
     header::Header,
-    id::{BodyHash, ChainId, Epoch, Handle, Height, StateKey, TxId},
+    id::{BodyHash, ChainId, Epoch, Handle, Height, Nonce, StateKey, TxId},
     proof::{Proof, ProofError},
     row::{Record, Row, RowError},
     set::{EpochSet, SetError},
@@ -43,6 +44,9 @@ pub enum VerifyError {
     /// The checkpoint is refused.
     #[error("the node's checkpoint is refused: {0}")]
     Checkpoint(CheckpointError),
+    /// The freshness receipt is refused, or the checkpoint is not as new as it says.
+    #[error("that the node shows the present is not proven: {0}")]
+    Freshness(FreshnessError),
     /// A step of the epoch walk is refused.
     #[error("the node's way to the newest epoch is refused: {0}")]
     Walk(HandoverError),
@@ -317,8 +321,41 @@ impl<L: Ledger> VerifyingLedger<L> {
 
     /// The newest checkpoint, verified; its bytes are the value.
     pub async fn checkpoint(&self) -> Result<(VerifiedCheckpoint, Bytes), VerifyError> {
+        let trust = self.trust();
+        let floor = trust.anchor.height();
+        self.checkpoint_from(trust, floor).await
+    }
+
+    /// The newest checkpoint, which is of now (spec/freshness.md): it is not older than what an honest validator had as its newest after
+    /// `nonce` was made, or at most five seconds before. `nonce`: 32 random bytes that the caller has just made.
+    pub async fn fresh_checkpoint(
+        &self,
+        nonce: Nonce,
+    ) -> Result<(VerifiedReceipt, VerifiedCheckpoint), VerifyError> {
         let mut trust = self.trust();
-        let bytes = self.ledger.checkpoint(trust.anchor.height()).await?;
+        let bytes = self.ledger.freshness(nonce).await?;
+        let receipt = freshness::Receipt::decode(&bytes).map_err(VerifyError::Freshness)?;
+        let epoch = receipt.claimed().epoch;
+        if epoch > trust.anchor.epoch() {
+            trust = self.walk(trust, epoch).await?;
+        }
+        let receipt = receipt
+            .check(&trust.anchor, &trust.epoch_set()?, &nonce)
+            .map_err(VerifyError::Freshness)?;
+        let at_least = receipt.height().max(trust.anchor.height());
+        let (checkpoint, _) = self.checkpoint_from(trust, at_least).await?;
+        receipt
+            .check_checkpoint(&checkpoint)
+            .map_err(VerifyError::Freshness)?;
+        Ok((receipt, checkpoint))
+    }
+
+    async fn checkpoint_from(
+        &self,
+        mut trust: Trust,
+        at_least: Height,
+    ) -> Result<(VerifiedCheckpoint, Bytes), VerifyError> {
+        let bytes = self.ledger.checkpoint(at_least).await?;
         loop {
             match checked_checkpoint(&trust, &bytes) {
                 Ok(checkpoint) => {

@@ -9,7 +9,8 @@ use kusabi_core::{
     id::{ChainId, OrgId},
     nodes::Nodes,
     quorum::{quorum, two_thirds},
-    set::EpochSet,
+    set::{EpochSet, Organisation as Members},
+    suite::VerificationKey,
     tx::{Action, Draft, Transaction},
 };
 use serde::Serialize;
@@ -74,6 +75,26 @@ impl Appointing {
             .map_err(|why| broken(path, &why))?;
         if listed.hash() != appointment.nodes_hash() {
             return Err(broken(path, &"its nodes are not those that it names"));
+        }
+        let addresses = || listed.iter().map(|node| node.address);
+        if listed.iter().count() > 1 && addresses().any(str::is_empty) {
+            return Err(broken(path, &"it does not say where each node is reached"));
+        }
+        // What counts is not how many signatures there are, but whose are good.
+        for signed in appointment.signatures() {
+            let organisation = old.organisation(usize::from(signed.organisation));
+            let key = organisation.and_then(|o| o.officers.key(usize::from(signed.officer)));
+            let good = key.is_some_and(|key| {
+                let statement = appointment.parts().statement(&transaction.chain(), &key);
+                statement.is_ok_and(|statement| key.verify(&statement, &signed.signature).is_ok())
+            });
+            if !good {
+                let whose = organisation.map_or_else(String::new, |o| o.id.to_string());
+                return Err(broken(
+                    path,
+                    &format!("a signature in it, of the organisation {whose}, is not good"),
+                ));
+            }
         }
         Ok(Self {
             chain: transaction.chain(),
@@ -177,6 +198,13 @@ impl Appointing {
             let threshold = was
                 .and_then(|index| old.organisation(index))
                 .map(|organisation| organisation.officers.threshold());
+            let officers = officers(
+                was.and_then(|index| old.organisation(index)),
+                is.and_then(|index| next.organisation(index)),
+            );
+            let next_threshold = is
+                .and_then(|index| next.organisation(index))
+                .map(|organisation| organisation.officers.threshold());
             let signatures = was.map_or(0, |index| {
                 self.signatures
                     .iter()
@@ -191,6 +219,8 @@ impl Appointing {
                 change,
                 signatures,
                 threshold,
+                next_threshold,
+                officers,
                 validators: of_next,
             });
         }
@@ -224,7 +254,36 @@ struct Organisation {
     signatures: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<usize>,
+    /// How many officers sign together in the next epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_threshold: Option<usize>,
+    officers: Vec<Officer>,
     validators: Vec<Validator>,
+}
+
+/// An officer of the present set, of the next, or of both.
+#[derive(Serialize)]
+struct Officer {
+    signing_key: String,
+    change: &'static str,
+}
+
+fn officers(was: Option<Members<'_>>, is: Option<Members<'_>>) -> Vec<Officer> {
+    fn keys<'a>(of: Option<Members<'a>>) -> &'a [[u8; VerificationKey::LEN]] {
+        of.map_or(&[], |of| of.officers.encoded())
+    }
+    let (old, next) = (keys(was), keys(is));
+    let stay = next.iter().map(|key| {
+        let change = if old.contains(key) { "stays" } else { "new" };
+        (key, change)
+    });
+    let go = old.iter().filter(|key| !next.contains(key));
+    stay.chain(go.map(|key| (key, "no officer any more")))
+        .map(|(key, change)| Officer {
+            signing_key: hex(key),
+            change,
+        })
+        .collect()
 }
 
 /// An appointment as people read it.
@@ -266,6 +325,17 @@ impl Answer for Sheet {
                 page.field(
                     "signatures",
                     format!("{} of {threshold}", organisation.signatures),
+                );
+            }
+            if let Some(next) = organisation.next_threshold {
+                let changed = organisation.threshold.is_some_and(|now| now != next);
+                let marked = if changed { ", which is changed" } else { "" };
+                page.field("officers", format!("{next} sign together{marked}"));
+            }
+            for officer in &organisation.officers {
+                page.field(
+                    "officer",
+                    format!("{}, {}", officer.signing_key, officer.change),
                 );
             }
             for validator in &organisation.validators {

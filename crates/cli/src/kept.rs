@@ -13,7 +13,7 @@ use kusabi_api::{
 };
 use kusabi_core::{
     genesis::GenesisError,
-    id::{ChainId, Epoch, Handle, Height, StateKey, TxId},
+    id::{ChainId, Epoch, Handle, Height, Nonce, StateKey, TxId},
     proof::ProofError,
     row::Record,
 };
@@ -142,6 +142,10 @@ impl Ledger for Kept {
     }
 
     fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
+        nothing()
+    }
+
+    fn freshness(&self, _: Nonce) -> Answer<'_, Bytes> {
         nothing()
     }
 

@@ -219,7 +219,7 @@ impl Anchor {
     }
 
     /// Checks that a block is not another one at the floor's height.
-    fn no_fork(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
+    pub(crate) fn no_fork(&self, height: Height, hash: &HeaderHash) -> Result<(), AnchorError> {
         match self.header_hash() {
             Some(seen) if height == self.height && seen != *hash => Err(AnchorError::Fork),
             _ => Ok(()),

@@ -78,6 +78,7 @@ mod tests {
             crate::anchor::AnchorError,
             crate::handover::HandoverError,
             crate::genesis::GenesisError,
+            crate::freshness::FreshnessError,
         );
         rules
     }

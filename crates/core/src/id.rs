@@ -220,6 +220,15 @@ digest_like!(
 );
 
 digest_like!(
+    /// What somebody makes to ask whether something is of now: 32 random bytes, used once.
+    Nonce, 32
+);
+digest_like!(
+    /// Merkle root over the nonces of a freshness receipt.
+    NonceRoot, 32
+);
+
+digest_like!(
     /// Names a session on the wire; random, and of no meaning outside of it.
     SessionId, 16
 );

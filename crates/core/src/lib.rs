@@ -30,6 +30,7 @@ pub mod crypto;
 pub mod device;
 #[cfg(feature = "alloc")]
 pub mod evidence;
+pub mod freshness;
 pub mod genesis;
 pub mod handover;
 pub mod header;

@@ -1,6 +1,6 @@
 //! The one place that counts the signatures in formats (spec/proof.md, "Quorum"). Who must sign a transaction is the ledger's.
 //!
-//! Everything that needs several signers (a checkpoint, a handover, its officers, a recovery) comes here, so that
+//! Everything that needs several signers (a checkpoint, a handover, its officers, a recovery, a freshness receipt) comes here, so that
 //! "distinct", "enough" and "every one good" mean one thing.
 
 use crate::wire::{Reader, WireError};
@@ -12,6 +12,12 @@ use crate::wire::{Reader, WireError};
 #[must_use]
 pub const fn quorum(n: usize) -> usize {
     n - n.saturating_sub(1) / 3
+}
+
+/// How many of `n` validators include an honest one: `⌊(n−1)/3⌋ + 1`, one more than may lie.
+#[must_use]
+pub const fn one_honest(n: usize) -> usize {
+    n.saturating_sub(1) / 3 + 1
 }
 
 /// Whether `some` of `all` organisations are two thirds or more.
@@ -171,9 +177,30 @@ impl<'a> Certificate<'a> {
         n: usize,
         verify: impl FnMut(usize, &'a [u8; 64]) -> Option<bool>,
     ) -> Result<Quorum, QuorumError> {
+        self.check_number(quorum(n), n, verify)
+    }
+
+    /// Checks that so many of the `n` validators of a set signed that one of them is honest.
+    ///
+    /// # Errors
+    /// The first rule broken.
+    pub fn check_honest(
+        &self,
+        n: usize,
+        verify: impl FnMut(usize, &'a [u8; 64]) -> Option<bool>,
+    ) -> Result<(), QuorumError> {
+        self.check_number(one_honest(n), n, verify).map(drop)
+    }
+
+    fn check_number(
+        &self,
+        needed: usize,
+        n: usize,
+        verify: impl FnMut(usize, &'a [u8; 64]) -> Option<bool>,
+    ) -> Result<Quorum, QuorumError> {
         if usize::from(self.n) != n {
             return Err(QuorumError::SetSize);
         }
-        count(quorum(n), self.signatures(), verify)
+        count(needed, self.signatures(), verify)
     }
 }

@@ -21,6 +21,8 @@ pub enum StatementKind {
     Recovery,
     /// An appointment of the next validators; payload: see spec/proof.md.
     Appointment,
+    /// Freshness of a header; payload: see spec/freshness.md.
+    Freshness,
     /// A file, in the COSE form only (spec/evidence.md).
     Evidence,
     /// A release; payload: its manifest (spec/firmware.md).
@@ -38,6 +40,7 @@ impl StatementKind {
             Self::Handover => 0x0200,
             Self::Recovery => 0x0201,
             Self::Appointment => 0x0202,
+            Self::Freshness => 0x0203,
             Self::Evidence => 0x0300,
             Self::Release => 0x0500,
             Self::Inventory => 0x0501,

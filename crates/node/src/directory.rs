@@ -15,7 +15,7 @@
 //! restoring                only while a backup is restored: what lies here has never been a ledger's
 //! ```
 
-use crate::outline::{Outline, OutlineError};
+use crate::outline::{EpochOutline, Outline, OutlineError};
 use bytes::Bytes;
 use ed25519_zebra::{SigningKey, VerificationKeyBytes};
 use kusabi_core::id::{ChainId, Digest, Epoch, parse_hex};
@@ -510,12 +510,7 @@ impl Directory {
         let file = self.path.join(epoch_file(outline.epochs().len() - 1));
         write(&file, &transaction, false)?;
         self.outline = outline;
-        self.adopt_vote_key()?;
-        if self.voter().is_err() {
-            self.vote_key = None;
-            remove(&self.path.join(VOTE_KEY))?;
-        }
-        Ok(())
+        self.adopt_vote_key()
     }
 
     /// Where the vote key is no validator's in the newest epoch and the one that was made for it is: takes it.
@@ -524,18 +519,36 @@ impl Directory {
         if self.voter().is_ok() {
             return Ok(());
         }
-        let Some(next) = read_seed(&file, DirectoryError::VoteKey)?.map(VoteKey::new) else {
-            return Ok(());
+        let next = read_seed(&file, DirectoryError::VoteKey)?.map(VoteKey::new);
+        let votes = &self.outline.newest().vote_keys;
+        let Some(next) = next.filter(|next| votes.contains(&next.public())) else {
+            return self.erase_vote_key();
         };
-        if self.outline.newest().vote_keys.contains(&next.public()) {
-            // In the place of the old one, which is gone thereby.
-            fs::rename(&file, self.path.join(VOTE_KEY)).map_err(io_at(&file))?;
-            File::open(&self.path)
-                .and_then(|directory| directory.sync_all())
-                .map_err(io_at(&self.path))?;
-            self.vote_key = Some(next);
-        }
+        // In the place of the old one, which is gone thereby.
+        fs::rename(&file, self.path.join(VOTE_KEY)).map_err(io_at(&file))?;
+        File::open(&self.path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io_at(&self.path))?;
+        self.vote_key = Some(next);
         Ok(())
+    }
+
+    /// Erases a vote key of an epoch that was handed over.
+    fn erase_vote_key(&mut self) -> Result<(), DirectoryError> {
+        let former = |key: &VoteKey| {
+            let (newest, before) = (self.outline.newest(), self.outline.epochs());
+            // After a recovery it is for people to say what counts; and a stranger's key is none of ours.
+            let voted = |epoch: &EpochOutline| epoch.vote_keys.contains(&key.public());
+            !newest.nodes.is_empty() && before.iter().any(voted)
+        };
+        if !self.vote_key.as_ref().is_some_and(former) {
+            return Ok(());
+        }
+        self.vote_key = None;
+        remove(&self.path.join(VOTE_KEY))?;
+        File::open(&self.path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io_at(&self.path))
     }
 
     /// A ledger's directory carries no mark of a restoring, nor of waiting for its founding.

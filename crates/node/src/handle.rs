@@ -13,7 +13,7 @@ use crate::{
 use bytes::Bytes;
 use kusabi_core::{
     header::Header,
-    id::{ChainId, Epoch, HeaderHash, Height, StateKey, TxId},
+    id::{ChainId, Epoch, HeaderHash, Height, Nonce, StateKey, TxId},
     tx::{Transaction, TxError},
 };
 use kusabi_ledger::Verified;
@@ -94,6 +94,16 @@ pub enum QueryError {
     /// No block is final yet, or the newest has no certificate yet.
     #[error("the ledger has no certified state yet: try again shortly")]
     NotReady,
+    /// Too few validators vouch for the newest header.
+    #[error("{signed} of the {needed} validators that it takes vouch for the newest header: {why}")]
+    Unvouched {
+        /// How many do.
+        signed: usize,
+        /// How many have to.
+        needed: usize,
+        /// What is the matter with the others.
+        why: String,
+    },
     /// The node stopped.
     #[error("{0}")]
     Stopped(Stop),
@@ -152,6 +162,13 @@ pub(crate) struct Offered {
     pub(crate) source: Source,
     /// Whether it was put off before.
     pub(crate) again: bool,
+}
+
+/// A nonce for which a freshness receipt is wanted.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) nonce: Nonce,
+    pub(crate) answer: oneshot::Sender<Result<Bytes, QueryError>>,
 }
 
 /// The rarer questions.
@@ -228,6 +245,7 @@ pub struct NodeHandle {
     pub(crate) ingest: mpsc::UnboundedSender<Offered>,
     pub(crate) lookups: mpsc::Sender<Lookup>,
     pub(crate) queries: mpsc::Sender<Query>,
+    pub(crate) nonces: mpsc::Sender<Asked>,
     pub(crate) newest: watch::Receiver<Option<Newest>>,
     /// Whether it answers.
     pub(crate) begun: watch::Receiver<bool>,
@@ -241,6 +259,7 @@ pub(crate) struct Newest {
     pub(crate) height: Height,
     pub(crate) time_ms: u64,
     pub(crate) epoch: Epoch,
+    pub(crate) hash: HeaderHash,
     /// The leader's turn in which it was made.
     pub(crate) view: u64,
     /// When this node saw that it is final.
@@ -373,6 +392,16 @@ impl NodeHandle {
         self.wait(receiver).await
     }
 
+    /// A freshness receipt (spec/freshness.md) for a nonce. Takes up to a second, and where validators do not answer five more.
+    ///
+    /// # Errors
+    /// [`QueryError`]
+    pub async fn freshness(&self, nonce: Nonce) -> Result<Bytes, QueryError> {
+        let (answer, receiver) = oneshot::channel();
+        self.send(&self.nonces, Asked { nonce, answer })?;
+        self.wait(receiver).await
+    }
+
     /// The final block at a height. `None`: not yet, or a height that a recovery skipped.
     ///
     /// # Errors
@@ -487,5 +516,35 @@ impl Events {
                 return Ok(block);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{node, pool::PoolLimits};
+    use futures::FutureExt as _;
+
+    #[test]
+    fn more_nonces_than_may_wait_are_refused_at_once() {
+        let limits = PoolLimits { count: 1, bytes: 1 };
+        let world = kusabi_ledger::testing::World::new(1 << 20);
+        let genesis = Bytes::copy_from_slice(world.genesis().as_bytes());
+        let outline = Outline::new(world.document.into(), genesis).unwrap();
+        let (handle, ends) = node::link(&outline, limits);
+        let mut waiting = Vec::new();
+        let refused = loop {
+            let mut asked = Box::pin(handle.freshness(Nonce::ZERO));
+            match (&mut asked).now_or_never() {
+                None => waiting.push(asked),
+                Some(answer) => break answer,
+            }
+        };
+        assert_eq!(refused, Err(QueryError::Busy));
+        assert_eq!(waiting.len(), 16_384);
+        // The engine ends: nobody waits for ever.
+        drop(ends);
+        let ended = waiting.pop().unwrap().now_or_never().unwrap();
+        assert!(matches!(ended, Err(QueryError::Stopped(_))), "{ended:?}");
     }
 }

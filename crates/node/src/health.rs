@@ -311,6 +311,7 @@ mod tests {
             height: Height::new(height).unwrap(),
             time_ms,
             epoch: Epoch::ZERO,
+            hash: kusabi_core::id::HeaderHash::ZERO,
             view: 40,
             seen: Some(seen),
             late: false,

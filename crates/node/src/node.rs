@@ -24,6 +24,8 @@ use tokio::sync::{mpsc, watch};
 const LOOKUPS: usize = 4_096;
 /// Other questions waiting at most.
 const QUERIES: usize = 256;
+/// Nonces waiting for the second's batch at most.
+const NONCES: usize = 16_384;
 
 /// What the engine's storage errors are called in its last words.
 const STORAGE_WORDS: [&str; 6] = [
@@ -95,6 +97,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
     let (ingest, ingest_end) = mpsc::unbounded_channel();
     let (lookups, lookups_end) = mpsc::channel(LOOKUPS);
     let (queries, queries_end) = mpsc::channel(QUERIES);
+    let (nonces, nonces_end) = mpsc::channel(NONCES);
     let (newest_end, newest) = watch::channel(None);
     let (begun_end, begun) = watch::channel(false);
     let (pulse_end, pulse) = watch::channel(None);
@@ -106,6 +109,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         ingest,
         lookups,
         queries,
+        nonces,
         newest,
         begun,
         pulse,
@@ -116,6 +120,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         again,
         lookups: queue(lookups_end),
         queries: queue(queries_end),
+        nonces: queue(nonces_end),
         newest: newest_end,
         begun: begun_end,
         pulse: pulse_end,

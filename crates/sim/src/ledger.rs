@@ -4,18 +4,19 @@
 //! so that it has one peak. Devices cannot tell: they see a root, a path and a signature.
 
 use ed25519_zebra::SigningKey;
-use kusabi_core::checkpoint::{CheckpointParts, FinalizeVote};
+use kusabi_core::checkpoint::{Checkpoint, CheckpointParts, FinalizeVote};
 use kusabi_core::crypto::sha256;
+use kusabi_core::freshness::{self, Batch};
 use kusabi_core::handover::RecoveryParts;
 use kusabi_core::header::Header;
 use kusabi_core::id::{
-    BodyHash, Epoch, Handle, HeaderHash, Height, OpsRoot, SetHash, StateKey, StateRoot, View,
+    BodyHash, Epoch, Handle, HeaderHash, Height, Nonce, OpsRoot, SetHash, StateKey, StateRoot, View,
 };
 use kusabi_core::keystore::KeyStore;
 use kusabi_core::proof::{self, Claim, path::Path};
 use kusabi_core::row::{Record, RowBytes};
 use kusabi_core::set::EpochSet;
-use kusabi_core::suite::Signature;
+use kusabi_core::suite::{Signature, VerificationKey};
 use kusabi_core::tx::Transaction;
 use kusabi_ledger::Rejection;
 use kusabi_ledger::testing::{TestKey, World};
@@ -140,6 +141,28 @@ impl Ledger {
     /// The newest checkpoint.
     pub fn checkpoint(&mut self) -> Vec<u8> {
         self.tree().checkpoint.clone()
+    }
+
+    /// The freshness receipt for a nonce: the validator vouches for the newest checkpoint.
+    pub fn freshness(&mut self, nonce: Nonce) -> Vec<u8> {
+        let checkpoint = self.checkpoint();
+        let checkpoint = Checkpoint::decode(&checkpoint).expect("made here");
+        let header = checkpoint.claimed();
+        let batch = Batch::new(&[nonce]).expect("one nonce");
+        let claim = freshness::Claim {
+            epoch: header.epoch,
+            set_hash: header.set_hash,
+            height: header.height,
+            header_hash: header.hash(&self.world.chain),
+            nonces: batch.root(),
+            count: batch.count(),
+        };
+        let public = self.vote_key.verification_key().into();
+        let public = VerificationKey::ed25519(&public).expect("a key");
+        let statement = claim.statement(&self.world.chain, &public);
+        let vote = Signature::new(self.vote_key.sign(statement.as_bytes()).to_bytes());
+        let receipts = batch.receipts(&claim, 1, &[(0, vote)]);
+        receipts.expect("one signer").flatten().collect()
     }
 
     /// The proof of what a key holds now.

@@ -13,7 +13,7 @@ pub use admin::{AdminClient, AdminToken};
 use crate::{
     block::{Block, MAX_BLOCK},
     ledger::{
-        Answer, EventStream, Ledger, MAX_GENESIS, MAX_NODE, MAX_OPENING, MAX_PROOF,
+        Answer, EventStream, Ledger, MAX_FRESHNESS, MAX_GENESIS, MAX_NODE, MAX_OPENING, MAX_PROOF,
         MAX_TRANSACTION, MAX_WAIT, MAX_WALK_STEP, MAX_WALK_STEPS, NodeView, Status, Step,
         Submitted, Transaction,
     },
@@ -23,7 +23,7 @@ use crate::{
 use bytes::Bytes;
 use core::time::Duration;
 use http::Http;
-use kusabi_core::id::{Epoch, Height, StateKey, TxId};
+use kusabi_core::id::{Epoch, Height, Nonce, StateKey, TxId};
 use reqwest::{Method, header::CONTENT_TYPE};
 
 /// How long things may take.
@@ -151,6 +151,20 @@ impl Ledger for HttpLedger {
         Box::pin(async move {
             let address = reached("v1/checkpoint".to_owned(), at_least);
             self.0.get(&address, media::CHECKPOINT, MAX_PROOF).await
+        })
+    }
+
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
+        Box::pin(async move {
+            // Asked again, a nonce is worth the same.
+            let request = || {
+                let nonce = Bytes::copy_from_slice(nonce.as_bytes());
+                let request = self
+                    .0
+                    .request(Method::POST, "v1/freshness", media::FRESHNESS)?;
+                Ok(request.header(CONTENT_TYPE, media::OCTETS).body(nonce))
+            };
+            self.0.repeated(request, MAX_FRESHNESS).await
         })
     }
 

@@ -1,11 +1,11 @@
 //! The client against nodes that are slow, rude, gone or endless.
 
 use kusabi_api::{
-    HttpLedger, Kind, Ledger,
+    HttpLedger, Kind, Ledger, Problem,
     client::Limits,
-    ledger::{MAX_PROOF, MAX_TRANSACTION},
+    ledger::{MAX_FRESHNESS, MAX_PROOF, MAX_TRANSACTION},
 };
-use kusabi_core::id::{Epoch, Height, StateKey};
+use kusabi_core::id::{Epoch, Height, Nonce, StateKey};
 use std::{
     sync::{
         Arc,
@@ -111,6 +111,28 @@ async fn a_question_is_asked_again_when_that_can_help() {
 }
 
 #[tokio::test]
+async fn a_nonce_is_sent_again_when_that_can_help() {
+    let unvouched = Problem::new(Kind::Unvouched, "1 of 2 validators").to_json();
+    let unvouched = String::from_utf8(unvouched).unwrap();
+    let unvouched = http("503 Service Unavailable", "retry-after: 1\r\n", &unvouched);
+    let (address, count) = node(vec![unvouched.clone(), http("200 OK", "", "receipt")]).await;
+    let receipt = quick(&address).freshness(Nonce::new([1; 32])).await;
+    assert_eq!(receipt.unwrap(), "receipt");
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    let (address, count) = node(vec![unvouched]).await;
+    let problem = quick(&address).freshness(Nonce::new([1; 32])).await;
+    let problem = problem.unwrap_err();
+    assert_eq!(
+        (
+            problem.kind,
+            problem.detail.as_ref(),
+            count.load(Ordering::SeqCst)
+        ),
+        (Kind::Unvouched, "1 of 2 validators", 3)
+    );
+}
+
+#[tokio::test]
 async fn a_question_is_not_asked_for_ever_nor_in_vain() {
     for (answer, kind, asked) in [
         (http("503 Service Unavailable", "", ""), Kind::Behind, 3),
@@ -208,6 +230,10 @@ async fn answers_have_bounds() {
             .unwrap_err();
         assert_eq!(problem.kind, Kind::BadAnswer);
     }
+    let receipt = http("200 OK", "", &"x".repeat(MAX_FRESHNESS + 1));
+    let (address, _) = node(vec![receipt]).await;
+    let asked = quick(&address).freshness(Nonce::new([1; 32])).await;
+    assert_eq!(asked.unwrap_err().kind, Kind::BadAnswer);
     let too_large = vec![0; MAX_TRANSACTION + 1];
     let problem = quick("http://127.0.0.1:1")
         .submit(too_large.into(), Duration::ZERO)

@@ -11,9 +11,11 @@ use kusabi_api::{
 use kusabi_core::{
     anchor::AnchorError,
     checkpoint::CheckpointError,
+    freshness::FreshnessError,
     handover::HandoverError,
-    id::{ChainId, Epoch, Handle, Height, StateKey, TxId},
+    id::{ChainId, Epoch, Handle, Height, Nonce, StateKey, TxId},
     proof::ProofError,
+    quorum::QuorumError,
     suite::{Purpose, Signature},
     tx::{Action, Draft},
 };
@@ -61,6 +63,68 @@ async fn presence_and_absence_are_proven_and_raise_the_floor() {
 
     let (checkpoint, _) = ledger.checkpoint().await.unwrap();
     assert_eq!(checkpoint.header().height.get(), 8);
+}
+
+#[tokio::test]
+async fn a_server_that_holds_the_present_back_is_caught_by_a_fresh_receipt() {
+    let nonce = Nonce::new([1; 32]);
+    let (puppet, ledger) = trusting(Puppet::new());
+    puppet.is_at(at(8));
+    *puppet.newest.lock().unwrap() = at(8);
+    let (receipt, checkpoint) = ledger.fresh_checkpoint(nonce).await.unwrap();
+    assert_eq!((receipt.height().get(), height(&ledger)), (8, 8));
+    assert_eq!(checkpoint.header().height.get(), 8);
+    // It was asked for what the receipt names.
+    assert_eq!(*puppet.asked.lock().unwrap(), [8]);
+
+    // The validators are at 12, the server shows what stood at 9, and there is nothing wrong with that but its age.
+    *puppet.newest.lock().unwrap() = at(12);
+    puppet.is_at(at(9));
+    ledger.checkpoint().await.unwrap();
+    let refused = |why| VerifyError::Freshness(why);
+    let held_back = ledger.fresh_checkpoint(nonce).await.unwrap_err();
+    assert_eq!(held_back, refused(FreshnessError::Old));
+    assert!(held_back.is_refusal());
+    puppet.is_at(at(13));
+    ledger.fresh_checkpoint(nonce).await.unwrap();
+
+    // Another history than the validators'; another one than this side has seen.
+    *puppet.newest.lock().unwrap() = at(14);
+    puppet.is_at(At { fork: 1, ..at(14) });
+    let fork = ledger.fresh_checkpoint(nonce).await.unwrap_err();
+    assert_eq!(fork, refused(FreshnessError::Fork));
+    let fork = ledger.fresh_checkpoint(nonce).await.unwrap_err();
+    assert_eq!(fork, refused(AnchorError::Fork.into()));
+
+    // A key that is no validator's.
+    *puppet.newest.lock().unwrap() = At {
+        signer: 3,
+        ..at(15)
+    };
+    puppet.is_at(at(15));
+    let unsigned = ledger.fresh_checkpoint(nonce).await.unwrap_err();
+    let signature = FreshnessError::Votes(QuorumError::Signature);
+    assert_eq!(unsigned, refused(signature));
+}
+
+#[tokio::test]
+async fn a_receipt_of_a_later_epoch_is_followed() {
+    let (puppet, ledger) = trusting(Puppet::new());
+    puppet.walk.lock().unwrap().push(recovery(1, 20, 200));
+    let later = At {
+        epoch: 1,
+        signer: 1,
+        ..at(21)
+    };
+    *puppet.newest.lock().unwrap() = later;
+    puppet.is_at(later);
+    let nonce = Nonce::new([2; 32]);
+    let (receipt, _) = ledger.fresh_checkpoint(nonce).await.unwrap();
+    assert_eq!((receipt.epoch().get(), receipt.height().get()), (1, 21));
+    // One of the old epoch says nothing about now.
+    *puppet.newest.lock().unwrap() = at(22);
+    let old = ledger.fresh_checkpoint(nonce).await.unwrap_err();
+    assert_eq!(old, VerifyError::Freshness(AnchorError::Epoch.into()));
 }
 
 #[tokio::test]

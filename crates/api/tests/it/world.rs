@@ -8,12 +8,13 @@ use kusabi_api::{
 };
 use kusabi_core::{
     checkpoint::{CheckpointParts, FinalizeVote},
+    freshness::{self, Batch},
     genesis::GenesisParts,
     handover::RecoveryParts,
     header::Header,
     id::{
-        BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, OpsRoot, OrgName, SetHash,
-        StateKey, StateRoot, TxId, View,
+        BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, Nonce, OpsRoot, OrgName,
+        SetHash, StateKey, StateRoot, TxId, View,
     },
     nodes::NodeParts,
     proof::{self, Claim, path::Path},
@@ -222,6 +223,24 @@ pub(crate) fn checkpoint(at: At) -> Bytes {
     bytes.into()
 }
 
+/// A validator's word that this block was its newest after the nonce was made.
+pub(crate) fn receipt(at: At, nonce: Nonce) -> Bytes {
+    let header = header(at);
+    let batch = Batch::new(&[nonce]).unwrap();
+    let claim = freshness::Claim {
+        epoch: header.epoch,
+        set_hash: header.set_hash,
+        height: header.height,
+        header_hash: header.hash(&chain()),
+        nonces: batch.root(),
+        count: batch.count(),
+    };
+    let (signing, public) = key(at.signer + 1);
+    let vote = sign(&signing, claim.statement(&chain(), &public).as_bytes());
+    let mut receipts = batch.receipts(&claim, 1, &[(0, vote)]).unwrap();
+    receipts.next().unwrap().into()
+}
+
 /// The proof of presence of the row, or of absence of any other key.
 pub(crate) fn proof(at: At, wanted: &StateKey) -> Bytes {
     let key = StateKey::anchor(&DIGEST);
@@ -257,6 +276,8 @@ type Submit = dyn Fn(&Bytes) -> Result<Submitted, Problem> + Send + Sync;
 pub(crate) struct Puppet {
     pub(crate) lookup: Mutex<Arc<Lookup>>,
     pub(crate) checkpoint: Mutex<Bytes>,
+    /// The block that it vouches for.
+    pub(crate) newest: Mutex<At>,
     pub(crate) submit: Box<Submit>,
     pub(crate) walk: Mutex<Vec<(u64, Step)>>,
     pub(crate) walks: AtomicUsize,
@@ -270,6 +291,7 @@ impl Puppet {
         Self {
             lookup: Mutex::new(Arc::new(|key| proof(at(5), &key))),
             checkpoint: Mutex::new(checkpoint(at(5))),
+            newest: Mutex::new(at(5)),
             submit: Box::new(|_| Err(Problem::new(Kind::PoolFull, "full"))),
             walk: Mutex::default(),
             walks: AtomicUsize::new(0),
@@ -319,6 +341,10 @@ impl Ledger for Puppet {
     fn checkpoint(&self, at_least: Height) -> Answer<'_, Bytes> {
         self.asked.lock().unwrap().push(at_least.get());
         answer(Ok(self.checkpoint.lock().unwrap().clone()))
+    }
+
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
+        answer(Ok(receipt(*self.newest.lock().unwrap(), nonce)))
     }
 
     fn block(&self, _: Height) -> Answer<'_, Block> {

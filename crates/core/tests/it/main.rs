@@ -8,6 +8,7 @@
 mod device_protocol;
 mod evidence;
 mod firmware;
+mod freshness;
 mod genesis;
 mod identity;
 mod inventory;

@@ -35,12 +35,9 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let old_set = set_of(&row, old_set)?;
         let refused = |_| Rejection::AppointmentRefused;
         let appointment = Appointment::decode(appointment).map_err(refused)?;
-        let verified = appointment
-            .check(&self.context.chain, &old_set)
-            .map_err(refused)?;
-        let next_set = verified.next_set();
+        let next_set = appointment.next_set();
         let nodes = Nodes::decode(nodes).map_err(|_| Rejection::AppointmentNodes)?;
-        if nodes.hash() != verified.nodes_hash() || nodes.check(next_set).is_err() {
+        if nodes.hash() != appointment.nodes_hash() || nodes.check(next_set).is_err() {
             return Err(Rejection::AppointmentNodes);
         }
         let stale = next_set.validators().any(|next| {
@@ -51,6 +48,11 @@ impl<S: State + ?Sized> Desk<'_, S> {
         if stale {
             return Err(Rejection::VoteKeyUsed);
         }
+        // Last, for they cost the most.
+        let verified = appointment
+            .check(&self.context.chain, &old_set)
+            .map_err(refused)?;
+        let next_set = verified.next_set();
         let last = self.context.height.get().saturating_add(CLOSING_BLOCKS);
         let row = LedgerRow {
             version: next(row.version)?,

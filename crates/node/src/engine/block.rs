@@ -85,6 +85,7 @@ impl From<&Block> for Newest {
             height: block.header.height,
             time_ms: block.header.time_ms,
             epoch: block.header.epoch,
+            hash: *block.hash(),
             view: block.header.view.get(),
             seen: Some(Instant::now()),
             late: false,

@@ -167,6 +167,11 @@ pub(super) fn refused_for_ever(
             | Rejection::HolderCannotDate
             | Rejection::GenesisPlace
             | Rejection::EpochPlace
+            // Of the present set, or they would be refused for that.
+            | Rejection::AppointmentRefused
+            | Rejection::AppointmentNodes
+            | Rejection::VoteKeyUsed
+            | Rejection::EpochEnds
     )
     .then_some(refused)
 }

@@ -20,7 +20,7 @@ use kusabi_core::{
     tx::{ActionCode, code_of},
 };
 use std::{pin::pin, sync::Arc};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// A block on its way to disk.
 pub(super) struct OnItsWay {
@@ -72,14 +72,44 @@ type Acknowledgement = (Option<ExactWaiter>, Exact);
 /// Where acknowledgements wait, in order.
 pub(super) type Acknowledgements = mpsc::UnboundedSender<Acknowledgement>;
 
+/// Where it is told that there is a newer block.
+pub(super) struct Announce {
+    pub(super) newest: watch::Sender<Option<Newest>>,
+    /// The same for those outside the engine, over all of its runs: it never goes back.
+    pub(super) outside: watch::Sender<Option<Newest>>,
+    /// For each part that waits for nothing else than that it moves.
+    pub(super) moved: [Arc<Notify>; 2],
+}
+
+/// Puts a block in the place of an older one.
+pub(super) fn raise(newest: &mut Option<Newest>, by: Newest) -> bool {
+    let older = newest.is_none_or(|newest| newest.height < by.height);
+    if older {
+        *newest = Some(by);
+    }
+    older
+}
+
+impl Announce {
+    fn tell(&self, block: &Block) {
+        let told = Newest::after(*self.newest.borrow(), block);
+        self.newest.send_replace(Some(told));
+        self.outside
+            .send_if_modified(|outside| raise(outside, told));
+        for part in &self.moved {
+            part.notify_one();
+        }
+    }
+}
+
 /// Runs until the engine ends: each block that is durable and that the state shows (`applied` tells its position) leaves the
-/// pool and moves `newest` on. `first_vote`, if there is one, is called before the first one of `epoch` is told of.
+/// pool and is announced. `first_vote`, if there is one, is called before the first one of `epoch` is told of.
 pub(super) async fn follow(
     mut way: mpsc::UnboundedReceiver<OnItsWay>,
     mut applied: watch::Receiver<u64>,
     acknowledgements: Acknowledgements,
     pool: Arc<TransactionPool>,
-    newest: watch::Sender<Option<Newest>>,
+    announce: Announce,
     epochs: Epochs,
     epoch: Epoch,
     mut first_vote: Option<impl FnOnce()>,
@@ -114,7 +144,7 @@ pub(super) async fn follow(
             note();
         }
         // First, so that whoever is answered finds the height that the answer names.
-        newest.send_modify(|newest| *newest = Some(Newest::after(*newest, inner)));
+        announce.tell(inner);
         pool.finalized(*inner.hash(), inner.position(), inner.header.height, &ids);
         if acknowledgements.send((durable, acknowledge)).is_err() {
             return;

@@ -3,7 +3,8 @@
 //! - The way of a block: `ingest` verifies transactions; `pace` says when a block is due; `application` proposes and checks
 //!   it, on rows that `execute` fetches; `block` is the engine's view of it; `finality` tells the pool when it is durable.
 //! - Answers: `service` takes the questions, `proof` writes the formats, `head` finds the header of a state.
-//! - Between nodes: `network` the channels, `gossip` transactions that wait, `pulse` who is connected.
+//! - Between nodes: `network` the channels, `gossip` transactions that wait, `pulse` who is connected, `turn` how an epoch ended,
+//!   `freshness` receipts that what is shown is of now.
 //! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
 //! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned; `archive`
 //!   reads and writes it while no engine runs.
@@ -17,6 +18,7 @@ mod disk;
 mod epochs;
 mod execute;
 mod finality;
+mod freshness;
 mod gossip;
 mod head;
 mod ingest;

@@ -5,6 +5,7 @@ use super::{
     application::TransactionPool,
     disk,
     epochs::Epochs,
+    freshness::Signer,
     network::{self, Links, Sends, Tcp, Voters, Wire},
     pulse,
     service::Services,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     directory::{NodeKey, VoteKey},
-    handle::{Lookup, Newest, Offered, Query},
+    handle::{Asked, Lookup, Newest, Offered, Query},
     health::Pulse,
     outline::{EpochOutline, NodeOutline, Outline},
 };
@@ -46,6 +47,7 @@ pub(crate) struct Ends {
     pub(crate) again: mpsc::WeakUnboundedSender<Offered>,
     pub(crate) lookups: Queue<mpsc::Receiver<Lookup>>,
     pub(crate) queries: Queue<mpsc::Receiver<Query>>,
+    pub(crate) nonces: Queue<mpsc::Receiver<Asked>>,
     pub(crate) newest: watch::Sender<Option<Newest>>,
     /// Whether it answers; told by whoever gave the engine its `ready`.
     pub(crate) begun: watch::Sender<bool>,
@@ -250,6 +252,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         .ok_or(EngineError::NotWhole("validator set"))?;
     let parameters = Parameters {
         key: vote_key.public_key(),
+        signer: Signer::new(instructions.vote_key.clone()).map_err(|_| EngineError::VoteKey)?,
         node_key: node_key.public_key(),
         secret: instructions.vote_key,
         peers,
@@ -266,6 +269,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         caches: instructions.caches,
         threads: instructions.threads,
         pool: instructions.pool,
+        nonces: ends.nonces,
         #[cfg(feature = "testing")]
         tamper,
     };

@@ -7,19 +7,23 @@ use super::{
     block::Block,
     epochs::Epochs,
     execute,
-    finality::{self, Follower},
-    gossip,
+    finality::{self, Announce, Follower, raise},
+    freshness, gossip,
     head::Heads,
     ingest::{self, Door, Others},
     kept::Kept,
     network::{ByVote, Links, Voters, Wire},
     pace::Paced,
-    run::Outcome,
+    run::{Outcome, Queue},
     service::{self, Services},
     state::{self, Caches, Database, PAGE},
     turn::Turn,
 };
-use crate::{directory::VoteKey, handle::Newest, outline::Outline};
+use crate::{
+    directory::VoteKey,
+    handle::{Asked, Newest},
+    outline::Outline,
+};
 use commonware_broadcast::buffered;
 use commonware_consensus::{
     marshal::{
@@ -59,7 +63,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
 const MAILBOX: NonZeroUsize = NZUsize!(128);
@@ -84,6 +88,8 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) key: PublicKey,
     /// Its secret half, to sign with which block the epoch ended.
     pub(super) secret: VoteKey,
+    /// Signs with it for freshness.
+    pub(super) signer: freshness::Signer,
     pub(super) node_key: PublicKey,
     /// Everyone whom this node speaks with, and itself.
     pub(super) peers: Vec<PublicKey>,
@@ -95,6 +101,7 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) caches: Caches,
     pub(super) threads: NonZeroUsize,
     pub(super) pool: Arc<TransactionPool>,
+    pub(super) nonces: Queue<mpsc::Receiver<Asked>>,
     #[cfg(feature = "testing")]
     pub(super) tamper: Option<super::pace::Tamper>,
 }
@@ -157,7 +164,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     context: E,
     parameters: Parameters<W>,
     services: Services,
-    newest: watch::Sender<Option<Newest>>,
+    outside: watch::Sender<Option<Newest>>,
     ready: impl FnOnce() + Send + 'static,
     first_vote: impl FnOnce() + Send + 'static,
 ) -> Result<Outcome, EngineError> {
@@ -165,6 +172,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         epochs,
         key,
         secret,
+        signer,
         node_key,
         peers,
         voters,
@@ -174,9 +182,12 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         caches,
         threads,
         pool,
+        nonces,
         #[cfg(feature = "testing")]
         tamper,
     } = parameters;
+    // What this run shows: the outside may have been told of more in the run before, whose last states were not on disk.
+    let newest = watch::Sender::new(None);
     let epoch = epochs
         .last()
         .ok_or(EngineError::NotWhole("validator set"))?;
@@ -320,9 +331,14 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     // A lone validator's first vote is its first block. Among others a vote leaves before there is one: it is noted below.
     let mut first_vote = Some(first_vote);
     let with_first_block = first_vote.take_if(|_| alone);
+    let moved = [(); 2].map(|()| Arc::new(Notify::new()));
     let followed = context.child("finality").spawn({
         let pool = pool.clone();
-        let newest = newest.clone();
+        let announce = Announce {
+            newest: newest.clone(),
+            outside: outside.clone(),
+            moved: moved.clone(),
+        };
         let number = epoch.number;
         let applied = shared.applied.subscribe();
         let epochs = epochs.clone();
@@ -332,7 +348,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
                 applied,
                 acknowledgements,
                 pool,
-                newest,
+                announce,
                 epochs,
                 number,
                 with_first_block,
@@ -361,13 +377,9 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let block = block.inner();
         heads.push(block, context.current());
         pool.resume(block.position(), *block.hash());
-        newest.send_if_modified(|newest| {
-            let older = newest.is_none_or(|n| n.height < block.header.height);
-            if older {
-                *newest = Some(Newest::from(block));
-            }
-            older
-        });
+        for told in [&newest, &outside] {
+            told.send_if_modified(|newest| raise(newest, Newest::from(block)));
+        }
     }
 
     let mut parts = Box::pin(Handle::select([
@@ -554,7 +566,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         }));
         talking.push(context.child("hear").spawn({
             let pool = pool.clone();
-            let (receiver, blocker) = (links.transactions.1, links.blocker);
+            let (receiver, blocker) = (links.transactions.1, links.blocker.clone());
             move |_| gossip::hear::<W>(receiver, blocker, caught, of_nodes, pool, share)
         }));
         let door = Door {
@@ -568,6 +580,22 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let taking = context.child("told");
         talking.push(taking.spawn(move |context| ingest::take_in(context, door, told, again)));
     }
+    let [to_freshness, to_turn] = moved;
+    let vouching = freshness::Parts::<W> {
+        epochs: epochs.clone(),
+        me: epoch.index(&key).ok_or(EngineError::VoteKey)?,
+        epoch,
+        signer,
+        voters: voters.clone(),
+        channel: links.freshness,
+        blocker: links.blocker,
+        mailbox: mailbox.clone(),
+        newest: newest.subscribe(),
+        moved: to_freshness,
+        heartbeat,
+    };
+    let vouched = context.child("freshness");
+    talking.push(vouched.spawn(move |context| freshness::run(context, vouching, nonces)));
     talking.extend(muxers);
     talking.extend(network);
     let talking = async {
@@ -584,6 +612,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         peers,
         mailbox: mailbox.clone(),
         newest: newest.subscribe(),
+        moved: to_turn,
+        voters,
         ends: links.turns,
     };
     let turning = turning.run(context.child("turn"));

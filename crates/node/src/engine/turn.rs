@@ -11,7 +11,7 @@ use super::{
     EngineError, PublicKey, Runtime, Scheme,
     block::Block,
     epochs::Epochs,
-    network::{Ends, Wire},
+    network::{Ends, Voters, Wire},
 };
 use crate::{
     directory::VoteKey,
@@ -37,11 +37,8 @@ use kusabi_core::{
     suite::{Signature, VerificationKey},
     tx::{Action, Draft, HANDOVER_BYTES_MAX, Transaction},
 };
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
-use tokio::sync::watch;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::{Notify, watch};
 
 const VOTE: u8 = 1;
 const QUESTION: u8 = 2;
@@ -54,6 +51,11 @@ const ASK: Duration = Duration::from_secs(5);
 /// How often a vote for the end of an epoch is sent again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long a node goes on telling of the end before it begins anew: what was said last is on its way.
+const LINGER: Duration = Duration::from_millis(200);
+/// The same of a node that does not go on.
+const LINGER_LEAVING: Duration = Duration::from_secs(60);
+
 /// What the turn needs of the node.
 pub(super) struct Turn<W: Wire> {
     pub(super) epochs: Epochs,
@@ -64,6 +66,9 @@ pub(super) struct Turn<W: Wire> {
     pub(super) peers: Vec<PublicKey>,
     pub(super) mailbox: Mailbox<Scheme, Standard<Block>>,
     pub(super) newest: watch::Receiver<Option<Newest>>,
+    /// Told of whenever `newest` has moved: see [`freshness`](super::freshness).
+    pub(super) moved: Arc<Notify>,
+    pub(super) voters: Voters,
     pub(super) ends: Ends<W>,
 }
 
@@ -76,6 +81,12 @@ struct Closing {
     votes: BTreeMap<u8, Signature>,
 }
 
+/// How the epoch has ended, as another node says: the transaction that opens the next, and what that one is.
+struct Ended {
+    opening: Bytes,
+    next: EpochOutline,
+}
+
 impl<W: Wire> Turn<W> {
     /// Runs until the epoch has ended and its last block is here: gives the transaction that opens the next one.
     ///
@@ -83,9 +94,11 @@ impl<W: Wire> Turn<W> {
     /// [`EngineError::NotWhole`] when blocks are missing that are final.
     pub(super) async fn run<E: Runtime>(mut self, context: E) -> Result<Bytes, EngineError> {
         let mut closing: Option<Closing> = None;
+        let mut ended: Option<Ended> = None;
         // Votes of nodes that were faster, until this one knows what they are for: one for each validator.
         let mut early: BTreeMap<u8, Signature> = BTreeMap::new();
-        let mut asked = SystemTime::UNIX_EPOCH;
+        let mut asks = context.current();
+        let mut says = context.current();
         loop {
             if closing.is_none()
                 && let Some(last) = self.last_block().await
@@ -95,75 +108,160 @@ impl<W: Wire> Turn<W> {
                     self.count(&mut begun, index, signature);
                 }
                 closing = Some(begun);
+                says = context.current();
             }
-            if let Some(closing) = &closing {
-                if let Some(opening) = self.finish(closing)? {
-                    self.say(&context, Recipients::All, ANSWER, &opening).await;
-                    return Ok(opening);
-                }
+            let now = context.current();
+            // The own vote first: this node may have a quorum's already, and others not.
+            if let Some(closing) = &closing
+                && says <= now
+            {
+                says = now + AGAIN;
                 if let Some((index, signature)) = self.own_vote(closing) {
                     let mut vote = BytesMut::with_capacity(73);
                     vote.put_u64(self.epoch().get());
                     vote.put_u8(index);
                     vote.put_slice(signature.as_bytes());
-                    self.say(&context, Recipients::All, VOTE, &vote).await;
+                    self.say(Recipients::All, VOTE, &vote);
                 }
             }
-            let now = context.current();
-            if now.duration_since(asked).is_ok_and(|since| since >= ASK) {
-                asked = now;
+            if let Some(closing) = &closing
+                && let Some(opening) = self.finish(closing)?
+            {
+                return Ok(self.end(&context, opening).await);
+            }
+            if let Some(Ended { opening, next }) = &ended
+                && self.has(next.first.saturating_sub(1) + next.skipped)
+            {
+                if self.is_ours(next).await {
+                    return Ok(self.end(&context, opening.clone()).await);
+                }
+                tracing::error!(
+                    epoch = self.epoch().get(),
+                    "another node names another end of this epoch than this node's blocks have: who made it holds the epoch's vote keys"
+                );
+                ended = None;
+            }
+            if asks <= now {
+                asks = now + ASK;
                 let epoch = self.epoch().get().to_be_bytes();
-                self.say(&context, Recipients::All, QUESTION, &epoch).await;
-            }
-            let pause = if closing.is_some() { AGAIN } else { ASK };
-            let next = now + pause;
-            // Until it is time to say something again, or the last block is final.
-            loop {
-                let waits = closing.is_none();
-                let heard = select! {
-                    () = context.sleep_until(next) => { break },
-                    changed = self.newest.changed() => {
-                        if changed.is_err() {
-                            return Err(EngineError::Ended);
-                        }
-                        if waits && self.is_over() {
-                            break;
-                        }
-                        continue
-                    },
-                    message = self.ends.1.recv() => {
-                        let Ok((from, message)) = message else {
-                            return Err(EngineError::Ended);
-                        };
-                        Heard::read(from, message.into())
-                    },
-                };
-                match heard {
-                    Some(Heard::Vote(epoch, index, signature)) if epoch == self.epoch() => {
-                        match &mut closing {
-                            Some(closing) => {
-                                self.count(closing, index, signature);
-                                break;
-                            }
-                            None => {
-                                early.entry(index).or_insert(signature);
-                            }
-                        }
-                    }
-                    Some(Heard::Question(from, epoch)) => {
-                        if let Some(opening) = self.opening_after(epoch) {
-                            self.say(&context, Recipients::One(from), ANSWER, &opening)
-                                .await;
-                        }
-                    }
-                    Some(Heard::Answer(opening)) => {
-                        if let Some(parent) = self.opens_next(&opening) {
-                            return self.follow(context, opening, parent).await;
-                        }
-                    }
-                    _ => {}
+                self.say(Recipients::All, QUESTION, &epoch);
+                if let Some(Ended { next, .. }) = &ended {
+                    self.fetch(next);
                 }
             }
+            let next = if closing.is_some() {
+                asks.min(says)
+            } else {
+                asks
+            };
+            let heard = select! {
+                () = context.sleep_until(next) => { continue },
+                () = self.moved.notified() => { continue },
+                message = self.ends.1.recv() => {
+                    let Ok((from, message)) = message else {
+                        return Err(EngineError::Ended);
+                    };
+                    Heard::read(from, message.into())
+                },
+            };
+            match heard {
+                Some(Heard::Vote(from, epoch, index, signature)) if epoch == self.epoch() => {
+                    if !self.is_of(&from, index) {
+                        continue;
+                    }
+                    match &mut closing {
+                        Some(closing) => self.count(closing, index, signature),
+                        None => {
+                            early.insert(index, signature);
+                        }
+                    }
+                }
+                Some(Heard::Question(from, epoch)) => self.answer(from, epoch),
+                Some(Heard::Answer(opening)) if ended.is_none() => {
+                    if let Some(next) = self.opens_next(&opening) {
+                        self.epochs
+                            .ends_at(self.epoch(), next.first.saturating_sub(1) + next.skipped);
+                        self.fetch(&next);
+                        ended = Some(Ended { opening, next });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells of the end, and gives it back. Whoever has no vote in the next epoch stays a while: those who were away ask for the
+    /// end, and for the last blocks, and there may be nobody else who has them.
+    async fn end<E: Runtime>(&mut self, context: &E, opening: Bytes) -> Bytes {
+        self.say(Recipients::All, ANSWER, &opening);
+        let stays = self
+            .opens_next(&opening)
+            .is_some_and(|next| next.nodes.iter().any(|node| node.key == self.me[..]));
+        let until = context.current() + if stays { LINGER } else { LINGER_LEAVING };
+        loop {
+            let heard = select! {
+                () = context.sleep_until(until) => { return opening },
+                message = self.ends.1.recv() => {
+                    let Ok((from, message)) = message else {
+                        return opening;
+                    };
+                    Heard::read(from, message.into())
+                },
+            };
+            // Whoever asks, or votes still, has not heard of it.
+            if let Some(Heard::Question(from, epoch) | Heard::Vote(from, epoch, ..)) = heard
+                && epoch == self.epoch()
+            {
+                self.say(Recipients::One(from), ANSWER, &opening);
+            }
+        }
+    }
+
+    /// Says how an epoch of the past has ended.
+    fn answer(&mut self, from: PublicKey, epoch: Epoch) {
+        if let Some(opening) = self.opening_after(epoch) {
+            self.say(Recipients::One(from), ANSWER, &opening);
+        }
+    }
+
+    /// Whether a node is the one that holds a vote key.
+    fn is_of(&self, node: &PublicKey, index: u8) -> bool {
+        let votes = &self.outline.newest().vote_keys;
+        let vote = self.voters.vote_of(node);
+        vote.is_some_and(|vote| {
+            votes
+                .get(usize::from(index))
+                .is_some_and(|key| vote[..] == key[..])
+        })
+    }
+
+    /// Whether this height is final here.
+    fn has(&self, height: u64) -> bool {
+        let newest = self.newest.borrow().map(|newest| newest.height.get());
+        newest.is_some_and(|newest| newest >= height)
+    }
+
+    /// Whether the last block that a handover names is this node's own, and names the set that follows.
+    async fn is_ours(&self, next: &EpochOutline) -> bool {
+        let last = Height::new(next.first.saturating_sub(1));
+        let Some(block) = self.mailbox.get_block(last).await else {
+            return false;
+        };
+        let block = block.inner();
+        *block.hash() == next.parent && block.header.next_set_hash == Some(next.set_hash)
+    }
+
+    /// Has the last block of the epoch brought by the others, and with it all before.
+    fn fetch(&self, next: &EpochOutline) {
+        let others: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| **peer != self.me)
+            .cloned()
+            .collect();
+        if let Ok(others) = NonEmptyVec::try_from(others) {
+            let last = Height::new(next.first.saturating_sub(1));
+            self.mailbox.hint_finalized(last, others);
         }
     }
 
@@ -303,67 +401,20 @@ impl<W: Wire> Turn<W> {
         Some(outline.newest().clone())
     }
 
-    /// Waits for the last blocks of the epoch, which the others have.
-    async fn follow<E: Runtime>(
-        mut self,
-        context: E,
-        opening: Bytes,
-        next: EpochOutline,
-    ) -> Result<Bytes, EngineError> {
-        let last = next.first.saturating_sub(1);
-        self.epochs.ends_at(self.epoch(), last + next.skipped);
-        let others: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|peer| **peer != self.me)
-            .cloned()
-            .collect();
-        loop {
-            let done = |newest: &Option<Newest>| {
-                newest.is_some_and(|newest| newest.height.get() >= last + next.skipped)
-            };
-            if done(&self.newest.borrow_and_update()) {
-                return Ok(opening);
-            }
-            if let Ok(targets) = NonEmptyVec::try_from(others.clone()) {
-                self.mailbox.hint_finalized(Height::new(last), targets);
-            }
-            select! {
-                () = context.sleep(ASK) => {},
-                changed = self.newest.changed() => {
-                    if changed.is_err() {
-                        return Err(EngineError::Ended);
-                    }
-                },
-            }
-        }
-    }
-
-    async fn say<E: Runtime>(
-        &mut self,
-        context: &E,
-        to: Recipients<PublicKey>,
-        kind: u8,
-        content: &[u8],
-    ) {
+    fn say(&mut self, to: Recipients<PublicKey>, kind: u8, content: &[u8]) {
         let mut message = BytesMut::with_capacity(1 + content.len());
         message.put_u8(kind);
         message.put_slice(content);
-        let checked = loop {
-            match self.ends.0.check(to.clone()) {
-                Ok(checked) => break checked,
-                // Nobody may be told more just now.
-                Err(until) => context.sleep_until(until).await,
-            }
-        };
-        // Said again, or asked for again, if it is lost.
-        let _ = checked.send(message.freeze(), false);
+        // Said again, or asked for again, if it is lost, or more than may be said just now.
+        if let Ok(checked) = self.ends.0.check(to) {
+            let _ = checked.send(message.freeze(), false);
+        }
     }
 }
 
 /// A message that is one.
 enum Heard {
-    Vote(Epoch, u8, Signature),
+    Vote(PublicKey, Epoch, u8, Signature),
     Question(PublicKey, Epoch),
     Answer(Bytes),
 }
@@ -379,7 +430,7 @@ impl Heard {
                 let index = message.get_u8();
                 let mut signature = [0; Signature::LEN];
                 message.copy_to_slice(&mut signature);
-                Some(Self::Vote(epoch, index, Signature::new(signature)))
+                Some(Self::Vote(from, epoch, index, Signature::new(signature)))
             }
             (QUESTION, 8) => Some(Self::Question(from, Epoch::new(message.get_u64()))),
             (ANSWER, 1..=MESSAGE_MAX) => Some(Self::Answer(message)),

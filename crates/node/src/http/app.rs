@@ -1,6 +1,6 @@
 //! The router and what its pages share.
 
-use super::{chain, events, failure, lookup, metrics::Metrics, submit};
+use super::{chain, events, failure, freshness, lookup, metrics::Metrics, submit};
 use axum::{
     Router,
     body::Body,
@@ -119,6 +119,7 @@ impl<L: Ledger + ?Sized + 'static> Api<L> {
             .route("/v1/transactions", post(submit::submit::<L>))
             .route("/v1/transactions/{id}", get(submit::transaction::<L>))
             .route("/v1/checkpoint", get(chain::checkpoint::<L>))
+            .route("/v1/freshness", post(freshness::freshness::<L>))
             .route("/v1/blocks/{height}", get(chain::block::<L>))
             .route("/v1/genesis", get(chain::genesis::<L>))
             .route("/v1/walk/{epoch}", get(chain::walk::<L>))

@@ -79,7 +79,7 @@ pub(super) fn wait(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Refuses a body of another media type; parameters are passed over.
-pub(super) fn body_is(headers: &HeaderMap, media_type: &str) -> Result<(), Problem> {
+pub(super) fn body_is(headers: &HeaderMap, what: &str, media_type: &str) -> Result<(), Problem> {
     let name = text(headers, header::CONTENT_TYPE)
         .and_then(|value| value.split(';').next())
         .map(str::trim);
@@ -88,7 +88,7 @@ pub(super) fn body_is(headers: &HeaderMap, media_type: &str) -> Result<(), Probl
     }
     Err(Problem::new(
         Kind::UnsupportedMediaType,
-        format!("send the transaction's bytes with Content-Type: {media_type}"),
+        format!("send {what} with Content-Type: {media_type}"),
     ))
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Metrics {
     answers: [Counter; 6],
     pub(super) lookups: Counter,
     pub(super) submissions: Counter,
+    pub(super) receipts: Counter,
     pub(super) subscribers: Counter,
     pub(super) listener: Arc<Counts>,
 }
@@ -80,6 +81,12 @@ impl Metrics {
                 "counter",
                 "Transactions received.",
                 read(&self.submissions),
+            ),
+            (
+                "freshness_receipts_total",
+                "counter",
+                "Freshness receipts given.",
+                read(&self.receipts),
             ),
             (
                 "http_cut_total",

@@ -10,6 +10,7 @@ mod chain;
 mod events;
 mod failure;
 mod form;
+mod freshness;
 mod lookup;
 mod metrics;
 mod serve;

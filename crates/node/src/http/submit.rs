@@ -28,7 +28,7 @@ pub(super) async fn submit<L: Ledger + ?Sized>(
     request: Request,
 ) -> Result<Response, Failure> {
     let (parts, body) = request.into_parts();
-    form::body_is(&parts.headers, media::CBOR)?;
+    form::body_is(&parts.headers, "the transaction's bytes", media::CBOR)?;
     let asked = form::wait(&parts.headers);
     let wait = asked.unwrap_or(app.limits.wait_default).min(MAX_WAIT);
 
@@ -95,7 +95,8 @@ async fn receive<'a, L: ?Sized>(
     }
 }
 
-fn is_limit(error: &axum::Error) -> bool {
+/// Whether a body was longer than the limit.
+pub(super) fn is_limit(error: &axum::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if error.is::<http_body_util::LengthLimitError>() {

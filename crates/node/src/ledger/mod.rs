@@ -22,7 +22,7 @@ use kusabi_api::{
 };
 use kusabi_core::{
     genesis::{Genesis, GenesisError},
-    id::{Epoch, Height, StateKey, TxId},
+    id::{Epoch, Height, Nonce, StateKey, TxId},
     tx,
 };
 use recent::Recent;
@@ -367,6 +367,7 @@ fn unanswered(why: QueryError) -> Problem {
     let kind = match why {
         QueryError::Busy => Kind::TooManyRequests,
         QueryError::NotReady => Kind::Behind,
+        QueryError::Unvouched { .. } => Kind::Unvouched,
         QueryError::Stopped(_) => Kind::Stopping,
     };
     Problem::new(kind, why.to_string())
@@ -417,6 +418,10 @@ impl Ledger for NodeLedger {
         })
     }
 
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
+        Box::pin(async move { self.node.freshness(nonce).await.map_err(unanswered) })
+    }
+
     fn block(&self, height: Height) -> Answer<'_, Block> {
         Box::pin(async move {
             let block = self.open()?.block(height).await.map_err(unanswered)?;
@@ -456,7 +461,8 @@ impl Ledger for NodeLedger {
     fn opening(&self, epoch: Epoch) -> Answer<'_, Bytes> {
         Box::pin(async move {
             let outline = self.node.outline();
-            let known = outline.epochs().iter().find(|known| known.number == epoch);
+            let mut epochs = outline.epochs().iter();
+            let known = epochs.find(|known| known.number >= epoch);
             known.map(|known| known.opening.1.clone()).ok_or_else(|| {
                 let newest = outline.newest().number;
                 Problem::new(

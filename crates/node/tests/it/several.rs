@@ -9,8 +9,10 @@ use kusabi_api::{
 };
 use kusabi_core::{
     anchor::Anchor,
+    checkpoint::Checkpoint,
+    freshness::{FreshnessError, Receipt},
     genesis::Genesis,
-    id::{Epoch, Handle, Height, StateKey},
+    id::{Epoch, Handle, Height, Nonce, StateKey},
     proof::Proof,
     suite::Purpose,
     tx::Transaction,
@@ -19,7 +21,7 @@ use kusabi_ledger::testing::{TestKey, World};
 use kusabi_node::{
     directory::{Directory, NodeKey, VoteKey},
     engine::EngineError,
-    handle::{NodeHandle, Stop},
+    handle::{NodeHandle, QueryError, Stop},
     ledger::NodeLedger,
     node::{Config, Node, StartError},
     outline::Outline,
@@ -291,6 +293,80 @@ async fn until(ledger: &NodeLedger, so_far: impl Fn(&Status) -> bool) -> Status 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn validators_vouch_for_each_others_newest_header() {
+    let all = tokio::time::timeout(Duration::from_secs(120), vouching());
+    all.await.expect("they answer");
+}
+
+async fn vouching() {
+    let members = Members::new(4);
+    let mut nodes = members.start_all().await;
+    let genesis = Genesis::decode(&members.ledger.document).unwrap();
+    let anchor = Anchor::from_genesis(&genesis);
+    let set = genesis.epoch_set();
+    let check = |receipt: &[u8], nonce| {
+        let receipt = Receipt::decode(receipt).unwrap();
+        receipt.check(&anchor, set, &nonce).unwrap()
+    };
+    let shown = async |node: &NodeHandle| {
+        let checkpoint = node.checkpoint().await.unwrap();
+        let checkpoint = Checkpoint::decode(&checkpoint).unwrap();
+        checkpoint.check(&anchor, set).unwrap()
+    };
+    // On a busy machine the others may be too slow once.
+    let fresh = async |node: &Node, nonce| {
+        let mut tries = 0;
+        loop {
+            match node.handle().freshness(nonce).await {
+                Ok(receipt) => return check(&receipt, nonce),
+                Err(QueryError::Unvouched { .. }) if tries < 5 => tries += 1,
+                Err(why) => panic!("{why}"),
+            }
+        }
+    };
+    let before = shown(&nodes[0].handle()).await;
+    members.register(&nodes[0].handle(), 100).await;
+    let height = nodes[0].handle().status().height.unwrap();
+    for (number, node) in (0..).zip(&nodes) {
+        // Before it has the block itself it vouches for the one before.
+        node.handle().events(height).next().await.unwrap();
+        let receipt = fresh(node, Nonce::new([number; 32])).await;
+        let now = shown(&node.handle()).await;
+        assert_eq!(receipt.check_checkpoint(&now), Ok(()));
+        let held_back = receipt.check_checkpoint(&before);
+        assert_eq!(held_back, Err(FreshnessError::Old));
+    }
+    // One is down, then two: one more than may lie is left. With three down nobody is sure.
+    for left in [3, 2] {
+        stop(nodes.remove(left)).await;
+        let nonce = Nonce::new([0xf0 + left as u8; 32]);
+        fresh(&nodes[0], nonce).await;
+    }
+    stop(nodes.remove(1)).await;
+    let alone = nodes[0].handle().freshness(Nonce::new([9; 32])).await;
+    let Err(QueryError::Unvouched {
+        signed,
+        needed,
+        why,
+        ..
+    }) = alone
+    else {
+        panic!("{alone:?}");
+    };
+    assert_eq!((signed, needed), (1, 2));
+    assert_eq!(why.matches("does not answer").count(), 3, "{why}");
+    // As a client of its API sees it.
+    let pool = Config::default().pool;
+    let ledger = NodeLedger::new(nodes[0].handle(), &members.outline, pool).unwrap();
+    let problem = ledger.freshness(Nonce::new([10; 32])).await.unwrap_err();
+    assert_eq!(problem.kind, Kind::Unvouched);
+    let said =
+        "1 of the 2 validators that it takes vouch for the newest header: the validator with ";
+    assert!(problem.detail.starts_with(said), "{problem}");
+    join_all(nodes.into_iter().map(stop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_anothers_key_or_a_port_that_is_taken_says_so() {
     let members = Members::new(4);
     let (vote, node, address) = &members.members[0];
@@ -386,6 +462,64 @@ async fn idle() {
         "{seconds} s: {blocks} blocks; a node took {:.2} % of a core and grew by {} bytes a day",
         100.0 * (cpu() - busy).as_secs_f64() / seconds as f64 / 4.0,
         (disk(members.places.path()) - used) * 86_400 / seconds / 4,
+    );
+    join_all(nodes.into_iter().map(stop)).await;
+}
+
+/// What freshness costs four nodes: `cargo test --release -p kusabi-node --test it several::receipts -- --ignored --nocapture`;
+/// `KUSABI_RATE` for nonces a second, brought to the four in turn, `KUSABI_SECONDS`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn receipts() {
+    let (rate, seconds) = (number("KUSABI_RATE", 10_000), number("KUSABI_SECONDS", 10));
+    let members = Members::new(4);
+    let nodes = members.start_all().await;
+    let handles: Vec<_> = nodes.iter().map(Node::handle).collect();
+    let idle = {
+        let busy = cpu();
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        cpu() - busy
+    };
+    let busy = cpu();
+    let begin = Instant::now();
+    let mut asked = Vec::new();
+    for tick in 0..seconds * 10 {
+        let due = begin + Duration::from_millis(100 * tick);
+        tokio::time::sleep_until(due.into()).await;
+        for one in 0..rate / 10 {
+            let number = tick * rate / 10 + one;
+            let node = handles[(number % 4) as usize].clone();
+            let mut nonce = [0; 32];
+            nonce[..8].copy_from_slice(&number.to_be_bytes());
+            asked.push(tokio::spawn(async move {
+                let start = Instant::now();
+                let receipt = node.freshness(Nonce::new(nonce)).await;
+                (start.elapsed(), receipt.map(|receipt| receipt.len()))
+            }));
+        }
+    }
+    let answered = join_all(asked).await;
+    let spent = cpu() - busy;
+    let (mut times, mut longest, mut refused) = (Vec::new(), 0, 0);
+    for one in answered {
+        match one.unwrap() {
+            (time, Ok(len)) => {
+                times.push(time);
+                longest = longest.max(len);
+            }
+            (_, Err(_)) => refused += 1,
+        }
+    }
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100];
+    println!(
+        "{} receipts at {rate}/s, {refused} refused, the longest has {longest} bytes; p50 {:?}, p99 {:?}; \
+         {:.2} % of a core for all four and those who ask, idle {:.2} %",
+        times.len(),
+        at(50),
+        at(99),
+        100.0 * spent.as_secs_f64() / seconds as f64,
+        100.0 * idle.as_secs_f64() / seconds as f64,
     );
     join_all(nodes.into_iter().map(stop)).await;
 }

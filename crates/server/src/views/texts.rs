@@ -521,7 +521,7 @@ impl Texts {
             Kind::Conflict | Kind::Exists | Kind::AlreadyDone | Kind::KeyReused => {
                 (self.error_conflict, self.error_conflict_hint)
             }
-            Kind::BadAnswer | Kind::Unreachable | Kind::Behind => {
+            Kind::BadAnswer | Kind::Unreachable | Kind::Behind | Kind::Unvouched => {
                 (self.error_ledger, self.error_ledger_hint)
             }
             Kind::TooManyRequests | Kind::PoolFull | Kind::Stopping | Kind::Lagging => {

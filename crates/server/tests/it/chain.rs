@@ -8,7 +8,7 @@ use kusabi_api::{
     ledger::{BlockEvents, Event, Receipt, Status, Step, StepKind, Submitted, Transaction},
 };
 use kusabi_core::{
-    id::{Epoch, Height, StateKey, TxId},
+    id::{Epoch, Height, Nonce, StateKey, TxId},
     tx::Transaction as CoreTransaction,
 };
 use kusabi_ledger::testing::World;
@@ -161,6 +161,10 @@ impl Ledger for Chain {
 
     fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
         self.answer(|| self.lock().checkpoint().into())
+    }
+
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
+        self.answer(|| self.lock().freshness(nonce).into())
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {

@@ -13,7 +13,7 @@ use kusabi_core::{
     checkpoint::{CheckpointParts, FinalizeVote},
     genesis::Genesis,
     header::Header,
-    id::{BodyHash, Epoch, HeaderHash, Height, OpsRoot, StateKey, StateRoot, TxId, View},
+    id::{BodyHash, Epoch, HeaderHash, Height, Nonce, OpsRoot, StateKey, StateRoot, TxId, View},
     proof::{self, Claim, path::Path},
     row::RowBytes,
     suite::Signature,
@@ -259,6 +259,10 @@ impl Ledger for Memory {
     }
 
     fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
+        silent()
+    }
+
+    fn freshness(&self, _: Nonce) -> Answer<'_, Bytes> {
         silent()
     }
 

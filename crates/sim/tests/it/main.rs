@@ -5,6 +5,7 @@
 )]
 
 mod chaos;
+mod freshness;
 mod hostile;
 mod life;
 mod roles;

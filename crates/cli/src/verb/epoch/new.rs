@@ -118,6 +118,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 .unwrap_or_default(),
         });
     }
+    if organisations.is_empty() {
+        return Err(refused("nobody would stay")
+            .advise("those who come are told by those who stay: let one stay for an epoch"));
+    }
     if !missing.is_empty() {
         return Err(refused(format!(
             "the fresh vote keys are not known of {}",

@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 
 use kusabi_core::{
-    appointment::OfficerSignature, id::OrgName, keystore::KeyStore as _, nodes::Nodes,
+    appointment::OfficerSignature,
+    id::OrgName,
+    keystore::KeyStore as _,
+    nodes::{Node, Nodes},
+    set::{EpochSet, Validator},
 };
 use serde::Serialize;
 
@@ -20,9 +24,9 @@ use crate::{
 
 /// Sign an appointment with your officers' keys
 ///
-/// Read the page that it shows: who stays, joins and leaves. What it says of your own node is compared with what your node says;
-/// on a machine that cannot reach it, compare by eye and say --compared. One appointment is signed for an epoch: destroy what is
-/// not used.
+/// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. What it says of your own
+/// organisation is compared with the present set and with what your node says; on a machine that cannot reach it, or where a
+/// change is agreed on, compare by eye and say --compared. One appointment is signed for an epoch: destroy what is not used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The appointment
@@ -31,7 +35,7 @@ pub(crate) struct Args {
     /// Key files of officers [default: the profile's]
     #[arg(long = "officer", value_name = "KEYFILE")]
     officers: Vec<PathBuf>,
-    /// You have compared vote key and node key with those of your node
+    /// You have compared what it says of your organisation
     #[arg(long)]
     compared: bool,
     /// The new file, with the signatures
@@ -101,7 +105,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 Exit::Negative,
                 format!("{} is not an officer of {org} in this epoch's set", key.handle()),
             )
-            .advise("officers who were granted since count from the next epoch on; sign with the keys of before")
+            .advise("a set names its officers by itself: those who were granted later are not in it; sign with the keys that the page shows")
         })?;
         let statement = appointing
             .parts
@@ -131,31 +135,47 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     })
 }
 
-/// Refuses where the appointment names other keys for the organisation's node than the node does.
+/// Refuses where the appointment says of the organisation anything else than that it goes on as it is, with the keys that its node
+/// has ready.
 fn compare(appointing: &Appointing, org: &OrgName, session: &Session) -> Result<()> {
-    let next = appointing.next()?;
-    let Some(index) = next.organisations().position(|o| o.id == org.id()) else {
-        // It leaves: that is for its officers to judge.
-        return Ok(());
+    let refused = |what: String| {
+        Err(Failure::new(Exit::Negative, what).advise(
+            "if that is agreed on, compare the page by eye and say --compared; else somebody changed it: do not sign",
+        ))
     };
+    let (old, next) = (appointing.old()?, appointing.next()?);
+    let is = next.organisations().position(|o| o.id == org.id());
+    let Some(index) = is else {
+        return refused(format!("{org} leaves with this appointment"));
+    };
+    let of = |set: &EpochSet<'_>| {
+        let organisation = set.organisations().find(|o| o.id == org.id());
+        organisation.map(|o| (o.officers.threshold(), o.officers.encoded().to_vec()))
+    };
+    if of(&old) != of(&next) {
+        return refused(format!(
+            "the appointment changes who the officers of {org} are"
+        ));
+    }
     let nodes = Nodes::decode(&appointing.nodes)
         .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
     let url = session.ledger()?;
     let view = connection::node(&url)?;
-    let mut seats = next
+    let seats: Vec<_> = next
         .validators()
         .zip(nodes.iter())
         .filter(|(validator, _)| usize::from(validator.organisation) == index)
-        .peekable();
-    if seats.peek().is_none() {
-        return Ok(());
+        .collect();
+    let voted = old
+        .validators()
+        .any(|validator| *validator.vote_key == view.vote_key.0);
+    if seats.is_empty() && voted {
+        return refused(format!("{org} has no vote any more with this appointment"));
     }
-    let mine =
-        |(validator, node): (
-            kusabi_core::set::Validator<'_>,
-            kusabi_core::nodes::Node<'_>,
-        )| { *validator.vote_key == view.next_vote_key.0 && *node.key == view.node_key.0 };
-    if seats.any(mine) {
+    let mine = |(validator, node): &(Validator<'_>, Node<'_>)| {
+        *validator.vote_key == view.next_vote_key.0 && *node.key == view.node_key.0
+    };
+    if seats.iter().all(mine) {
         return Ok(());
     }
     Err(Failure::new(

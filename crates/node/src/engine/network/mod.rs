@@ -1,4 +1,4 @@
-//! How nodes reach one another: eight channels between machines that know each other by their node keys.
+//! How nodes reach one another: nine channels between machines that know each other by their node keys.
 //!
 //! - `solo`: nobody is there, as for a lone validator; no port is opened.
 //! - `wire`: authenticated and encrypted connections over TCP.
@@ -15,7 +15,8 @@ pub(super) use voters::{ByVote, Voters};
 pub(super) use wire::{Tcp, connect};
 
 use super::{
-    Digest, PublicKey, Scheme, block::Block, epochs::Epochs, gossip, start::SYNC_BATCH, turn,
+    Digest, PublicKey, Scheme, block::Block, epochs::Epochs, freshness, gossip, start::SYNC_BATCH,
+    turn,
 };
 use commonware_consensus::{
     marshal::{self, standard::Standard},
@@ -73,7 +74,7 @@ const fn lane(channel: Channel, per_second: NonZeroU32, burst: NonZeroU32) -> La
 
 /// The channels. A peer's burst is what of it may wait in memory, and each message may be as long as a block: so bursts are
 /// small, above all where messages are long.
-pub(super) const LANES: [Lane; 8] = [
+pub(super) const LANES: [Lane; 9] = [
     // Votes.
     lane(0, NZU32!(512), NZU32!(64)),
     // Certificates.
@@ -90,6 +91,8 @@ pub(super) const LANES: [Lane; 8] = [
     lane(6, NZU32!(64), NZU32!(8)),
     // The turn from one epoch to the next.
     lane(7, NZU32!(8), NZU32!(8)),
+    // Freshness.
+    lane(8, NZU32!(16), NZU32!(16)),
 ];
 
 /// The channels of one node.
@@ -102,6 +105,7 @@ pub(crate) struct Links<W: Wire> {
     pub(super) state: Ends<W>,
     pub(super) transactions: Ends<W>,
     pub(super) turns: Ends<W>,
+    pub(super) freshness: Ends<W>,
     pub(super) directory: Peers<W::Directory>,
     pub(super) blocker: Peers<W::Blocker>,
     /// Begins to speak with peers. Not before what they may say has its readers, or soon will have: until then it fills memory.
@@ -124,6 +128,7 @@ impl<W: Wire> Links<W> {
             state: ends(),
             transactions: ends(),
             turns: ends(),
+            freshness: ends(),
             directory: Peers::nobody(),
             blocker: Peers::nobody(),
             open: None,
@@ -146,6 +151,7 @@ impl<W: Wire> Links<W> {
             state,
             transactions,
             turns,
+            freshness,
         ] = lanes.map(|(sender, receiver)| (Sends::To(sender), Receives::From(receiver)));
         Self {
             votes,
@@ -156,6 +162,7 @@ impl<W: Wire> Links<W> {
             state,
             transactions,
             turns,
+            freshness,
             directory: Peers::There(directory),
             blocker: Peers::There(blocker),
             open,
@@ -172,5 +179,6 @@ pub(super) fn message_max(epochs: &Epochs) -> u32 {
         state_resolver::max_payload_size::<mmr::Family, Digest>(SYNC_BATCH, OPERATION),
         gossip::MESSAGE_MAX,
         turn::MESSAGE_MAX,
+        freshness::MESSAGE_MAX,
     ])
 }

@@ -36,6 +36,11 @@ impl Voters {
         Self(Arc::new(table))
     }
 
+    /// The vote key that a node holds.
+    pub(in super::super) fn vote_of(&self, node: &PublicKey) -> Option<&PublicKey> {
+        self.0.vote_of.get(node)
+    }
+
     fn nodes(&self, recipients: Recipients<PublicKey>) -> Recipients<PublicKey> {
         let node = |vote: &PublicKey| self.0.node_of.get(vote).cloned();
         Recipients::Some(match recipients {

@@ -11,7 +11,11 @@ use crate::{
     engine::{
         PublicKey,
         disk::{Disk, Place},
-        network::{LANES, Links, Wire, message_max},
+        freshness::{
+            self,
+            hostile::{Said, VouchCrime},
+        },
+        network::{ByVote, LANES, Links, Receives, Sends, Voters, Wire, message_max},
         pace::Tamper,
         run::{Instructions, Keyed, Outcome, run},
         start::votes_partition,
@@ -32,7 +36,7 @@ use commonware_runtime::{
 };
 use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
 use futures::{FutureExt as _, future::BoxFuture};
-use kusabi_core::set::VALIDATORS_MAX;
+use kusabi_core::{freshness::Claim, set::VALIDATORS_MAX};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -322,6 +326,57 @@ impl Fleet {
         };
         let task = hostile::vote(self.child("hostile"), &self.0.outline, keys, links, crime);
         self.0.hostile.lock().extend(task);
+    }
+
+    /// Starts somebody with a member's keys who deceives those who ask for freshness, and does nothing else.
+    pub async fn start_deceiving(&self, member: usize, crime: VouchCrime) {
+        let Some((keys, _)) = self.0.members.get(member).cloned() else {
+            return;
+        };
+        let Some((sender, receiver)) = self.freshness(&keys).await else {
+            return;
+        };
+        let chain = *self.0.outline.chain();
+        let deceive = freshness::hostile::deceive(chain, keys.vote_key, sender, receiver, crime);
+        let task = self.child("deceiving").spawn(move |_| deceive);
+        self.0.hostile.lock().push(task);
+    }
+
+    /// What the others say to somebody with the keys of a member, which does not run, who asks them so many times to vouch for a
+    /// claim.
+    pub async fn ask_as(&self, member: usize, claim: &Claim, times: usize) -> Vec<Said> {
+        let Some((keys, _)) = self.0.members.get(member) else {
+            return Vec::new();
+        };
+        let Some((sender, receiver)) = self.freshness(keys).await else {
+            return Vec::new();
+        };
+        let clock = self.child("asking");
+        freshness::hostile::ask(&clock, sender, receiver, claim, times).await
+    }
+
+    async fn freshness(
+        &self,
+        keys: &Member,
+    ) -> Option<(
+        ByVote<Sends<ByClock<simulated::Sender<PublicKey, Context>>>>,
+        ByVote<Receives<simulated::Receiver<PublicKey>>>,
+    )> {
+        let (sender, receiver) = self.links(keys).await?.freshness;
+        let pairs = self.0.members.iter().map(|(member, _)| {
+            let vote = Bytes::copy_from_slice(&member.vote_key.public());
+            Some((PublicKey::decode(vote).ok()?, public(member)?))
+        });
+        let voters = Voters::new(pairs.collect::<Option<Vec<_>>>()?);
+        let sender = ByVote {
+            inner: sender,
+            voters: voters.clone(),
+        };
+        let receiver = ByVote {
+            inner: receiver,
+            voters,
+        };
+        Some((sender, receiver))
     }
 
     async fn run(&self, member: usize, tamper: Option<Tamper>) {

@@ -1,5 +1,7 @@
 //! Members that lie: with what they propose, or with their votes.
 
+pub use crate::engine::freshness::hostile::{Said, VouchCrime};
+
 use super::consortium::Member;
 use crate::{
     engine::{

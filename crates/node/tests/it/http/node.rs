@@ -10,9 +10,11 @@ use kusabi_api::{
 };
 use kusabi_core::{
     checkpoint::Checkpoint,
-    id::{Handle, Height, StateKey, TxId},
+    freshness::{FreshnessError, Receipt},
+    id::{Handle, Height, Nonce, StateKey, TxId},
     proof::Proof,
     row::Row,
+    set::EpochSet,
     suite::Purpose,
     tx::Transaction,
 };
@@ -27,7 +29,7 @@ use kusabi_node::{
     node::{Config, Node},
     outline::Outline,
 };
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 /// Longer than anything takes that is not broken.
@@ -208,6 +210,42 @@ async fn from_a_registration_to_a_verified_proof_over_http() {
         (problem.kind, problem.code),
         (Kind::Conflict, Some(Rejection::HandleTaken.code()))
     );
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fresh_receipt_of_one_validator_over_http() {
+    let place = tempfile::tempdir().unwrap();
+    let (world, grant) = founded();
+    let running = Running::start(create(place.path(), &world)).await;
+    let client = running.client();
+    let ledger = VerifyingLedger::found(running.client(), &world.chain);
+    let ledger = ledger.await.unwrap();
+    let (receipt, first) = ledger.fresh_checkpoint(Nonce::new([1; 32])).await.unwrap();
+    assert_eq!(*receipt.chain(), world.chain);
+    let Done::Final { height, .. } = ledger.submit(bytes(&grant), WAIT).await.unwrap() else {
+        panic!("not final");
+    };
+    // All who ask within a second are in one batch, each with a path of his own.
+    let nonces: Vec<_> = (2..40).map(|i| Nonce::new([i; 32])).collect();
+    let asked = nonces.iter().map(|nonce| client.freshness(*nonce));
+    let receipts = futures::future::join_all(asked).await;
+    let (trust, mut roots) = (ledger.trust(), BTreeSet::new());
+    let set = EpochSet::decode(trust.set()).unwrap();
+    for (nonce, receipt) in nonces.iter().zip(receipts) {
+        let receipt = receipt.unwrap();
+        let receipt = Receipt::decode(&receipt).unwrap();
+        roots.insert(receipt.claimed().nonces);
+        let verified = receipt.check(trust.anchor(), &set, nonce).unwrap();
+        assert!(verified.height() >= height);
+        verified.check_floor(trust.anchor()).unwrap();
+        // What was shown before is no longer of now.
+        let held_back = verified.check_checkpoint(&first);
+        assert_eq!(held_back, Err(FreshnessError::Old));
+        let other = receipt.check(trust.anchor(), &set, &Nonce::new([0; 32]));
+        assert_eq!(other, Err(FreshnessError::Nonce));
+    }
+    assert!(roots.len() <= 3, "{} batches", roots.len());
     running.stop().await;
 }
 

@@ -8,7 +8,7 @@ use kusabi_api::{
     Kind, Problem,
     ledger::{MAX_TRANSACTION, Submitted},
 };
-use kusabi_core::id::{ChainId, Handle, StateKey};
+use kusabi_core::id::{ChainId, Handle, Nonce, StateKey};
 use kusabi_node::http::Limits;
 use std::{convert::Infallible, time::Duration};
 
@@ -383,6 +383,58 @@ async fn all_bodies_together_have_a_bound() {
             .as_u16(),
         200
     );
+}
+
+#[tokio::test]
+async fn a_nonce_has_32_bytes_and_gets_a_receipt() {
+    let router = Router::default();
+    let ask = async |nonce: &[u8], media_type: Option<&str>| {
+        let mut request = Request::post("/v1/freshness");
+        if let Some(media_type) = media_type {
+            request = request.header("content-type", media_type);
+        }
+        let body = Body::from(nonce.to_vec());
+        router.send(request.body(body).unwrap()).await
+    };
+    let octets = Some("application/octet-stream");
+    let got = ask(&[7; 32], octets).await;
+    assert_eq!((got.status.as_u16(), &got.body[..]), (200, &b"receipt"[..]));
+    assert_eq!(
+        got.header("content-type"),
+        "application/vnd.kusabi.freshness"
+    );
+    assert_eq!(got.header("cache-control"), "no-store");
+    assert_eq!(*router.memory.nonces.lock().unwrap(), [Nonce::new([7; 32])]);
+    for (nonce, media_type, kind) in [
+        (&[][..], octets, Kind::Malformed),
+        (&[7; 31], octets, Kind::Malformed),
+        (&[7; 33], octets, Kind::TooLarge),
+        (&[7; 100_000], octets, Kind::TooLarge),
+        (
+            &[7; 32],
+            Some("application/cbor"),
+            Kind::UnsupportedMediaType,
+        ),
+        (&[7; 32], None, Kind::UnsupportedMediaType),
+    ] {
+        assert_eq!(ask(nonce, media_type).await.problem(), kind);
+    }
+    let got = router.get("/v1/freshness", &[]).await;
+    assert_eq!(got.problem(), Kind::MethodNotAllowed);
+    assert_eq!(router.memory.nonces.lock().unwrap().len(), 1);
+    let page = router.get("/metrics", &[]).await.body;
+    let page = String::from_utf8(page.to_vec()).unwrap();
+    assert!(page.contains("kusabi_freshness_receipts_total 1\n"));
+}
+
+/// A body that never comes.
+#[tokio::test(start_paused = true)]
+async fn a_nonce_is_waited_for_only_so_long() {
+    let router = Router::default();
+    let never = stream::pending::<Result<Bytes, Infallible>>();
+    let request = Request::post("/v1/freshness").header("content-type", "application/octet-stream");
+    let request = request.body(Body::from_stream(never)).unwrap();
+    assert_eq!(router.send(request).await.problem(), Kind::RequestTimeout);
 }
 
 #[tokio::test]

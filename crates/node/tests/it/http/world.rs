@@ -10,7 +10,7 @@ use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
     ledger::{BlockEvents, Peers, Receipt, Status, Step, StepKind, Submitted, Transaction},
 };
-use kusabi_core::id::{ChainId, Epoch, Handle, Height, StateKey, TxId};
+use kusabi_core::id::{ChainId, Epoch, Handle, Height, Nonce, StateKey, TxId};
 use kusabi_node::http::{Api, Limits, serve};
 use std::{
     collections::HashMap,
@@ -30,6 +30,7 @@ pub(super) struct Memory {
     /// From this height on the event stream ends with "lagging".
     pub(super) lagging_from: u64,
     pub(super) ready: bool,
+    pub(super) nonces: Mutex<Vec<Nonce>>,
     pub(super) block_bytes: usize,
 }
 
@@ -57,6 +58,7 @@ impl Default for Memory {
             height: watch::Sender::new(3),
             lagging_from: u64::MAX,
             ready: true,
+            nonces: Mutex::default(),
             block_bytes: 100,
         }
     }
@@ -107,6 +109,11 @@ impl Ledger for Memory {
 
     fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
         answer(Ok(Bytes::from_static(b"checkpoint")))
+    }
+
+    fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
+        self.nonces.lock().unwrap().push(nonce);
+        answer(Ok(Bytes::from_static(b"receipt")))
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {

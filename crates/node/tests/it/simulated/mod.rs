@@ -3,6 +3,7 @@
 mod consortium;
 mod crash;
 mod epochs;
+mod freshness;
 mod hostile;
 mod recovery;
 

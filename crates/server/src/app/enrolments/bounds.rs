@@ -64,7 +64,7 @@ mod tests {
         verify::Trust,
     };
     use kusabi_core::{
-        id::{Epoch, Height, StateKey, TxId},
+        id::{Epoch, Height, Nonce, StateKey, TxId},
         protocol::{hello, succession::NewKey},
         suite::Purpose,
     };
@@ -107,6 +107,10 @@ mod tests {
         }
 
         fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
+            gone()
+        }
+
+        fn freshness(&self, _: Nonce) -> Answer<'_, Bytes> {
             gone()
         }
 
