@@ -324,7 +324,7 @@ enum Turn {
     /// They were.
     Verified(Arc<Verified>),
     /// When the transactions before it have run: one of them brings its signer.
-    Later(Transaction),
+    Later(Box<Transaction>),
 }
 
 /// Checks a block's bounds and verifies its signatures. Of the state nothing is asked but [`signer_reads`](crate::signer_reads).
@@ -354,7 +354,7 @@ pub fn prepare_block(
             claimed.push(claims.map_err(|rejection| refused(index, rejection))?);
             None
         } else {
-            Some(Turn::Later(transaction))
+            Some(Turn::Later(Box::new(transaction)))
         });
     }
     let mut together = indices.into_iter().zip(verify(claimed, rng));
@@ -395,7 +395,7 @@ impl Prepared {
         for (index, turn) in self.0.into_iter().enumerate() {
             let verified = match turn {
                 Turn::Verified(verified) => Some(verified),
-                Turn::Later(transaction) => claims(transaction, &context.chain, run.state())
+                Turn::Later(transaction) => claims(*transaction, &context.chain, run.state())
                     .and_then(|claims| verify(vec![claims], rng).pop().transpose())
                     .map_err(|rejection| refused(index, rejection))?
                     .map(Arc::new),

@@ -36,6 +36,11 @@ const VERBS: &[&str] = &[
     "enrol refuse",
     "enrol serials",
     "enrol token",
+    "epoch",
+    "epoch new",
+    "epoch show",
+    "epoch sign",
+    "epoch submit",
     "genesis",
     "genesis finish",
     "genesis new",
@@ -51,6 +56,7 @@ const VERBS: &[&str] = &[
     "key show",
     "man",
     "node",
+    "node join",
     "node run",
     "order",
     "order list",
@@ -120,8 +126,8 @@ fn completions_for_every_shell() {
 fn the_page_lists_every_verb() {
     let page = include_str!("../../../../docs/cli.md");
     let groups = [
-        "alarm", "batch", "device", "enrol", "genesis", "key", "node", "order", "org", "release",
-        "server",
+        "alarm", "batch", "device", "enrol", "epoch", "genesis", "key", "node", "order", "org",
+        "release", "server",
     ];
     for verb in VERBS.iter().filter(|verb| !groups.contains(verb)) {
         let listed = page

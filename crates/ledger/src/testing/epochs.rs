@@ -11,7 +11,7 @@ use kusabi_core::set::{EpochSet, EpochSetParts};
 use kusabi_core::suite::{PublicKeys, Signature, VerificationKey};
 use kusabi_core::tx::{Action, Transaction};
 
-use super::{TestKey, World, ed25519_public, organisation, seed_bytes};
+use super::{Other, TestKey, World, ed25519_public, organisation, seed_bytes};
 
 impl World {
     /// How many organisations founded the ledger.
@@ -25,7 +25,7 @@ impl World {
     pub fn vote_seed_in(&self, epoch: u64, member: usize) -> [u8; 32] {
         match (epoch, member.checked_sub(1)) {
             (0, None) => self.vote_seed,
-            (0, Some(other)) => self.others[other].vote_seed,
+            (0, Some(other)) => self.other(other).vote_seed,
             (_, _) => seed_bytes(b"vote in", epoch << 8 | member as u64),
         }
     }
@@ -35,14 +35,18 @@ impl World {
     pub fn node_seed_of(&self, member: usize) -> [u8; 32] {
         match member.checked_sub(1) {
             None => self.node_seed,
-            Some(other) => self.others[other].node_seed,
+            Some(other) => self.other(other).node_seed,
         }
+    }
+
+    fn other(&self, number: usize) -> &Other {
+        self.others.get(number).expect("a member")
     }
 
     fn officer_of(&self, member: usize) -> (OrgName, &TestKey) {
         match member.checked_sub(1) {
             None => (OrgName::new("cameras").expect("a name"), &self.officer),
-            Some(other) => (self.others[other].name, &self.others[other].officer),
+            Some(other) => (self.other(other).name, &self.other(other).officer),
         }
     }
 

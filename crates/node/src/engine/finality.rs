@@ -77,6 +77,8 @@ pub(super) struct Announce {
     pub(super) newest: watch::Sender<Option<Newest>>,
     /// The same for those outside the engine, over all of its runs: it never goes back.
     pub(super) outside: watch::Sender<Option<Newest>>,
+    /// Where it is noted whether the epoch ends.
+    pub(super) epochs: Epochs,
     /// For each part that waits for nothing else than that it moves.
     pub(super) moved: [Arc<Notify>; 2],
 }
@@ -92,6 +94,9 @@ pub(super) fn raise(newest: &mut Option<Newest>, by: Newest) -> bool {
 
 impl Announce {
     fn tell(&self, block: &Block) {
+        let header = &block.header;
+        self.epochs
+            .settle(header.epoch, header.height.get(), appoints(block));
         let told = Newest::after(*self.newest.borrow(), block);
         self.newest.send_replace(Some(told));
         self.outside
@@ -110,7 +115,6 @@ pub(super) async fn follow(
     acknowledgements: Acknowledgements,
     pool: Arc<TransactionPool>,
     announce: Announce,
-    epochs: Epochs,
     epoch: Epoch,
     mut first_vote: Option<impl FnOnce()>,
 ) {
@@ -133,11 +137,6 @@ pub(super) async fn follow(
             .iter()
             .map(|bytes| TxId::of(bytes))
             .collect();
-        epochs.settle(
-            inner.header.epoch,
-            inner.header.height.get(),
-            appoints(inner),
-        );
         if inner.header.epoch == epoch
             && let Some(note) = first_vote.take()
         {

@@ -337,11 +337,11 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let announce = Announce {
             newest: newest.clone(),
             outside: outside.clone(),
+            epochs: epochs.clone(),
             moved: moved.clone(),
         };
         let number = epoch.number;
         let applied = shared.applied.subscribe();
-        let epochs = epochs.clone();
         move |_| {
             finality::follow(
                 way,
@@ -349,7 +349,6 @@ pub(super) async fn run<E: Runtime, W: Wire>(
                 acknowledgements,
                 pool,
                 announce,
-                epochs,
                 number,
                 with_first_block,
             )

@@ -1,6 +1,6 @@
 //! `kusabi node join`: the node of an organisation that others appoint, from its keys to its first vote.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use kusabi_api::{HttpLedger, Kind, Ledger as _};
@@ -127,7 +127,8 @@ fn found(args: &Args, places: &Places, session: &Session) -> Result<()> {
                 vote_key: hex(&own.member.vote_key),
             })?;
         }
-        thread::sleep(LOOK);
+        // Nothing tells it: where the ledger waits for this very node, no block comes.
+        runtime.block_on(tokio::time::sleep(LOOK));
     }
     own.prepared
         .found(outline)

@@ -389,6 +389,7 @@ impl Fleet {
         let (handle, ends) = node::link(&kept.lock().outline, LIMITS);
         let link = handle.link.clone();
         let fleet = self.clone();
+        let mut first = self.links(&keys).await;
         let place = Place {
             prefix: format!("{member}-"),
             ahead: keys.ahead,
@@ -417,8 +418,12 @@ impl Fleet {
                     listen: None,
                     addresses: HashMap::new(),
                 };
-                let Some(links) = fleet.links(&keys).await else {
-                    break;
+                let links = match first.take() {
+                    Some(links) => links,
+                    None => match fleet.links(&keys).await {
+                        Some(links) => links,
+                        None => break,
+                    },
                 };
                 let (slow, place, ends) = (slow.clone(), place.clone(), ends.clone());
                 let (is_ready, tamper) = (is_ready.clone(), tamper.clone());
