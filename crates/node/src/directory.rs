@@ -260,7 +260,7 @@ fn is_unfinished(name: &str, restoring: bool) -> bool {
         || if restoring {
             name == ENGINE || is_epoch_file(name)
         } else {
-            name == VOTE_KEY
+            name == VOTE_KEY || name == VOTE_KEY_NEXT
         }
         || name == NODE_KEY;
     let in_writing = name.strip_suffix(".new").is_some_and(|stem| {
@@ -268,6 +268,7 @@ fn is_unfinished(name: &str, restoring: bool) -> bool {
             "genesis",
             "genesis-transaction",
             "vote",
+            "vote-next",
             "node",
             "format",
             "restoring",

@@ -203,7 +203,7 @@ fn a_recovery_that_was_interrupted_goes_on() {
     // Between restoring and recovering.
     place.run(RECOVER).ok();
     // Between the new vote key and the recovery.
-    fs::remove_file(place.path("ledger/node/recovery-1.cbor")).unwrap();
+    fs::remove_file(place.path("ledger/node/epoch-1.cbor")).unwrap();
     place
         .run("node run --data ledger --listen 127.0.0.1:0")
         .exits(19)
@@ -215,7 +215,7 @@ error: the vote key in ledger/node/vote.key is not a validator's in this ledger'
     place.run(RECOVER).ok();
     // Once more, because its answer was lost: the epoch without a block is replaced.
     let last = place.run(RECOVER).json();
-    assert!(!place.path("ledger/node/recovery-2.cbor").exists());
+    assert!(!place.path("ledger/node/epoch-2.cbor").exists());
     let node = Node::start(&place);
     let found = node.run(&place, "key lookup camera.key --json").json();
     assert_eq!(found["proven_at"], last["from"]);

@@ -128,7 +128,7 @@ fn found(args: &Args, places: &Places, session: &Session) -> Result<()> {
             })?;
         }
         // Nothing tells it: where the ledger waits for this very node, no block comes.
-        runtime.block_on(tokio::time::sleep(LOOK));
+        runtime.block_on(async { tokio::time::sleep(LOOK).await });
     }
     own.prepared
         .found(outline)

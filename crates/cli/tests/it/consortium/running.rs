@@ -204,6 +204,11 @@ fn a_quorum_that_is_lost_is_said_and_its_return_too() {
     let corp = nodes.pop().unwrap();
     let (acme, beta) = (&nodes[0], &nodes[1]);
     until(&acme.address, "/readyz", "200");
+    // It is ready with what a quorum of others brings; that all stand connected comes a moment later.
+    let end = Instant::now() + LONG;
+    while !get(&acme.address, "/v1/status").contains("\"connected\":2") {
+        assert!(Instant::now() < end, "acme is not connected to two");
+    }
     // Three of four are enough, and the fourth is missed.
     let (verdict, said) = doctor(&place, &acme.address, "validators");
     assert_eq!(verdict, "warn", "{said}");
