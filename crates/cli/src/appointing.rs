@@ -269,9 +269,13 @@ struct Officer {
 }
 
 fn officers(was: Option<Members<'_>>, is: Option<Members<'_>>) -> Vec<Officer> {
-    fn keys<'a>(of: Option<Members<'a>>) -> &'a [[u8; VerificationKey::LEN]] {
-        of.map_or(&[], |of| of.officers.encoded())
-    }
+    let keys = |of: Option<Members<'_>>| -> Vec<VerificationKey> {
+        let officers = of.map(|of| of.officers);
+        let all = officers
+            .into_iter()
+            .flat_map(|officers| (0..officers.len()).filter_map(move |index| officers.key(index)));
+        all.collect()
+    };
     let (old, next) = (keys(was), keys(is));
     let stay = next.iter().map(|key| {
         let change = if old.contains(key) { "stays" } else { "new" };
@@ -280,7 +284,7 @@ fn officers(was: Option<Members<'_>>, is: Option<Members<'_>>) -> Vec<Officer> {
     let go = old.iter().filter(|key| !next.contains(key));
     stay.chain(go.map(|key| (key, "no officer any more")))
         .map(|(key, change)| Officer {
-            signing_key: hex(key),
+            signing_key: hex(key.raw()),
             change,
         })
         .collect()
