@@ -179,8 +179,6 @@ impl<W: Wire> Turn<W> {
                 Some(Heard::Question(from, epoch)) => self.answer(from, epoch),
                 Some(Heard::Answer(opening)) if ended.is_none() => {
                     if let Some(next) = self.opens_next(&opening) {
-                        self.epochs
-                            .ends_at(self.epoch(), next.first.saturating_sub(1) + next.skipped);
                         self.fetch(&next);
                         ended = Some(Ended { opening, next });
                     }
