@@ -403,7 +403,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             NonEmptyVec::try_from(others).map_err(|_| EngineError::ParentMissing(number))?;
         commonware_macros::select! {
             _ = &mut parts => return Err(EngineError::Ended),
-            () = caught_up(&context, &mailbox, Height::new(before), others, opens_on, newest.subscribe()) => {},
+            () = caught_up(&context, &mailbox, &outline, others, newest.subscribe()) => {},
         }
     }
     let start = mailbox
@@ -639,27 +639,29 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     }
 }
 
-/// Has the certificate and the block at a position brought by others, and with them all blocks before it; ends when they are
-/// all run.
+/// Has the certificate and the block at the end of each epoch brought by others, and with it all blocks before it; ends when they
+/// are all run. One epoch after the other: what comes later would have the blocks before an end run without its certificate,
+/// and no other certificate covers them.
 async fn caught_up<E: Runtime>(
     context: &E,
     mailbox: &Mailbox<Scheme, Standard<Block>>,
-    position: Height,
+    outline: &Outline,
     others: NonEmptyVec<PublicKey>,
-    height: LedgerHeight,
     mut newest: watch::Receiver<Option<Newest>>,
 ) {
-    loop {
-        mailbox.hint_finalized(position, others.clone());
-        let mut done = false;
-        commonware_macros::select! {
-            reached = newest.wait_for(|n| n.is_some_and(|n| n.height >= height)) => {
-                done = reached.is_ok();
-            },
-            () = context.sleep(ASK_AGAIN) => {},
-        }
-        if done {
-            return;
+    for epoch in outline.epochs().iter().skip(1) {
+        let end = epoch.first.saturating_sub(1);
+        let height = outline.height(end);
+        let mut reached = newest.borrow().is_some_and(|n| n.height >= height);
+        while !reached {
+            mailbox.hint_finalized(Height::new(end), others.clone());
+            commonware_macros::select! {
+                waited = newest.wait_for(|n| n.is_some_and(|n| n.height >= height)) => {
+                    // Without the other end the node stops, and this with it.
+                    reached = waited.is_ok();
+                },
+                () = context.sleep(ASK_AGAIN) => {},
+            }
         }
     }
 }

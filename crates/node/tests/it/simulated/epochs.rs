@@ -11,8 +11,9 @@ use futures::future::join_all;
 use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{id::Epoch, set::EpochSet};
 use kusabi_node::{
-    engine::simulation::consortium::Fleet,
+    engine::{genesis_header, simulation::consortium::Fleet},
     handle::{NodeHandle, Stop},
+    history::History,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -54,6 +55,16 @@ async fn begun(fleet: &Fleet, members: &[usize], epoch: u64) {
             })
             .collect();
         panic!("epoch {epoch} does not begin: {states:?}");
+    }
+}
+
+/// All of a node's blocks are the ledger's, each with a certificate of its epoch, as an audit has it.
+async fn whole(founder: &Founder, node: &NodeHandle) {
+    let outline = founder.outline();
+    let genesis = genesis_header(&outline).unwrap();
+    let mut history = History::new(outline, genesis);
+    for block in super::blocks(node).await {
+        history.push(&block).unwrap();
     }
 }
 
@@ -148,6 +159,7 @@ fn members_come_and_go() {
         let registered = within(&fleet, PATIENCE, register(&founder, &back, &told)).await;
         assert!(registered.flatten().is_some());
         agreed(&founder, &fleet, &told).await;
+        whole(&founder, &back).await;
     });
     assert_eq!(out, Some(()));
 }
@@ -176,6 +188,7 @@ fn who_was_away_when_an_epoch_ended_is_told_and_catches_up() {
         let registered = within(&fleet, PATIENCE, register(&founder, &back, &told)).await;
         assert!(registered.flatten().is_some());
         agreed(&founder, &fleet, &told).await;
+        whole(&founder, &back).await;
     });
     assert_eq!(out, Some(()));
 }
