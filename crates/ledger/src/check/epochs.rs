@@ -1,6 +1,5 @@
 //! How one epoch follows another: an appointment lets it end, a handover opens the next.
 
-use kusabi_core::anchor::Anchor;
 use kusabi_core::appointment::{Appointment, CLOSING_BLOCKS};
 use kusabi_core::handover::Handover;
 use kusabi_core::id::{Height, NodesHash, OrgId, StateKey};
@@ -80,17 +79,8 @@ impl<S: State + ?Sized> Desk<'_, S> {
         }
         let old_set = set_of(&row, old_set)?;
         let handover = Handover::decode(handover).map_err(|_| Rejection::HandoverRefused)?;
-        // The ledger's own row is what a device would keep as its anchor.
-        let anchor = Anchor::of_ledger(
-            context.chain,
-            row.epoch,
-            row.set_hash,
-            context.parent_height,
-            context.parent,
-            row.recovery_hash,
-        );
         let verified = handover
-            .check(&anchor, &old_set)
+            .check(&self.ledger_anchor(&row), &old_set)
             .map_err(|_| Rejection::HandoverRefused)?;
         let signed = verified.signed();
         let set = signed.next_set();

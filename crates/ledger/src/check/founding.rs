@@ -94,17 +94,8 @@ impl<S: State + ?Sized> Desk<'_, S> {
             return Err(Rejection::EpochPlace);
         }
         let recovery = Recovery::decode(bytes).map_err(|_| Rejection::RecoveryRefused)?;
-        // The ledger's own row is what a device would keep as its anchor; heights are compared below.
-        let anchor = Anchor::of_ledger(
-            context.chain,
-            row.epoch,
-            row.set_hash,
-            context.parent_height,
-            context.parent,
-            row.recovery_hash,
-        );
         let recovery = recovery
-            .check(&anchor)
+            .check(&self.ledger_anchor(&row))
             .map_err(|_| Rejection::RecoveryRefused)?;
 
         // `from` is above the parent's height, which the decoder has checked.
@@ -135,6 +126,18 @@ impl<S: State + ?Sized> Desk<'_, S> {
         };
         self.write(StateKey::ledger(), row.encode());
         Ok(())
+    }
+
+    /// What a device would keep as its anchor before this block: the ledger's own row, and the block before.
+    pub(super) fn ledger_anchor(&self, row: &LedgerRow) -> Anchor {
+        Anchor::of_ledger(
+            self.context.chain,
+            row.epoch,
+            row.set_hash,
+            self.context.parent_height,
+            self.context.parent,
+            row.recovery_hash,
+        )
     }
 
     pub(super) fn ledger_row(&self) -> Result<Option<LedgerRow>, Rejection> {

@@ -158,6 +158,11 @@ impl Process {
         &self.runtime
     }
 
+    /// Whether the ledger is still in the epoch in which it was founded.
+    pub(crate) fn has_founded(&self) -> bool {
+        self.outline.epochs().len() == 1
+    }
+
     /// How many validators there are.
     pub(crate) fn validators(&self) -> usize {
         self.outline.newest().vote_keys.len()

@@ -109,7 +109,11 @@ impl Founded {
     }
 }
 
-/// Said once, when an organisation's node has started on the genesis that it founded with others.
+/// The event of a node whose organisation came later.
+const JOINED: &str = "joined";
+
+/// Said once, when an organisation's node has started on the genesis that it founded with others, or in the epoch in which the
+/// others took it in.
 #[derive(Serialize)]
 struct Joined {
     event: &'static str,
@@ -123,7 +127,12 @@ struct Joined {
 
 impl Answer for Joined {
     fn page(&self, page: &mut Page) {
-        page.good("Founded", &format!("the ledger {}", self.name))
+        let done = if self.event == JOINED {
+            "Joined"
+        } else {
+            "Founded"
+        };
+        page.good(done, &format!("the ledger {}", self.name))
             .field("chain", &*self.chain)
             .field("organisation", &*self.organisation)
             .field(
@@ -209,7 +218,11 @@ fn serve(
     let completed = process.complete(places, settings, |_, _| Ok(()), session)?;
     match completed {
         Some(Completed::Joined { organisation }) => session.output().say(&Joined {
-            event: "founded",
+            event: if process.has_founded() {
+                "founded"
+            } else {
+                JOINED
+            },
             name: process.name(),
             organisation,
             chain: process.chain().to_string(),

@@ -25,7 +25,7 @@ use kusabi_core::{
 };
 use zeroize::Zeroizing;
 
-/// The vote key, in the one place beside the engine's voting that has it: it signs claims, and nothing else. Its statements are no
+/// The vote key, which the engine's voting has, too, and `turn`, for the end of an epoch: here it signs claims, and nothing else. Its statements are no
 /// votes (spec/freshness.md, "Claim").
 pub(super) struct Signer {
     key: VoteKey,

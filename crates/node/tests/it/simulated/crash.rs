@@ -1,6 +1,6 @@
 //! Power cuts and failing disks at random moments under load.
 
-use super::{Founder, blocks, open};
+use super::{Founder, blocks, lives, open};
 use crate::random::Random;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
@@ -154,23 +154,10 @@ fn life(seed: u64) -> usize {
     told.acknowledged.len()
 }
 
-fn lives(seeds: std::ops::Range<u64>) {
-    let mut acknowledged = 0;
-    for seed in seeds.clone() {
-        println!("seed {seed}");
-        acknowledged += life(seed);
-    }
-    println!("{acknowledged} registrations acknowledged in {seeds:?}");
-    assert!(
-        acknowledged > 0,
-        "a test that acknowledges nothing tests nothing"
-    );
-}
-
 /// Forty seeds; `KUSABI_SEEDS=from..to` names others.
 #[test]
 fn nothing_acknowledged_is_lost_and_no_height_has_two_contents() {
-    lives(crate::random::seeds(0..40));
+    lives(crate::random::seeds(0..40), life);
 }
 
 #[test]

@@ -127,6 +127,20 @@ async fn blocks(node: &NodeHandle) -> Vec<FinalBlock> {
     blocks
 }
 
+/// Lives through each seed; a life says how many registrations were acknowledged.
+fn lives(seeds: std::ops::Range<u64>, life: impl Fn(u64) -> usize) {
+    let mut acknowledged = 0;
+    for seed in seeds.clone() {
+        println!("seed {seed}");
+        acknowledged += life(seed);
+    }
+    println!("{acknowledged} registrations acknowledged in {seeds:?}");
+    assert!(
+        acknowledged > 0,
+        "a test that acknowledges nothing tests nothing"
+    );
+}
+
 #[test]
 fn one_seed_gives_one_history() {
     let history = |seed| {
