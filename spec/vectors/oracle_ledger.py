@@ -45,6 +45,23 @@ def ledger(ends):
     return pad(u(1, 7) + u(1, 1) + u(4, 2) + u(8, 3) + H(b"set") + H(b"recovery") + u(6, 4000) + ends)
 
 
+def organisation(end):
+    return pad(u(1, 2) + u(1, 1) + u(4, 3) + ORG + u(1, len(NAME)) + NAME.ljust(32, b"\0") + u(1, 2) + u(1, 3) + u(6, 4)
+               + u(6, 5) + u(6, 2**48 - 1) + u(6, 7) + u(4, 16) + u(4, 16) + end)
+
+
+def seats(*numbers):
+    return bytes(sum(1 << n % 8 for n in numbers if n // 8 == byte) for byte in range(32))
+
+
+def members(version=1, given=1, heartbeat=1000, longest=60000, seats=b"\1" + bytes(31), newest=bytes(32)):
+    return pad(u(1, 8) + u(1, 1) + u(4, version) + u(2, given) + u(4, heartbeat) + u(4, longest) + seats + newest)
+
+
+def proposal(proposed=20, carried=0, expires=2**41, identifier=DIGEST, previous=bytes(32), yes=bytes(32), no=bytes(32)):
+    return pad(u(1, 9) + u(1, 1) + u(6, proposed) + u(6, carried) + u(6, expires) + ORG + identifier + previous + yes + no)
+
+
 rows = [
     ("active record", 1, HANDLE, record()),
     ("spent record", 1, HANDLE, record(purpose=1, status=2, version=2, ended=11)),
@@ -64,9 +81,18 @@ rows = [
     ("short blob part", 6, DIGEST + u(2, 0), pad(u(1, 6) + u(1, 1) + u(1, 1) + u(1, 0) + bytes([7]))),
     ("ledger", 7, b"", pad(u(1, 7) + u(1, 1) + u(4, 2) + u(8, 3) + H(b"set") + H(b"recovery") + u(6, 4000))),
     ("ledger of an epoch that ends", 7, b"", ledger(u(6, 5000) + H(b"next set"))),
+    ("record that moved", 1, HANDLE, record(version=3, tail=b"\2\0")),
+    ("spent record that moved", 1, HANDLE, record(purpose=1, status=2, version=3, ended=11, tail=b"\1\0")),
+    ("member", 2, ORG, organisation(u(2, 256) + u(6, 0) + u(6, 0))),
+    ("frozen guest", 2, ORG, organisation(u(2, 0) + u(6, 0) + u(6, 2**41))),
+    ("removed organisation", 2, ORG, organisation(u(2, 0) + u(6, 77) + u(6, 0))),
+    ("members", 8, b"", members(given=256, seats=seats(0, 9, 255), newest=DIGEST)),
+    ("members of a new ledger", 8, b"", members()),
+    ("proposal", 9, DIGEST, proposal(yes=seats(1), no=seats(200), previous=H(b"previous"))),
+    ("carried proposal", 9, DIGEST, proposal(carried=20, yes=seats(0, 1))),
 ]
 bad_rows = [
-    ("Kind", pad(u(1, 8) + u(1, 1))),
+    ("Kind", pad(u(1, 10) + u(1, 1))),
     ("Version", pad(u(1, 3) + u(1, 2) + u(4, 1) + ORG + u(1, 2) + u(1, 3))),
     ("Reserved", record(tail=b"\0\1")),
     ("Value", record(purpose=64)),
@@ -85,6 +111,22 @@ bad_rows = [
     ("Contradiction", record(status=4, version=3, ended=11)),
     ("Contradiction", ledger(u(6, 5000) + bytes(32))),
     ("Contradiction", ledger(u(6, 0) + H(b"next set"))),
+    ("Contradiction", record(version=2)),
+    ("Contradiction", record(tail=b"\1\0")),
+    ("Contradiction", record(purpose=8, version=2, tail=b"\1\0")),
+    ("Value", organisation(u(2, 257) + u(6, 0) + u(6, 0))),
+    ("Contradiction", organisation(u(2, 1) + u(6, 77) + u(6, 0))),
+    ("Contradiction", members(seats=bytes(32))),
+    ("Contradiction", members(seats=seats(1))),
+    ("Contradiction", members(given=257, seats=seats(0))),
+    ("Contradiction", members(given=17, seats=seats(*range(17)))),
+    ("Contradiction", members(heartbeat=0)),
+    ("Contradiction", members(heartbeat=60001)),
+    ("Contradiction", members(version=0)),
+    ("Contradiction", proposal(proposed=0)),
+    ("Contradiction", proposal(carried=19)),
+    ("Contradiction", proposal(identifier=bytes(32))),
+    ("Contradiction", proposal(yes=seats(3), no=seats(3))),
 ]
 
 
@@ -101,6 +143,8 @@ def cbor(value):
         return head(0, value)
     if isinstance(value, bytes):
         return head(2, len(value)) + value
+    if isinstance(value, str):
+        return head(3, len(value)) + value.encode()
     return head(4, len(value)) + b"".join(map(cbor, value))
 
 
@@ -109,6 +153,18 @@ def entry(handle, purpose, metadata=None):
 
 
 LOW, HIGH = sorted([HANDLE, OTHER])
+OTHER_ORG = H(b"kusabi.org.v1", b"newcomer")[:16]
+SIGNATURE = bytes([6]) * 64
+OFFICERS = [entry(LOW, 6), entry(HIGH, 6)]
+ADMIT = [0, "newcomer", 2, [[officer, SIGNATURE] for officer in OFFICERS], 1000, 1]
+
+
+def proposed(*acts, expires=2**41):
+    return cbor([1, ORG, expires, list(acts)])
+
+
+EVERY = proposed(ADMIT, [1, H(b"1")[:16]], [2, H(b"2")[:16]], [3, H(b"3")[:16], 2**48 - 1], [4, H(b"4")[:16]],
+                 [5, H(b"5")[:16]], [6, 1000])
 SPKI = bytes([1]) + bytes(range(200))
 actions = [
     [0, b"document", [entry(HIGH, 6), entry(LOW, 6)]],
@@ -127,6 +183,11 @@ actions = [
     [11, bytes(300)],
     [12, ORG, bytes(90), bytes(400), bytes(60)],
     [13, bytes(90), bytes(500), bytes(60)],
+    [14, EVERY],
+    [15, ORG, proposed([6, 3600000]), 1],
+    [15, ORG, proposed([4, ORG]), 0],
+    [16, ORG, 70000, 16],
+    [17, ORG, OTHER_ORG, [[LOW, 1], [HIGH, 2]]],
 ]
 
 
@@ -149,7 +210,36 @@ bad_transactions = [
     ("Cbor", cbor([1, CHAIN, plain])),
     ("Cbor", transaction([6, ORG, [LOW, 1], 0])),
     ("Version", cbor([2, CHAIN, plain, []])),
-    ("Action", transaction([14, ORG])),
+    ("Action", transaction([18, ORG])),
+    ("Cbor", transaction([14, ORG])),
+    ("Cbor", transaction([14, EVERY + b"\0"])),
+    ("Cbor", transaction([14, ORG, EVERY])),
+    ("NotCanonical", transaction([14, b"\x98\x04" + EVERY[1:]])),
+    ("Version", transaction([14, cbor([2, ORG, 1, [[6, 1000]]])])),
+    ("Value", transaction([14, proposed([6, 1000], expires=2**48)])),
+    ("Count", transaction([14, proposed()])),
+    ("Count", transaction([14, proposed(*([1, H(u(1, n))[:16]] for n in range(9)))])),
+    ("Order", transaction([14, proposed([1, ORG], [4, ORG])])),
+    ("Order", transaction([14, proposed([6, 1000], [6, 2000])])),
+    ("Order", transaction([14, proposed(ADMIT, [4, OTHER_ORG])])),
+    ("Action", transaction([14, proposed([7, ORG])])),
+    ("Cbor", transaction([14, proposed([1, ORG, 1])])),
+    ("Value", transaction([14, proposed([6, 999])])),
+    ("Value", transaction([14, proposed([3, ORG, 2**48])])),
+    ("Value", transaction([14, proposed([0, "Newcomer", *ADMIT[2:]])])),
+    ("Value", transaction([14, proposed([0, "newcomer", 3, *ADMIT[3:]])])),
+    ("Value", transaction([14, proposed([0, "newcomer", 0, *ADMIT[3:]])])),
+    ("Count", transaction([14, proposed([0, "newcomer", 1, [], 1000, 1])])),
+    ("Order", transaction([14, proposed([0, "newcomer", 1, ADMIT[3][::-1], 1000, 1])])),
+    ("Purpose", transaction([14, proposed([0, "newcomer", 1, [[entry(LOW, 5), SIGNATURE]], 1000, 1])])),
+    ("Value", transaction([14, proposed([*ADMIT[:5], 2])])),
+    ("Value", transaction([15, ORG, EVERY, 2])),
+    ("Value", transaction([16, ORG, 1, 0])),
+    ("Value", transaction([16, ORG, 1, 17])),
+    ("Value", transaction([17, ORG, ORG, [[LOW, 1]]])),
+    ("Count", transaction([17, ORG, OTHER_ORG, []])),
+    ("Order", transaction([17, ORG, OTHER_ORG, [[HIGH, 1], [LOW, 1]]])),
+    ("Zero", transaction([17, ORG, OTHER_ORG, [[LOW, 0]]])),
     ("Cbor", transaction([12, ORG, bytes(90), bytes(400)])),
     ("Count", transaction(actions[15], [LOW])),
     ("Count", transaction([1, ORG, []])),
@@ -223,5 +313,10 @@ write("rows.json", {
              for name, kind, key, row in rows],
     "refused": refused(bad_rows),
 })
-write("transactions.json", {"chain": CHAIN.hex(), "signer": LOW.hex(), "purpose": 5, "transactions": good,
+WISH = cbor([1, "newcomer", 2, OFFICERS])
+write("transactions.json", {"proposal": {"bytes": EVERY.hex(), "id": H(b"kusabi.proposal.v1", EVERY).hex(),
+                                         "officer": LOW.hex(),
+                                         "admission": (b"kusabi.statement.v1" + CHAIN + LOW + u(1, 6) + u(2, 0x204)
+                                                       + H(WISH)).hex()},
+                            "chain": CHAIN.hex(), "signer": LOW.hex(), "purpose": 5, "transactions": good,
                             "refused": refused(bad_transactions), "unkeyed": [data.hex() for data in unkeyed]})

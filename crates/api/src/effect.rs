@@ -2,7 +2,7 @@
 
 use crate::{
     hex::{Hex, Hex32},
-    ledger::{BlockEvents, Event},
+    ledger::{BlockEvents, Event, Moved},
     problem::{Kind, Problem},
 };
 use bytes::Bytes;
@@ -27,6 +27,10 @@ pub fn first_row(action: &Action) -> StateKey {
         }
         Action::Anchor { digest, .. } => StateKey::anchor(digest),
         Action::ArtPolicy { org, .. } => StateKey::art_policy(org),
+        Action::Officers { org, .. } => StateKey::organisation(org),
+        Action::Propose { proposal } | Action::Vote { proposal, .. } => {
+            StateKey::proposal(&proposal.id())
+        }
         _ => entry
             .or(named)
             .map_or_else(StateKey::ledger, |handle| StateKey::record(&handle)),
@@ -86,6 +90,24 @@ pub fn shows(action: &Action, row: &Row, height: Height) -> bool {
         }
         (Action::Handover { handover, .. }, Row::Ledger(row)) => Handover::decode(handover)
             .is_ok_and(|handover| row.epoch >= handover.appointment().next_set().epoch()),
+        (Action::Propose { proposal }, Row::Proposal(row)) => {
+            row.id == proposal.id() && row.proposed == height
+        }
+        // Whose seats are among those who voted is for whoever knows the seats.
+        (Action::Vote { proposal, .. }, Row::Proposal(row)) => row.id == proposal.id(),
+        (
+            Action::Officers {
+                org, org_version, ..
+            },
+            Row::Organisation(row),
+        ) => row.id() == *org && row.version > *org_version,
+        (Action::Transfer { to, targets, .. }, Row::Record(record)) => {
+            // It may have ended since, or gone on to a third.
+            let version = targets.first().map(|target| target.version);
+            version.is_some_and(|version| record.version() > version)
+                && record.moves() > 0
+                && (record.owner() == *to || record.moves() > 1)
+        }
         (_, Row::Record(record)) => action.entries().first().is_some_and(|entry| {
             record.registered() == height
                 && record.purpose() == entry.purpose()
@@ -118,9 +140,24 @@ impl Event {
             Action::Publish { digest, .. }
             | Action::WithdrawRelease { digest, .. }
             | Action::Anchor { digest, .. } => Some(Hex(digest.to_bytes())),
+            Action::Propose { proposal } | Action::Vote { proposal, .. } => {
+                Some(Hex(proposal.id().to_bytes()))
+            }
             _ => None,
         };
         let hex = |handle: Handle| Hex32::from(handle.to_bytes());
+        let named: Vec<_> = action
+            .named()
+            .iter()
+            .map(|named| hex(named.handle))
+            .collect();
+        let (ended, moved) = match action {
+            Action::Transfer { to, .. } => {
+                let to = Hex(to.to_bytes());
+                (Vec::new(), Some(Moved { to, keys: named }))
+            }
+            _ => (named, None),
+        };
         Self {
             index,
             id: transaction.id(),
@@ -131,11 +168,8 @@ impl Event {
                 .iter()
                 .map(|entry| hex(entry.handle()))
                 .collect(),
-            ended: action
-                .named()
-                .iter()
-                .map(|named| hex(named.handle))
-                .collect(),
+            ended,
+            moved,
             digest,
         }
     }

@@ -296,9 +296,21 @@ pub struct Event {
     /// Handles of the keys that it ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ended: Vec<Hex32>,
-    /// The release or the anchored digest that it was about.
+    /// Keys that it gave to another organisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+    /// The release, the anchored digest or the proposal that it was about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Hex32>,
+}
+
+/// Keys that came to another organisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Whose they are now.
+    pub to: Hex<16>,
+    /// Their handles.
+    pub keys: Vec<Hex32>,
 }
 
 /// A validator's node.

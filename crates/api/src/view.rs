@@ -5,7 +5,7 @@ use bytes::Bytes;
 use kusabi_core::{
     id::{Handle, Height},
     proof::{Claim, Proof, ProofError},
-    row::{Reason, ReleaseStatus, Row, Status, Topic},
+    row::{Reason, ReleaseStatus, Row, Seat, Seats, Status, Topic},
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -36,6 +36,15 @@ pub enum RowView {
         rows: u64,
         /// Most rows.
         quota: u64,
+        /// Its seat among the members. None for a guest, which has no vote.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seat: Option<u8>,
+        /// Height at which the members removed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        removed: Option<u64>,
+        /// Time until which the members froze it, in milliseconds since 1970, past or to come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        frozen_until_ms: Option<u64>,
     },
     /// Who signs releases.
     ArtPolicy {
@@ -99,6 +108,41 @@ pub enum RowView {
         /// Heights that recoveries have jumped over.
         skipped: u64,
     },
+    /// Who votes, and what the members have decided for all.
+    Members {
+        /// Row version.
+        version: u32,
+        /// Seats of those who vote.
+        seats: Vec<u8>,
+        /// Seats given so far; none is given twice.
+        given: u16,
+        /// The heartbeat, in milliseconds.
+        heartbeat_ms: u32,
+        /// The newest proposal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<Hex32>,
+    },
+    /// A proposal with the members' votes.
+    Proposal {
+        /// Its ID.
+        id: Hex32,
+        /// Who proposed it.
+        organisation: Hex<16>,
+        /// Height at which it was proposed.
+        proposed: u64,
+        /// Height at which it was carried.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried: Option<u64>,
+        /// Time after which nobody votes on it any more, in milliseconds since 1970.
+        expires_ms: u64,
+        /// The proposal before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous: Option<Hex32>,
+        /// Seats that are for it.
+        yes: Vec<u8>,
+        /// Seats that are against it.
+        no: Vec<u8>,
+    },
     /// A kind of row that this program does not know.
     Unknown {
         /// The row.
@@ -143,6 +187,17 @@ pub struct RecordView {
     /// Commitment to private metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Hex32>,
+    /// How often it has come to another owner.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub moves: u8,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde calls"
+)]
+const fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 impl From<&kusabi_core::row::Record> for RecordView {
@@ -161,6 +216,7 @@ impl From<&kusabi_core::row::Record> for RecordView {
             keys: Hex(*record.keys().as_bytes()),
             binding: Hex(record.binding().to_bytes()),
             metadata: record.metadata().map(|digest| Hex(digest.to_bytes())),
+            moves: record.moves(),
         }
     }
 }
@@ -201,6 +257,9 @@ impl From<&Row> for RowView {
                 active: row.active,
                 rows: row.rows,
                 quota: row.quota,
+                seat: row.seat.map(Seat::number),
+                removed: (row.removed != Height::ZERO).then(|| row.removed.get()),
+                frozen_until_ms: (row.frozen_until_ms != 0).then_some(row.frozen_until_ms),
             },
             Row::ArtPolicy(row) => Self::ArtPolicy {
                 organisation: Hex(row.org.to_bytes()),
@@ -240,11 +299,32 @@ impl From<&Row> for RowView {
                 recovery_hash: Hex(row.recovery_hash.to_bytes()),
                 skipped: row.skipped.get(),
             },
+            Row::Members(row) => Self::Members {
+                version: row.version,
+                seats: numbers(&row.seats),
+                given: row.given,
+                heartbeat_ms: row.heartbeat_ms,
+                newest: row.newest.map(|id| Hex(id.to_bytes())),
+            },
+            Row::Proposal(row) => Self::Proposal {
+                id: Hex(row.id.to_bytes()),
+                organisation: Hex(row.proposer.to_bytes()),
+                proposed: row.proposed.get(),
+                carried: (row.carried != Height::ZERO).then(|| row.carried.get()),
+                expires_ms: row.expires_ms,
+                previous: row.previous.map(|id| Hex(id.to_bytes())),
+                yes: numbers(&row.yes),
+                no: numbers(&row.no),
+            },
             other => Self::Unknown {
                 bytes: Bytes::copy_from_slice(&other.encode()),
             },
         }
     }
+}
+
+fn numbers(seats: &Seats) -> Vec<u8> {
+    seats.iter().map(Seat::number).collect()
 }
 
 /// A proof in JSON.

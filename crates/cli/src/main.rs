@@ -3,6 +3,7 @@
 //! [`args`] is the command line as typed, [`session`] what it resolves to, `verb/` what is done, [`page`] how it is said
 //! and [`exit`] how the process ends. Everything that a node answers is checked by `kusabi-core` before it is shown.
 
+mod application;
 mod appointing;
 mod args;
 mod backup_file;
@@ -16,6 +17,7 @@ mod files;
 mod fleet;
 mod floor;
 mod founding;
+mod governing;
 mod kept;
 mod keyfile;
 mod member;

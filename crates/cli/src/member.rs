@@ -85,13 +85,44 @@ struct File {
     officer: Vec<OfficerFields>,
 }
 
-#[derive(Deserialize, Serialize)]
+/// An officer's entry in a file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct OfficerFields {
+pub(crate) struct OfficerFields {
     handle: String,
     suite: u8,
     keys: String,
     binding: String,
+}
+
+impl OfficerFields {
+    pub(crate) fn of(entry: &Entry) -> Self {
+        Self {
+            handle: entry.handle().to_string(),
+            suite: entry.keys().suite().into(),
+            keys: hex(entry.keys().as_bytes()),
+            binding: hex(entry.binding().as_bytes()),
+        }
+    }
+
+    /// The entry, with its signing key.
+    pub(crate) fn entry(&self) -> Result<(Entry, VerificationKey), String> {
+        let suite = field("suite", Suite::try_from(self.suite))?;
+        let keys: [u8; PublicKeys::LEN] = field("keys", parse_hex(&self.keys))?;
+        let keys = field("keys", PublicKeys::decode(suite, &keys))?;
+        let signing = keys
+            .verification_key()
+            .ok_or("an officer's key is of suite 1 or 2")?;
+        let binding: Binding = field("binding", parse_hex(&self.binding).map(Binding::new))?;
+        let handle: Handle = field("handle", self.handle.parse())?;
+        let entry = Entry::new(handle, Purpose::Officer, keys, binding, None);
+        Ok((field("officer", entry)?, signing))
+    }
+}
+
+/// A field's value, or the field's name before what is wrong with it.
+pub(crate) fn field<T, E: std::fmt::Display>(name: &str, value: Result<T, E>) -> Result<T, String> {
+    value.map_err(|why| format!("{name}: {why}"))
 }
 
 impl Member {
@@ -177,24 +208,9 @@ impl Member {
     }
 
     fn from_file(file: &File) -> Result<Self, String> {
-        fn field<T, E: std::fmt::Display>(name: &str, value: Result<T, E>) -> Result<T, String> {
-            value.map_err(|why| format!("{name}: {why}"))
-        }
         if file.kusabi_member != VERSION {
             return Err("it is of another version".to_owned());
         }
-        let officer = |fields: &OfficerFields| {
-            let suite = field("suite", Suite::try_from(fields.suite))?;
-            let keys: [u8; PublicKeys::LEN] = field("keys", parse_hex(&fields.keys))?;
-            let keys = field("keys", PublicKeys::decode(suite, &keys))?;
-            let signing = keys
-                .verification_key()
-                .ok_or("an officer's key is of suite 1 or 2")?;
-            let binding: Binding = field("binding", parse_hex(&fields.binding).map(Binding::new))?;
-            let handle: Handle = field("handle", fields.handle.parse())?;
-            let entry = Entry::new(handle, Purpose::Officer, keys, binding, None);
-            Ok::<_, String>((field("officer", entry)?, signing))
-        };
         let recovery: [u8; VerificationKey::LEN] =
             field("recovery_key", parse_hex(&file.recovery_key))?;
         Ok(Self {
@@ -205,18 +221,16 @@ impl Member {
             vote_key: field("vote_key", parse_hex(&file.vote_key))?,
             node_key: field("node_key", parse_hex(&file.node_key))?,
             recovery: field("recovery_key", VerificationKey::decode(&recovery))?,
-            officers: file.officer.iter().map(officer).collect::<Result<_, _>>()?,
+            officers: file
+                .officer
+                .iter()
+                .map(OfficerFields::entry)
+                .collect::<Result<_, _>>()?,
         })
     }
 
     /// The file's text.
     pub(crate) fn to_text(&self) -> String {
-        let officer = |(entry, _): &(Entry, VerificationKey)| OfficerFields {
-            handle: entry.handle().to_string(),
-            suite: entry.keys().suite().into(),
-            keys: hex(entry.keys().as_bytes()),
-            binding: hex(entry.binding().as_bytes()),
-        };
         let file = File {
             kusabi_member: VERSION,
             organisation: self.name.to_string(),
@@ -226,7 +240,11 @@ impl Member {
             vote_key: hex(&self.vote_key),
             node_key: hex(&self.node_key),
             recovery_key: hex(&self.recovery.encode()),
-            officer: self.officers.iter().map(officer).collect(),
+            officer: self
+                .officers
+                .iter()
+                .map(|(entry, _)| OfficerFields::of(entry))
+                .collect(),
         };
         format!(
             "# What {} brings into a ledger. Nothing in it is secret: send it to whoever gathers them.\n{}",

@@ -22,6 +22,12 @@ const VERSION: u64 = 1;
 const HEARTBEAT_MS_MIN: u64 = 1_000;
 const HEARTBEAT_MS_MAX: u64 = 3_600_000;
 
+/// Whether a ledger may have this heartbeat, in milliseconds: 1 s to 1 h.
+#[must_use]
+pub const fn is_heartbeat(ms: u64) -> bool {
+    HEARTBEAT_MS_MIN <= ms && ms <= HEARTBEAT_MS_MAX
+}
+
 /// Why bytes are not a genesis document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -304,7 +310,7 @@ impl<'a> FromCbor<'a> for Body<'a> {
         let created_ms = d.u64()?;
         d.array(1)?;
         let heartbeat_ms = d.u64()?;
-        if !(HEARTBEAT_MS_MIN..=HEARTBEAT_MS_MAX).contains(&heartbeat_ms) {
+        if !is_heartbeat(heartbeat_ms) {
             return Err(GenesisError::Heartbeat);
         }
         let epoch_set = d.bytes(0..=EPOCH_SET_LEN_MAX)?;

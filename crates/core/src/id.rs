@@ -199,6 +199,10 @@ digest_like!(
     TxId, 32
 );
 digest_like!(
+    /// Hash of what is proposed to the members (spec/governance.md).
+    ProposalId, 32
+);
+digest_like!(
     /// Hash of a block's transactions.
     BodyHash, 32
 );
@@ -246,6 +250,14 @@ impl TxId {
     #[must_use]
     pub fn of(transaction: &[u8]) -> Self {
         Self(crypto::sha256(&[b"kusabi.tx.v1", transaction]))
+    }
+}
+
+impl ProposalId {
+    /// `H("kusabi.proposal.v1" ‖ proposal)`
+    #[must_use]
+    pub fn of(proposal: &[u8]) -> Self {
+        Self::new(crypto::sha256(&[b"kusabi.proposal.v1", proposal]))
     }
 }
 

@@ -26,6 +26,18 @@ pub const fn two_thirds(some: usize, all: usize) -> bool {
     3 * some >= 2 * all
 }
 
+/// Whether the members carry a proposal (spec/governance.md): two thirds of them a high one, more than a third any other; and
+/// at least two, where there are two.
+#[must_use]
+pub const fn carries(yes: usize, members: usize, high: bool) -> bool {
+    let enough = if high {
+        two_thirds(yes, members)
+    } else {
+        3 * yes > members
+    };
+    enough && yes >= 1 && (yes >= 2 || members < 2)
+}
+
 /// Why signers do not make the number that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -23,6 +23,8 @@ pub enum StatementKind {
     Appointment,
     /// Freshness of a header; payload: see spec/freshness.md.
     Freshness,
+    /// An organisation's wish to be admitted; payload: see spec/governance.md.
+    Admission,
     /// A file, in the COSE form only (spec/evidence.md).
     Evidence,
     /// A release; payload: its manifest (spec/firmware.md).
@@ -41,6 +43,7 @@ impl StatementKind {
             Self::Recovery => 0x0201,
             Self::Appointment => 0x0202,
             Self::Freshness => 0x0203,
+            Self::Admission => 0x0204,
             Self::Evidence => 0x0300,
             Self::Release => 0x0500,
             Self::Inventory => 0x0501,

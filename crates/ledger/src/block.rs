@@ -6,9 +6,9 @@ use core::fmt;
 use std::sync::Arc;
 
 use kusabi_core::id::{ChainId, Height, SetHash, StateKey, TxId};
-use kusabi_core::row::LedgerRow;
+use kusabi_core::row::{LedgerRow, Members};
 use kusabi_core::suite::Suite;
-use kusabi_core::tx::{ActionCode, Transaction};
+use kusabi_core::tx::{Action, ActionCode, Transaction};
 use rand_core::CryptoRng;
 
 use crate::check::{BlockContext, check};
@@ -141,10 +141,15 @@ pub fn work(transaction: &Transaction) -> u64 {
         .sum();
     let named = WORK_NAMED * action.named().len() as u64;
     let signatures = WORK_SIGNATURE * transaction.signatures().len() as u64;
-    let inside = match action.code() {
-        ActionCode::Recovery => WORK_RECOVERY,
-        ActionCode::Appoint => WORK_APPOINT,
-        ActionCode::Handover => WORK_HANDOVER,
+    let inside = match action {
+        Action::Recovery { .. } => WORK_RECOVERY,
+        Action::Appoint { .. } => WORK_APPOINT,
+        Action::Handover { .. } => WORK_HANDOVER,
+        // Whether it is proposed or voted on: the signatures of those whom it admits, and the points of their keys.
+        Action::Propose { proposal } | Action::Vote { proposal, .. } => {
+            (WORK_SIGNATURE + 2 * WORK_P256) * proposal.officers().count() as u64
+                + WORK_NAMED * proposal.acts().len() as u64
+        }
         _ => 0,
     };
     1 + signatures + named + entries + inside
@@ -205,11 +210,13 @@ pub struct Ran {
     pub ends: Option<Height>,
     /// The next set, where this block is that last one: its header names it.
     pub next_set_hash: Option<SetHash>,
+    /// The heartbeat after this block, in milliseconds.
+    pub heartbeat_ms: u32,
 }
 
 /// The run of a block's transactions, one after the other, each all or nothing.
 ///
-/// The state must answer for [`reads`](crate::reads) of every transaction and for the ledger's own row.
+/// The state must answer for [`reads`](crate::reads) of every transaction, for the ledger's own row and for the members'.
 pub struct BlockRun<S> {
     context: BlockContext,
     state: Overlay<S>,
@@ -282,11 +289,15 @@ impl<S: State> BlockRun<S> {
         if row.ends.is_some_and(|ends| context.height > ends.last) {
             return Err(BlockError::Ended);
         }
+        let members = self.state.row(&StateKey::members());
+        let members = members.ok_or(BlockError::DamagedState)?;
+        let members = Members::decode(&members).map_err(|_| BlockError::DamagedState)?;
         let last_of_epoch = row.ends.filter(|ends| ends.last == context.height);
         Ok(Ran {
             writes: self.state.into_writes(),
             ends: row.ends.map(|ends| ends.last),
             next_set_hash: last_of_epoch.map(|ends| ends.next_set_hash),
+            heartbeat_ms: members.heartbeat_ms,
         })
     }
 

@@ -34,7 +34,7 @@ pub use block::{
     BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, BlockRun, Prepared, Ran, Room,
     TIME_STEP_MS_MAX, check_bounds, check_time, prepare_block, run_block, work,
 };
-pub use check::{BlockContext, Checked, OFFICERS_MAX, check};
+pub use check::{BlockContext, Checked, check};
 pub use claims::{Claims, Verified, claims, verify};
 pub use reads::{reads, signer_reads};
 pub use rejection::Rejection;

@@ -1,8 +1,9 @@
 //! Which rows a transaction's claims and check may ask for.
 
+use kusabi_core::appointment::Appointment;
 use kusabi_core::id::StateKey;
 use kusabi_core::row::BLOB_PART_BYTES;
-use kusabi_core::tx::{Action, Entry, Transaction};
+use kusabi_core::tx::{Act, Action, Entry, Transaction};
 
 /// Every state key that [`claims`](crate::claims) and [`check`](crate::check) may ask for, ascending, each once.
 ///
@@ -31,10 +32,25 @@ pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
             .map(|signed| StateKey::record(&signed.signer)),
     );
     match action {
-        Action::Genesis { .. }
-        | Action::Recovery { .. }
-        | Action::Appoint { .. }
-        | Action::Handover { .. } => keys.push(StateKey::ledger()),
+        Action::Genesis { .. } => keys.extend([StateKey::ledger(), StateKey::members()]),
+        Action::Recovery { .. } | Action::Handover { .. } => keys.push(StateKey::ledger()),
+        Action::Appoint { appointment, .. } => {
+            keys.push(StateKey::ledger());
+            // Each organisation of the next set is to be a member.
+            if let Ok(appointment) = Appointment::decode(appointment) {
+                let organisations = appointment.next_set().organisations();
+                keys.extend(organisations.map(|org| StateKey::organisation(&org.id)));
+            }
+        }
+        Action::Propose { proposal } | Action::Vote { proposal, .. } => {
+            keys.push(StateKey::members());
+            keys.push(StateKey::proposal(&proposal.id()));
+            let organisations = proposal.acts().iter().filter_map(Act::org);
+            keys.extend(organisations.map(|org| StateKey::organisation(&org)));
+            let officers = proposal.officers();
+            keys.extend(officers.map(|officer| StateKey::record(&officer.entry.handle())));
+        }
+        Action::Transfer { to, .. } => keys.push(StateKey::organisation(to)),
         // A revoked key may be a release key, which the policy counts.
         Action::Revoke { org, .. } | Action::ArtPolicy { org, .. } => {
             keys.push(StateKey::art_policy(org))
@@ -48,7 +64,8 @@ pub fn reads(transaction: &Transaction) -> Vec<StateKey> {
         | Action::Activate { .. }
         | Action::Supersede { .. }
         | Action::Grant { .. }
-        | Action::Withdraw { .. } => {}
+        | Action::Withdraw { .. }
+        | Action::Officers { .. } => {}
     }
     keys.sort_unstable();
     keys.dedup();

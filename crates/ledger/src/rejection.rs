@@ -105,11 +105,47 @@ pub enum Rejection {
     HandoverRefused = 0x102f,
     /// The handover does not fit the block that carries it, or is not to the set that was appointed.
     HandoverMismatch = 0x1030,
+    /// The proposal is not on this ledger.
+    UnknownProposal = 0x1031,
+    /// The same was proposed before.
+    ProposalExists = 0x1032,
+    /// The proposal's deadline has passed, or is more than 90 days away.
+    ProposalDeadline = 0x1033,
+    /// The proposal's deadline has passed.
+    ProposalExpired = 0x1034,
+    /// The proposal was carried before.
+    ProposalCarried = 0x1035,
+    /// The organisation is no member: it has no vote.
+    NoSeat = 0x1036,
+    /// The organisation has voted so before, or has said yes, which stands.
+    VoteStands = 0x1037,
+    /// An officer of a candidate has not signed its admission to this ledger.
+    AdmissionUnsigned = 0x1038,
+    /// An organisation of this name is on the ledger already.
+    OrganisationExists = 0x1039,
+    /// No member would be left.
+    LastMember = 0x103a,
+    /// There are 16 members already, or all 256 seats were given.
+    NoSeatLeft = 0x103b,
+    /// The quota would be below what the organisation has.
+    QuotaBelowRows = 0x103c,
+    /// The members have removed the organisation: it adds nothing.
+    Removed = 0x103d,
+    /// The members have frozen the organisation for some time: it adds nothing.
+    Frozen = 0x103e,
+    /// It would change nothing.
+    NoEffect = 0x103f,
+    /// The heartbeat would be longer than the genesis document's.
+    HeartbeatTooLong = 0x1040,
+    /// The next set names an organisation that is no member.
+    SetMembers = 0x1041,
+    /// More officers would have to sign than there are.
+    OfficersThreshold = 0x1042,
 }
 
 impl Rejection {
     /// Every rejection, for documentation and tests.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 66] = [
         Self::WrongChain,
         Self::UnknownOrganisation,
         Self::UnknownRecord,
@@ -158,6 +194,24 @@ impl Rejection {
         Self::VoteKeyUsed,
         Self::HandoverRefused,
         Self::HandoverMismatch,
+        Self::UnknownProposal,
+        Self::ProposalExists,
+        Self::ProposalDeadline,
+        Self::ProposalExpired,
+        Self::ProposalCarried,
+        Self::NoSeat,
+        Self::VoteStands,
+        Self::AdmissionUnsigned,
+        Self::OrganisationExists,
+        Self::LastMember,
+        Self::NoSeatLeft,
+        Self::QuotaBelowRows,
+        Self::Removed,
+        Self::Frozen,
+        Self::NoEffect,
+        Self::HeartbeatTooLong,
+        Self::SetMembers,
+        Self::OfficersThreshold,
     ];
 
     /// Its number.
@@ -215,6 +269,24 @@ impl fmt::Display for Rejection {
             Self::VoteKeyUsed => "a vote key of the present epoch stands in the next set; each validator votes with a fresh key in each epoch",
             Self::HandoverRefused => "the handover is malformed, or too few of the epoch's vote keys and officers signed it",
             Self::HandoverMismatch => "the handover does not fit the block that carries it, or leads to another set than was appointed",
+            Self::UnknownProposal => "the proposal is not on this ledger; propose it first, or use the file that was proposed, unchanged",
+            Self::ProposalExists => "the same was proposed before; vote on it, or propose it with another deadline",
+            Self::ProposalDeadline => "the proposal's deadline has passed already or is more than 90 days away; propose it with another one",
+            Self::ProposalExpired => "the proposal's deadline has passed; nobody votes on it any more, propose it again",
+            Self::ProposalCarried => "the proposal was carried already; there is nothing left to vote on",
+            Self::NoSeat => "the organisation is no member of this ledger and has no vote; members decide on proposals",
+            Self::VoteStands => "the organisation has voted already, and a yes stands; what is not wanted runs out at its deadline",
+            Self::AdmissionUnsigned => "an officer of the organisation to be admitted has not signed for this ledger; have its application made again",
+            Self::OrganisationExists => "an organisation of this name is on the ledger already; give it a seat instead, or choose another name",
+            Self::LastMember => "no member would be left on the ledger; seat another one first",
+            Self::NoSeatLeft => "there are 16 members already or every seat was given; remove a member first, or admit a guest",
+            Self::QuotaBelowRows => "the quota would be below the rows that the organisation has; nothing on the ledger is deleted, so name a higher one",
+            Self::Removed => "the members have removed the organisation and it adds nothing any more; it still revokes, withdraws and gives its devices away",
+            Self::Frozen => "the members have frozen the organisation for at most 72 hours and it adds nothing meanwhile; it still revokes and withdraws",
+            Self::NoEffect => "it would change nothing; look at how things stand",
+            Self::HeartbeatTooLong => "the heartbeat would be longer than the one that the ledger was founded with, which devices count on; name a shorter one",
+            Self::SetMembers => "the next validator set names an organisation that is no member of the ledger; have the members admit or seat it first",
+            Self::OfficersThreshold => "more officers would have to sign than the organisation has; grant another officer key first",
             Self::BadKey => "a public key in the transaction is not a key of its suite; make the key pair again",
             Self::DamagedState => "a row of this node's own state cannot be read; stop the node and run the audit",
         })

@@ -8,6 +8,7 @@
 )]
 
 mod epochs;
+mod governance;
 
 use std::convert::Infallible;
 
@@ -191,6 +192,8 @@ pub struct World {
     pub state: MemoryState,
     /// Height of the last block.
     pub height: Height,
+    /// Time of the next block, in milliseconds since 1970; a test that wants it to pass moves it.
+    pub time_ms: u64,
     rng: SeededRng,
 }
 
@@ -248,6 +251,7 @@ impl World {
             others,
             state: MemoryState::default(),
             height: Height::ZERO,
+            time_ms: 1_750_000_000_000,
             rng: SeededRng::default(),
         }
     }
@@ -351,6 +355,7 @@ impl World {
             skipped: row.map_or(Height::ZERO, |row| row.skipped),
             parent_height: self.height,
             parent: HeaderHash::new(sha256(&[b"header", &self.height.get().to_be_bytes()])),
+            time_ms: self.time_ms,
             position: 0,
         }
     }

@@ -148,6 +148,8 @@ impl Outline {
             skipped: Height::ZERO,
             parent_height: Height::ZERO,
             parent: first.parent,
+            // What founds a ledger asks for no time.
+            time_ms: 0,
             position: 0,
         };
         let refused = claims(transaction, &self.chain, &state)

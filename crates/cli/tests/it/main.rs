@@ -8,6 +8,7 @@ mod command;
 mod consortium;
 mod fleet;
 mod founding;
+mod governance;
 mod keys;
 mod ledger;
 mod liar;

@@ -6,8 +6,10 @@
 mod anchor;
 mod blob;
 mod ledger;
+mod members;
 mod organisation;
 mod policy;
+mod proposal;
 mod record;
 mod release;
 #[cfg(test)]
@@ -18,13 +20,15 @@ use core::fmt;
 pub use anchor::{AnchorRow, Topic};
 pub use blob::{BLOB_PART_BYTES, BlobPart};
 pub use ledger::{Ends, LedgerRow};
+pub use members::{MEMBERS_MAX, Members, SEATS_MAX, Seat, Seats};
 pub use organisation::{CAP_FLOOR, Organisation, WINDOW_HEIGHTS};
 pub use policy::ArtPolicy;
+pub use proposal::ProposalRow;
 pub use record::{REST_HEIGHTS, Reason, Record, Status, Validity};
 pub use release::{Release, ReleaseStatus};
 
 use crate::crypto::sha256;
-use crate::id::{Digest, Handle, Height, OrgId, StateKey};
+use crate::id::{Digest, Handle, Height, OrgId, ProposalId, StateKey};
 use crate::wire::{Reader, Sink, WireError};
 
 /// Bytes of every row.
@@ -54,6 +58,10 @@ pub enum Kind {
     BlobPart = 6,
     /// The ledger's own row: the epoch it is in.
     Ledger = 7,
+    /// Who votes, and what the members have decided for all.
+    Members = 8,
+    /// A proposal with the members' votes.
+    Proposal = 9,
 }
 
 impl TryFrom<u8> for Kind {
@@ -68,6 +76,8 @@ impl TryFrom<u8> for Kind {
             5 => Self::Anchor,
             6 => Self::BlobPart,
             7 => Self::Ledger,
+            8 => Self::Members,
+            9 => Self::Proposal,
             _ => return Err(RowError::Kind),
         })
     }
@@ -170,6 +180,18 @@ impl StateKey {
     pub fn ledger() -> Self {
         Self::of(Kind::Ledger, &[], &[])
     }
+
+    /// State key of the members' row.
+    #[must_use]
+    pub fn members() -> Self {
+        Self::of(Kind::Members, &[], &[])
+    }
+
+    /// State key of a proposal.
+    #[must_use]
+    pub fn proposal(id: &ProposalId) -> Self {
+        Self::of(Kind::Proposal, id.as_bytes(), &[])
+    }
 }
 
 /// A row of any kind.
@@ -190,6 +212,10 @@ pub enum Row {
     BlobPart(BlobPart),
     /// The ledger's own row.
     Ledger(LedgerRow),
+    /// The members.
+    Members(Members),
+    /// A proposal.
+    Proposal(ProposalRow),
 }
 
 impl Row {
@@ -207,6 +233,8 @@ impl Row {
             Kind::Anchor => Self::Anchor(AnchorRow::decode(bytes)?),
             Kind::BlobPart => Self::BlobPart(BlobPart::decode(bytes)?),
             Kind::Ledger => Self::Ledger(LedgerRow::decode(bytes)?),
+            Kind::Members => Self::Members(Members::decode(bytes)?),
+            Kind::Proposal => Self::Proposal(ProposalRow::decode(bytes)?),
         })
     }
 
@@ -220,6 +248,8 @@ impl Row {
             Self::Anchor(row) => row.encode(),
             Self::BlobPart(row) => row.encode(),
             Self::Ledger(row) => row.encode(),
+            Self::Members(row) => row.encode(),
+            Self::Proposal(row) => row.encode(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The organisation's row: who governs it and how much it may hold.
 
-use super::{Kind, RowBytes, RowError};
+use super::{Kind, RowBytes, RowError, Seat};
 use crate::id::{Height, OrgId, OrgName};
 use crate::wire::{Reader, Sink, U48_END, fixed};
 
@@ -36,6 +36,12 @@ pub struct Organisation {
     pub window_cap: u32,
     /// Records that were.
     pub revoked_in_window: u32,
+    /// Its seat among the members: with one it votes. None for a guest, which has keys on the ledger and no vote.
+    pub seat: Option<Seat>,
+    /// Height at which the members removed it; zero if they have not. Nothing is added for it any more.
+    pub removed: Height,
+    /// Time until which the members have frozen it, in milliseconds since 1970, past or to come; zero if they never have.
+    pub frozen_until_ms: u64,
 }
 
 impl Organisation {
@@ -62,6 +68,11 @@ impl Organisation {
             revoked_in_window: 0,
             ..self
         }
+    }
+
+    /// Whether nothing is added for it at this time.
+    pub fn is_frozen(&self, time_ms: u64) -> bool {
+        time_ms < self.frozen_until_ms
     }
 
     /// The organisation's ID.
@@ -97,6 +108,9 @@ impl Organisation {
             window: r.u48()?,
             window_cap: r.u32()?,
             revoked_in_window: r.u32()?,
+            seat: Seat::read(&mut r)?,
+            removed: super::height(&mut r)?,
+            frozen_until_ms: r.u48()?,
         };
         super::end(r)?;
         if name.id() != id
@@ -106,6 +120,7 @@ impl Organisation {
             || row.rows > row.quota
             || row.window_cap < CAP_FLOOR
             || row.revoked_in_window > row.window_cap
+            || (row.seat.is_some() && row.removed != Height::ZERO)
         {
             return Err(RowError::Contradiction);
         }
@@ -129,7 +144,10 @@ impl Organisation {
             w.u48(self.window);
             w.u32(self.window_cap);
             w.u32(self.revoked_in_window);
-            w.zeros(103);
+            Seat::write(self.seat, w);
+            w.u48(self.removed.get());
+            w.u48(self.frozen_until_ms);
+            w.zeros(89);
         })
     }
 }

@@ -115,6 +115,7 @@ pub struct Record {
     predecessor: Handle,
     binding: Binding,
     metadata: Digest,
+    moves: u8,
 }
 
 impl Record {
@@ -140,6 +141,7 @@ impl Record {
             predecessor: Handle::ZERO,
             binding,
             metadata,
+            moves: 0,
         }
     }
 
@@ -159,6 +161,22 @@ impl Record {
             return None;
         }
         self.end(Status::Spent, height)
+    }
+
+    /// The key of a device, in the hands of another organisation from now on; `None` unless it is active and a factory or
+    /// device key. It stays bound to the owner that it was made for, until the device replaces it.
+    #[must_use]
+    pub fn move_to(self, owner: OrgId) -> Option<Self> {
+        let of_device = matches!(self.purpose, Purpose::Pre | Purpose::Act);
+        if self.status != Status::Active || !of_device {
+            return None;
+        }
+        Some(Self {
+            owner,
+            version: self.version.checked_add(1)?,
+            moves: self.moves.checked_add(1)?,
+            ..self
+        })
     }
 
     /// The height from which a key that followed on another can be followed on itself; none for a first key, which can be
@@ -316,6 +334,11 @@ impl Record {
         self.keys.is_bound(id, &context, &self.binding)
     }
 
+    /// How often it has come to another owner. The binding of a key that has moved is that of its first owner.
+    pub const fn moves(&self) -> u8 {
+        self.moves
+    }
+
     /// What ties it to its kusabi-ID.
     pub const fn binding(&self) -> Binding {
         self.binding
@@ -362,6 +385,7 @@ impl Record {
         let predecessor = Handle::new(r.array()?);
         let binding = Binding::new(r.array()?);
         let metadata = Digest::new(r.array()?);
+        let moves = r.u8()?;
         super::end(r)?;
         let keys = UncheckedKeys::decode(suite, &keys)
             .and_then(keys_of)
@@ -382,6 +406,7 @@ impl Record {
             predecessor,
             binding,
             metadata,
+            moves,
         };
         if record.agrees() {
             Ok(record)
@@ -392,16 +417,18 @@ impl Record {
 
     fn agrees(&self) -> bool {
         let never_ended = self.ended == Height::ZERO;
+        // Each move is a version of its own.
+        let version = self.version.saturating_sub(self.moves.into());
         let status = match self.status {
-            Status::Active => never_ended && self.version == 1,
-            Status::Spent => self.purpose == Purpose::Pre && self.version == 2,
-            Status::Superseded => self.purpose.is_superseded() && self.version == 2,
+            Status::Active => never_ended && version == 1,
+            Status::Spent => self.purpose == Purpose::Pre && version == 2,
+            Status::Superseded => self.purpose.is_superseded() && version == 2,
             // Each further version says since when it was compromised.
-            Status::Revoked => {
-                self.version == 2 || (self.version > 2 && self.compromised != Height::ZERO)
-            }
+            Status::Revoked => version == 2 || (version > 2 && self.compromised != Height::ZERO),
         };
+        let moves = self.moves == 0 || matches!(self.purpose, Purpose::Pre | Purpose::Act);
         status
+            && moves
             && self.registered != Height::ZERO
             && (never_ended == (self.status == Status::Active))
             && (never_ended || self.ended >= self.registered)
@@ -426,7 +453,8 @@ impl Record {
             w.put(self.predecessor.as_bytes());
             w.put(self.binding.as_bytes());
             w.put(self.metadata.as_bytes());
-            w.zeros(2);
+            w.u8(self.moves);
+            w.zeros(1);
         })
     }
 }

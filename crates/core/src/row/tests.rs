@@ -1,7 +1,9 @@
 //! Rows: strict in, canonical out, and statuses that move forward only.
 
 use super::*;
-use crate::id::{Binding, ChainId, Digest, Epoch, KusabiId, OrgName, RecoveryHash, SetHash};
+use crate::id::{
+    Binding, ChainId, Digest, Epoch, KusabiId, OrgName, ProposalId, RecoveryHash, SetHash,
+};
 use crate::suite::{BindingContext, PublicKeys, Purpose, Suite};
 use proptest::prelude::*;
 
@@ -30,7 +32,7 @@ fn record(purpose: Purpose) -> Record {
     )
 }
 
-fn samples() -> [Row; 14] {
+fn samples() -> [Row; 18] {
     let name = OrgName::new("cameras").unwrap();
     let digest = Digest::new([5; 32]);
     let act = record(Purpose::Act).after(Handle::new([6; 32]));
@@ -55,6 +57,9 @@ fn samples() -> [Row; 14] {
             window: 0,
             window_cap: 16,
             revoked_in_window: 2,
+            seat: Some(Seat::new(255)),
+            removed: Height::ZERO,
+            frozen_until_ms: 0,
         }),
         Row::ArtPolicy(ArtPolicy {
             version: 1,
@@ -91,6 +96,41 @@ fn samples() -> [Row; 14] {
                 last: height(9),
                 next_set_hash: SetHash::new([3; 32]),
             }),
+        }),
+        Row::Record(
+            record(Purpose::Pre)
+                .move_to(OrgName::new("others").unwrap().id())
+                .unwrap(),
+        ),
+        Row::Members(Members {
+            version: 3,
+            given: 256,
+            seats: [0, 7, 8, 255]
+                .into_iter()
+                .fold(Seats::default(), |seats, seat| seats.with(Seat::new(seat))),
+            heartbeat_ms: 1_000,
+            longest_heartbeat_ms: 60_000,
+            newest: Some(ProposalId::new([6; 32])),
+        }),
+        Row::Proposal(ProposalRow {
+            id: ProposalId::new([6; 32]),
+            proposer: name.id(),
+            proposed: height(5),
+            carried: Height::ZERO,
+            expires_ms: 1 << 41,
+            previous: None,
+            yes: Seats::default().with(Seat::new(3)),
+            no: Seats::default().with(Seat::new(4)),
+        }),
+        Row::Proposal(ProposalRow {
+            id: ProposalId::new([6; 32]),
+            proposer: name.id(),
+            proposed: height(5),
+            carried: height(5),
+            expires_ms: 1 << 41,
+            previous: Some(ProposalId::new([7; 32])),
+            yes: Seats::default().with(Seat::new(0)),
+            no: Seats::default(),
         }),
     ]
 }
@@ -167,7 +207,7 @@ fn refuses_each_kind_of_fault() {
         "active at version 2"
     );
     assert_eq!(
-        Row::decode(&[9; ROW_BYTES]),
+        Row::decode(&[10; ROW_BYTES]),
         Err(RowError::Kind),
         "no such kind"
     );
@@ -267,6 +307,55 @@ fn a_status_moves_forward_only() {
 }
 
 #[test]
+fn a_key_moves_while_it_is_a_devices_and_active() {
+    let other = OrgName::new("others").unwrap().id();
+    let at = height(20);
+    let moved = record(Purpose::Act).move_to(other).unwrap();
+    assert_eq!(
+        (moved.owner(), moved.moves(), moved.version()),
+        (other, 1, 2)
+    );
+    for purpose in [
+        Purpose::App,
+        Purpose::Art,
+        Purpose::Officer,
+        Purpose::Writer,
+    ] {
+        assert_eq!(record(purpose).move_to(other), None);
+    }
+    assert_eq!(moved.supersede(at).unwrap().move_to(other), None);
+    let ended = moved.revoke(at, Reason::Lost, None).unwrap();
+    for row in [moved, moved.move_to(other).unwrap(), ended] {
+        assert_eq!(Record::decode(&row.encode()), Ok(row));
+    }
+    let often = (0..255).try_fold(record(Purpose::Act), |record, _| record.move_to(other));
+    assert_eq!(often.unwrap().move_to(other), None);
+}
+
+#[test]
+fn seats_are_given_once() {
+    let Row::Members(full) = samples()[15] else {
+        unreachable!("the sixteenth sample is the members' row")
+    };
+    assert_eq!(full.seat_one(), None);
+    let one = Members {
+        given: 1,
+        seats: Seats::default().with(Seat::new(0)),
+        ..full
+    };
+    let (two, seat) = one.seat_one().unwrap();
+    assert_eq!((seat.number(), two.count()), (1, 2));
+    let left = Members {
+        seats: two.seats.without(seat),
+        ..two
+    };
+    let (again, seat) = left.seat_one().unwrap();
+    assert_eq!((seat.number(), again.count()), (2, 2));
+    assert!(again.seats.iter().map(Seat::number).eq([0, 2]));
+    assert_eq!(again.seats.count_in(&two.seats), 1);
+}
+
+#[test]
 fn a_window_takes_its_cap_from_its_beginning() {
     let Row::Organisation(org) = samples()[5] else {
         unreachable!("the sixth sample is the organisation")
@@ -299,6 +388,8 @@ fn state_keys_differ_by_kind_and_name() {
         StateKey::blob_part(&digest, 0),
         StateKey::blob_part(&digest, 1),
         StateKey::ledger(),
+        StateKey::members(),
+        StateKey::proposal(&ProposalId::new([1; 32])),
     ];
     let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
     assert_eq!(distinct.len(), keys.len());
@@ -316,7 +407,7 @@ fn a_foreign_key_stands_by_its_digest() {
 
 proptest! {
     #[test]
-    fn decoding_never_panics(mut bytes in proptest::array::uniform32(any::<[u8; 6]>()), kind in 0_u8..9) {
+    fn decoding_never_panics(mut bytes in proptest::array::uniform32(any::<[u8; 6]>()), kind in 0_u8..11) {
         bytes[0][0] = kind;
         bytes[0][1] = 1;
         let flat: [u8; ROW_BYTES] = bytes.as_flattened().try_into().unwrap();

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 
 use super::{
     APPOINTMENT_BYTES_MAX, ART_K_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX,
-    GENESIS_SIGNATURES_MAX, HANDOVER_BYTES_MAX, RECOVERY_BYTES_MAX, SIGNATURES_MAX, TARGETS_MAX,
-    TxError,
+    GENESIS_SIGNATURES_MAX, HANDOVER_BYTES_MAX, OFFICERS_MAX, Proposal, RECOVERY_BYTES_MAX,
+    SIGNATURES_MAX, TARGETS_MAX, TxError,
 };
 use crate::id::{Binding, Digest, Handle, Height, OrgId};
 use crate::nodes::NODES_LEN_MAX;
@@ -46,6 +46,14 @@ pub enum ActionCode {
     Appoint = 12,
     /// [`Action::Handover`]
     Handover = 13,
+    /// [`Action::Propose`]
+    Propose = 14,
+    /// [`Action::Vote`]
+    Vote = 15,
+    /// [`Action::Officers`]
+    Officers = 16,
+    /// [`Action::Transfer`]
+    Transfer = 17,
 }
 
 impl ActionCode {
@@ -66,6 +74,10 @@ impl ActionCode {
             Self::Recovery => "recovery",
             Self::Appoint => "appoint",
             Self::Handover => "handover",
+            Self::Propose => "propose",
+            Self::Vote => "vote",
+            Self::Officers => "officers",
+            Self::Transfer => "transfer",
         }
     }
 }
@@ -338,6 +350,38 @@ pub enum Action {
         /// The nodes of the set that it leads to, so that whoever comes later knows whom to ask.
         nodes: Vec<u8>,
     },
+    /// Puts something to the members; the proposer is for it.
+    Propose {
+        /// What.
+        proposal: Box<Proposal>,
+    },
+    /// A member's vote. The one that is enough carries the proposal out.
+    Vote {
+        /// Whose vote.
+        org: OrgId,
+        /// On what: its bytes, so that whoever signs has it before him.
+        proposal: Box<Proposal>,
+        /// For it or against it.
+        yes: bool,
+    },
+    /// Sets how many officers of an organisation act together.
+    Officers {
+        /// The organisation.
+        org: OrgId,
+        /// Its row version.
+        org_version: u32,
+        /// How many, 1 to 16.
+        k: u8,
+    },
+    /// Gives devices to another organisation.
+    Transfer {
+        /// Whose they are.
+        org: OrgId,
+        /// Whose they become.
+        to: OrgId,
+        /// Factory and device keys, 1 to 1,024, ascending by handle.
+        targets: Vec<Named>,
+    },
 }
 
 impl Action {
@@ -358,12 +402,17 @@ impl Action {
             Self::Recovery { .. } => ActionCode::Recovery,
             Self::Appoint { .. } => ActionCode::Appoint,
             Self::Handover { .. } => ActionCode::Handover,
+            Self::Propose { .. } => ActionCode::Propose,
+            Self::Vote { .. } => ActionCode::Vote,
+            Self::Officers { .. } => ActionCode::Officers,
+            Self::Transfer { .. } => ActionCode::Transfer,
         }
     }
 
     /// The organisation that it is about, or whose key brings it; genesis, recovery and handover are about all.
     pub const fn org(&self) -> Option<OrgId> {
         match self {
+            Self::Propose { proposal } => Some(proposal.proposer()),
             Self::Genesis { .. } | Self::Recovery { .. } | Self::Handover { .. } => None,
             Self::Register { org, .. }
             | Self::Activate { org, .. }
@@ -375,7 +424,10 @@ impl Action {
             | Self::Publish { org, .. }
             | Self::WithdrawRelease { org, .. }
             | Self::Anchor { org, .. }
-            | Self::Appoint { org, .. } => Some(*org),
+            | Self::Appoint { org, .. }
+            | Self::Vote { org, .. }
+            | Self::Officers { org, .. }
+            | Self::Transfer { org, .. } => Some(*org),
         }
     }
 
@@ -392,10 +444,12 @@ impl Action {
         }
     }
 
-    /// The records that it ends.
+    /// The records that it ends, or gives away.
     pub fn named(&self) -> &[Named] {
         match self {
-            Self::Revoke { targets: named, .. } | Self::ArtPolicy { removed: named, .. } => named,
+            Self::Revoke { targets: named, .. }
+            | Self::ArtPolicy { removed: named, .. }
+            | Self::Transfer { targets: named, .. } => named,
             Self::Activate { pre: named, .. }
             | Self::Supersede { old: named, .. }
             | Self::Withdraw { target: named, .. } => core::slice::from_ref(named),
@@ -436,7 +490,9 @@ impl Action {
     pub(super) fn sort(&mut self) {
         match self {
             Self::Register { entries, .. } => entries.sort_by_key(Entry::handle),
-            Self::Revoke { targets, .. } => targets.sort_unstable(),
+            Self::Revoke { targets, .. } | Self::Transfer { targets, .. } => {
+                targets.sort_unstable();
+            }
             Self::ArtPolicy { added, removed, .. } => {
                 added.sort_by_key(Entry::handle);
                 removed.sort_unstable();
@@ -521,6 +577,13 @@ impl Action {
                 within(old_set.len(), 1, EPOCH_SET_LEN_MAX)?;
                 within(handover.len(), 1, HANDOVER_BYTES_MAX)?;
                 within(nodes.len(), 1, NODES_LEN_MAX)
+            }
+            Self::Officers { k, .. } if !(1..=OFFICERS_MAX).contains(k) => Err(TxError::Value),
+            Self::Transfer { org, to, targets } => {
+                if org == to {
+                    return Err(TxError::Value);
+                }
+                within(targets.len(), 1, TARGETS_MAX)
             }
             _ => Ok(()),
         }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::action::{Action, Entry, Named, ascending};
+use super::proposal::{PROPOSAL_BYTES_MAX, Proposal, flag};
 use super::{
     APPOINTMENT_BYTES_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX, GENESIS_SIGNATURES_MAX,
     HANDOVER_BYTES_MAX, RECOVERY_BYTES_MAX, Signed, TARGETS_MAX, TX_BYTES_MAX, Transaction,
@@ -143,9 +144,9 @@ impl FromCbor<'_> for Action {
         let elements = ahead.list(2..=7)?;
         let code = ahead.u64()?;
         let expected = match code {
-            11 => 2,
+            11 | 14 => 2,
             0 | 1 | 6 => 3,
-            2 | 3 | 5 | 9 | 10 | 13 => 4,
+            2 | 3 | 5 | 9 | 10 | 13 | 15 | 16 | 17 => 4,
             8 | 12 => 5,
             4 => 6,
             7 => 7,
@@ -167,6 +168,9 @@ impl FromCbor<'_> for Action {
                 old_set: d.bytes(1..=EPOCH_SET_LEN_MAX)?.to_vec(),
                 handover: d.bytes(1..=HANDOVER_BYTES_MAX)?.to_vec(),
                 nodes: d.bytes(1..=NODES_LEN_MAX)?.to_vec(),
+            },
+            14 => Self::Propose {
+                proposal: Box::new(proposal(d)?),
             },
             _ => {
                 let org = OrgId::new(d.array_of()?);
@@ -240,6 +244,21 @@ impl Action {
                 old_set: d.bytes(1..=EPOCH_SET_LEN_MAX)?.to_vec(),
                 appointment: d.bytes(1..=APPOINTMENT_BYTES_MAX)?.to_vec(),
                 nodes: d.bytes(1..=NODES_LEN_MAX)?.to_vec(),
+            },
+            15 => Self::Vote {
+                org,
+                proposal: Box::new(proposal(d)?),
+                yes: flag(d)?,
+            },
+            16 => Self::Officers {
+                org,
+                org_version: d.u32()?,
+                k: d.u8()?,
+            },
+            17 => Self::Transfer {
+                org,
+                to: OrgId::new(d.array_of()?),
+                targets: list(d, 1..=TARGETS_MAX)?,
             },
             _ => return Err(TxError::Action),
         })
@@ -356,8 +375,31 @@ impl ToCbor for Action {
                 e.array(4).u64(code);
                 e.bytes(old_set).bytes(handover).bytes(nodes);
             }
+            Self::Propose { proposal } => {
+                e.array(2).u64(code).bytes(proposal.as_bytes());
+            }
+            Self::Vote { org, proposal, yes } => {
+                e.array(4).u64(code).bytes(org);
+                e.bytes(proposal.as_bytes()).u64((*yes).into());
+            }
+            Self::Officers {
+                org,
+                org_version,
+                k,
+            } => {
+                e.array(4).u64(code).bytes(org);
+                e.u64((*org_version).into()).u64((*k).into());
+            }
+            Self::Transfer { org, to, targets } => {
+                e.array(4).u64(code).bytes(org).bytes(to);
+                write_list(e, targets);
+            }
         }
     }
+}
+
+fn proposal(d: &mut Decoder<'_>) -> Result<Proposal, TxError> {
+    Proposal::decode(d.bytes(1..=PROPOSAL_BYTES_MAX)?)
 }
 
 /// The code of a transaction's action, from its first bytes alone. Whether the rest is a transaction is not looked at.
@@ -432,7 +474,7 @@ impl ToCbor for Entry {
     }
 }
 
-fn list<'b, T: FromCbor<'b, Error = TxError>>(
+pub(super) fn list<'b, T: FromCbor<'b, Error = TxError>>(
     d: &mut Decoder<'b>,
     bounds: core::ops::RangeInclusive<usize>,
 ) -> Result<Vec<T>, TxError> {
@@ -445,7 +487,7 @@ fn list<'b, T: FromCbor<'b, Error = TxError>>(
     Ok(elements)
 }
 
-fn write_list<S: Sink, T: ToCbor>(e: &mut Encoder<S>, elements: &[T]) {
+pub(super) fn write_list<S: Sink, T: ToCbor>(e: &mut Encoder<S>, elements: &[T]) {
     e.array(elements.len());
     for element in elements {
         element.to_cbor(e);

@@ -7,6 +7,7 @@
 mod action;
 mod codec;
 mod draft;
+mod proposal;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,10 @@ use core::ops::Range;
 pub use action::{Action, ActionCode, Entry, Named};
 pub use codec::code_of;
 pub use draft::Draft;
+pub use proposal::{
+    ACTS_MAX, Act, Candidate, Consent, FREEZE_MS, PROPOSAL_BYTES_MAX, PROPOSAL_OPEN_MS_MAX,
+    Proposal,
+};
 
 use crate::id::{ChainId, Handle, TxId};
 use crate::statement::{Statement, StatementKind};
@@ -32,6 +37,8 @@ pub const TARGETS_MAX: usize = 1024;
 pub const SIGNATURES_MAX: usize = 16;
 /// Most signatures of the genesis transaction: 16 organisations with 5 officers each.
 pub const GENESIS_SIGNATURES_MAX: usize = 80;
+/// Most officers of an organisation: as many as can sign one transaction.
+pub const OFFICERS_MAX: u8 = 16;
 /// Most release keys of an organisation.
 pub const ART_KEYS_MAX: usize = 16;
 /// Most release keys that a policy can ask for, so that the old and the new ones fit the signatures of one transaction.

@@ -65,6 +65,27 @@ const fn named(seed: u8) -> Named {
     }
 }
 
+fn proposal() -> Proposal {
+    let candidate = Candidate {
+        name: "newcomer".parse().unwrap(),
+        threshold: 1,
+        officers: vec![Consent {
+            entry: entry(3, Purpose::Officer),
+            signature: Signature::new([5; 64]),
+        }],
+    };
+    let acts = vec![
+        Act::Admit {
+            candidate,
+            quota: 1 << 40,
+            seat: true,
+        },
+        Act::Freeze { org: org() },
+        Act::Heartbeat { ms: 1_000 },
+    ];
+    Proposal::new(org(), 1 << 41, acts).unwrap()
+}
+
 fn samples() -> Vec<Action> {
     let digest = Digest::new([9; 32]);
     vec![
@@ -151,6 +172,24 @@ fn samples() -> Vec<Action> {
             old_set: vec![2; 90],
             handover: vec![5; 500],
             nodes: vec![4; 60],
+        },
+        Action::Propose {
+            proposal: Box::new(proposal()),
+        },
+        Action::Vote {
+            org: org(),
+            proposal: Box::new(proposal()),
+            yes: true,
+        },
+        Action::Officers {
+            org: org(),
+            org_version: 3,
+            k: 16,
+        },
+        Action::Transfer {
+            org: org(),
+            to: OrgId::new([8; 16]),
+            targets: vec![named(1), named(2)],
         },
     ]
 }

@@ -1,8 +1,8 @@
 //! Rows and transactions (spec/vectors/rows.json, transactions.json).
 
-use kusabi_core::id::{ChainId, Digest, Handle, OrgId, StateKey};
+use kusabi_core::id::{ChainId, Digest, Handle, OrgId, ProposalId, StateKey};
 use kusabi_core::row::{ROW_BYTES, Row};
-use kusabi_core::tx::{Draft, Transaction, TxError};
+use kusabi_core::tx::{Act, Draft, Proposal, Transaction, TxError};
 use serde::Deserialize;
 
 use crate::vectors::{Hex, read};
@@ -52,6 +52,8 @@ fn state_key(kind: u8, name: &[u8]) -> StateKey {
             StateKey::blob_part(&digest(&name[..32]), index)
         }
         7 => StateKey::ledger(),
+        8 => StateKey::members(),
+        9 => StateKey::proposal(&ProposalId::new(name.try_into().unwrap())),
         _ => panic!("no kind {kind}"),
     }
 }
@@ -83,6 +85,15 @@ struct Transactions {
     transactions: Vec<TxCase>,
     refused: Vec<Refused>,
     unkeyed: Vec<Hex>,
+    proposal: ProposalCase,
+}
+
+#[derive(Deserialize)]
+struct ProposalCase {
+    bytes: Hex,
+    id: Hex,
+    officer: Hex,
+    admission: Hex,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +102,29 @@ struct TxCase {
     bytes: Hex,
     id: Hex,
     statement: Hex,
+}
+
+#[test]
+fn a_proposal() {
+    let vectors = read::<Transactions>("transactions.json");
+    let case = vectors.proposal;
+    let proposal = Proposal::decode(&case.bytes.0).unwrap();
+    assert_eq!(proposal.id().as_bytes(), &case.id.array());
+    let again = Proposal::new(
+        proposal.proposer(),
+        proposal.expires_ms(),
+        proposal.acts().to_vec(),
+    );
+    assert_eq!(again.as_ref(), Ok(&proposal));
+    let Some(Act::Admit { candidate, .. }) = proposal.acts().first() else {
+        panic!("it admits somebody first");
+    };
+    let officer = &candidate.officers[0].entry;
+    assert_eq!(officer.handle(), Handle::new(case.officer.array()));
+    let chain = ChainId::new(vectors.chain.array());
+    let statement = candidate.statement(&chain, officer);
+    assert_eq!(statement.as_bytes().as_slice(), case.admission.0);
+    assert!(!candidate.is_signed(&chain));
 }
 
 #[test]

@@ -66,6 +66,44 @@ fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: &str) -> u6
     node.run(place, &submit).json()["last"].as_u64().unwrap()
 }
 
+/// Files are made and signed, and the ledger refuses what they name.
+fn refused_appointment(place: &Place, nodes: &[(&str, &Node)], more: &str) {
+    let (first, node) = nodes[0];
+    let others: Vec<_> = nodes[1..]
+        .iter()
+        .map(|(_, node)| format!("--node {}", node.address))
+        .collect();
+    let new = format!(
+        "epoch new --profile {first}/profile.toml --out early.draft {} {more}",
+        others.join(" ")
+    );
+    let early = node.run(place, &new);
+    early.exits(1);
+    let said = "echo is no member of the ledger";
+    assert!(early.err().contains(said), "{}", early.err());
+}
+
+/// The first proposes to admit those who apply, and more; the others vote for it.
+fn admit(place: &Place, chain: &str, members: &[(&str, &Node)], who: &[&str], more: &str) {
+    let (first, node) = members[0];
+    let mut applications = String::new();
+    for org in who {
+        let apply = format!("org apply {org} --chain {chain} --out {org}.application");
+        place.run(&apply).ok();
+        applications += &format!(" --admit {org}.application");
+    }
+    let propose = format!("org propose{applications} {more} --profile {first}/profile.toml --json");
+    let proposal = node.run(place, &propose).json();
+    let id = proposal["id"].as_str().unwrap();
+    for (org, node) in &members[1..] {
+        let vote = format!("org vote {id} --yes --profile {org}/profile.toml");
+        node.run(place, &vote).ok();
+    }
+    let show = format!("org proposals {id} --profile {first}/profile.toml --json");
+    let shown = members[members.len() - 1].1.run(place, &show).json();
+    assert_eq!(shown["state"], "carried", "{shown}");
+}
+
 fn register(place: &Place, node: &Node, org: &str, key: &str) {
     place.run(&format!("key new {key}")).ok();
     let register = format!("key register {key} --profile {org}/profile.toml");
@@ -110,10 +148,14 @@ fn validators_vote_with_fresh_keys_and_a_fifth_organisation_joins_for_one_that_l
     let address = addresses(1)[0];
     let init = format!("org init echo --name echo --address {address}");
     place.run(&init).ok();
+    let staying: Vec<_> = NAMES.into_iter().zip(&nodes).take(3).collect();
+    // Who is no member makes no blocks.
+    let more = "--add echo/echo.member --remove delta";
+    let chain_text = chain.to_string();
+    refused_appointment(&place, &staying, more);
+    admit(&place, &chain_text, &staying, &["echo"], "--remove delta");
     let joining: Starting =
         Node::begin_joining(&place, "echo", &nodes[0].address, &chain.to_string());
-    let staying: Vec<_> = NAMES.into_iter().zip(&nodes).take(3).collect();
-    let more = "--add echo/echo.member --remove delta";
     let last = appoint(&place, &staying, more, "third");
     let echo = joining.ready();
     for node in nodes[..3].iter().chain([&echo]) {
@@ -155,6 +197,8 @@ fn a_ledger_of_one_grows_to_four_and_no_device_notices() {
         place.run(&init).ok();
         joining.push(Node::begin_joining(&place, org, &solo.address, &solo.chain));
     }
+    let alone = [("solo", &solo)];
+    admit(&place, &solo.chain, &alone, &NAMES[1..], "--quota 1000");
     let added: Vec<_> = NAMES[1..]
         .iter()
         .map(|org| format!("--add {org}/{org}.member"))

@@ -1,8 +1,8 @@
 //! Where one transaction is checked: the rows it meets, who signed it, and what it would change.
 
-use kusabi_core::id::{Handle, OrgId, StateKey};
+use kusabi_core::id::{Handle, Height, OrgId, StateKey};
 use kusabi_core::row::{ArtPolicy, BlobPart, Organisation, Record, RowBytes};
-use kusabi_core::suite::{Purpose, Suite};
+use kusabi_core::suite::{PublicKeys, Purpose, Suite};
 use kusabi_core::tx::{Entry, Named};
 
 use super::{BlockContext, may_sign};
@@ -177,24 +177,47 @@ impl<'a, S: State + ?Sized> Desk<'a, S> {
         self.write(StateKey::record(handle), record.encode());
     }
 
-    /// Writes the organisation's row, if its rows are within the quota.
+    /// Writes the organisation's row, if its rows are within the quota; and more than they were only if it may add any.
     pub(super) fn write_organisation(&mut self, org: &Organisation) -> Result<(), Rejection> {
         if org.rows > org.quota {
             return Err(Rejection::Quota);
+        }
+        let key = StateKey::organisation(&org.id());
+        let before = self.row(&key, Organisation::decode)?;
+        if before.is_some_and(|before| org.rows > before.rows) {
+            self.may_add(org)?;
         }
         self.write(StateKey::organisation(&org.id()), org.encode());
         Ok(())
     }
 
-    /// A new record under the entry's handle, which has none.
+    /// Whether the members let the organisation add rows.
+    pub(super) fn may_add(&self, org: &Organisation) -> Result<(), Rejection> {
+        if org.removed != Height::ZERO {
+            return Err(Rejection::Removed);
+        }
+        if org.is_frozen(self.context.time_ms) {
+            return Err(Rejection::Frozen);
+        }
+        Ok(())
+    }
+
+    /// A new record under the handle of an entry that the transaction brings, which has none.
     pub(super) fn new_record(&self, org: OrgId, entry: &Entry) -> Result<Record, Rejection> {
+        let keys = self.transaction.entry_keys(&entry.handle());
+        self.new_record_of(org, entry, keys.ok_or(Rejection::BadKey)?)
+    }
+
+    /// The same with the entry's keys, checked.
+    pub(super) fn new_record_of(
+        &self,
+        org: OrgId,
+        entry: &Entry,
+        keys: PublicKeys,
+    ) -> Result<Record, Rejection> {
         if self.state.row(&StateKey::record(&entry.handle())).is_some() {
             return Err(Rejection::HandleTaken);
         }
-        let keys = self
-            .transaction
-            .entry_keys(&entry.handle())
-            .ok_or(Rejection::BadKey)?;
         Ok(Record::register(
             entry.purpose(),
             keys,

@@ -47,6 +47,14 @@ impl<S: State + ?Sized> Desk<'_, S> {
         if stale {
             return Err(Rejection::VoteKeyUsed);
         }
+        // spec: whoever makes blocks is a member, with a row and a vote of its own.
+        for organisation in next_set.organisations() {
+            match self.organisation(organisation.id) {
+                Ok(row) if row.seat.is_some() => {}
+                Ok(_) | Err(Rejection::UnknownOrganisation) => return Err(Rejection::SetMembers),
+                Err(other) => return Err(other),
+            }
+        }
         // Last, for they cost the most.
         let verified = appointment
             .check(&self.context.chain, &old_set)

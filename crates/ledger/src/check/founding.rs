@@ -6,7 +6,7 @@ use kusabi_core::anchor::Anchor;
 use kusabi_core::genesis::{Genesis, GenesisError};
 use kusabi_core::handover::Recovery;
 use kusabi_core::id::{Height, OrgName, StateKey};
-use kusabi_core::row::{LedgerRow, Organisation};
+use kusabi_core::row::{LedgerRow, Members, Organisation, Seats};
 use kusabi_core::suite::VerificationKey;
 use kusabi_core::tx::Entry;
 
@@ -31,9 +31,21 @@ impl<S: State + ?Sized> Desk<'_, S> {
         exactly(self.signers()?.len(), entries.len())?;
 
         let mut rest = entries.iter();
-        for (founder, members) in genesis.founders().zip(genesis.epoch_set().organisations()) {
+        let heartbeat_ms =
+            u32::try_from(genesis.heartbeat_ms()).map_err(|_| Rejection::GenesisMalformed)?;
+        let mut members = Members {
+            version: 1,
+            given: 0,
+            seats: Seats::default(),
+            heartbeat_ms,
+            longest_heartbeat_ms: heartbeat_ms,
+            newest: None,
+        };
+        for (founder, of_set) in genesis.founders().zip(genesis.epoch_set().organisations()) {
             let name = OrgName::new(founder.name).map_err(|_| Rejection::GenesisMalformed)?;
-            let officers = members.officers;
+            let officers = of_set.officers;
+            let (with, seat) = members.seat_one().ok_or(Rejection::GenesisMalformed)?;
+            members = with;
             let count = |count| u8::try_from(count).map_err(|_| Rejection::GenesisMalformed);
             let mut organisation = Organisation {
                 version: 1,
@@ -46,6 +58,9 @@ impl<S: State + ?Sized> Desk<'_, S> {
                 window: 0,
                 window_cap: Organisation::cap_of(0),
                 revoked_in_window: 0,
+                seat: Some(seat),
+                removed: Height::ZERO,
+                frozen_until_ms: 0,
             };
             for key in officers.encoded() {
                 let entry = rest.next().ok_or(Rejection::GenesisEntries)?;
@@ -67,6 +82,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
             ends: None,
         };
         self.write(StateKey::ledger(), row.encode());
+        self.write(StateKey::members(), members.encode());
         Ok(())
     }
 

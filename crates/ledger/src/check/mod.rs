@@ -5,11 +5,13 @@
 mod desk;
 mod epochs;
 mod founding;
+mod governance;
 mod keys;
 mod releases;
 mod revoke;
 mod roles;
 mod signers;
+mod transfer;
 
 use kusabi_core::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
 use kusabi_core::tx::{Action, ActionCode};
@@ -21,9 +23,6 @@ use desk::Desk;
 
 pub(crate) use desk::exactly;
 pub(crate) use signers::may_sign;
-
-/// Most officers of an organisation: as many as can sign one transaction.
-pub const OFFICERS_MAX: u8 = 16;
 
 /// The block that a transaction is to stand in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub struct BlockContext {
     pub parent_height: Height,
     /// Hash of its header.
     pub parent: HeaderHash,
+    /// The block's time, in milliseconds since 1970.
+    pub time_ms: u64,
     /// How many transactions stand before this one in the block.
     pub position: usize,
 }
@@ -128,6 +129,14 @@ pub fn check(
             handover,
             nodes,
         } => desk.handover(old_set, handover, nodes)?,
+        Action::Propose { proposal } => desk.propose(proposal)?,
+        Action::Vote { org, proposal, yes } => desk.vote(*org, proposal, *yes)?,
+        Action::Officers {
+            org,
+            org_version,
+            k,
+        } => desk.officers(*org, *org_version, *k)?,
+        Action::Transfer { org, to, targets } => desk.transfer(*org, *to, targets)?,
     }
     Ok(Checked {
         writes: desk.into_writes(),

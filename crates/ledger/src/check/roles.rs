@@ -1,13 +1,12 @@
-//! Grant, withdraw, art policy: who may act for an organisation.
+//! Grant, withdraw, officers, art policy: who may act for an organisation.
 
 use std::collections::BTreeSet;
 
 use kusabi_core::id::{OrgId, StateKey};
 use kusabi_core::row::{ArtPolicy, Reason};
 use kusabi_core::suite::Purpose;
-use kusabi_core::tx::{ART_KEYS_MAX, Entry, Named};
+use kusabi_core::tx::{ART_KEYS_MAX, Entry, Named, OFFICERS_MAX};
 
-use super::OFFICERS_MAX;
 use super::desk::{Desk, exactly, next};
 use super::revoke::take_officer;
 use crate::rejection::Rejection;
@@ -57,6 +56,29 @@ impl<S: State + ?Sized> Desk<'_, S> {
             organisation.version = next(organisation.version)?;
         }
         self.write_record(&target.handle, &ended);
+        self.write_organisation(&organisation)
+    }
+
+    // spec: action 16
+    pub(super) fn officers(
+        &mut self,
+        org: OrgId,
+        org_version: u32,
+        k: u8,
+    ) -> Result<(), Rejection> {
+        let mut organisation = self.organisation(org)?;
+        if organisation.version != org_version {
+            return Err(Rejection::StaleVersion);
+        }
+        self.signed_by(organisation.officers_k)?;
+        if k > organisation.officers_n {
+            return Err(Rejection::OfficersThreshold);
+        }
+        if k == organisation.officers_k {
+            return Err(Rejection::NoEffect);
+        }
+        organisation.officers_k = k;
+        organisation.version = next(organisation.version)?;
         self.write_organisation(&organisation)
     }
 

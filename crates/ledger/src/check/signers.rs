@@ -1,4 +1,4 @@
-//! Whose signature an action takes (spec/ledger.md, table of actions): what follows from a record that never changes.
+//! Whose signature an action takes (spec/ledger.md, table of actions): what follows from its record.
 
 use kusabi_core::id::Handle;
 use kusabi_core::row::Record;
@@ -10,8 +10,8 @@ use crate::rejection::Rejection;
 /// Whether a key on the ledger may sign this at all: it is of the action's organisation and has a purpose that the action
 /// takes. How many sign, and whether they are active, is another question.
 ///
-/// Owner and purpose of a record never change, so that this is asked before anything that the transaction brings is looked
-/// at: else anybody with a key has 4,096 points checked for a registration that only a writer may sign.
+/// Purpose and, of keys with a role, owner of a record never change, so that this is asked before anything that the transaction
+/// brings is looked at: else anybody with a key has 4,096 points checked for a registration that only a writer may sign.
 ///
 /// # Errors
 /// [`Rejection::ForeignSigner`], [`Rejection::SignerPurpose`]
@@ -39,6 +39,18 @@ pub(crate) fn may_sign(action: &Action, signer: &Handle, record: &Record) -> Res
         Action::WithdrawRelease { .. } => matches!(purpose, Purpose::Art | Purpose::Revoker),
         Action::Anchor { .. } => purpose.may_anchor(),
         Action::Appoint { .. } => matches!(purpose, Purpose::Writer | Purpose::Officer),
+        Action::Propose { .. } | Action::Vote { .. } | Action::Officers { .. } => {
+            purpose == Purpose::Officer
+        }
+        // Officers of the one who gives, a writer of the one who takes.
+        Action::Transfer { to, .. } if purpose == Purpose::Writer => {
+            return if record.owner() == *to {
+                Ok(())
+            } else {
+                Err(Rejection::ForeignSigner)
+            };
+        }
+        Action::Transfer { .. } => purpose == Purpose::Officer,
     };
     if action.org().is_some_and(|org| record.owner() != org) {
         return Err(Rejection::ForeignSigner);

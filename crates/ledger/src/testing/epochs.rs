@@ -43,7 +43,7 @@ impl World {
         self.others.get(number).expect("a member")
     }
 
-    fn officer_of(&self, member: usize) -> (OrgName, &TestKey) {
+    pub(super) fn officer_of(&self, member: usize) -> (OrgName, &TestKey) {
         match member.checked_sub(1) {
             None => (OrgName::new("cameras").expect("a name"), &self.officer),
             Some(other) => (self.other(other).name, &self.other(other).officer),

@@ -33,7 +33,7 @@ fn the_genesis_block_founds_the_ledger() {
     let mut world = World::new(1000);
     let genesis = world.genesis();
     let writes = world.submit(genesis).unwrap();
-    assert_eq!(writes.len(), 3, "organisation, officer, ledger");
+    assert_eq!(writes.len(), 4, "organisation, officer, ledger, members");
     let row = world.ledger().unwrap();
     assert_eq!((row.epoch, row.skipped), (Epoch::ZERO, Height::ZERO));
     let org = world.organisation();

@@ -2,9 +2,9 @@
 
 use kusabi_core::row::{Reason, Status};
 use kusabi_core::suite::Purpose;
-use kusabi_core::tx::{Action, Draft, Transaction};
+use kusabi_core::tx::{Action, Draft, OFFICERS_MAX, Transaction};
+use kusabi_ledger::Rejection;
 use kusabi_ledger::testing::{TestKey, World};
-use kusabi_ledger::{OFFICERS_MAX, Rejection};
 
 use crate::{accept, refuse, revocation, with_key};
 

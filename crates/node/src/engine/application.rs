@@ -29,7 +29,10 @@ use kusabi_ledger::{
     check_time, prepare_block, reads, work,
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
@@ -46,8 +49,8 @@ pub(super) struct Shared {
     pub(super) heads: Heads,
     /// Position of the newest block that the state shows.
     pub(super) applied: watch::Sender<u64>,
-    /// An empty block is made when the chain was idle for this long.
-    pub(super) heartbeat: Duration,
+    /// An empty block is made when the chain was idle for so many milliseconds: as the newest block says that was looked at.
+    pub(super) heartbeat_ms: AtomicU32,
     /// A leader that has nothing to propose gives its turn away after this long.
     pub(super) patience: Duration,
     /// How much this node puts into a block.
@@ -63,8 +66,10 @@ impl Shared {
             .map(|(_, bytes)| bytes)
     }
 
-    /// Notes where the epoch ends, as a block says that was built or found good.
-    fn note_end(&self, epoch: Epoch, ran: &Ran) {
+    /// Notes where the epoch ends and how long the heartbeat is, as a block says that was built or found good. (One that loses
+    /// may say otherwise; the next one corrects it.)
+    fn note(&self, epoch: Epoch, ran: &Ran) {
+        self.heartbeat_ms.store(ran.heartbeat_ms, Ordering::Relaxed);
         if let Some(last) = ran.ends {
             self.epochs.ends_at(epoch, last.get());
         }
@@ -73,7 +78,8 @@ impl Shared {
     /// How long until an empty block is due: counted from when this node saw the newest block, not from what that block's
     /// time says.
     pub(super) fn until_heartbeat(&self, now: SystemTime) -> Duration {
-        self.heartbeat.saturating_sub(self.heads.moved_since(now))
+        let heartbeat = Duration::from_millis(self.heartbeat_ms.load(Ordering::Relaxed).into());
+        heartbeat.saturating_sub(self.heads.moved_since(now))
     }
 
     fn heartbeat_is_due(&self, now: SystemTime) -> bool {
@@ -315,7 +321,7 @@ impl<E: Runtime> Application<E> for Ledger {
             .inspect_err(|why| tracing::error!(%why, "no block can be built"))
             .ok()?;
         let ran = packed.ran?;
-        self.0.note_end(header.epoch, &ran);
+        self.0.note(header.epoch, &ran);
         // An epoch that ends does so at once.
         let due = ran.ends.is_some() || self.0.heartbeat_is_due(context.current());
         if packed.transactions.is_empty() && !due {
@@ -401,7 +407,7 @@ impl<E: Runtime> Application<E> for Ledger {
         if block.header.next_set_hash != ran.next_set_hash {
             return None;
         }
-        self.0.note_end(block.header.epoch, &ran);
+        self.0.note(block.header.epoch, &ran);
         let merkleized = execute::write::<E>(batch, ran.writes)
             .merkleize()
             .await

@@ -44,14 +44,15 @@ pub(super) fn block_context(chain: &ChainId, header: &Header, parent: &Header) -
         skipped: Height::new(header.skipped).unwrap_or(Height::MAX),
         parent_height: parent.height,
         parent: header.parent,
+        time_ms: header.time_ms,
         position: 0,
     }
 }
 
-/// The keys that the rules may ask for, of all transactions and the ledger's own row.
+/// The keys that the rules may ask for, of all transactions, the ledger's own row and the members'.
 pub(super) fn keys<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> Vec<StateKey> {
     let mut keys: Vec<_> = transactions.flat_map(reads).collect();
-    keys.push(StateKey::ledger());
+    keys.extend([StateKey::ledger(), StateKey::members()]);
     once(keys)
 }
 
@@ -172,6 +173,12 @@ pub(super) fn refused_for_ever(
             | Rejection::AppointmentNodes
             | Rejection::VoteKeyUsed
             | Rejection::EpochEnds
+            | Rejection::ProposalExists
+            | Rejection::ProposalExpired
+            | Rejection::ProposalCarried
+            | Rejection::AdmissionUnsigned
+            | Rejection::OrganisationExists
+            | Rejection::HeartbeatTooLong
     )
     .then_some(refused)
 }

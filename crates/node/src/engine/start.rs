@@ -60,7 +60,7 @@ use kusabi_core::{
 use std::{
     future::pending,
     num::{NonZeroU64, NonZeroUsize},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -283,7 +283,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         pool: pool.clone(),
         heads: heads.clone(),
         applied: watch::Sender::new(0),
-        heartbeat,
+        // Until a block says otherwise. It never becomes longer.
+        heartbeat_ms: AtomicU32::new(u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX)),
         patience: times.patience,
         portion: if alone {
             Portion::ALONE

@@ -311,6 +311,7 @@ mod tests {
             organisation: None,
             added: added.iter().map(|one| one.to_bytes().into()).collect(),
             ended: Vec::new(),
+            moved: None,
             digest: None,
         };
         BlockEvents {

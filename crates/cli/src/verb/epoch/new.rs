@@ -7,6 +7,7 @@ use kusabi_core::{
     appointment::AppointmentParts,
     id::{NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
+    row::Row,
     set::{EpochSet, EpochSetParts, OrganisationParts},
 };
 
@@ -154,6 +155,24 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 address: member.address,
             }],
         );
+    }
+    for organisation in &organisations {
+        let row = connection.organisation(&organisation.id)?.into_value();
+        if !matches!(row, Some(Row::Organisation(row)) if row.seat.is_some()) {
+            let joins = args.added.iter().filter_map(|path| Member::read(path).ok());
+            let name = joins
+                .map(|member| member.name)
+                .find(|name| name.id() == organisation.id);
+            let name = match name {
+                Some(name) => name.to_string(),
+                None => connection.organisation_name(&organisation.id)?,
+            };
+            return Err(Failure::new(
+                Exit::Negative,
+                format!("{name} is no member of the ledger, and only members have validators"),
+            )
+            .advise("have the members decide first: kusabi org propose --admit FILE, or --seat ORG; or let it go: --remove ORG"));
+        }
     }
     for Address { org, address } in &args.addresses {
         let seats = seats.get_mut(&org.id());

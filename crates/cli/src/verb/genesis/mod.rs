@@ -10,6 +10,7 @@ mod sign;
 
 use clap::Subcommand;
 
+pub(crate) use new::seconds;
 pub(crate) use sign::check_own;
 
 use crate::{exit::Exit, failure::Result, session::Session};

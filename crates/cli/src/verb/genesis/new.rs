@@ -43,7 +43,7 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     let digits = text.strip_suffix('s').unwrap_or(text);
     digits
         .parse()

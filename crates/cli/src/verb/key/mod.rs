@@ -7,6 +7,7 @@ mod register;
 mod revoke;
 mod rotate;
 mod show;
+mod transfer;
 
 use clap::Subcommand;
 
@@ -24,6 +25,8 @@ pub(crate) enum Verb {
     Rotate(rotate::Args),
     Revoke(revoke::Args),
     History(history::Args),
+    Transfer(transfer::Args),
+    Accept(transfer::AcceptArgs),
 }
 
 pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
@@ -35,5 +38,7 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Rotate(args) => rotate::run(args, session),
         Verb::Revoke(args) => revoke::run(args, session),
         Verb::History(args) => history::run(args, session),
+        Verb::Transfer(args) => transfer::run(args, session),
+        Verb::Accept(args) => transfer::accept(args, session),
     }
 }

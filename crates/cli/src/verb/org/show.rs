@@ -1,7 +1,7 @@
 //! `kusabi org show`: an organisation as the ledger proves it.
 
 use kusabi_core::{
-    id::OrgName,
+    id::{Height, OrgName},
     row::{Organisation, Row},
 };
 use serde::Serialize;
@@ -39,6 +39,11 @@ struct Counts {
     active: u64,
     rows: u64,
     quota: u64,
+    member: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frozen_until_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     release_keys: Option<ReleaseKeys>,
 }
@@ -89,6 +94,20 @@ impl Answer for Shown {
                 "rows",
                 format!("{} of {}", grouped(counts.rows), grouped(counts.quota)),
             )
+            .field(
+                "vote",
+                match (counts.member, counts.removed_at) {
+                    (true, _) => "a member".to_owned(),
+                    (false, None) => "a guest, without a vote".to_owned(),
+                    (false, Some(at)) => format!("removed at block {}", grouped(at)),
+                },
+            )
+            .field_if(
+                "frozen",
+                counts
+                    .frozen_until_ms
+                    .map(|until| format!("until {}: it adds nothing", instant(until))),
+            )
             .field("proven at", proven);
     }
 }
@@ -117,6 +136,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             active: row.active,
             rows: row.rows,
             quota: row.quota,
+            member: row.seat.is_some(),
+            removed_at: (row.removed != Height::ZERO).then(|| row.removed.get()),
+            frozen_until_ms: row
+                .is_frozen(proven.checkpoint().header().time_ms)
+                .then_some(row.frozen_until_ms),
             release_keys: policy.map(|policy| ReleaseKeys {
                 needed: policy.k,
                 active: policy.n,
