@@ -20,6 +20,8 @@ pub(crate) enum Binding {
     Holds,
     /// It is not: someone who saw the handle put a key of his own under it.
     Broken,
+    /// The key came from another owner, to whom it was tied; to the new one it is not.
+    Moved,
     /// The ID is not known here.
     Unchecked,
 }
@@ -30,6 +32,7 @@ impl Binding {
         match self {
             Self::Holds => "holds",
             Self::Broken => "broken",
+            Self::Moved => "moved",
             Self::Unchecked => "unchecked",
         }
     }
@@ -63,6 +66,8 @@ pub(crate) fn binding(record: &Record, id: Option<&KusabiId>, chain: &ChainId) -
     };
     if record.is_bound(id, chain) {
         Binding::Holds
+    } else if record.moves() > 0 {
+        Binding::Moved
     } else {
         Binding::Broken
     }

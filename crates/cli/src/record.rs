@@ -54,7 +54,8 @@ impl Shown {
 
     /// Whether the key is there, in force and not someone else's.
     pub(crate) fn is_good(&self) -> bool {
-        self.row.as_ref().is_some_and(Record::is_active) && self.tied != Binding::Broken
+        let tied = !matches!(self.tied, Binding::Broken | Binding::Moved);
+        tied && self.row.as_ref().is_some_and(Record::is_active)
     }
 
     pub(crate) fn page(&self, page: &mut Page) {
@@ -80,6 +81,8 @@ impl Shown {
                 "Not this ID's",
                 &format!("{rest}: the binding does not hold"),
             );
+        } else if self.tied == Binding::Moved && record.is_active() {
+            page.careful("Moved", &format!("{rest}, from another owner"));
         } else {
             match record.status() {
                 Status::Active => page.good("Active", &rest),
@@ -122,6 +125,9 @@ impl Shown {
             match self.tied {
                 Binding::Holds => "holds: it was made with the ID at hand",
                 Binding::Broken => "broken: whoever registered this key did not know the ID",
+                Binding::Moved => {
+                    "with the owner before: the device replaces the key by one that is the new owner's"
+                }
                 Binding::Unchecked => "not checked: the ID is not at hand",
             },
         )

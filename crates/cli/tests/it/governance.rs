@@ -15,16 +15,19 @@ impl Two {
     fn new() -> Self {
         let place = Place::new();
         let node = Node::begin(&place, "acme", "--org acme").ready();
-        place
-            .run("org init beta --name beta --quota 50")
-            .ok();
+        place.run("org init beta --name beta --quota 50").ok();
         let chain = &node.chain;
         place
-            .run(&format!("org apply beta --chain {chain} --out beta.application"))
+            .run(&format!(
+                "org apply beta --chain {chain} --out beta.application"
+            ))
             .ok();
         let two = Self { place, node };
-        two.run("org propose --admit beta.application --guest --quota 50", ACME)
-            .ok();
+        two.run(
+            "org propose --admit beta.application --guest --quota 50",
+            ACME,
+        )
+        .ok();
         two.run("org grant beta/keys/writer.key", BETA).ok();
         two
     }
@@ -48,47 +51,76 @@ fn members_decide_and_guests_do_not() {
     let listed = two.run("org proposals --json", ACME).json();
     let admitted = &listed["proposals"][0];
     assert_eq!(
-        (&listed["members"], &admitted["state"], &admitted["proposer"]),
+        (
+            &listed["members"],
+            &admitted["state"],
+            &admitted["proposer"]
+        ),
         (&1.into(), &"carried".into(), &"acme".into())
     );
     let guest = two.run("org show beta --json", ACME).json();
-    assert_eq!((&guest["member"], &guest["quota"]), (&false.into(), &50.into()));
+    assert_eq!(
+        (&guest["member"], &guest["quota"]),
+        (&false.into(), &50.into())
+    );
     two.says(
         "org propose --thaw acme",
         BETA,
-        1,
+        3,
         &["is no member of this ledger and has no vote"],
     );
 
     // Seated, both have to agree on everything.
     two.run("org propose --seat beta", ACME).ok();
     let open = two
-        .run("org propose --set-quota acme=5000 --out raise.proposal --json", BETA)
+        .run(
+            "org propose --set-quota acme=5000 --out raise.proposal --json",
+            BETA,
+        )
         .json();
-    assert_eq!((&open["state"], &open["votes"]["needed"]), (&"open".into(), &2.into()));
+    assert_eq!(
+        (&open["state"], &open["votes"]["needed"]),
+        (&"open".into(), &2.into())
+    );
     assert_eq!(open["votes"]["yes"], serde_json::json!(["beta"]));
     two.run("org vote raise.proposal --no", ACME).ok();
     let id = open["id"].as_str().unwrap();
     let against = two.run(&format!("org proposals {id} --json"), ACME).json();
     assert_eq!(against["votes"]["no"], serde_json::json!(["acme"]));
-    two.says(
-        &format!("org vote {id} --no"),
-        BETA,
-        1,
-        &["a yes stands"],
-    );
+    two.says(&format!("org vote {id} --no"), BETA, 3, &["a yes stands"]);
     let carried = two.run(&format!("org vote {id} --yes --json"), ACME).json();
     assert_eq!(carried["state"], "carried");
     let acme = two.run("org show acme --json", ACME).json();
     assert_eq!(acme["quota"], 5000);
-    two.says(&format!("org vote {id} --yes"), ACME, 1, &["was carried already"]);
+    two.says(
+        &format!("org vote {id} --yes"),
+        BETA,
+        3,
+        &["was carried already"],
+    );
     let unknown = "0".repeat(63) + "1";
-    two.says(&format!("org vote {unknown} --yes"), ACME, 1, &["has no proposal"]);
-    two.says("org propose --freeze nobody", ACME, 1, &["not on this ledger"]);
+    two.says(
+        &format!("org vote {unknown} --yes"),
+        ACME,
+        1,
+        &["has no proposal"],
+    );
+    two.says(
+        "org propose --freeze nobody",
+        ACME,
+        1,
+        &["has no organisation nobody"],
+    );
 
     // A page for people.
     let page = two.run(&format!("org proposals {id}"), ACME).out();
-    for words in ["Carried", "let acme have up to 5,000 rows", "for it", "acme, beta", "2 of 2"] {
+    for words in [
+        "Carried",
+        "let acme have up to 5,000 rows",
+        "for it",
+        "acme, beta",
+        "2 of 2",
+    ] {
         assert!(page.contains(words), "{words:?} in {page}");
     }
     two.node.stop();
@@ -102,20 +134,24 @@ fn a_frozen_organisation_adds_nothing_and_says_why() {
     two.says(
         "key register one.key --writer beta/keys/writer.key",
         "--org beta --profile acme/profile.toml",
-        1,
+        3,
         &["have frozen the organisation"],
     );
     let shown = two.run("org show beta --json", ACME).json();
     assert!(shown["frozen_until_ms"].as_u64().unwrap() > 1_700_000_000_000);
     two.run("org propose --thaw beta", ACME).ok();
     let register = "key register one.key --writer beta/keys/writer.key";
-    two.run(register, "--org beta --profile acme/profile.toml").ok();
+    two.run(register, "--org beta --profile acme/profile.toml")
+        .ok();
     // Two officers from now on.
     two.place.run("key new second.key --purpose officer").ok();
     two.run("org grant second.key", BETA).ok();
     let set = two.run("org threshold 2 --json", BETA).json();
-    assert_eq!((&set["officers_needed"], &set["officers"]), (&2.into(), &2.into()));
-    two.says("org threshold 1", BETA, 1, &["fewer keys signed"]);
+    assert_eq!(
+        (&set["officers_needed"], &set["officers"]),
+        (&2.into(), &2.into())
+    );
+    two.says("org threshold 1", BETA, 3, &["fewer keys signed"]);
     two.run("org threshold 1 --officer second.key", BETA).ok();
     two.node.stop();
 }
@@ -127,7 +163,7 @@ fn devices_come_to_another_organisation_when_both_sign() {
     for key in ["one.key", "two.key"] {
         two.place.run(&format!("key new {key} --purpose act")).ok();
     }
-    two.place.run("key new app.key").ok();
+    two.place.run("key new app.key --purpose app").ok();
     two.run("key register one.key two.key app.key", ACME).ok();
     two.says(
         "key transfer app.key --to beta --out no.transfer",
@@ -135,13 +171,26 @@ fn devices_come_to_another_organisation_when_both_sign() {
         1,
         &["no active factory or device key"],
     );
-    two.run("key transfer one.key two.key --to beta --out two.transfer", ACME)
-        .ok();
+    two.run(
+        "key transfer one.key two.key --to beta --out two.transfer",
+        ACME,
+    )
+    .ok();
     let taker = "--org beta --writer beta/keys/writer.key --profile acme/profile.toml";
-    two.says("key accept two.transfer", ACME, 1, &["offers the keys to beta"]);
+    two.says(
+        "key accept two.transfer",
+        ACME,
+        1,
+        &["offers the keys to beta"],
+    );
     let taken = two.run("key accept two.transfer --json", taker).json();
-    assert_eq!((&taken["keys"], &taken["from"]), (&2.into(), &"acme".into()));
-    two.says("key accept two.transfer", taker, 1, &["belongs to another organisation"]);
+    assert_eq!(
+        (&taken["keys"], &taken["from"]),
+        (&2.into(), &"acme".into())
+    );
+    // Typed again it says the same.
+    let again = two.run("key accept two.transfer --json", taker).json();
+    assert_eq!(again, taken);
     // All power is gone with them.
     let handle = two.run("key show one.key --json", "").json()["handle"]
         .as_str()
@@ -150,10 +199,14 @@ fn devices_come_to_another_organisation_when_both_sign() {
     two.says(
         &format!("key revoke {handle}"),
         ACME,
-        1,
+        3,
         &["belongs to another organisation"],
     );
-    let shown = two.run("key lookup one.key --json", ACME).json();
-    assert_eq!(shown["organisation"], "beta", "{shown}");
+    // Nobody pairs with it before the device has replaced it.
+    let shown = two.run("key lookup one.key --json", ACME);
+    shown.exits(1);
+    let shown: serde_json::Value = serde_json::from_str(shown.out().trim()).unwrap();
+    assert_eq!(shown["binding"], "moved");
+    assert_eq!(shown["organisation_name"], "beta", "{shown}");
     two.node.stop();
 }

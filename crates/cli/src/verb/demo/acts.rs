@@ -59,11 +59,15 @@ fn done(line: &str) -> bool {
 pub(super) fn found(play: &mut Play) -> Result<Seen> {
     let start = Instant::now();
     play.stage.up()?;
-    Ok(Seen::once(
-        true,
-        start,
-        "a ledger, an organisation and its server, from an empty folder",
-    ))
+    let words = match &play.stage.consortium {
+        None => "a ledger, an organisation and its server, from an empty folder".to_owned(),
+        Some(consortium) => format!(
+            "a ledger that {} organisations run together, each with its own keys and validator; {} has the cameras and a server",
+            consortium.members().len(),
+            consortium.members().first().map_or("one", |own| own.name),
+        ),
+    };
+    Ok(Seen::once(true, start, words))
 }
 
 /// The build environment: one file for each camera, its factory key on the ledger.
@@ -614,11 +618,11 @@ pub(super) fn restart(play: &mut Play) -> Result<Seen> {
     Ok(Seen::each(
         times,
         which.len(),
-        "ledger and server were killed and started again; every camera is served at its next poll",
+        "server and ledger node were killed and started again; every camera is served at its next poll",
     ))
 }
 
-fn press(play: &Play, which: &[usize]) -> Result<()> {
+pub(super) fn press(play: &Play, which: &[usize]) -> Result<()> {
     for index in which {
         play.camera(*index)?.poll();
     }
@@ -626,7 +630,7 @@ fn press(play: &Play, which: &[usize]) -> Result<()> {
 }
 
 /// Those at work that were not stolen.
-fn alive(play: &Play) -> Vec<usize> {
+pub(super) fn alive(play: &Play) -> Vec<usize> {
     at_work(play)
         .into_iter()
         .filter(|index| *index != STOLEN)

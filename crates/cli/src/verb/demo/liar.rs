@@ -12,7 +12,7 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use getrandom::SysRng;
 use kusabi_api::{HttpLedger, Ledger as _};
 use kusabi_core::{
-    id::{ChainId, Digest, Handle, Height, OrgId, StateKey},
+    id::{ChainId, Digest, Epoch, Handle, Height, OrgId, StateKey},
     proof::{Claim, Proof},
     protocol::{
         Steps, Time,
@@ -139,6 +139,16 @@ impl Mind {
             .map_err(|_| Problem::Busy)
     }
 
+    /// The honest ledger's steps from an epoch to the newest.
+    async fn way(&self, from: Epoch) -> std::result::Result<Vec<Vec<u8>>, Problem> {
+        let steps = self.ledger.walk(from).await.map_err(|_| Problem::Busy)?;
+        let steps = steps.into_iter().map(|step| {
+            let kind: kusabi_core::step::StepKind = step.kind.into();
+            [&[kind as u8], &step.bytes[..]].concat()
+        });
+        Ok(steps.collect())
+    }
+
     /// A record, as it believes the ledger without checking: it is the thief.
     async fn record(&self, handle: &Handle) -> std::result::Result<Option<Record>, Problem> {
         let proof = self.look(StateKey::record(handle)).await?;
@@ -197,10 +207,12 @@ impl Mind {
         let accepted = greeting
             .accept(record.as_ref(), &self.loot.org)
             .map_err(|refusal| refusal.problem())?;
-        // Its own key's proof is a true one: without it the device would not speak with it at all.
+        // Its own key's proof is a true one: without it the device would not speak with it at all. One that slept over an epoch is
+        // led on first.
+        let way = self.way(accepted.floor().epoch).await?;
         let proof = self.look(StateKey::record(&handle)).await?;
         let (frame, opened) = accepted
-            .welcome(Some(&proof), &mut rng)
+            .welcome(way.is_empty().then_some(&proof[..]), &mut rng)
             .map_err(|_| Problem::Malformed)?;
         self.sessions().open(self.now(), opened, 0);
         Ok(frame)
@@ -254,10 +266,11 @@ impl Mind {
             }
             _ => Answer::Pending { wait_secs: 60 },
         };
-        let reply = Reply {
-            steps: Steps::NONE,
-            answer,
-        };
+        let way = self.way(admitted.request().floor.epoch).await?;
+        let room = way.iter().map(|step| step.len() + 8).sum();
+        let mut buffer = vec![0; room];
+        let steps = Steps::pack(way.iter().map(Vec::as_slice), room, &mut buffer);
+        let reply = Reply { steps, answer };
         self.sessions().answer(self.now(), incoming, &reply)
     }
 

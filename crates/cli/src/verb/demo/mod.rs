@@ -1,17 +1,21 @@
 //! `kusabi demo`: the life of a fleet, with a real ledger and server, real agents on disks of their own, and a liar at the end.
 //!
 //! [`play`] is how steps are timed, noted and said; [`acts`] what an honest fleet lives through; [`hostile`] what a seized
-//! server tries; [`stage`] the processes, [`camera`] one device, [`children`] how none of them is left running, [`liar`] the server that lies, [`report`] what is said last.
+//! server tries; [`council`] what several organisations live through together ([`consortium`] is who they are, [`turncoat`] the one
+//! of them that lies); [`stage`] the processes, [`camera`] one device, [`children`] how none of them is left running, [`liar`] the server that lies, [`report`] what is said last.
 
 mod acts;
 mod camera;
 mod children;
+mod consortium;
+mod council;
 mod hostile;
 mod liar;
 mod paper;
 mod play;
 mod report;
 mod stage;
+mod turncoat;
 
 use std::{path::PathBuf, time::Instant};
 
@@ -31,6 +35,9 @@ pub(crate) struct Args {
     /// How many cameras
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(8..=200))]
     devices: u16,
+    /// How many validators: one, or four of four organisations, of which one fails, one turns hostile, and to which a fifth comes
+    #[arg(long, value_name = "1|4", default_value = "1", value_parser = ["1", "4"], conflicts_with = "keep")]
+    validators: String,
     /// Keep everything in this new folder, to look at it and to try the attacks again
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -70,7 +77,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     };
     let root = root.canonicalize().map_err(stage::broke)?;
     children::end_on_signals(folder.is_some().then(|| root.clone()))?;
-    let mut stage = Stage::new(&root)?;
+    let mut stage = if args.validators == "4" {
+        Stage::among(&root)?
+    } else {
+        Stage::new(&root)?
+    };
     if args.keep.is_some() {
         stage.keep()?;
     }
@@ -123,6 +134,9 @@ fn perform(play: &mut Play, args: &Args) -> Result<()> {
     play.step("revoke", acts::revoke)?;
     play.step("sleeper", acts::sleeper)?;
     play.step("restart", acts::restart)?;
+    if play.stage.consortium.is_some() {
+        council::all(play)?;
+    }
     if play.step("clone", acts::copy)? {
         play.step("readmit", acts::readmit)?;
     }

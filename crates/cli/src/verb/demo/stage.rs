@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
 use futures::StreamExt as _;
@@ -14,14 +14,14 @@ use kusabi_api::{HttpLedger, Ledger as _, Problem};
 use kusabi_core::id::Height;
 use serde_json::Value;
 
-use super::children;
+use super::{children, consortium::Consortium};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
 };
 
 /// A block each so many seconds when nothing else happens: a demo has no time for a minute.
-const HEARTBEAT_S: u64 = 2;
+pub(super) const HEARTBEAT_S: u64 = 2;
 
 /// Where a kept stage notes its addresses: devices, people, ledger.
 const ADDRESSES: &str = "addresses";
@@ -42,14 +42,49 @@ pub(super) struct Stage {
     ledger: SocketAddr,
     /// Whether it is there when the play has ended.
     keep: bool,
+    /// The process of ledger and server; among several organisations that of the server alone.
     running: Option<Running>,
+    /// The nodes of all organisations, where there are several.
+    pub(super) consortium: Option<Consortium>,
 }
 
-/// The process of ledger and server.
-struct Running {
+/// A process that has said that it is ready.
+pub(super) struct Running {
     child: Child,
     /// Kept open: it may say more.
     _out: BufReader<ChildStdout>,
+}
+
+/// A process that has not said so yet.
+pub(super) struct Starting {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    line: String,
+    log: PathBuf,
+}
+
+impl Starting {
+    /// Waits until it says that it is ready.
+    pub(super) fn ready(mut self) -> Result<Running> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if self.out.read_line(&mut line).map_err(broke)? == 0 {
+                children::reap(&mut self.child);
+                return Err(
+                    broke(format!("`kusabi {}` ended before it was ready", self.line))
+                        .advise(format!("{} says why", self.log.display())),
+                );
+            }
+            let said: Value = serde_json::from_str(&line).unwrap_or_default();
+            if said["event"] == "ready" {
+                return Ok(Running {
+                    child: self.child,
+                    _out: self.out,
+                });
+            }
+        }
+    }
 }
 
 impl Drop for Running {
@@ -63,6 +98,15 @@ impl Drop for Running {
 impl Stage {
     /// A stage in an empty folder.
     pub(super) fn new(root: &Path) -> Result<Self> {
+        Self::of(root, None)
+    }
+
+    /// The same for several organisations, each with a validator.
+    pub(super) fn among(root: &Path) -> Result<Self> {
+        Self::of(root, Some(Consortium::new()?))
+    }
+
+    fn of(root: &Path, consortium: Option<Consortium>) -> Result<Self> {
         let kusabi = std::env::current_exe().map_err(broke)?;
         let agent = agent(&kusabi)?;
         Ok(Self {
@@ -71,9 +115,13 @@ impl Stage {
             agent,
             devices: free()?,
             admin: free()?,
-            ledger: free()?,
+            ledger: match &consortium {
+                Some(consortium) => consortium.own_node(),
+                None => free()?,
+            },
             keep: false,
             running: None,
+            consortium,
         })
     }
 
@@ -107,6 +155,7 @@ impl Stage {
             ledger: next()?,
             keep: true,
             running: None,
+            consortium: None,
             root,
         })
     }
@@ -126,7 +175,25 @@ impl Stage {
 
     /// The first start founds, every one ends when both answer.
     pub(super) fn up(&mut self) -> Result<()> {
-        self.up_as("home")
+        let Some(mut consortium) = self.consortium.take() else {
+            return self.up_as("home");
+        };
+        let up = consortium.up(self);
+        self.consortium = Some(consortium);
+        up?;
+        self.serve()
+    }
+
+    /// The server beside the organisation's node.
+    fn serve(&mut self) -> Result<()> {
+        let arguments =
+            super::consortium::server(&self.data(), &self.profile(), self.devices, self.admin);
+        self.start(&arguments)
+    }
+
+    /// Address for people and tools.
+    pub(super) const fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// The same for an organisation of this name.
@@ -153,6 +220,10 @@ impl Stage {
 
     /// The ledger alone: somebody else answers in the server's place.
     pub(super) fn up_without_server(&mut self) -> Result<()> {
+        if self.consortium.is_some() {
+            self.running = None;
+            return Ok(());
+        }
         let arguments = [
             "node".into(),
             "run".into(),
@@ -166,8 +237,14 @@ impl Stage {
 
     fn start(&mut self, arguments: &[String]) -> Result<()> {
         self.running = None;
-        let log = self.root.join("site.log");
-        let log = fs::File::options()
+        self.running = Some(self.begin("site.log", arguments)?.ready()?);
+        Ok(())
+    }
+
+    /// Starts a process that says when it is ready.
+    pub(super) fn begin(&self, log: &str, arguments: &[String]) -> Result<Starting> {
+        let log = self.root.join(log);
+        let to_log = fs::File::options()
             .create(true)
             .append(true)
             .open(&log)
@@ -176,28 +253,16 @@ impl Stage {
             self.kusabi()
                 .args(arguments)
                 .stdout(Stdio::piped())
-                .stderr(log),
+                .stderr(to_log),
         )
         .map_err(broke)?;
         let out = child.stdout.take().ok_or_else(|| broke("no output"))?;
-        let mut out = BufReader::new(out);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            if out.read_line(&mut line).map_err(broke)? == 0 {
-                children::reap(&mut child);
-                return Err(broke(format!(
-                    "`kusabi {}` ended before it was ready",
-                    arguments.join(" ")
-                ))
-                .advise(format!("{} says why", self.root.join("site.log").display())));
-            }
-            let said: Value = serde_json::from_str(&line).unwrap_or_default();
-            if said["event"] == "ready" {
-                self.running = Some(Running { child, _out: out });
-                return Ok(());
-            }
-        }
+        Ok(Starting {
+            child,
+            out: BufReader::new(out),
+            line: arguments.join(" "),
+            log,
+        })
     }
 
     /// A command that leaves the profile of whoever plays the demo alone.
@@ -210,9 +275,12 @@ impl Stage {
         command
     }
 
-    /// Ends ledger and server without warning, as a power cut would.
+    /// Ends server and ledger, among several organisations the own node, without warning, as a power cut would.
     pub(super) fn kill(&mut self) {
         self.running = None;
+        if let Some(consortium) = &mut self.consortium {
+            consortium.kill_own();
+        }
     }
 
     /// The process of ledger and server.
@@ -230,34 +298,60 @@ impl Stage {
         &self,
         question: impl AsyncFnOnce(HttpLedger) -> std::result::Result<T, Problem>,
     ) -> Result<T> {
+        self.ask_at(&self.ledger(), question)
+    }
+
+    /// Asks a node something.
+    pub(super) fn ask_at<T>(
+        &self,
+        node: &str,
+        question: impl AsyncFnOnce(HttpLedger) -> std::result::Result<T, Problem>,
+    ) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(broke)?;
-        let ledger = HttpLedger::new(&self.ledger()).map_err(broke)?;
+        let ledger = HttpLedger::new(node).map_err(broke)?;
         runtime.block_on(question(ledger)).map_err(broke)
     }
 
-    /// Waits until the ledger has a block of this height.
-    pub(super) fn wait_for_height(&self, height: u64) -> Result<()> {
+    /// Waits until a node has a block of this height.
+    pub(super) fn wait_for_height_at(&self, node: &str, height: u64) -> Result<()> {
         let after = Height::new(height.saturating_sub(1)).map_err(broke)?;
-        let came = self.ask(async move |ledger| {
+        let came = self.ask_at(node, async move |ledger| {
             let mut blocks = ledger.events(after).await?;
             blocks.next().await.transpose()
         })?;
         came.map(|_| ())
-            .ok_or_else(|| broke(format!("the ledger ended before height {height}")))
+            .ok_or_else(|| broke(format!("{node} ended before height {height}")))
+    }
+
+    /// Waits until the ledger has a block of this height.
+    pub(super) fn wait_for_height(&self, height: u64) -> Result<()> {
+        self.wait_for_height_at(&self.ledger(), height)
     }
 
     /// The operator types a command; its answers are lines of JSON.
     pub(super) fn operator(&self, arguments: &[&str]) -> Result<Value> {
-        let output = children::output(
-            self.kusabi()
-                .arg("--profile")
-                .arg(self.profile())
-                .args(arguments),
-        )
-        .map_err(broke)?;
+        self.operator_of(&self.profile(), arguments)
+    }
+
+    /// The same for another organisation's.
+    pub(super) fn operator_of(&self, profile: &Path, arguments: &[&str]) -> Result<Value> {
+        let profile = profile.display().to_string();
+        let mut all = vec!["--profile", &*profile];
+        all.extend(arguments);
+        self.types(&all)
+    }
+
+    /// How a command ends, whatever it says.
+    pub(super) fn output(&self, arguments: &[&str]) -> Result<Output> {
+        children::output(self.kusabi().args(arguments)).map_err(broke)
+    }
+
+    /// Somebody types a command.
+    pub(super) fn types(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.output(arguments)?;
         let said = String::from_utf8_lossy(&output.stdout);
         // An answer of “no” is an answer.
         let answered = output.status.success()
@@ -275,7 +369,7 @@ impl Stage {
 }
 
 /// A free port of this machine; whoever takes it first has it.
-fn free() -> Result<SocketAddr> {
+pub(super) fn free() -> Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .map_err(broke)

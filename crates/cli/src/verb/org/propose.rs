@@ -104,6 +104,18 @@ fn proposal(
             seat: !args.guest,
         });
     }
+    // A name with a slip of the pen would be voted on, and only then be found to be nobody's.
+    let quotas = args.quotas.iter().map(|(org, _)| org);
+    let named = args.remove.iter().chain(&args.seat).chain(&args.freeze);
+    for org in named.chain(&args.thaw).chain(quotas) {
+        if connection.organisation(&org.id())?.value().is_none() {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!("the ledger has no organisation {org}"),
+            )
+            .advise("check the name; `kusabi org show NAME` asks for one"));
+        }
+    }
     let id = OrgName::id;
     acts.extend(args.remove.iter().map(|org| Act::Remove { org: id(org) }));
     acts.extend(args.seat.iter().map(|org| Act::Seat { org: id(org) }));
