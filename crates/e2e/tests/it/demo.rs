@@ -105,6 +105,20 @@ fn every_step_holds_where_the_server_makes_the_keys() {
 }
 
 #[test]
+fn every_step_holds_on_a_ledger_of_four_organisations() {
+    let _with_others = crate::fleet::with_others();
+    let mut steps = STEPS.to_vec();
+    let after = steps.iter().position(|step| *step == "restart").unwrap() + 1;
+    let together = [
+        "validator-returns",
+        "fifth-organisation",
+        "validator-hostile",
+    ];
+    steps.splice(after..after, together);
+    assert_eq!(plays("--validators 4"), steps);
+}
+
+#[test]
 fn an_interrupted_one_leaves_nothing() {
     let _with_others = crate::fleet::with_others();
     let place = Place::new();

@@ -118,6 +118,11 @@ impl Site {
 
     /// Founds one whose server is a process apart from the ledger's, with this configuration.
     pub(crate) fn found_apart(config: &str) -> Self {
+        Self::found_apart_from(config, |node| node.to_owned())
+    }
+
+    /// The same where server and commands reach the ledger at an address that is told for the node's.
+    pub(crate) fn found_apart_from(config: &str, reach: impl FnOnce(&str) -> String) -> Self {
         let place = Place::new();
         fs::write(place.path("node.toml"), "heartbeat_s = 1\n").unwrap();
         fs::write(place.path("server.toml"), config).unwrap();
@@ -137,6 +142,9 @@ impl Site {
             SocketAddr::from((host, 7042)),
         );
         let profile = place.path(".config/kusabi/profile.toml");
+        let text = fs::read_to_string(&profile).unwrap();
+        let reached = reach(&node.address);
+        fs::write(&profile, text.replace(&node.address, &reached)).unwrap();
         let mut more = fs::File::options().append(true).open(profile).unwrap();
         let (art, token) = (place.path("art.key"), place.path("fleet/token"));
         writeln!(

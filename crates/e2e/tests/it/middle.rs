@@ -2,7 +2,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
@@ -42,6 +42,7 @@ type Mind = dyn FnMut(&Message) -> Deed + Send;
 struct Seen {
     server: Mutex<Option<SocketAddr>>,
     recorded: Mutex<Vec<Exchange>>,
+    streamed: Mutex<Vec<u8>>,
     mind: Mutex<Box<Mind>>,
     deeds: AtomicUsize,
 }
@@ -60,6 +61,7 @@ impl Middle {
         let seen = Arc::new(Seen {
             server: Mutex::default(),
             recorded: Mutex::default(),
+            streamed: Mutex::default(),
             mind: Mutex::new(Box::new(|_| Deed::Pass)),
             deeds: AtomicUsize::new(0),
         });
@@ -97,6 +99,23 @@ impl Middle {
     /// All that went through as it was sent, and what the server said to it.
     pub(crate) fn recorded(&self) -> Vec<Exchange> {
         self.seen.recorded.lock().unwrap().clone()
+    }
+
+    /// Every byte of what went through.
+    pub(crate) fn heard(&self) -> Vec<u8> {
+        let recorded = self.recorded();
+        let parts = recorded.iter().flat_map(|exchange| {
+            let (request, answer) = (&exchange.request, &exchange.answer);
+            [
+                request.head.as_bytes(),
+                &request.body,
+                answer.head.as_bytes(),
+                &answer.body,
+            ]
+        });
+        let mut heard = parts.collect::<Vec<_>>().concat();
+        heard.extend(&*self.seen.streamed.lock().unwrap());
+        heard
     }
 
     /// He does to each frame of the protocol what chance says: changed bits, cuts, repeats, losses, and old messages in the
@@ -155,6 +174,9 @@ impl Middle {
 fn pass(mut device: TcpStream, seen: &Seen) -> Option<()> {
     let request = Message::read(&mut device)?;
     let server = (*seen.server.lock().unwrap())?;
+    if request.path().starts_with("/v1/events") {
+        return stream(device, &request, server, seen);
+    }
     let deed = (seen.mind.lock().unwrap())(&request);
     if !matches!(deed, Deed::Pass) {
         seen.deeds.fetch_add(1, Ordering::SeqCst);
@@ -181,6 +203,18 @@ fn pass(mut device: TcpStream, seen: &Seen) -> Option<()> {
         }
     };
     device.write_all(&answer.bytes()).ok()
+}
+
+/// An answer without end: he hears it and changes nothing.
+fn stream(mut device: TcpStream, request: &Message, server: SocketAddr, seen: &Seen) -> Option<()> {
+    let mut from = TcpStream::connect(server).ok()?;
+    from.write_all(&request.bytes()).ok()?;
+    let mut buffer = [0; 4096];
+    loop {
+        let count = from.read(&mut buffer).ok().filter(|count| *count > 0)?;
+        seen.streamed.lock().unwrap().extend(&buffer[..count]);
+        device.write_all(&buffer[..count]).ok()?;
+    }
 }
 
 /// Changes one bit.

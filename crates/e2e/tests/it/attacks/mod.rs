@@ -1,10 +1,11 @@
-//! The paper's threats T3 to T8 and T11 against a real server and real agents: somebody on the way, in the server's place, or at
-//! its door. What needs a device's or a server's own keys (T1, T2, T9, T10) is played by `kusabi demo`.
+//! The paper's threats T3 to T8 and T11 to T17 against a real server and real agents: somebody on the way, in the server's place, at
+//! its door, or between it and the ledger. What needs a device's or a server's own keys (T1, T2, T9, T10) is played by `kusabi demo`.
 
 mod evidence;
 mod factory;
 mod flood;
 mod impostor;
+mod ledger;
 mod replay;
 mod secrecy;
 mod spoiled;

@@ -24,7 +24,7 @@ fn forms(name: &str, bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
 }
 
 /// The forms of an ID, its handle and its private key.
-fn secrets(of: &str, id: &KusabiId, seed: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub(super) fn secrets(of: &str, id: &KusabiId, seed: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut all = forms(&format!("the kusabi-ID of the {of} key"), id.expose());
     let text = id.to_text();
     all.push((
@@ -40,7 +40,7 @@ fn secrets(of: &str, id: &KusabiId, seed: &[u8]) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-fn holds(heard: &[u8], wanted: &[u8]) -> bool {
+pub(super) fn holds(heard: &[u8], wanted: &[u8]) -> bool {
     heard.windows(wanted.len()).any(|window| window == wanted)
 }
 
@@ -63,20 +63,7 @@ fn life(origin: &str) {
     let held = keys(&device);
     assert_eq!(held.len(), 1);
 
-    let heard: Vec<u8> = middle
-        .recorded()
-        .iter()
-        .flat_map(|exchange| {
-            let (request, answer) = (&exchange.request, &exchange.answer);
-            let parts: [&[u8]; 4] = [
-                request.head.as_bytes(),
-                &request.body,
-                answer.head.as_bytes(),
-                &answer.body,
-            ];
-            parts.concat()
-        })
-        .collect();
+    let heard = middle.heard();
     let mut sought = secrets("factory", &factory.id, factory.seed.expose());
     for key in &held {
         // version, purpose, suite, ID 16, seed 32 (kusabi-agent's key store).
