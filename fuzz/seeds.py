@@ -128,6 +128,9 @@ def corpus():
     for one in freshness["good"]:
         fixed = quarter + bytes.fromhex(one["nonce"])
         yield "freshness", parts(fixed, bytes.fromhex(one["receipt"]), bytes.fromhex(one["set"]))
+    for one in freshness["carried"]:
+        fixed = quarter + bytes.fromhex(one["nonce"])
+        yield "freshness", parts(fixed, bytes.fromhex(one["branch"]), bytes.fromhex(freshness["set"]))
     for _, receipt in freshness["refused"]:
         fixed = quarter + bytes.fromhex(freshness["nonce"])
         yield "freshness", parts(fixed, bytes.fromhex(receipt), bytes.fromhex(freshness["set"]))
@@ -146,7 +149,8 @@ def corpus():
             yield "inventory", bytes([cut]) + data
     for data in hexes(firmware["claims"], "signed"):
         yield "inventory_statement", data
-    frames = ("hello", "hello_payload", "welcome", "welcome_payload", "request", "request_plaintext", "reply", "reply_plaintext")
+    frames = ("hello", "hello_payload", "welcome", "welcome_payload", "request", "request_plaintext", "reply", "reply_plaintext",
+              "fresh_request", "fresh_reply")
     for data in hexes(device, *frames):
         yield "device_frame", data
     for body in provisioning(trust, identity, device):

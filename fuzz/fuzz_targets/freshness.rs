@@ -1,8 +1,8 @@
-//! Freshness receipts and claims, under whatever anchor the input has.
+//! Freshness receipts, claims and branches, under whatever anchor the input has.
 #![no_main]
 
 use kusabi_core::anchor::Anchor;
-use kusabi_core::freshness::{Claim, Receipt};
+use kusabi_core::freshness::{Branch, Claim, Receipt};
 use kusabi_core::id::Nonce;
 use kusabi_core::set::EpochSet;
 use libfuzzer_sys::fuzz_target;
@@ -11,6 +11,9 @@ fuzz_target!(|input: ([u8; Anchor::LEN / 4], [u8; 32], &[u8], &[u8])| {
     let (quarter, nonce, receipt, set) = input;
     if let Ok(claim) = Claim::decode(receipt) {
         assert_eq!(claim.encode(), receipt);
+    }
+    if let Ok(branch) = Branch::decode(receipt) {
+        assert!(branch.carried(&Nonce::new(nonce)).is_ok());
     }
     let Ok(receipt) = Receipt::decode(receipt) else {
         return;

@@ -222,11 +222,13 @@ def case(curve):
         heard.append({"text": words, "signature": signature})
 
     request = cbor([[7, b"v" * 16, b"n" * 16], floor,
-                    [1, [b"i" * 32, None, 12], 300, [[9, 1, answered[0]["signature"]],
+                    [1, [b"i" * 32, None, 12, 1], 300, [[9, 1, answered[0]["signature"]],
                                                    [10, 3, answered[1]["signature"]]]]])
     reply = cbor([[b"\x02a step"], [1, 1800, [[9, 1, b"r" * 32], [10, 2, b"o" * 32], [11, 3],
                                               [12, 4, b"s" * 32]], b"a checkpoint",
                                  [at_ms, heard[0]["signature"]]]])
+    asks = cbor([None, floor, [6, b"n" * 32]])
+    carried = cbor([[], [7, b"r" * 121, bytes(3) + b"\x02" + bytes(4) + b"d" * 32, b"a proof"]])
     new_keys = curve.keys(seeds["next"])
     context = chain + org + bytes([2, curve.suite]) + new_keys.ljust(66, b"\0")
     binding = hmac.new(ids["next"], b"kusabi.binding.v1" + context, hashlib.sha256).digest()[:16]
@@ -244,6 +246,7 @@ def case(curve):
         "request": cbor([1, 2, session, 1, sealed("device", 1, request)]),
         "reply_plaintext": reply,
         "reply": cbor([1, 2, sealed("server", 1, reply)]),
+        "fresh_request": asks, "fresh_reply": carried,
         "answered": answered, "statement": statement, "at_ms": at_ms, "heard": heard,
         "activate": cbor([2, org, [handles["device"], 1], entry]),
         "supersede": cbor([3, org, [handles["device"], 1], entry]),

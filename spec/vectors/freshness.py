@@ -73,10 +73,22 @@ def main():
         ["Anchor(Fork)", make(height=40)],
         ["Nonce", make(place=3)],
     ]
+
+    # A courier's tree: its root is what validators have as a nonce.
+    carried = []
+    for count, places in ((1, [0]), (2, [0, 1]), (5, range(5)), (300, [0, 255, 256, 299])):
+        asked = [H(b"a device", u(i, 4)) for i in range(count)]
+        for place in places:
+            among = nonces[:2] + [tree(asked)] + nonces[2:]
+            carried.append({"nonce": asked[place], "root": tree(asked),
+                            "branch": u(count, 4) + u(place, 4) + b"".join(path(place, asked)),
+                            "receipt": make(nonces=among, place=2)})
+    branches = [["Count", u(0, 4) + u(0, 4)], ["Count", u(2**16 + 1, 4) + u(0, 4)], ["Place", u(2, 4) + u(2, 4) + H(b"")],
+                ["Wire(Short)", u(2, 4) + u(1, 4)], ["Wire(Trailing)", u(1, 4) + u(0, 4) + H(b"")]]
     value = {
         "warning": "the keys of these vectors are derived from their labels: never use them",
         "chain": chain, "good": good, "set": set_, "anchor": anchor, "nonce": nonces[2],
-        "refused": refused,
+        "refused": refused, "carried": carried, "refused branches": branches,
     }
     with open("freshness.json", "w") as f:
         json.dump(value, f, indent=1, default=bytes.hex)

@@ -278,6 +278,12 @@ impl Config {
         self.state.join("receipts")
     }
 
+    /// Whether the device knows the present, for whoever only looks; its age is that of the last change.
+    #[must_use]
+    pub fn freshness_file(&self) -> PathBuf {
+        self.state.join("freshness")
+    }
+
     /// Written when a server has answered a poll; its age is that of the last contact.
     #[must_use]
     pub fn contact_file(&self) -> PathBuf {

@@ -286,6 +286,20 @@ fn status(status: &Status) -> String {
         None => "never".to_owned(),
         Some((age, server)) => format!("{} s ago, {}", age.as_secs(), server.escape_default()),
     };
+    let present = match &status.freshness {
+        Some((age, text)) => match text.split_once(' ') {
+            Some(("shown", height)) => format!(
+                "shown {} s ago, at height {}",
+                age.as_secs(),
+                height.escape_default()
+            ),
+            Some(("stale", _)) => {
+                "not shown: nothing is installed and no server adopted until it is".to_owned()
+            }
+            _ => "not shown yet since the start".to_owned(),
+        },
+        None => "not shown yet since the start".to_owned(),
+    };
     let registered = if status.registered {
         ""
     } else {
@@ -295,7 +309,7 @@ fn status(status: &Status) -> String {
         .release
         .map_or_else(|| "factory image".to_owned(), |digest| digest.to_string());
     format!(
-        "handle       {}\npurpose      {}{registered}\nserial       {}\nservers      {}\nfloor        height {}, epoch {}\nrelease      {release}\ncounter      {}\nupdate       {}\nlast contact {contact}\n",
+        "handle       {}\npurpose      {}{registered}\nserial       {}\nservers      {}\nfloor        height {}, epoch {}\nrelease      {release}\ncounter      {}\nupdate       {}\nlast contact {contact}\npresent      {present}\n",
         status.handle,
         status.purpose,
         status.serial.escape_default(),

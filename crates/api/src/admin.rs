@@ -101,6 +101,18 @@ words! {
 }
 
 words! {
+    /// Whether a device knows that what it is shown is of now (spec/device-protocol.md, "Freshness"), as it says.
+    Freshness {
+        /// It has had no freshness receipt since its start, or was not heard yet.
+        Unknown = "unknown",
+        /// It has had one.
+        Shown = "shown",
+        /// It gets none, or its ledger does not grow: it installs nothing and adopts no server.
+        Stale = "stale",
+    }
+}
+
+words! {
     /// What an order asks for (spec/device-protocol.md).
     OrderKind {
         /// Install a release.
@@ -123,7 +135,7 @@ words! {
         Sent = "sent",
         /// Done.
         Done = "done",
-        /// Refused: the device's ledger knowledge is stale.
+        /// Refused: nothing showed the device that what it sees is of now.
         RefusedStale = "refused-stale",
         /// Refused: what the order names is not proven.
         RefusedUnproven = "refused-unproven",
@@ -143,7 +155,7 @@ words! {
         UnknownHead = "unknown-head",
         /// An inventory differs from the expected one.
         Inventory = "inventory",
-        /// The device hears nothing new of the ledger.
+        /// Nothing shows the device that what it sees of the ledger is of now.
         Stale = "stale",
         /// An order failed.
         Order = "order",
@@ -193,6 +205,8 @@ pub struct Device {
     pub firmware: Option<Hex32>,
     /// What its newest inventory says.
     pub inventory: Inventory,
+    /// Whether it knows the present.
+    pub freshness: Freshness,
     /// When it was heard last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact_ms: Option<u64>,

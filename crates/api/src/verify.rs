@@ -332,6 +332,15 @@ impl<L: Ledger> VerifyingLedger<L> {
         &self,
         nonce: Nonce,
     ) -> Result<(VerifiedReceipt, VerifiedCheckpoint), VerifyError> {
+        let (_, receipt, checkpoint) = self.fresh_receipt(nonce).await?;
+        Ok((receipt, checkpoint))
+    }
+
+    /// The same, with the receipt's bytes: to be shown to others, who check it themselves.
+    pub async fn fresh_receipt(
+        &self,
+        nonce: Nonce,
+    ) -> Result<(Bytes, VerifiedReceipt, VerifiedCheckpoint), VerifyError> {
         let mut trust = self.trust();
         let bytes = self.ledger.freshness(nonce).await?;
         let receipt = freshness::Receipt::decode(&bytes).map_err(VerifyError::Freshness)?;
@@ -347,7 +356,7 @@ impl<L: Ledger> VerifyingLedger<L> {
         receipt
             .check_checkpoint(&checkpoint)
             .map_err(VerifyError::Freshness)?;
-        Ok((receipt, checkpoint))
+        Ok((bytes, receipt, checkpoint))
     }
 
     async fn checkpoint_from(

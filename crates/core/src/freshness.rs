@@ -7,6 +7,9 @@
 //!
 //! What a receipt does not do: it proves nothing that is in the ledger and moves no floor. It says of which height at least a
 //! checkpoint has to be ([`VerifiedReceipt::check_checkpoint`]).
+//!
+//! Who asks for many, as a server does for its devices, puts a root of his own over their nonces and asks for one receipt, for that
+//! root. A [`Branch`] leads each of them from its nonce to it.
 
 use core::fmt;
 
@@ -26,6 +29,11 @@ pub const NONCES_MAX: u32 = 1 << 16;
 /// The most bytes of a receipt: sixteen signers, sixteen steps to the root.
 pub const RECEIPT_LEN_MAX: usize =
     Claim::LEN + 3 + VALIDATORS_MAX * Signature::LEN + 4 + STEPS_MAX * NonceRoot::LEN;
+
+/// The most bytes of a branch: sixteen steps.
+pub const BRANCH_LEN_MAX: usize = BRANCH_LEN_MIN + STEPS_MAX * NonceRoot::LEN;
+/// The fewest: of a nonce that is alone.
+pub const BRANCH_LEN_MIN: usize = 4 + 4;
 
 const STEPS_MAX: usize = NONCES_MAX.ilog2() as usize;
 const VERSION: u8 = 1;
@@ -152,9 +160,7 @@ impl Claim {
             nonces: NonceRoot::new(reader.array()?),
             count: reader.u32()?,
         };
-        if claim.count == 0 || claim.count > NONCES_MAX {
-            return Err(FreshnessError::Count);
-        }
+        check_count(claim.count)?;
         Ok(claim)
     }
 
@@ -199,6 +205,13 @@ impl Claim {
     }
 }
 
+const fn check_count(count: u32) -> Result<(), FreshnessError> {
+    if count == 0 || count > NONCES_MAX {
+        return Err(FreshnessError::Count);
+    }
+    Ok(())
+}
+
 fn leaf(nonce: &Nonce) -> [u8; 32] {
     sha256(&[b"kusabi.nonce.leaf.v1", nonce.as_bytes()])
 }
@@ -241,13 +254,81 @@ fn steps(place: u32, count: u32) -> usize {
         .count()
 }
 
+/// The way from one of the nonces under a root up to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Path<'a> {
+    count: u32,
+    place: u32,
+    digests: &'a [[u8; 32]],
+}
+
+impl<'a> Path<'a> {
+    /// Reads `place u32 ‖ digests`, whose number follows from place and count.
+    fn read(reader: &mut Reader<'a>, count: u32) -> Result<Self, FreshnessError> {
+        let place = reader.u32()?;
+        if place >= count {
+            return Err(FreshnessError::Place);
+        }
+        let len = steps(place, count) * NonceRoot::LEN;
+        let (digests, _) = reader.bytes(len)?.as_chunks();
+        Ok(Self {
+            count,
+            place,
+            digests,
+        })
+    }
+
+    /// The root to which it leads from a nonce.
+    fn root(&self, nonce: &Nonce) -> Option<NonceRoot> {
+        let mut digests = self.digests.iter();
+        let mut digest = leaf(nonce);
+        for neighbour in way_up(self.place, self.count) {
+            digest = match neighbour {
+                Neighbour::Left => node(digests.next()?, &digest),
+                Neighbour::Right => node(&digest, digests.next()?),
+                Neighbour::None => digest,
+            };
+        }
+        Some(NonceRoot::new(digest))
+    }
+}
+
+/// The way from a nonce to the root that a courier put over the nonces of many, and for which it asked in their place:
+/// `count u32 ‖ place u32 ‖ digests` (spec/freshness.md, "Couriers").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branch<'a>(Path<'a>);
+
+impl<'a> Branch<'a> {
+    /// Decodes exactly one branch.
+    ///
+    /// # Errors
+    /// The first rule of form broken.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, FreshnessError> {
+        let mut reader = Reader::new(bytes);
+        let count = reader.u32()?;
+        check_count(count)?;
+        let path = Path::read(&mut reader, count)?;
+        reader.finish()?;
+        Ok(Self(path))
+    }
+
+    /// What the courier asked for, if it carried `nonce`: a receipt for this root says of `nonce` what it says of the root, for
+    /// nobody could make that before he had the nonce.
+    ///
+    /// # Errors
+    /// [`FreshnessError::Nonce`], which decoding has ruled out.
+    pub fn carried(&self, nonce: &Nonce) -> Result<Nonce, FreshnessError> {
+        let root = self.0.root(nonce).ok_or(FreshnessError::Nonce)?;
+        Ok(Nonce::new(root.to_bytes()))
+    }
+}
+
 /// A decoded receipt: its form is checked, nothing is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt<'a> {
     claim: Claim,
     votes: Certificate<'a>,
-    place: u32,
-    path: &'a [[u8; 32]],
+    path: Path<'a>,
 }
 
 impl<'a> Receipt<'a> {
@@ -262,19 +343,9 @@ impl<'a> Receipt<'a> {
             QuorumError::Wire(error) => FreshnessError::Wire(error),
             error => FreshnessError::Votes(error),
         })?;
-        let place = reader.u32()?;
-        if place >= claim.count {
-            return Err(FreshnessError::Place);
-        }
-        let len = steps(place, claim.count) * NonceRoot::LEN;
-        let (path, _) = reader.bytes(len)?.as_chunks();
+        let path = Path::read(&mut reader, claim.count)?;
         reader.finish()?;
-        Ok(Self {
-            claim,
-            votes,
-            place,
-            path,
-        })
+        Ok(Self { claim, votes, path })
     }
 
     /// What it says, unchecked: to find out which set is needed, for instance.
@@ -297,7 +368,7 @@ impl<'a> Receipt<'a> {
         nonce: &Nonce,
     ) -> Result<VerifiedReceipt, FreshnessError> {
         let claim = &self.claim;
-        if self.root(nonce) != Some(claim.nonces) {
+        if self.path.root(nonce) != Some(claim.nonces) {
             return Err(FreshnessError::Nonce);
         }
         if claim.epoch != anchor.epoch() {
@@ -322,20 +393,6 @@ impl<'a> Receipt<'a> {
             height: claim.height,
             header_hash: claim.header_hash,
         })
-    }
-
-    /// The root to which the path leads from a nonce.
-    fn root(&self, nonce: &Nonce) -> Option<NonceRoot> {
-        let mut path = self.path.iter();
-        let mut digest = leaf(nonce);
-        for neighbour in way_up(self.place, self.claim.count) {
-            digest = match neighbour {
-                Neighbour::Left => node(path.next()?, &digest),
-                Neighbour::Right => node(&digest, path.next()?),
-                Neighbour::None => digest,
-            };
-        }
-        Some(NonceRoot::new(digest))
     }
 }
 
@@ -494,6 +551,19 @@ mod owned {
                     Neighbour::None => None,
                 }
             })
+        }
+
+        /// The [`Branch`](super::Branch) of the nonce at a place.
+        #[must_use]
+        pub fn branch(&self, place: u32) -> Vec<u8> {
+            let len = super::BRANCH_LEN_MIN + self.levels.len() * NonceRoot::LEN;
+            let mut branch = Vec::with_capacity(len);
+            branch.u32(self.count);
+            branch.u32(place);
+            for digest in self.path(place) {
+                branch.put(digest);
+            }
+            branch
         }
 
         /// The receipts of all nonces, in order: for a claim over this batch and the votes for it, by index in a set of `n`,

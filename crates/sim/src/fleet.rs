@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use kusabi_core::device::{
-    Event, Input, Kept, Server as KnownServer, Settings, SignedReceipt, Trust,
+    DeviceError, Event, Input, Kept, Server as KnownServer, Settings, SignedReceipt, Trust,
 };
 use kusabi_core::genesis::Genesis;
 use kusabi_core::id::{Digest, Handle};
@@ -99,6 +99,8 @@ pub struct Fleet {
     pub chaos: Chaos,
     /// Events of each device.
     pub events: Vec<Vec<Event>>,
+    /// Inputs that each device refused.
+    pub refused: Vec<Vec<DeviceError>>,
     /// Receipts of each device.
     pub receipts: Vec<Vec<SignedReceipt>>,
     /// Updates that each device was allowed to install.
@@ -173,6 +175,7 @@ impl Fleet {
             units: Vec::new(),
             chaos: Chaos::default(),
             events: Vec::new(),
+            refused: Vec::new(),
             receipts: Vec::new(),
             installs: Vec::new(),
             cloned: false,
@@ -254,6 +257,7 @@ impl Fleet {
         self.units
             .push(Unit::start(disk, settings, Time::from_ms(self.now)));
         self.events.push(Vec::new());
+        self.refused.push(Vec::new());
         self.receipts.push(Vec::new());
         self.installs.push(Vec::new());
         self.clocks.push(Clock::default());
@@ -297,6 +301,16 @@ impl Fleet {
     /// Gives a device an input of its owner's.
     pub fn tell(&mut self, unit: usize, input: Input<'_>) {
         self.give(unit, input);
+    }
+
+    /// A device's power goes and comes back at once.
+    pub fn power_cut(&mut self, unit: usize) {
+        let clock = &mut self.clocks[unit];
+        // The clock counts from the boot.
+        clock.ahead = -self.now.cast_signed();
+        clock.told = 0;
+        self.units[unit].restart(Time::from_ms(0));
+        self.wake(unit, self.now);
     }
 
     /// Lets so many milliseconds pass.
@@ -372,6 +386,7 @@ impl Fleet {
         let now = Time::from_ms(self.now);
         self.shop.full = self.chaos.jam > 0 && self.now < self.jammed;
         self.faults.jammed += u64::from(self.shop.full);
+        self.shop.stands_still = self.frozen && self.shop.present.is_none();
         let answer = self.servers[server].answer(&mut self.shop, now, bytes, &mut self.rng);
         let held = u64::from(self.servers[server].hold_secs) * 1000;
         self.carry(held, |bytes| Happening::Answer { unit, bytes }, &answer);
@@ -418,6 +433,7 @@ impl Fleet {
             }
         });
         self.events[unit].extend(done.events);
+        self.refused[unit].extend(done.refused);
         self.receipts[unit].extend(done.receipts);
         self.installs[unit].extend(done.installs);
         for sent in done.sent {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
-use kusabi_core::id::{Digest, Handle, KusabiId, StateKey};
+use kusabi_core::freshness::Batch;
+use kusabi_core::id::{Digest, Handle, KusabiId, Nonce, StateKey};
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
 use kusabi_core::protocol::frame::{AnswerFrame, Problem, RequestFrame};
 use kusabi_core::protocol::hello::{Enrolment, Hello};
 use kusabi_core::protocol::reply::{Answer, Order, Reply, SealedProblem, Task};
-use kusabi_core::protocol::request::{Ask, Outcome, OutcomeCode, Request};
+use kusabi_core::protocol::request::{Ask, Freshness, Outcome, OutcomeCode, Request};
 use kusabi_core::protocol::succession::NewKey;
 use kusabi_core::protocol::tripwire::{Row, Verdict, judge, judge_ended_key};
 use kusabi_core::protocol::{Floor, Steps, Time};
@@ -51,6 +52,25 @@ pub enum Receipts {
     Refused,
 }
 
+/// What a server does with the nonces of devices.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Courier {
+    /// Carries them to the validators, and back comes what those say.
+    #[default]
+    Honest,
+    /// Says that there is no receipt.
+    Withholds,
+    /// Says that it cannot.
+    Refuses,
+    /// Answers with these, and a true proof: what another nonce got, or what somebody else signed.
+    Answers {
+        /// The receipt.
+        receipt: Vec<u8>,
+        /// The branch.
+        branch: Vec<u8>,
+    },
+}
+
 /// What a device told of an order; its signature was good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -77,6 +97,16 @@ pub struct Shop {
     pub outcomes: Vec<Told>,
     /// Whether devices get receipts.
     pub receipts: Receipts,
+    /// The ledger as its validators have it, where the servers show an older state.
+    pub present: Option<Ledger>,
+    /// The ledger stands still: its validators sign no receipt.
+    pub stands_still: bool,
+    /// Receipts that were asked for.
+    pub nonces: u64,
+    /// What the last one was answered with: receipt and branch.
+    pub carried: Option<(Vec<u8>, Vec<u8>)>,
+    /// What each device said last of whether it knows the present.
+    pub freshness: BTreeMap<DeviceId, Freshness>,
     /// Reports, by device.
     pub reports: BTreeMap<DeviceId, Vec<u8>>,
     /// No report is taken before this time: there have been too many.
@@ -111,6 +141,11 @@ impl Shop {
             orders: BTreeMap::new(),
             outcomes: Vec::new(),
             receipts: Receipts::Given,
+            present: None,
+            stands_still: false,
+            nonces: 0,
+            carried: None,
+            freshness: BTreeMap::new(),
             reports: BTreeMap::new(),
             reports_from: Time::from_ms(0),
             enrolments: BTreeMap::new(),
@@ -160,6 +195,8 @@ pub struct Server {
     pub load: u32,
     /// How long the last answer is held back, in seconds: that of a poll which may wait, when there is no order.
     pub hold_secs: u16,
+    /// What comes of nonces.
+    pub courier: Courier,
     /// Why the last handshake was refused.
     pub refusal: Option<Refusal>,
 }
@@ -174,6 +211,7 @@ impl Server {
             door: Door::new([5; 32], 10, 20),
             load: 0,
             hold_secs: 0,
+            courier: Courier::Honest,
             refusal: None,
         }
     }
@@ -324,7 +362,10 @@ impl Server {
             let answer = Made::Other(Answer::Pending { wait_secs: 0 });
             return self.reply(shop, now, incoming, answer, Some(floor));
         }
-        let answer = work(shop, device, &self.key, now, &admitted, rng);
+        let answer = match &admitted.request().ask {
+            Ask::Fresh(nonce) => fresh(shop, &self.courier, &self.key, *nonce),
+            _ => work(shop, device, &self.key, now, &admitted, rng),
+        };
         if let (Ask::Poll(poll), Made::Orders(orders, ..)) = (&admitted.request().ask, &answer)
             && orders.is_empty()
         {
@@ -350,6 +391,17 @@ impl Server {
             steps,
             answer: match &made {
                 Made::Proof(proof) => Answer::Proof(proof),
+                // Steps first: the receipt is one of the epoch to which they lead.
+                Made::Fresh { .. } if !steps.is_empty() => Answer::Pending { wait_secs: 0 },
+                Made::Fresh {
+                    receipt,
+                    branch,
+                    proof,
+                } => Answer::Fresh {
+                    receipt,
+                    branch,
+                    proof,
+                },
                 Made::Orders(orders, checkpoint, receipt) => Answer::Orders {
                     next_poll_secs: shop.poll_secs,
                     orders: orders.clone(),
@@ -376,6 +428,11 @@ fn pack<'b>(shop: &Shop, floor: Floor, buffer: &'b mut [u8]) -> (Steps<'b>, bool
 
 enum Made {
     Proof(Vec<u8>),
+    Fresh {
+        receipt: Vec<u8>,
+        branch: Vec<u8>,
+        proof: Vec<u8>,
+    },
     Orders(ArrayVec<Order, 4>, Option<Vec<u8>>, Option<Receipt>),
     Other(Answer<'static>),
 }
@@ -460,6 +517,7 @@ fn work(
     match ask {
         Ask::Poll(poll) => {
             shop.polls += 1;
+            shop.freshness.insert(device, poll.facts.freshness);
             hear(shop, device, key, admitted, &poll.outcomes);
             if shop.receipts == Receipts::Refused && !poll.outcomes.is_empty() {
                 return problem(SealedProblem::NotAllowed);
@@ -475,6 +533,7 @@ fn work(
             let key = subject.state_key(&shop.ledger.world.org);
             Made::Proof(shop.ledger.prove(&key))
         }
+        Ask::Fresh(_) => unreachable!("it is the server's, not the shop's"),
         Ask::Succeed(bytes) => succeed(shop, device, admitted, bytes, rng),
         Ask::Key => {
             // Made, sent, and kept nowhere.
@@ -506,6 +565,35 @@ fn work(
             let receipt = heard.and_then(|heard| receipt(shop, &from, key, now, &heard));
             Made::Other(Answer::Received { offset, receipt })
         }
+    }
+}
+
+/// Carries a device's nonce to the validators, with one of its own beside it.
+fn fresh(shop: &mut Shop, courier: &Courier, key: &TestKey, nonce: Nonce) -> Made {
+    shop.nonces += 1;
+    match courier {
+        Courier::Honest if !shop.stands_still => {}
+        Courier::Honest | Courier::Withholds => {
+            return Made::Other(Answer::Pending { wait_secs: 1 });
+        }
+        Courier::Refuses => return problem(SealedProblem::Unavailable),
+        Courier::Answers { receipt, branch } => {
+            return Made::Fresh {
+                receipt: receipt.clone(),
+                branch: branch.clone(),
+                proof: shop.ledger.prove(&StateKey::record(&key.handle)),
+            };
+        }
+    }
+    let batch = Batch::new(&[Nonce::new([7; 32]), nonce]).expect("two nonces");
+    let branch = batch.branch(1);
+    let validators = shop.present.as_mut().unwrap_or(&mut shop.ledger);
+    let receipt = validators.freshness(Nonce::new(batch.root().to_bytes()));
+    shop.carried = Some((receipt.clone(), branch.clone()));
+    Made::Fresh {
+        receipt,
+        branch,
+        proof: shop.ledger.prove(&StateKey::record(&key.handle)),
     }
 }
 

@@ -4,11 +4,12 @@
 //! [`Heart::wants`]; whoever runs it sends requests and works on tasks as he likes, and says what came of them.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
 use kusabi_core::device::{
-    Device, DeviceError, Event, Gate, Input, Output, Settings, SignedReceipt,
+    Device, DeviceError, Event, Gate, Input, Output, Settings, SignedReceipt, Staleness,
 };
 use kusabi_core::id::{Digest, KusabiId};
 use kusabi_core::inventory::InventorySummary;
@@ -209,6 +210,8 @@ impl<D: Disk + Clone> Heart<D> {
             log,
         };
         heart.inventory_at = now.plus_ms(heart.inventory_ms());
+        // What was known before the start is not known now.
+        heart.note_freshness();
         Ok(Some(heart))
     }
 
@@ -460,6 +463,7 @@ impl<D: Disk + Clone> Heart<D> {
                     inventory: self.taken.map(|taken| taken.digest()),
                     release: self.record.running,
                     counter: self.record.counter,
+                    ..Facts::default()
                 };
                 self.give(now, Input::Facts(facts))?
             }
@@ -632,12 +636,27 @@ impl<D: Disk + Clone> Heart<D> {
                 "the ledger does not hold this server's key any more; another one is asked for",
                 &[("server", &server)],
             ),
-            Event::Stale => self.log.warn(
-                "the ledger has not grown for too long: nothing is installed until it does",
-                &[],
-            ),
+            Event::Present { height } => {
+                self.log.info(
+                    "the server shows the present",
+                    &[("server", &server), ("height", &height)],
+                );
+                self.note_freshness();
+            }
+            Event::Stale(why) => {
+                let why = match why {
+                    Staleness::Standstill => "the ledger has not grown for too long",
+                    _ => "no freshness receipt was to be had",
+                };
+                self.log.warn(
+                    "nothing shows that what the server shows is of now: until then nothing is installed and no server adopted",
+                    &[("server", &server), ("why", &why)],
+                );
+                self.note_freshness();
+            }
             Event::Fresh => {
-                self.log.info("the ledger grows again", &[]);
+                self.log.info("the present is shown again", &[]);
+                self.note_freshness();
                 self.gate_again(now);
             }
             Event::ReportWanted { order, nonce } => {
@@ -748,12 +767,23 @@ impl<D: Disk + Clone> Heart<D> {
             return;
         }
         self.contact = Some(now);
-        let path = self.config.contact_file();
+        self.note(&self.config.contact_file(), server);
+    }
+
+    /// Whether the device knows the present, and at which height.
+    fn note_freshness(&self) {
+        let height = self.device.kept().trust().floor().height;
+        let text = format!("{} {height}", self.device.freshness().name());
+        self.note(&self.config.freshness_file(), &text);
+    }
+
+    /// Writes a line for whoever only looks.
+    fn note(&self, path: &Path, text: &str) {
         let written = self
             .disk
-            .remove(&path)
-            .and_then(|()| self.disk.create(&path, 0o600))
-            .and_then(|()| self.disk.append(&path, server.as_bytes()));
+            .remove(path)
+            .and_then(|()| self.disk.create(path, 0o600))
+            .and_then(|()| self.disk.append(path, text.as_bytes()));
         if let Err(error) = written {
             let path = path.display();
             self.log
@@ -765,7 +795,7 @@ impl<D: Disk + Clone> Heart<D> {
 pub(super) const fn word(code: OutcomeCode) -> &'static str {
     match code {
         OutcomeCode::Done => "done",
-        OutcomeCode::Stale => "refused: the ledger is stale",
+        OutcomeCode::Stale => "refused: nothing shows the present",
         OutcomeCode::Unproven => "refused: not proven",
         OutcomeCode::Failed => "failed",
         OutcomeCode::Unsupported => "this device cannot do it",

@@ -42,6 +42,7 @@ use kusabi_core::id::{Digest, Handle, Height};
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::hello::Enrolment as EnrolmentStatus;
 use kusabi_core::suite::Purpose;
+use rustix::time::{ClockId, clock_gettime};
 
 pub use http::Http;
 pub use net::{Net, NetError, Sink};
@@ -201,6 +202,8 @@ pub struct Status {
     pub phase: &'static str,
     /// How long ago a server answered a poll, by this machine's clock, and which one.
     pub contact: Option<(Duration, String)>,
+    /// Whether the device knows the present, as it said last, and how long ago that was; none before its first start.
+    pub freshness: Option<(Duration, String)>,
 }
 
 /// An agent on a state directory, ready to run. No other one runs on it until this one and its threads have ended.
@@ -362,7 +365,7 @@ impl Daemon {
             net,
             happened,
             heard,
-            begun: Instant::now(),
+            begun: since_boot(),
             life: 0,
             threads: Arc::default(),
             working: false,
@@ -412,12 +415,8 @@ impl Daemon {
             None => Record::default(),
             Some(bytes) => Record::decode(&bytes).map_err(|_| UpdateError::Record { path })?,
         };
-        let contact = config.contact_file();
-        let age = std::fs::metadata(&contact).and_then(|metadata| metadata.modified());
-        let contact = age.ok().map(|at| {
-            let server = std::fs::read_to_string(&contact).unwrap_or_default();
-            (at.elapsed().unwrap_or_default(), server)
-        });
+        let contact = noted(&config.contact_file());
+        let freshness = noted(&config.freshness_file());
         let current = kept.current();
         Ok(Status {
             handle: current.handle,
@@ -435,6 +434,7 @@ impl Daemon {
             counter: record.counter,
             phase: record.phase.name(),
             contact,
+            freshness,
         })
     }
 
@@ -464,6 +464,20 @@ impl Daemon {
     }
 }
 
+/// A line that the agent left for whoever only looks, and its age by this machine's clock.
+fn noted(path: &Path) -> Option<(Duration, String)> {
+    let at = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    Some((at.ok()?.elapsed().unwrap_or_default(), text))
+}
+
+/// How long ago the machine was started, the time in which it was suspended included: what a server showed before that is of the past.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let secs = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(secs, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// Whether this build can speak to an address.
 fn speaks(url: &str) -> Result<(), DaemonError> {
     if url.starts_with("https://") && !cfg!(feature = "tls") {
@@ -488,7 +502,7 @@ struct Runner {
     worker: Option<JoinHandle<()>>,
     happened: Sender<Message>,
     heard: Receiver<Message>,
-    begun: Instant,
+    begun: Duration,
     /// How often it has begun from what is stored. What came of an earlier life's tasks means nothing.
     life: u64,
     threads: Arc<AtomicUsize>,
@@ -497,7 +511,7 @@ struct Runner {
 
 impl Runner {
     fn now(&self) -> Time {
-        let ms = self.begun.elapsed().as_millis();
+        let ms = since_boot().saturating_sub(self.begun).as_millis();
         Time::from_ms(u64::try_from(ms).unwrap_or(u64::MAX))
     }
 

@@ -282,7 +282,7 @@ impl<D: Disk + Clone> Heart<D> {
         let why_text = match why {
             Stop::Unlisted => "the ledger does not list it for this organisation",
             Stop::Withdrawn => "it was withdrawn",
-            _ => "the ledger has not grown for too long",
+            _ => "nothing shows that what the server shows is of now",
         };
         self.log.warn(
             "update stopped",

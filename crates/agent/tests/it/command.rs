@@ -56,6 +56,8 @@ fn once_says_by_its_exit_code_what_happened() {
         "serial       CAM-0001\n",
         "release      factory image\n",
         " s ago, http://127.0.0.1:",
+        "present      shown ",
+        " s ago, at height ",
     ] {
         assert!(said.contains(line), "{line}\n{said}");
     }

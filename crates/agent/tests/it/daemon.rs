@@ -13,6 +13,8 @@ use kusabi_core::id::Digest;
 use kusabi_core::protocol::reply::Task;
 use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::suite::Purpose;
+use kusabi_sim::ledger::Ledger;
+use kusabi_sim::server::Courier;
 use zeroize::Zeroizing;
 
 use crate::server::{Fault, Served};
@@ -246,6 +248,76 @@ fn an_order_reaches_a_device_that_waits_at_once() {
         site.said()
     );
     running.end();
+}
+
+/// A seized server: what it shows was true, and has been withdrawn since.
+#[test]
+fn a_device_that_slept_installs_nothing_that_a_seized_server_shows_of_the_past() {
+    let site = Site::new();
+    assert_eq!(site.rounds(), Once::Done, "{}", site.said());
+    let release = site.release("2", b"good two");
+    let order = site.order(Task::Update(release));
+    {
+        let mut world = site.server.world();
+        let mut present = Ledger::new();
+        present.grow_to(world.shop.ledger.height().get() + 100);
+        world.shop.present = Some(present);
+    }
+    let running = site.run(0);
+    site.server
+        .wait_until("the refusal", |world| world.outcome(order).is_some());
+    running.end();
+    assert_eq!(
+        site.outcome(order),
+        Some(OutcomeCode::Stale),
+        "{}",
+        site.said()
+    );
+    let status = Daemon::status(&site.config(0)).unwrap();
+    assert_eq!(status.release, None);
+    assert!(status.freshness.unwrap().1.starts_with("stale "));
+    let said = site.said();
+    for line in [
+        "is not proven: this is older than what the validators have",
+        "until then nothing is installed and no server adopted",
+        "outcome=\"refused: nothing shows the present\"",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    // The owner has the server back.
+    {
+        let mut world = site.server.world();
+        world.shop.present = None;
+        world.heartbeats(101);
+    }
+    let order = site.order(Task::Update(release));
+    assert_eq!(site.rounds(), Once::Done, "{}", site.said());
+    assert_eq!(site.outcome(order), Some(OutcomeCode::Done));
+    let status = Daemon::status(&site.config(0)).unwrap();
+    assert!(status.freshness.unwrap().1.starts_with("shown "));
+}
+
+#[test]
+fn a_device_whose_server_has_no_receipts_polls_on_and_says_so() {
+    let site = Site::new();
+    site.server.world().server.courier = Courier::Withholds;
+    let release = site.release("2", b"good two");
+    let order = site.order(Task::Update(release));
+    let running = site.run(0);
+    site.server
+        .wait_until("the refusal", |world| world.outcome(order).is_some());
+    running.end();
+    // It was activated, and refuses what needs the present.
+    let status = Daemon::status(&site.config(0)).unwrap();
+    assert_eq!((status.purpose, status.release), (Purpose::Act, None));
+    assert!(status.freshness.unwrap().1.starts_with("stale "));
+    assert_eq!(
+        site.outcome(order),
+        Some(OutcomeCode::Stale),
+        "{}",
+        site.said()
+    );
+    assert!(site.said().contains("no freshness receipt was to be had"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod trust;
 
 pub use kept::{Identity, Kept, KeptError, KeyRing, SERVERS_MAX, Server, Slot};
 pub use machine::{Device, DeviceError, Input, KeyOrigin, Settings};
-pub use outbox::{Event, Gate, Output, ProvenRelease, SignedReceipt, Stop};
+pub use outbox::{Event, Gate, Output, ProvenRelease, SignedReceipt, Staleness, Stop};
 pub use provisioning::{
     Address, FactoryKey, Provisioning, ProvisioningError, SERIAL_LEN_MAX, URL_LEN_MAX,
 };

@@ -69,8 +69,8 @@ pub enum Output<'d> {
     Wait(Time),
 }
 
-/// What the ledger holds about a release of the device's organisation: published, not withdrawn, at a height that is not
-/// stale. Only the device makes it, from a proof. The manifest behind the digest is checked apart.
+/// What the ledger holds about a release of the device's organisation: published, not withdrawn, at a height that is of
+/// now. Only the device makes it, from a proof. The manifest behind the digest is checked apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProvenRelease {
     pub(super) release: Release,
@@ -129,8 +129,18 @@ pub enum Stop {
     Unlisted,
     /// It was withdrawn.
     Withdrawn,
-    /// The ledger has not grown for too long.
+    /// Nothing shows that what the device is shown is of now.
     Stale,
+}
+
+/// Why a device is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Staleness {
+    /// The ledger has not grown for too long.
+    Standstill,
+    /// No freshness receipt was to be had.
+    NoReceipt,
 }
 
 /// Something that happened, for the log and the owner.
@@ -169,9 +179,14 @@ pub enum Event {
         /// Index of the address.
         server: usize,
     },
-    /// The ledger has not grown for too long: someone may be holding it back.
-    Stale,
-    /// It grows again.
+    /// A freshness receipt came: at this height or above stands whatever is believed from now on.
+    Present {
+        /// The floor.
+        height: Height,
+    },
+    /// Someone may be holding the ledger back: nothing is installed and no server adopted.
+    Stale(Staleness),
+    /// No more.
     Fresh,
     /// A signed inventory is wanted: make it, and give it part by part as [`Input::Report`](super::Input::Report).
     ReportWanted {

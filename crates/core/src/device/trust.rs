@@ -4,9 +4,10 @@ use core::fmt;
 
 use crate::anchor::{Anchor, AnchorError};
 use crate::checkpoint::{Checkpoint, CheckpointError, VerifiedCheckpoint};
+use crate::freshness::{Branch, FreshnessError, Receipt, VerifiedReceipt};
 use crate::genesis::Genesis;
 use crate::handover::HandoverError;
-use crate::id::StateKey;
+use crate::id::{Nonce, StateKey};
 use crate::proof::{Proof, ProofError, VerifiedProof};
 use crate::protocol::{Floor, Steps};
 use crate::row::RowBytes;
@@ -28,6 +29,8 @@ pub enum TrustError {
     Proof(ProofError),
     /// A checkpoint is refused.
     Checkpoint(CheckpointError),
+    /// A freshness receipt is refused, or what was shown with it is not as new as it says.
+    Freshness(FreshnessError),
 }
 
 impl fmt::Display for TrustError {
@@ -38,6 +41,7 @@ impl fmt::Display for TrustError {
             Self::Step(error) => write!(f, "{error}"),
             Self::Proof(error) => write!(f, "{error}"),
             Self::Checkpoint(error) => write!(f, "{error}"),
+            Self::Freshness(error) => write!(f, "{error}"),
         }
     }
 }
@@ -185,6 +189,23 @@ impl Trust {
         checkpoint
             .check(&self.anchor, &self.set()?)
             .map_err(TrustError::Checkpoint)
+    }
+
+    /// Checks that a receipt vouches for a header after a nonce was made, which this branch leads to what the receipt is for.
+    ///
+    /// # Errors
+    /// [`TrustError::Freshness`]
+    pub fn vouched(
+        &self,
+        receipt: &[u8],
+        branch: &[u8],
+        nonce: &Nonce,
+    ) -> Result<VerifiedReceipt, TrustError> {
+        let set = self.set()?;
+        Branch::decode(branch)
+            .and_then(|branch| branch.carried(nonce))
+            .and_then(|carried| Receipt::decode(receipt)?.check(&self.anchor, &set, &carried))
+            .map_err(TrustError::Freshness)
     }
 
     /// Raises the floor. Says whether it rose.

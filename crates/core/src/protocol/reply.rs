@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 
 use super::{CHECKPOINT_LEN_MAX, Steps, proof, wait};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
+use crate::freshness::{BRANCH_LEN_MAX, BRANCH_LEN_MIN, RECEIPT_LEN_MAX};
 use crate::id::{Digest, Handle, KusabiId};
 use crate::keystore::Seed;
 use crate::receipt::Receipt;
@@ -47,7 +48,7 @@ pub enum Answer<'a> {
     },
     /// What was asked to be proven, or the successor's record.
     Proof(&'a [u8]),
-    /// Not final yet, or more steps are to come: ask again after the wait.
+    /// Not final yet, no freshness receipt is to be had, or more steps are to come: ask again after the wait.
     Pending {
         /// Seconds.
         wait_secs: u16,
@@ -65,6 +66,15 @@ pub enum Answer<'a> {
         offset: u32,
         /// The server's receipt for the report; there exactly when it has come whole.
         receipt: Option<Receipt>,
+    },
+    /// To a nonce.
+    Fresh {
+        /// The validators' receipt (spec/freshness.md).
+        receipt: &'a [u8],
+        /// The branch that leads from the nonce to what the receipt is for.
+        branch: &'a [u8],
+        /// A proof of the server's record, as new as the receipt.
+        proof: &'a [u8],
     },
     /// Something is in the way.
     Problem {
@@ -245,6 +255,11 @@ impl<'b> FromCbor<'b> for Answer<'b> {
                 problem: SealedProblem::from_u8(d.u8()?).ok_or(CborError::OutOfBounds)?,
                 wait_secs: wait(d)?,
             },
+            (7, 4) => Self::Fresh {
+                receipt: d.bytes(1..=RECEIPT_LEN_MAX)?,
+                branch: d.bytes(BRANCH_LEN_MIN..=BRANCH_LEN_MAX)?,
+                proof: proof(d)?,
+            },
             _ => return Err(CborError::OutOfBounds),
         })
     }
@@ -285,6 +300,14 @@ impl ToCbor for Answer<'_> {
             Self::Problem { problem, wait_secs } => {
                 e.array(3).u64(6).u64(*problem as u64);
                 e.u64((*wait_secs).into());
+            }
+            Self::Fresh {
+                receipt,
+                branch,
+                proof,
+            } => {
+                e.array(4).u64(7).bytes(receipt);
+                e.bytes(branch).bytes(proof);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::Floor;
 use super::succession::TRANSACTION_LEN_MAX;
 use super::tripwire::Link;
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
-use crate::id::{Digest, Handle, OrgId, StateKey};
+use crate::id::{Digest, Handle, Nonce, OrgId, StateKey};
 use crate::suite::Signature;
 use crate::wire::Sink;
 
@@ -45,6 +45,8 @@ pub enum Ask<'a> {
     Prove(Subject),
     /// A part of a signed inventory.
     Report(ReportPart<'a>),
+    /// Carry this nonce to the validators: a freshness receipt for it.
+    Fresh(Nonce),
 }
 
 /// A poll.
@@ -67,6 +69,33 @@ pub struct Facts {
     pub release: Option<Digest>,
     /// Its counter.
     pub counter: u64,
+    /// Whether it knows that what it was shown is of now. The device sets that itself.
+    pub freshness: Freshness,
+}
+
+/// Whether a device knows that what it was shown is of now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Freshness {
+    /// It has had no receipt since its start yet.
+    #[default]
+    Unknown = 0,
+    /// It has had one.
+    Shown = 1,
+    /// It gets none, or the ledger has not grown for too long: it installs and adopts nothing.
+    Stale = 2,
+}
+
+impl Freshness {
+    /// The word for it in logs and the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Shown => "shown",
+            Self::Stale => "stale",
+        }
+    }
 }
 
 /// What became of an order, as its device says and signs it.
@@ -86,7 +115,7 @@ pub struct Outcome {
 pub enum OutcomeCode {
     /// It was done.
     Done = 1,
-    /// Refused: the ledger has not grown for too long.
+    /// Refused: nothing showed that what the server shows is of now.
     Stale = 2,
     /// Refused: the ledger does not prove what it needs.
     Unproven = 3,
@@ -184,6 +213,7 @@ impl<'b> FromCbor<'b> for Ask<'b> {
                 _ => return Err(CborError::OutOfBounds),
             }),
             (5, 5) => Self::Report(report(d)?),
+            (6, 2) => Self::Fresh(Nonce::new(d.array_of()?)),
             _ => return Err(CborError::OutOfBounds),
         })
     }
@@ -219,6 +249,9 @@ impl ToCbor for Ask<'_> {
                 e.u64(part.total.into()).u64(part.offset.into());
                 e.bytes(part.bytes);
             }
+            Self::Fresh(nonce) => {
+                e.array(2).u64(6).bytes(nonce);
+            }
         }
     }
 }
@@ -227,25 +260,31 @@ impl FromCbor<'_> for Facts {
     type Error = CborError;
 
     fn from_cbor(d: &mut Decoder<'_>) -> Result<Self, CborError> {
-        d.array(3)?;
+        d.array(4)?;
         let digest = |d: &mut Decoder<'_>| d.array_of().map(Digest::new);
         Ok(Self {
             inventory: d.optional(digest)?,
             release: d.optional(digest)?,
             counter: d.u64()?,
+            freshness: match d.u8()? {
+                0 => Freshness::Unknown,
+                1 => Freshness::Shown,
+                2 => Freshness::Stale,
+                _ => return Err(CborError::OutOfBounds),
+            },
         })
     }
 }
 
 impl ToCbor for Facts {
     fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
-        e.array(3);
+        e.array(4);
         for digest in [self.inventory, self.release] {
             e.optional(digest, |e, digest| {
                 e.bytes(digest);
             });
         }
-        e.u64(self.counter);
+        e.u64(self.counter).u64(self.freshness as u64);
     }
 }
 

@@ -481,7 +481,7 @@ impl Incoming {
         let request: Request<'_> =
             decode_canonical(&self.plaintext).map_err(|_| NotAdmitted::NotAllowed)?;
         let allowed = match (&request.ask, self.purpose) {
-            (Ask::Prove(_) | Ask::Succeed(_), _) => true,
+            (Ask::Prove(_) | Ask::Fresh(_) | Ask::Succeed(_), _) => true,
             (Ask::Key, purpose) => purpose == Purpose::Pre,
             (Ask::Poll(_) | Ask::Report(_), purpose) => purpose == Purpose::Act,
         };
@@ -543,12 +543,12 @@ impl<'a> Admitted<'a> {
         self.in_force
     }
 
-    /// What is to be served. `None` when the key has a successor and asks for anything but a proof:
+    /// What is to be served. `None` when the key has a successor and asks for anything but a proof or a freshness receipt:
     /// [`SealedProblem::Rejected`]. Such a key's alarms are a reason to tell the owner, not to quarantine its successor.
     #[must_use]
     pub const fn ask(&self) -> Option<&Ask<'a>> {
         match &self.request.ask {
-            ask @ Ask::Prove(_) => Some(ask),
+            ask @ (Ask::Prove(_) | Ask::Fresh(_)) => Some(ask),
             ask if self.in_force => Some(ask),
             _ => None,
         }

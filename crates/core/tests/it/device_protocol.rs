@@ -1,14 +1,14 @@
 //! The device protocol's bytes (spec/device-protocol.md): an independent program's vectors, the ledger's own writer, bounds.
 
 use kusabi_core::cbor::{Encoder, ToCbor, decode_canonical};
-use kusabi_core::id::{ChainId, Digest, Handle, KusabiId, OrgId, SessionId};
+use kusabi_core::id::{ChainId, Digest, Handle, KusabiId, Nonce, OrgId, SessionId};
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::frame::{AnswerFrame, RequestFrame, seal_reply, seal_request};
 use kusabi_core::protocol::hello::{Hello, Welcome};
 use kusabi_core::protocol::noise::{Initiator, Prologue, Responder};
 use kusabi_core::protocol::reply::{Reply, Task, Window};
-use kusabi_core::protocol::request::Request;
+use kusabi_core::protocol::request::{Ask, Request};
 use kusabi_core::protocol::seal::{CommonKey, Direction, SessionKeys};
 use kusabi_core::protocol::succession::{NewKey, Succession, TRANSACTION_LEN_MAX};
 use kusabi_core::protocol::tripwire::{
@@ -52,6 +52,8 @@ pub(crate) struct Case {
     request: Hex,
     pub(crate) reply_plaintext: Hex,
     reply: Hex,
+    fresh_request: Hex,
+    fresh_reply: Hex,
     pub(crate) answered: Vec<Receipt>,
     pub(crate) statement: Hex,
     pub(crate) at_ms: u64,
@@ -227,9 +229,16 @@ fn frames_have_bounds_and_one_encoding() {
             }
             assert!(RequestFrame::decode(&[bytes, &[0][..]].concat()).is_err());
         }
-        for len in 0..case.reply_plaintext.0.len() {
-            assert!(decode_canonical::<Reply<'_>>(&case.reply_plaintext.0[..len]).is_err());
+        for reply in [&case.reply_plaintext.0, &case.fresh_reply.0] {
+            for len in 0..reply.len() {
+                assert!(decode_canonical::<Reply<'_>>(&reply[..len]).is_err());
+            }
+            let decoded: Reply<'_> = decode_canonical(reply).unwrap();
+            assert_eq!(decoded.to_cbor_vec(), *reply);
         }
+        let request: Request<'_> = decode_canonical(&case.fresh_request.0).unwrap();
+        assert_eq!(request.ask, Ask::Fresh(Nonce::new([b'n'; 32])));
+        assert_eq!(request.to_cbor_vec(), case.fresh_request.0);
     }
     assert!(RequestFrame::decode(&[0; 4097]).is_err());
     // A problem that asks for more than an hour, counter 0, an unknown kind, another version.

@@ -4,8 +4,10 @@ use ed25519_zebra::SigningKey;
 use kusabi_core::anchor::{Anchor, AnchorError};
 use kusabi_core::checkpoint::{Checkpoint, CheckpointParts, FinalizeVote, VerifiedCheckpoint};
 use kusabi_core::crypto::sha256;
+use kusabi_core::device::{Trust, TrustError};
 use kusabi_core::freshness::{
-    Batch, Claim, FreshnessError, NONCES_MAX, RECEIPT_LEN_MAX, Receipt, VerifiedReceipt,
+    BRANCH_LEN_MAX, Batch, Branch, Claim, FreshnessError, NONCES_MAX, RECEIPT_LEN_MAX, Receipt,
+    VerifiedReceipt,
 };
 use kusabi_core::header::Header;
 use kusabi_core::id::{
@@ -28,6 +30,17 @@ struct Vectors {
     anchor: Hex,
     nonce: Hex,
     refused: Vec<(String, Hex)>,
+    carried: Vec<Carried>,
+    #[serde(rename = "refused branches")]
+    refused_branches: Vec<(String, Hex)>,
+}
+
+#[derive(Deserialize)]
+struct Carried {
+    nonce: Hex,
+    root: Hex,
+    branch: Hex,
+    receipt: Hex,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +85,69 @@ fn receipts_of_an_independent_signer() {
         let nonce = Nonce::new(v.nonce.array());
         let refused = check(&receipt.0, &anchor, &v.set.0, &nonce).unwrap_err();
         assert_eq!(format!("{refused:?}"), error);
+    }
+}
+
+#[test]
+fn branches_of_an_independent_courier() {
+    let v: Vectors = read("freshness.json");
+    let anchor = Anchor::decode(&v.anchor.0).unwrap();
+    let trust = Trust::new(anchor, &v.set.0).unwrap();
+    assert!(v.carried.len() > 10);
+    for carried in v.carried {
+        let nonce = Nonce::new(carried.nonce.array());
+        let branch = Branch::decode(&carried.branch.0).unwrap();
+        let root = branch.carried(&nonce).unwrap();
+        assert_eq!(root.to_bytes(), carried.root.array());
+        let vouched = trust.vouched(&carried.receipt.0, &carried.branch.0, &nonce);
+        assert_eq!(vouched.unwrap().height().get(), 41);
+    }
+    for (error, branch) in v.refused_branches {
+        let refused = Branch::decode(&branch.0).unwrap_err();
+        assert_eq!(format!("{refused:?}"), error);
+    }
+}
+
+#[test]
+fn a_courier_carries_many_with_one_receipt_and_each_only_its_own() {
+    let ledger = Ledger::new(1, 5, 4);
+    let trust = Trust::new(ledger.anchor(0, HeaderHash::ZERO), &ledger.set).unwrap();
+    for count in [1, 2, 5, 8, 37] {
+        let nonces = nonces(count);
+        let asked = Batch::new(&nonces).unwrap();
+        let root = Nonce::new(asked.root().to_bytes());
+        let receipts = |signers: &[usize]| ledger.receipts(&[root], 41, signers.iter().copied());
+        let receipt = &receipts(&[1, 3])[0];
+        for (at, nonce) in nonces.iter().enumerate() {
+            let branch = asked.branch(at as u32);
+            assert!(branch.len() <= BRANCH_LEN_MAX);
+            assert!(trust.vouched(receipt, &branch, nonce).is_ok());
+            let other = Nonce::new([at as u8; 32]);
+            let nonce_refused = Err(TrustError::Freshness(FreshnessError::Nonce));
+            assert_eq!(trust.vouched(receipt, &branch, &other), nonce_refused);
+            for bit in 0..branch.len() * 8 {
+                let mut flipped = branch.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                // Trees of different sizes have ways of the same form: those lead to the same root.
+                let leads = Branch::decode(&flipped).and_then(|branch| branch.carried(nonce));
+                let same = leads == Ok(root);
+                let vouched = trust.vouched(receipt, &flipped, nonce);
+                assert_eq!(vouched.is_ok(), same, "bit {bit}");
+                assert!(!same || bit < 32, "bit {bit}");
+            }
+        }
+        // As many as may lie have signed, and no more.
+        let few = trust.vouched(&receipts(&[2])[0], &asked.branch(0), &nonces[0]);
+        let few = few.unwrap_err();
+        let votes = FreshnessError::Votes(QuorumError::TooFew);
+        assert_eq!(few, TrustError::Freshness(votes));
+        // What was signed for the root itself is for no nonce under it without its branch.
+        let bare = trust.vouched(
+            receipt,
+            &Batch::new(&nonces[..1]).unwrap().branch(0),
+            &nonces[0],
+        );
+        assert_eq!(bare.is_ok(), count == 1);
     }
 }
 
@@ -386,6 +462,8 @@ fn the_largest_batch() {
     let receipts = ledger.receipts(&nonces, 41, 0..16);
     for place in [0, 1, 40_000, 65_535] {
         assert_eq!(receipts[place].len(), RECEIPT_LEN_MAX);
+        let batch = Batch::new(&nonces).unwrap();
+        assert_eq!(batch.branch(place as u32).len(), BRANCH_LEN_MAX);
         assert!(check(&receipts[place], &anchor, &ledger.set, &nonces[place]).is_ok());
     }
 }
@@ -450,6 +528,7 @@ proptest! {
     #[test]
     fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..1_800), count in 0..70_000_u32, place: u32) {
         let _ = Receipt::decode(&bytes);
+        let _ = Branch::decode(&bytes);
         // With a head that can be read.
         let mut bytes = bytes;
         if bytes.len() > Claim::LEN + 7 {

@@ -5,8 +5,8 @@ use crate::store::{Tx, devices, groups, timeline};
 use kusabi_api::{
     Hex32,
     admin::{
-        Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, EventKind, Inventory, Page,
-        Text,
+        Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, EventKind, Freshness,
+        Inventory, Page, Text,
     },
 };
 use kusabi_core::{
@@ -105,6 +105,7 @@ impl App {
                     name: import.name.clone(),
                     firmware: None,
                     inventory: Inventory::Unknown,
+                    freshness: Freshness::Unknown,
                     last_contact_ms: None,
                     created_ms: now_ms,
                 };

@@ -11,7 +11,7 @@ use crate::store::{Tx, devices, followed, followed::Position, releases, timeline
 use futures_util::StreamExt as _;
 use kusabi_api::{
     Hex, Hex32, Kind, Problem,
-    admin::{Device, DeviceKey, DeviceState, EventKind, Inventory},
+    admin::{Device, DeviceKey, DeviceState, EventKind, Freshness, Inventory},
     ledger::{BlockEvents, Event},
     serve::stopped,
 };
@@ -396,6 +396,7 @@ impl Change {
                             name: None,
                             firmware: None,
                             inventory: Inventory::Unknown,
+                            freshness: Freshness::Unknown,
                             last_contact_ms: None,
                             created_ms: at.time_ms,
                         };

@@ -34,6 +34,9 @@ const PREDECESSORS_MAX: usize = 256;
 const NEWS: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(300));
 const REPORTS: Allowance = NEWS;
 
+/// How often a device may ask for a freshness receipt: at its start, and a few times for each update.
+const FRESH: Allowance = Allowance::new(NonZeroU32::new(16).unwrap(), Duration::from_secs(30));
+
 /// A device, as far as this process must know it.
 #[derive(Debug)]
 pub(super) struct Known {
@@ -49,6 +52,8 @@ pub(super) struct Known {
     pub(super) turn: AtomicU64,
     /// Its share of reports, taken before one is verified.
     pub(super) reports: Share,
+    /// Its share of freshness receipts.
+    pub(super) fresh: Share,
     says: Share,
     inner: Mutex<Inner>,
 }
@@ -74,6 +79,7 @@ impl Known {
             news: AtomicU64::new(1),
             turn: AtomicU64::new(0),
             reports: Share::new(REPORTS),
+            fresh: Share::new(FRESH),
             says: Share::new(NEWS),
             inner: Mutex::default(),
         }

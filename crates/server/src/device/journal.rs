@@ -5,17 +5,17 @@ use crate::{
     app::{App, Change, Error, alarms, audit, orders},
     device::{policy, report},
     store::{
-        StoreError, Tx, devices,
+        StoreError, Tx, alarms as alarm_rows, devices,
         doorstep::{self, OrderReceipt},
         orders as order_rows, timeline,
     },
 };
 use kusabi_api::{
     Hex, Hex32,
-    admin::{AlarmKind, DeviceState, EventKind, OrderKind, OrderState, Target},
+    admin::{AlarmKind, DeviceState, EventKind, Freshness, OrderKind, OrderState, Target},
 };
 use kusabi_core::protocol::{
-    request::{Facts, OutcomeCode},
+    request::{self, Facts, OutcomeCode},
     tripwire::{Link, Row, Verdict, judge, judge_ended_key},
 };
 use serde_json::json;
@@ -398,7 +398,7 @@ impl Batch {
         let alarm = match state {
             OrderState::RefusedStale => (
                 AlarmKind::Stale,
-                "the device refused an order: the ledger has not grown for it for too long",
+                "the device refused an order: nothing showed it that what it sees of the ledger is of now",
             ),
             OrderState::RefusedUnproven => (
                 AlarmKind::Order,
@@ -452,6 +452,11 @@ impl Batch {
             release: facts.release.map(|digest| digest.to_bytes()),
             inventory: facts.inventory.map(|digest| digest.to_bytes()),
             counter: facts.counter,
+            freshness: match facts.freshness {
+                request::Freshness::Unknown => Freshness::Unknown,
+                request::Freshness::Shown => Freshness::Shown,
+                request::Freshness::Stale => Freshness::Stale,
+            },
             reported: before.reported,
             any: true,
         };
@@ -466,6 +471,14 @@ impl Batch {
                 let detail = json!({ "digest": now.inventory.map(Hex) });
                 let kind = EventKind::InventoryChanged;
                 timeline::append(tx.on(), device, self.now_ms, kind, &detail).await?;
+            }
+            if now.freshness == Freshness::Stale
+                && before.freshness != Freshness::Stale
+                && !alarm_rows::is_open(tx.on(), device, AlarmKind::Stale).await?
+            {
+                let detail = "the device gets no freshness receipt, or its ledger does not grow: \
+                              it installs nothing and adopts no server";
+                self.alarm(tx, device, AlarmKind::Stale, detail).await?;
             }
             self.tell(device);
         }

@@ -7,6 +7,7 @@
 //! ```
 //! - [`view`]: the ledger, as far as it must be at hand. [`fleet`]: the devices, likewise.
 //! - [`journal`]: what is on disk before the answer goes out. [`contacts`]: what may be written a second later.
+//! - [`freshness`]: nonces of devices on their way to the validators.
 //! - [`report`]: inventories that devices signed; [`arriving`]: those of which a part has come.
 //!
 //! A quiet poll asks neither database nor ledger. Sessions live in this process only.
@@ -16,6 +17,7 @@ mod contacts;
 mod edge;
 mod fleet;
 mod follow;
+mod freshness;
 mod greet;
 mod hold;
 mod journal;
@@ -61,6 +63,8 @@ pub struct Bounds {
     pub handshake_threads: usize,
     /// Polls that are held back at once.
     pub held_max: usize,
+    /// Devices that wait for a freshness receipt at once.
+    pub fresh_max: usize,
     /// Requests that are worked on at once, held ones apart.
     pub working_max: usize,
     /// Requests whose body is on its way.
@@ -82,6 +86,7 @@ impl Default for Bounds {
             handshakes_max: 1024,
             handshake_threads: std::thread::available_parallelism().map_or(2, usize::from),
             held_max: 30_000,
+            fresh_max: 30_000,
             working_max: 2048,
             arriving_max: 8192,
             report_bytes_max: 256 << 20,
@@ -124,6 +129,10 @@ pub struct Counts {
     pub polls: AtomicU64,
     /// Messages of all kinds, repeats left out.
     pub messages: AtomicU64,
+    /// Freshness receipts that were carried to devices.
+    pub receipts: AtomicU64,
+    /// Questions for them: one for all who wait at the time.
+    pub receipt_questions: AtomicU64,
     /// Polls that are held back now.
     pub held: AtomicU64,
     /// Sessions that are open, as of the last second.
@@ -159,6 +168,7 @@ pub struct Door {
     orders: AtomicU64,
     journal: journal::Journal,
     contacts: contacts::Contacts,
+    courier: freshness::Courier,
     reports: arriving::Arriving,
     counts: Arc<Counts>,
     stopping: watch::Sender<bool>,
@@ -209,6 +219,7 @@ impl Door {
             orders: AtomicU64::new(0),
             journal,
             contacts: contacts::Contacts::default(),
+            courier: freshness::Courier::new(bounds.fresh_max),
             reports: arriving::Arriving::new(bounds.report_bytes_max),
             counts: Arc::default(),
             stopping,
@@ -222,6 +233,7 @@ impl Door {
         drop(tokio::spawn(pending.run(app)));
         tasks.spawn(follow::ledger(Arc::clone(&door), stop.clone()));
         tasks.spawn(follow::orders(Arc::clone(&door), stop.clone()));
+        tasks.spawn(freshness::carry(Arc::clone(&door), stop.clone()));
         tasks.spawn(tick(Arc::clone(&door), stop));
         drop(tasks);
         Ok(door)

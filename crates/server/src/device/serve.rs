@@ -4,6 +4,7 @@ use super::{
     Door, WAITERS_MAX, count,
     edge::Drawn,
     fleet::Known,
+    freshness::Awaited,
     hold::Held,
     journal::{Job, Said as Written, Unwritten},
     problem, report,
@@ -61,6 +62,14 @@ pub(super) enum Outcome {
     Answer(Vec<u8>),
     /// A poll for which there is nothing; it may be held back.
     Hold { floor: Floor, held: Held },
+    /// A nonce that is on its way to the validators.
+    Carry(Awaited),
+}
+
+/// What is not answered at once, and costs nothing while it waits.
+enum Later {
+    Hold(Held),
+    Carry(Awaited),
 }
 
 pub(super) const fn refuse(problem: SealedProblem, wait_secs: u16) -> Said {
@@ -152,7 +161,7 @@ impl Door {
     async fn work(self: Arc<Self>, incoming: Incoming) {
         let session = *incoming.session();
         let outcome = {
-            // Held polls are not counted here: they cost nothing while they wait.
+            // What waits is not counted here: it costs nothing meanwhile.
             match self.working.acquire().await {
                 Ok(_permit) => Box::pin(self.serve(&incoming)).await,
                 Err(_) => Outcome::Answer(problem(Problem::Busy, 1)),
@@ -161,6 +170,7 @@ impl Door {
         let answer = match outcome {
             Outcome::Answer(answer) => answer,
             Outcome::Hold { floor, held } => self.hold(&incoming, floor, held).await,
+            Outcome::Carry(awaited) => self.carried(&incoming, awaited).await,
         };
         self.give(&session, &answer);
     }
@@ -217,15 +227,19 @@ impl Door {
         };
         let mut buffer = vec![0; if way.is_empty() { 0 } else { STEPS_ROOM }];
         let steps = Steps::pack(way.iter().map(Vec::as_slice), STEPS_ROOM, &mut buffer);
-        let said = if steps.len() < way.len() {
-            // Nothing is done for a device that has further to walk.
+        let asks_for_the_present = matches!(admitted.request().ask, Ask::Fresh(_));
+        let said = if steps.len() < way.len() || (asks_for_the_present && !steps.is_empty()) {
+            // Nothing is done for a device that has further to walk, and a receipt is one of the newest epoch.
             Said::Other(Answer::Pending { wait_secs: 0 })
         } else {
             match self.ask(incoming, &admitted, &known).await {
                 Ok(said) => said,
+                Err(Later::Carry(awaited)) => return Outcome::Carry(awaited),
                 // Steps are not held back.
-                Err(held) if !steps.is_empty() => Said::Orders(ArrayVec::new(), held.receipt),
-                Err(held) => return Outcome::Hold { floor, held },
+                Err(Later::Hold(held)) if !steps.is_empty() => {
+                    Said::Orders(ArrayVec::new(), held.receipt)
+                }
+                Err(Later::Hold(held)) => return Outcome::Hold { floor, held },
             }
         };
         Outcome::Answer(self.seal(incoming, &seen, floor, &said, steps))
@@ -259,18 +273,22 @@ impl Door {
         }
     }
 
-    /// Does what is asked. An error is a poll that may be held back.
+    /// Does what is asked. An error is what is answered later.
     async fn ask(
         &self,
         incoming: &Incoming,
         admitted: &Admitted<'_>,
         known: &Arc<Known>,
-    ) -> Result<Said, Held> {
+    ) -> Result<Said, Later> {
         let Some(ask) = admitted.ask() else {
             return Ok(refuse(SealedProblem::Rejected, 1));
         };
         Ok(match ask {
             Ask::Poll(poll) => return self.poll(incoming, admitted, known, poll).await,
+            Ask::Fresh(nonce) => match self.take_nonce(incoming, known, *nonce) {
+                Ok(awaited) => return Err(Later::Carry(awaited)),
+                Err(why) => why.into(),
+            },
             Ask::Prove(subject) => {
                 let key = subject.state_key(&self.app.org());
                 let shared = match subject {
@@ -297,17 +315,17 @@ impl Door {
         admitted: &Admitted<'_>,
         known: &Known,
         poll: &Poll,
-    ) -> Result<Said, Held> {
+    ) -> Result<Said, Later> {
         self.heard(known, poll);
         let receipt = match self.hear(incoming, admitted, &known.device, poll).await {
             Ok(receipt) => receipt,
             Err(said) => return Ok(said),
         };
         match self.waiting(incoming.session(), known).await {
-            Ok(orders) if orders.is_empty() && poll.hold_secs > 0 => Err(Held {
+            Ok(orders) if orders.is_empty() && poll.hold_secs > 0 => Err(Later::Hold(Held {
                 secs: poll.hold_secs,
                 receipt,
-            }),
+            })),
             Ok(orders) => Ok(Said::Orders(orders, receipt)),
             Err(unwritten) => Ok(unwritten.into()),
         }
@@ -420,7 +438,7 @@ impl Door {
         self.answered(incoming, &Reply { steps, answer })
     }
 
-    fn answered(&self, incoming: &Incoming, reply: &Reply<'_>) -> Vec<u8> {
+    pub(super) fn answered(&self, incoming: &Incoming, reply: &Reply<'_>) -> Vec<u8> {
         let now = self.now();
         let answered = self.table().sessions.answer(now, incoming, reply);
         answered.unwrap_or_else(|why| problem(why, 0))

@@ -112,6 +112,11 @@ impl View {
         (grown.elapsed() <= FRESH.max(2 * seen.heartbeat)).then_some(seen)
     }
 
+    /// The node shows an older state than the validators have: until it is seen to grow, other servers know better.
+    pub(super) fn fall_behind(&self) {
+        *lock(&self.grown) = None;
+    }
+
     /// Looks at the ledger: its newest checkpoint, and the server's record there.
     pub(super) async fn look(&self, app: &App, ps: &Handle) -> Result<Arc<Seen>, Error> {
         let heartbeat = match self.seen() {
@@ -132,11 +137,16 @@ impl View {
             ps_proof: proven.proof().clone(),
             heartbeat,
         });
-        let before = self
-            .seen
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(Arc::clone(&seen));
+        let before = {
+            let mut now = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(newer) = now.as_ref()
+                && (newer.epoch, newer.height) > (seen.epoch, seen.height)
+            {
+                // Somebody else looked meanwhile.
+                return Ok(Arc::clone(newer));
+            }
+            now.replace(Arc::clone(&seen))
+        };
         if before.is_none_or(|before| before.height < seen.height) {
             *lock(&self.grown) = Some(Instant::now());
         }

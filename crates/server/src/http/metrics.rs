@@ -90,6 +90,18 @@ fn doors(page: &mut String, door: &Counts) {
         ),
         ("polls_total", "counter", "Polls of devices.", &door.polls),
         (
+            "freshness_receipts_total",
+            "counter",
+            "Freshness receipts carried to devices.",
+            &door.receipts,
+        ),
+        (
+            "freshness_questions_total",
+            "counter",
+            "Questions for freshness receipts, each for all devices that wait.",
+            &door.receipt_questions,
+        ),
+        (
             "held_polls",
             "gauge",
             "Polls that are held back.",

@@ -6,7 +6,7 @@ use super::{
 };
 use kusabi_api::{
     Hex,
-    admin::{Device, DeviceKey, DeviceState, Inventory, Text},
+    admin::{Device, DeviceKey, DeviceState, Freshness, Inventory, Text},
 };
 use sqlx::{AssertSqlSafe, any::AnyRow};
 
@@ -22,7 +22,7 @@ pub(crate) struct Filter {
     pub(crate) search: Option<Text>,
 }
 
-const COLUMNS: &str = "d.id, d.state, d.type, d.serial, d.name, d.firmware, d.inventory, \
+const COLUMNS: &str = "d.id, d.state, d.type, d.serial, d.name, d.firmware, d.inventory, d.freshness, \
                        d.last_contact_ms, d.created_ms";
 
 /// The devices after `after`, at most `count`, by ID.
@@ -191,8 +191,8 @@ pub(crate) async fn with_key(on: On<'_>, handle: [u8; 32]) -> Result<Option<Stri
 pub(crate) async fn insert(on: On<'_>, device: &Device) -> Result<(), StoreError> {
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.as_str().to_owned());
     sqlx::query(
-        "INSERT INTO devices (org, id, state, type, serial, name, inventory, created_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO devices (org, id, state, type, serial, name, inventory, freshness, created_ms) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(on.org)
     .bind(device.id.clone())
@@ -201,6 +201,7 @@ pub(crate) async fn insert(on: On<'_>, device: &Device) -> Result<(), StoreError
     .bind(text(&device.serial))
     .bind(text(&device.name))
     .bind(device.inventory.name())
+    .bind(device.freshness.name())
     .bind(int(device.created_ms))
     .execute(on.connection)
     .await
@@ -399,6 +400,7 @@ fn read(row: &AnyRow) -> Result<Device, sqlx::Error> {
         name: optional_text(row, "name")?,
         firmware: optional_bytes(row, "firmware")?.map(Hex),
         inventory: word(row, "inventory", Inventory::from_name)?,
+        freshness: word(row, "freshness", Freshness::from_name)?,
         last_contact_ms: optional_number(row, "last_contact_ms")?,
         created_ms: number(row, "created_ms")?,
     })

@@ -1,7 +1,7 @@
 //! What the device door asks and writes: links, contacts, orders that wait. Many devices at once where that is possible.
 
 use super::{On, StoreError, bytes, column, int, number, optional_bytes, unreadable, word};
-use kusabi_api::admin::{DeviceState, OrderKind, OrderState};
+use kusabi_api::admin::{DeviceState, Freshness, OrderKind, OrderState};
 use kusabi_core::{
     id::{Digest, Handle, Height},
     protocol::{
@@ -187,11 +187,12 @@ pub(crate) async fn heard(on: On<'_>, devices: &[String], at_ms: u64) -> Result<
 }
 
 /// What a device said of itself last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) release: Option<[u8; 32]>,
     pub(crate) inventory: Option<[u8; 32]>,
     pub(crate) counter: u64,
+    pub(crate) freshness: Freshness,
     /// Digest of its newest signed inventory.
     pub(crate) reported: Option<[u8; 32]>,
     /// Whether it has ever said anything.
@@ -202,7 +203,7 @@ pub(crate) struct Facts {
 pub(crate) async fn facts(on: On<'_>, device: &str) -> Result<Facts, StoreError> {
     let error = StoreError::of("read what a device said");
     let row = sqlx::query(
-        "SELECT d.firmware, f.device AS said, f.inventory, COALESCE(f.counter, 0) AS counter, i.digest FROM devices d \
+        "SELECT d.firmware, d.freshness, f.device AS said, f.inventory, COALESCE(f.counter, 0) AS counter, i.digest FROM devices d \
          LEFT JOIN device_facts f ON f.org = d.org AND f.device = d.id \
          LEFT JOIN device_inventories i ON i.org = d.org AND i.device = d.id \
          WHERE d.org = $1 AND d.id = $2",
@@ -218,23 +219,32 @@ pub(crate) async fn facts(on: On<'_>, device: &str) -> Result<Facts, StoreError>
             release: optional_bytes(row, "firmware")?,
             inventory: optional_bytes(row, "inventory")?,
             counter: number(row, "counter")?,
+            freshness: word(row, "freshness", Freshness::from_name)?,
             reported: optional_bytes(row, "digest")?,
             any: said.is_some(),
         })
     };
     match row {
         Some(row) => read(&row).map_err(error),
-        None => Ok(Facts::default()),
+        None => Ok(Facts {
+            release: None,
+            inventory: None,
+            counter: 0,
+            freshness: Freshness::Unknown,
+            reported: None,
+            any: false,
+        }),
     }
 }
 
 /// Notes what a device says of itself.
 pub(crate) async fn set_facts(on: On<'_>, device: &str, facts: &Facts) -> Result<(), StoreError> {
     let error = StoreError::of("note what a device says");
-    sqlx::query("UPDATE devices SET firmware = $3 WHERE org = $1 AND id = $2")
+    sqlx::query("UPDATE devices SET firmware = $3, freshness = $4 WHERE org = $1 AND id = $2")
         .bind(on.org.clone())
         .bind(device.to_owned())
         .bind(facts.release.map(|digest| digest.to_vec()))
+        .bind(facts.freshness.name())
         .execute(&mut *on.connection)
         .await
         .map_err(error)?;

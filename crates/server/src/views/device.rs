@@ -22,6 +22,7 @@ pub(crate) struct Device {
     pub(crate) groups: Vec<(String, String)>,
     pub(crate) firmware: Option<Hash>,
     pub(crate) inventory: Badge,
+    pub(crate) freshness: Badge,
     pub(crate) last_contact: Option<(When, When)>,
     pub(crate) created: When,
     /// Its open alarms.

@@ -5,7 +5,7 @@ use crate::views::texts::Texts;
 use askama::{Template, filters::HtmlSafe};
 use kusabi_api::{
     Hex32,
-    admin::{AlarmKind, DeviceState, Inventory, OrderState},
+    admin::{AlarmKind, DeviceState, Freshness, Inventory, OrderState},
 };
 use std::collections::HashMap;
 
@@ -64,6 +64,15 @@ impl Badge {
             _ => ("dash", "quiet"),
         };
         Self::new(shape, tone, t.state(state))
+    }
+
+    pub(crate) fn freshness(t: &Texts, freshness: Freshness) -> Self {
+        let (shape, tone) = match freshness {
+            Freshness::Shown => ("check", "good"),
+            Freshness::Stale => ("clock", "warn"),
+            _ => ("dash", "quiet"),
+        };
+        Self::new(shape, tone, t.freshness(freshness))
     }
 
     pub(crate) fn inventory(t: &Texts, inventory: Inventory) -> Self {

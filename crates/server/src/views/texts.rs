@@ -4,7 +4,7 @@
 
 use kusabi_api::{
     Kind,
-    admin::{AlarmKind, DeviceState, EventKind, Inventory, OrderKind, OrderState, Role},
+    admin::{AlarmKind, DeviceState, EventKind, Freshness, Inventory, OrderKind, OrderState, Role},
 };
 
 macro_rules! texts {
@@ -255,7 +255,7 @@ texts! {
     alarm_inventory: "Unexpected software" / "想定外のソフトウェア";
     alarm_inventory_now: "Look at the difference item by item, then repair the device." / "相違を項目ごとに確認し、機器を修復してください。";
     alarm_stale: "Hears nothing new" / "台帳の更新が届かない";
-    alarm_stale_now: "The device gets no newer block: look at its network, and whether this server's ledger node grows." / "機器に新しいブロックが届いていません。ネットワークと、サーバー側の台帳ノードの進み具合を確認してください。";
+    alarm_stale_now: "The device gets no newer block: look at its network, whether this server's ledger node grows, and whether enough validators are reached for freshness receipts." / "機器に新しいブロックが届いていません。ネットワーク、サーバー側の台帳ノードの進み具合、鮮度の証明に必要な数の検証者に届くかを確認してください。";
     alarm_order: "Order failed" / "指示の失敗";
     alarm_order_now: "Look at the device's orders; give the order again once the cause is gone." / "機器の指示を確認し、原因を除いてからもう一度指示してください。";
 
@@ -290,6 +290,10 @@ texts! {
     state_active: "active" / "稼働中";
     state_quarantined: "quarantined" / "隔離中";
     state_revoked: "revoked" / "失効";
+    freshness: "Present" / "台帳の現在";
+    freshness_unknown: "not said yet" / "未報告";
+    freshness_shown: "shown since its start" / "起動後に確認済み";
+    freshness_stale: "not shown: it installs nothing" / "確認できず: 導入を保留中";
     inventory_unknown: "unknown" / "不明";
     inventory_expected: "as expected" / "一致";
     inventory_differs: "differs" / "相違あり";
@@ -398,6 +402,14 @@ impl Texts {
     }
 
     /// What an inventory says.
+    pub(crate) fn freshness(&self, freshness: Freshness) -> &'static str {
+        match freshness {
+            Freshness::Shown => self.freshness_shown,
+            Freshness::Stale => self.freshness_stale,
+            _ => self.freshness_unknown,
+        }
+    }
+
     pub(crate) fn inventory(&self, inventory: Inventory) -> &'static str {
         match inventory {
             Inventory::Unknown => self.inventory_unknown,
@@ -603,6 +615,7 @@ mod tests {
             let words = [
                 distinct(DeviceState::ALL.iter().map(|one| t.state(*one))),
                 distinct(Inventory::ALL.iter().map(|one| t.inventory(*one))),
+                distinct(Freshness::ALL.iter().map(|one| t.freshness(*one))),
                 distinct(OrderKind::ALL.iter().map(|one| t.order(*one))),
                 distinct(OrderState::ALL.iter().map(|one| t.outcome(*one))),
                 distinct(EventKind::ALL.iter().map(|one| t.event(*one))),
@@ -617,6 +630,7 @@ mod tests {
         let ja = |text: &str| !text.is_ascii();
         assert!(DeviceState::ALL.iter().all(|one| ja(JA.state(*one))));
         assert!(Inventory::ALL.iter().all(|one| ja(JA.inventory(*one))));
+        assert!(Freshness::ALL.iter().all(|one| ja(JA.freshness(*one))));
         assert!(OrderKind::ALL.iter().all(|one| ja(JA.order(*one))));
         assert!(OrderState::ALL.iter().all(|one| ja(JA.outcome(*one))));
         assert!(EventKind::ALL.iter().all(|one| ja(JA.event(*one))));

@@ -40,6 +40,14 @@ pub(crate) struct Chain {
     pub(crate) lookups: AtomicU64,
     /// Whether answers to them are kept back.
     pub(crate) stuck: watch::Sender<bool>,
+    /// Questions for freshness receipts.
+    pub(crate) nonces: watch::Sender<u64>,
+    /// Whether answers to them are kept back.
+    pub(crate) slow_receipts: watch::Sender<bool>,
+    /// Whether too few validators sign.
+    pub(crate) no_receipts: AtomicBool,
+    /// The ledger as the validators have it, where this node shows an older state.
+    pub(crate) present: Mutex<Option<Simulated>>,
 }
 
 impl Chain {
@@ -54,6 +62,10 @@ impl Chain {
             heartbeat_ms: AtomicU64::new(600_000),
             lookups: AtomicU64::new(0),
             stuck: watch::Sender::new(false),
+            nonces: watch::Sender::new(0),
+            slow_receipts: watch::Sender::new(false),
+            no_receipts: AtomicBool::new(false),
+            present: Mutex::default(),
         };
         let height = chain.lock().height().get();
         for height in 1..=height {
@@ -164,7 +176,21 @@ impl Ledger for Chain {
     }
 
     fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
-        self.answer(|| self.lock().freshness(nonce).into())
+        self.nonces.send_modify(|asked| *asked += 1);
+        let missing = self.no_receipts.load(SeqCst);
+        let answer = self.answer(|| match &mut *self.present.lock().unwrap() {
+            Some(present) => present.freshness(nonce).into(),
+            None => self.lock().freshness(nonce).into(),
+        });
+        let mut slow = self.slow_receipts.subscribe();
+        Box::pin(async move {
+            let _ = slow.wait_for(|slow| !*slow).await;
+            if missing {
+                let why = "1 of 2 validators signed";
+                return Err(Problem::new(Kind::Unreachable, why));
+            }
+            answer.await
+        })
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {

@@ -387,6 +387,8 @@ async fn a_server_key_that_was_replaced_is_found_by_seek() {
     assert!(proof.is_some());
     // A hello for another key of the server's is unreadable.
     let key = TestKey::new(4003, Purpose::Pre);
+    site.chain.commit(|world| world.register(&[&key]));
+    site.settled().await;
     let other = TestKey::new(4004, Purpose::Ps);
     let known = kusabi_core::device::Server {
         handle: other.handle,
@@ -403,16 +405,20 @@ async fn a_server_key_that_was_replaced_is_found_by_seek() {
     let request = device.input(Input::Tick).unwrap();
     let answer = site.server.post(&request).await;
     assert_eq!(problem(&answer), Some(Problem::Unreadable));
-    // It seeks, and adopts what is proven.
+    // It seeks, speaks with what is proven, and adopts that when a receipt has come.
     let seek = device.answered(&answer).unwrap();
     let answer = site.server.post(&seek).await;
-    device.answered(&answer);
-    assert!(
-        device
-            .events
-            .iter()
-            .any(|event| matches!(event, Event::ServerAdopted { .. }))
-    );
+    assert!(device.answered(&answer).is_none());
+    let servers = |device: &Client| device.unit.device.kept().servers().to_vec();
+    assert_eq!(servers(&device), [known]);
+    device.later(60);
+    device.speak(&site.server, Input::Tick).await;
+    let adopted = Event::ServerAdopted {
+        server: 0,
+        handle: server,
+    };
+    assert!(device.saw(&adopted), "{:?}", device.events);
+    assert_eq!(servers(&device), site.known_servers());
 }
 
 #[tokio::test]

@@ -303,6 +303,7 @@ async fn what_a_device_says_it_runs_is_shown() {
         inventory: None,
         release: Some(Digest::new([7; 32])),
         counter: 3,
+        ..Facts::default()
     });
     device.poll(&site.server).await;
     let id = device.id.clone();

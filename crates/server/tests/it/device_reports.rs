@@ -168,8 +168,7 @@ async fn malware_in_one_camera_is_found_item_by_item_and_repaired_by_policy() {
     let mut raw = site.raw(&device.key).await;
     let facts = Facts {
         inventory: Some(summary.digest()),
-        release: None,
-        counter: 0,
+        ..Facts::default()
     };
     raw.ask(&site.server, poll(facts)).await;
     site.server

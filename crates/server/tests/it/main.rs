@@ -14,6 +14,7 @@ mod browser;
 mod chain;
 mod console;
 mod device_attacks;
+mod device_freshness;
 mod device_life;
 mod device_reports;
 mod devices;

@@ -38,6 +38,9 @@ pub(crate) enum Told {
     Problem(SealedProblem),
     Received(u32),
     Orders(Vec<kusabi_core::protocol::reply::Order>),
+    /// A freshness receipt, with its branch.
+    Fresh(Vec<u8>, Vec<u8>),
+    Pending,
     Other,
     /// No reply of the session.
     Outside(Vec<u8>),
@@ -151,6 +154,10 @@ impl Raw {
             Answer::Problem { problem, .. } => Told::Problem(problem),
             Answer::Received { offset, .. } => Told::Received(offset),
             Answer::Orders { orders, .. } => Told::Orders(orders.to_vec()),
+            Answer::Fresh {
+                receipt, branch, ..
+            } => Told::Fresh(receipt.to_vec(), branch.to_vec()),
+            Answer::Pending { .. } => Told::Pending,
             _ => Told::Other,
         }
     }

@@ -1,6 +1,6 @@
 //! Who is believed: server keys that change, epochs that turn, orders without proof, revocation, enrolment, load.
 
-use kusabi_core::device::{Event, Gate, Input, Kept, Settings, Stop};
+use kusabi_core::device::{Event, Gate, Input, Kept, Settings, Staleness, Stop};
 use kusabi_core::id::KusabiId;
 use kusabi_core::inventory::SignedInventory;
 use kusabi_core::keystore::Seed;
@@ -19,7 +19,7 @@ use kusabi_sim::unit::{Disk, stored};
 const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 
-fn settled(servers: usize, settings: Settings) -> (Fleet, usize) {
+pub(crate) fn settled(servers: usize, settings: Settings) -> (Fleet, usize) {
     let mut fleet = Fleet::new(11, Suite::Curve25519, servers);
     let unit = fleet.provision(settings);
     assert!(fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
@@ -28,7 +28,7 @@ fn settled(servers: usize, settings: Settings) -> (Fleet, usize) {
     (fleet, unit)
 }
 
-fn publish(fleet: &mut Fleet, number: u8) {
+pub(crate) fn publish(fleet: &mut Fleet, number: u8) {
     if fleet.shop.ledger.world.policy().is_none() {
         let art = TestKey::new(700, Purpose::Art);
         let world = &fleet.shop.ledger.world;
@@ -65,7 +65,7 @@ fn withdraw(fleet: &mut Fleet, number: u8) {
     fleet.shop.ledger.submit(transaction).unwrap();
 }
 
-fn end_role(fleet: &mut Fleet, key: &TestKey) {
+pub(crate) fn end_role(fleet: &mut Fleet, key: &TestKey) {
     let world = &fleet.shop.ledger.world;
     let action = Action::Withdraw {
         org: world.org,
@@ -237,7 +237,7 @@ fn a_ledger_that_does_not_grow_makes_the_device_stale() {
     fleet.frozen = true;
     fleet.run_ms(2 * HOUR);
     assert!(
-        fleet.events[unit].contains(&Event::Stale),
+        fleet.events[unit].contains(&Event::Stale(Staleness::Standstill)),
         "{:?}",
         fleet.events[unit]
     );

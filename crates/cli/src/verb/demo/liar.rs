@@ -12,7 +12,8 @@ use axum::{Router, body::Bytes, extract::State, routing::post};
 use getrandom::SysRng;
 use kusabi_api::{HttpLedger, Ledger as _};
 use kusabi_core::{
-    id::{ChainId, Digest, Epoch, Handle, Height, OrgId, StateKey},
+    freshness::Batch,
+    id::{ChainId, Digest, Epoch, Handle, Height, Nonce, OrgId, StateKey},
     proof::{Claim, Proof},
     protocol::{
         Steps, Time,
@@ -229,6 +230,7 @@ impl Mind {
             _ => None,
         };
         let proof: Bytes;
+        let carried: (Bytes, Vec<u8>);
         let answer = match (admitted.ask(), &self.lie) {
             (Some(Ask::Poll(poll)), Lie::Shown { task, .. } | Lie::Forged { task, .. }) => {
                 if poll.outcomes.is_empty() {
@@ -250,6 +252,16 @@ impl Mind {
                 checkpoint: None,
                 receipt,
             },
+            // A device that gets no receipt does nothing new: it carries nonces as the honest one did.
+            (Some(Ask::Fresh(nonce)), _) => {
+                carried = self.carry(*nonce).await?;
+                proof = self.look(StateKey::record(&self.loot.ps.handle())).await?;
+                Answer::Fresh {
+                    receipt: &carried.0,
+                    branch: &carried.1,
+                    proof: &proof,
+                }
+            }
             (Some(Ask::Prove(_)), Lie::Shown { proof, .. }) => Answer::Proof(proof),
             (Some(Ask::Prove(_)), Lie::Forged { row, old, new, .. }) => {
                 let honest = self.look(*row).await?;
@@ -290,6 +302,15 @@ impl Mind {
         let heard = Heard::outcomes(outcomes);
         let receipt = heard.map(|heard| heard.receipt(&from, 0, &signer, ps.key()));
         receipt.transpose().map_err(|_| Problem::Busy)
+    }
+
+    /// The validators' receipt for a device's nonce, and the branch to it.
+    async fn carry(&self, nonce: Nonce) -> std::result::Result<(Bytes, Vec<u8>), Problem> {
+        let batch = Batch::new(&[nonce]).ok_or(Problem::Busy)?;
+        let root = Nonce::new(batch.root().to_bytes());
+        let receipt = self.ledger.freshness(root);
+        let receipt = receipt.await.map_err(|_| Problem::Busy)?;
+        Ok((receipt, batch.branch(0)))
     }
 
     /// Registers a key of its own under the handle of the key that the device is about to take.

@@ -1,6 +1,6 @@
 //! `kusabi device show`: one device, with its keys and groups.
 
-use kusabi_api::admin::{DeviceDetail, DeviceEvent, DeviceState, Inventory};
+use kusabi_api::admin::{DeviceDetail, DeviceEvent, DeviceState, Freshness, Inventory};
 use serde::Serialize;
 
 use super::{called, heard};
@@ -64,6 +64,15 @@ impl Answer for Shown {
                     Inventory::Unknown => "none received yet",
                     Inventory::Expected => "as expected",
                     Inventory::Differs => "differs from the expected one",
+                    other => other.name(),
+                },
+            )
+            .field(
+                "present",
+                match device.freshness {
+                    Freshness::Unknown => "no freshness receipt since its start yet",
+                    Freshness::Shown => "shown by a freshness receipt since its start",
+                    Freshness::Stale => "not shown: it installs nothing and adopts no server",
                     other => other.name(),
                 },
             )

@@ -7,7 +7,7 @@ use super::{Asked, Device, DeviceError, Job, Phase, Session, Step};
 use crate::cbor::decode_canonical;
 use crate::checkpoint::VerifiedCheckpoint;
 use crate::device::outbox::{Event, ProvenRelease, SignedReceipt, Stop};
-use crate::device::trust::Trust;
+use crate::device::trust::{Trust, TrustError};
 use crate::device::{KeyRing, Server};
 use crate::id::{Handle, KusabiId, StateKey};
 use crate::keystore::{KeyStore, Seed};
@@ -23,6 +23,8 @@ use crate::suite::{PublicKeys, Purpose};
 
 /// What a reply says, once it is checked.
 pub(super) enum Finding {
+    /// A receipt, and whether the server's record is as it must be.
+    Fresh(bool),
     ServerProven,
     ServerEnded,
     Own(bool),
@@ -204,11 +206,6 @@ impl Device {
             Some(proof) => {
                 let (row, checkpoint) = trust.prove(proof, &StateKey::record(&handle))?;
                 let server = self.ps(row, handle).ok_or(DeviceError::NoServer)?;
-                // Without growth of the ledger no new peer key, when it has not grown for too long.
-                let grows = checkpoint.header().height > self.kept.trust.floor().height;
-                if !grows && self.is_overdue() {
-                    return Err(DeviceError::Stale);
-                }
                 Some((server, checkpoint))
             }
         };
@@ -220,13 +217,12 @@ impl Device {
             Some((server, checkpoint)) => {
                 self.rise(&checkpoint);
                 let at = self.server;
-                if let Some(place) = self.kept.servers.get_mut(at) {
-                    *place = server;
-                }
-                self.event(Event::ServerAdopted { server: at, handle });
+                let is_known = self.kept.servers.get(at) == Some(&server);
                 // A server that answers so but cannot be spoken to must not have the device turn in circles.
                 self.fail(rng);
                 self.server = at;
+                // It may have ended since: it is adopted in a session with it, with a receipt.
+                self.candidate = (!is_known).then_some(server);
             }
         }
         self.steps.insert(0, Step::Persist);
@@ -269,7 +265,9 @@ impl Device {
         if served {
             self.failures = 0;
         }
-        let confirmed = first && served;
+        // A server on trial moves the tripwire only by what makes it the device's server.
+        let confirmed =
+            first && served && (!self.is_on_trial() || matches!(finding, Finding::Fresh(true)));
         if confirmed {
             if let Some(link) = self.kept.link() {
                 self.kept.value = link.next();
@@ -319,6 +317,21 @@ impl Device {
                 let finding = Finding::Orders(*next_poll_secs, orders.clone(), receipt);
                 return Ok((finding, checkpoint));
             }
+            (
+                Answer::Fresh {
+                    receipt,
+                    branch,
+                    proof,
+                },
+                Asked::Fresh { nonce, .. },
+            ) => {
+                let receipt = trust.vouched(receipt, branch, &nonce)?;
+                let (proven, checkpoint) = self.prove_server(trust, proof)?;
+                receipt
+                    .check_checkpoint(&checkpoint)
+                    .map_err(TrustError::Freshness)?;
+                return Ok((Finding::Fresh(proven), Some(checkpoint)));
+            }
             (Answer::Proof(proof), _) => {
                 let (finding, checkpoint) = self.find_proof(trust, keys, asked, proof)?;
                 return Ok((finding, Some(checkpoint)));
@@ -339,9 +352,7 @@ impl Device {
             (Some(heard), Some(receipt)) => (heard, receipt),
             _ => return Err(DeviceError::Answer),
         };
-        let (Phase::Session(session), Some(server)) =
-            (&self.phase, self.kept.servers.get(self.server))
-        else {
+        let (Phase::Session(session), Some(server)) = (&self.phase, self.peer()) else {
             return Err(DeviceError::Unexpected);
         };
         // Still the request's: only an answer lifts the floor, and this is the one.
@@ -436,7 +447,9 @@ impl Device {
                 let (row, checkpoint) = record(&server)?;
                 (Finding::Adopt(self.ps(row, server)), checkpoint)
             }
-            Asked::Key | Asked::Report | Asked::Poll { .. } => return Err(DeviceError::Answer),
+            Asked::Key | Asked::Report | Asked::Poll { .. } | Asked::Fresh { .. } => {
+                return Err(DeviceError::Answer);
+            }
         })
     }
 
@@ -446,11 +459,7 @@ impl Device {
         trust: &Trust,
         proof: &[u8],
     ) -> Result<(bool, VerifiedCheckpoint), DeviceError> {
-        let server = self
-            .kept
-            .servers
-            .get(self.server)
-            .ok_or(DeviceError::Misuse)?;
+        let server = self.peer().ok_or(DeviceError::Misuse)?;
         let (row, checkpoint) = trust.prove(proof, &StateKey::record(&server.handle))?;
         Ok((self.ps(row, server.handle) == Some(*server), checkpoint))
     }

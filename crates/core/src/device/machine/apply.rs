@@ -22,13 +22,25 @@ impl Device {
         walked: bool,
     ) {
         match finding {
+            Finding::Fresh(true) => {
+                if let Asked::Fresh { at, .. } = asked {
+                    self.receipt_came(at);
+                }
+                self.adopt_candidate();
+                if let Phase::Session(session) = &mut self.phase
+                    && !core::mem::replace(&mut session.proven, true)
+                {
+                    self.connected();
+                }
+            }
+            // What the receipt says is true whoever carried it: this server's key has ended.
+            Finding::Fresh(false) | Finding::ServerEnded => self.server_ended(),
             Finding::ServerProven => {
                 if let Phase::Session(session) = &mut self.phase {
                     session.proven = true;
                 }
                 self.connected();
             }
-            Finding::ServerEnded => self.server_ended(),
             Finding::Own(active) => {
                 if active {
                     self.kept.registered = true;
@@ -88,7 +100,9 @@ impl Device {
             Finding::Pending(wait_secs) => {
                 self.submitted |= asked == Asked::Succeed;
                 // Steps lead on at once; anything else takes at least a second.
-                if !walked {
+                if !walked && matches!(asked, Asked::Fresh { .. }) {
+                    self.receipt_denied(u64::from(wait_secs.max(1)) * 1000);
+                } else if !walked {
                     let secs = u64::from(wait_secs.max(1));
                     self.pause = self.now.plus_ms(secs * 1000);
                 }
@@ -121,6 +135,9 @@ impl Device {
         first: bool,
     ) {
         let told = self.now.plus_ms(u64::from(wait_secs.max(1)) * 1000);
+        if matches!(asked, Asked::Fresh { .. }) && problem != SealedProblem::StaleLink {
+            self.receipt_denied(0);
+        }
         match problem {
             SealedProblem::StaleLink => {
                 self.phase = Phase::Idle;
@@ -212,33 +229,46 @@ impl Device {
     fn gate(&mut self, job: Job, release: Result<ProvenRelease, Stop>) {
         let Job::Update {
             gate,
-            digest,
             order,
             repair,
+            ..
         } = job
         else {
             return;
         };
-        let stale = self.stale || self.is_overdue();
         match release {
-            Ok(release) if !stale => self.push(match gate {
+            Ok(release) if self.may_begin() => self.push(match gate {
                 Gate::Install => Step::Install(release, order, repair),
                 Gate::Reboot => Step::Reboot(release),
                 Gate::Commit => Step::Commit(release),
             }),
-            other => {
-                let why = other.err().unwrap_or(Stop::Stale);
-                self.event(Event::Stopped { digest, gate, why });
-                self.outcome(
-                    Order::install(order, digest, repair),
-                    if why == Stop::Stale {
-                        OutcomeCode::Stale
-                    } else {
-                        OutcomeCode::Unproven
-                    },
-                );
-            }
+            other => self.stop(job, other.err().unwrap_or(Stop::Stale)),
         }
+    }
+
+    /// Ends what was to be done; whoever ordered it is told.
+    pub(super) fn stop(&mut self, job: Job, why: Stop) {
+        let code = if why == Stop::Stale {
+            OutcomeCode::Stale
+        } else {
+            OutcomeCode::Unproven
+        };
+        let order = match job {
+            Job::Update {
+                gate,
+                digest,
+                order,
+                repair,
+            } => {
+                self.event(Event::Stopped { digest, gate, why });
+                Order::install(order, digest, repair)
+            }
+            Job::Adopt { server, order: id } => {
+                let task = Task::AdoptServer(server);
+                Order { id, task }
+            }
+        };
+        self.outcome(order, code);
     }
 
     /// Uses another server key at every address that had the present one.
@@ -250,21 +280,19 @@ impl Device {
         else {
             return;
         };
-        let task = Task::AdoptServer(handle);
-        let order = Order { id, task };
-        if self.stale || self.is_overdue() {
-            return self.outcome(order, OutcomeCode::Stale);
+        if !self.may_begin() {
+            return self.stop(job, Stop::Stale);
         }
-        let (Some(server), Some(present)) = (server, self.kept.servers.get(self.server).copied())
-        else {
-            return self.outcome(order, OutcomeCode::Unproven);
+        let (Some(server), Some(present)) = (server, self.peer().copied()) else {
+            return self.stop(job, Stop::Unlisted);
         };
         for place in &mut self.kept.servers {
             if *place == present {
                 *place = server;
             }
         }
-        self.outcome(order, OutcomeCode::Done);
+        let task = Task::AdoptServer(handle);
+        self.outcome(Order { id, task }, OutcomeCode::Done);
         self.event(Event::ServerAdopted {
             server: self.server,
             handle: server.handle,
@@ -273,6 +301,19 @@ impl Device {
         if server != present {
             self.phase = Phase::Idle;
         }
+    }
+
+    /// The server that is spoken to is the address's from now on.
+    fn adopt_candidate(&mut self) {
+        let (Some(adopted), at) = (self.candidate.take(), self.server) else {
+            return;
+        };
+        if let Some(place) = self.kept.servers.get_mut(at) {
+            *place = adopted;
+        }
+        let handle = adopted.handle;
+        self.event(Event::ServerAdopted { server: at, handle });
+        self.persist();
     }
 
     /// Begins an order; says whether it is a new one.
@@ -343,7 +384,7 @@ impl Device {
     }
 
     /// Once per input, before what relies on it.
-    fn persist(&mut self) {
+    pub(super) fn persist(&mut self) {
         if !self.steps.iter().any(|step| matches!(step, Step::Persist)) {
             self.push(Step::Persist);
         }
@@ -353,25 +394,7 @@ impl Device {
         let before = self.kept.trust.floor();
         self.kept.trust.advance(checkpoint);
         if self.kept.trust.floor().height > before.height {
-            self.risen = self.now;
-            if core::mem::take(&mut self.stale) {
-                self.event(Event::Fresh);
-            }
-        }
-    }
-
-    pub(super) fn is_overdue(&self) -> bool {
-        self.now.since_ms(self.risen) > u64::from(self.settings.stale_after_secs) * 1000
-    }
-
-    /// After a poll: has the ledger grown since long enough ago?
-    fn note_growth(&mut self, rng: &mut impl CryptoRng) {
-        if self.is_overdue() && !self.stale {
-            self.stale = true;
-            self.event(Event::Stale);
-        }
-        if self.stale && self.kept.servers.len() > 1 {
-            self.fail(rng);
+            self.grown();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod apply;
+mod freshness;
 mod talk;
 
 use core::fmt;
@@ -11,18 +12,21 @@ use rand_core::CryptoRng;
 
 use super::outbox::{Event, Gate, Output, ProvenRelease, SignedReceipt};
 use super::trust::TrustError;
-use super::{Identity, Kept, KeyRing, Slot};
-use crate::id::{Digest, Handle, KusabiId, SessionId};
+use super::{Identity, Kept, KeyRing, Server, Slot};
+use crate::id::{Digest, Handle, KusabiId, Nonce, SessionId};
 use crate::keystore::{KeyStoreError, Seed};
 use crate::protocol::frame::FrameError;
 use crate::protocol::hello::LABEL_LEN_MAX;
 use crate::protocol::noise::Initiator;
 use crate::protocol::reply::{ORDERS_MAX, Order};
-use crate::protocol::request::{Facts, OUTCOMES_MAX, Outcome, OutcomeCode, PART_LEN_MAX};
+use crate::protocol::request::{
+    Facts, Freshness, OUTCOMES_MAX, Outcome, OutcomeCode, PART_LEN_MAX,
+};
 use crate::protocol::seal::SessionKeys;
 use crate::protocol::{REQUEST_LEN_MAX, Time};
 use crate::receipt::Heard;
 use crate::suite::{Purpose, Suite};
+use freshness::Standing;
 
 /// Who makes the device key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -131,8 +135,6 @@ pub enum DeviceError {
     Trust(TrustError),
     /// The server's key is not (any more) that of a `ps` of this organisation.
     NoServer,
-    /// The ledger has not grown for too long, so that nothing new is adopted.
-    Stale,
     /// A private key did not do its part.
     KeyStore(KeyStoreError),
     /// The input does not fit: a key that nobody asked for, a part that is too long, too many jobs.
@@ -152,7 +154,6 @@ impl DeviceError {
             Self::NoServer => 0x1105,
             Self::KeyStore(error) => *error as u16,
             Self::Misuse => 0x1106,
-            Self::Stale => 0x1107,
         }
     }
 }
@@ -167,7 +168,6 @@ impl fmt::Display for DeviceError {
             Self::Trust(error) => return write!(f, "the server's answer is not proven: {error}"),
             Self::NoServer => "the ledger does not hold this server's key as an active one of the device's organisation",
             Self::KeyStore(error) => return write!(f, "{error}"),
-            Self::Stale => "the ledger has not grown for too long; nothing new is adopted",
             Self::Misuse => "the device cannot take this input now",
         })
     }
@@ -214,6 +214,8 @@ pub struct Device {
     phase: Phase,
     /// Index of the address that is used.
     server: usize,
+    /// A server's key for that address, proven but not adopted: before that a receipt has to come in a session with it.
+    candidate: Option<Server>,
     /// Whether the next handshake is made as the key that is to follow.
     as_next: bool,
     /// A key is being made in the other slot.
@@ -247,9 +249,8 @@ pub struct Device {
     pause: Time,
     /// No part of a report before this time: whoever reports too often goes on polling.
     report_at: Time,
-    /// When the floor rose last.
-    risen: Time,
-    stale: bool,
+    /// Whether what it was shown is of now.
+    standing: Standing,
     failures: u32,
     out: [u8; REQUEST_LEN_MAX],
     out_len: usize,
@@ -301,6 +302,8 @@ struct Flight {
 /// What was asked.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
+    /// For a receipt for this nonce, which was made at this time.
+    Fresh { nonce: Nonce, at: Time },
     /// For the proof of the server's record.
     Server,
     /// For the proof of the device's own record.
@@ -359,11 +362,13 @@ impl Device {
     /// A device that starts with what it kept.
     #[must_use]
     pub fn start(settings: Settings, kept: Kept, now: Time) -> Self {
+        let standing = Standing::new(now, settings.stale_after_secs);
         let mut device = Self {
             settings,
             facts: Facts::default(),
             phase: Phase::Idle,
             server: 0,
+            candidate: None,
             as_next: false,
             making: false,
             submitted: false,
@@ -383,8 +388,7 @@ impl Device {
             poll_again: false,
             pause: now,
             report_at: now,
-            risen: now,
-            stale: false,
+            standing,
             failures: 0,
             out: [0; REQUEST_LEN_MAX],
             out_len: 0,
@@ -405,10 +409,16 @@ impl Device {
         &self.kept
     }
 
-    /// Whether the ledger has not grown for too long.
+    /// Whether it installs and adopts nothing, for nothing shows that what it is shown is of now.
     #[must_use]
     pub const fn is_stale(&self) -> bool {
-        self.stale
+        self.standing.is_stale()
+    }
+
+    /// Whether it knows that what it was shown is of now.
+    #[must_use]
+    pub const fn freshness(&self) -> Freshness {
+        self.standing.freshness()
     }
 
     /// How many outcomes of orders no server has heard yet.
@@ -573,10 +583,14 @@ impl Device {
     }
 
     fn suite(&self) -> Suite {
-        self.kept
-            .servers
-            .get(self.server)
+        self.peer()
             .map_or(Suite::Curve25519, |server| server.keys.suite())
+    }
+
+    /// The server key that is spoken to.
+    fn peer(&self) -> Option<&Server> {
+        let adopted = self.kept.servers.get(self.server);
+        self.candidate.as_ref().or(adopted)
     }
 
     fn push(&mut self, step: Step) {
@@ -644,7 +658,7 @@ impl fmt::Debug for Device {
         f.debug_struct("Device")
             .field("kept", &self.kept)
             .field("server", &self.server)
-            .field("stale", &self.stale)
+            .field("standing", &self.standing)
             .finish_non_exhaustive()
     }
 }

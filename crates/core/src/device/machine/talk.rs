@@ -16,7 +16,7 @@ use crate::protocol::hello::{HELLO_LEN_MAX, Hello};
 use crate::protocol::noise::{Initiator, NoiseError, OVERHEAD_MAX, Prologue};
 use crate::protocol::reply::Order;
 use crate::protocol::request::{
-    Ask, OUTCOMES_MAX, Outcome, OutcomeCode, Poll, ReportPart, Request, Subject,
+    Ask, Facts, OUTCOMES_MAX, Outcome, OutcomeCode, Poll, ReportPart, Request, Subject,
 };
 use crate::protocol::succession::{NewKey, Succession, TRANSACTION_LEN_MAX};
 use crate::receipt::{Answered, Signer};
@@ -118,8 +118,12 @@ impl Device {
             },
             Phase::Greeting { .. } | Phase::Seeking { .. } => {}
         }
+        let in_vain = matches!(self.in_flight(), Some(Asked::Fresh { .. }));
         self.event(Event::Unreachable { server });
         self.fail(rng);
+        if in_vain {
+            self.receipt_denied(0);
+        }
     }
 
     /// Ends what is under way and waits before the next attempt, at the next address.
@@ -136,6 +140,7 @@ impl Device {
     }
 
     pub(super) fn turn_to_next_server(&mut self) {
+        self.candidate = None;
         self.server = (self.server + 1) % self.kept.servers.len().max(1);
     }
 
@@ -162,7 +167,7 @@ impl Device {
             self.fail(rng);
             return;
         };
-        let Some(server) = self.kept.servers.get(self.server).copied() else {
+        let Some(server) = self.peer().copied() else {
             return;
         };
         let floor = self.kept.trust.floor();
@@ -247,11 +252,15 @@ impl Device {
 
     /// Chooses the session's next request.
     fn ask_next<K: KeyRing>(&mut self, keys: &K, rng: &mut impl CryptoRng) {
+        if self.wants_receipt() {
+            return self.ask_receipt(rng);
+        }
+        self.refuse_without_receipt(rng);
         let Phase::Session(session) = &self.phase else {
             return;
         };
         if !session.proven {
-            let Some(server) = self.kept.servers.get(self.server) else {
+            let Some(server) = self.peer() else {
                 return;
             };
             let subject = Subject::Record(server.handle);
@@ -310,8 +319,12 @@ impl Device {
                 }
             };
             self.told = outcomes.clone();
+            let facts = Facts {
+                freshness: self.standing.freshness(),
+                ..self.facts
+            };
             let poll = Poll {
-                facts: self.facts,
+                facts,
                 // Nor while a report waits, whose time comes before a held poll's: the session that it is signed for would have
                 // to be given up for it.
                 hold_secs: if self.prompt || self.report.is_some() {
@@ -334,9 +347,7 @@ impl Device {
         &self,
         keys: &K,
     ) -> Result<ArrayVec<Outcome, OUTCOMES_MAX>, KeyStoreError> {
-        let (Phase::Session(session), Some(server)) =
-            (&self.phase, self.kept.servers.get(self.server))
-        else {
+        let (Phase::Session(session), Some(server)) = (&self.phase, self.peer()) else {
             return Ok(ArrayVec::new());
         };
         let (_, key) = keys
@@ -407,7 +418,7 @@ impl Device {
     }
 
     /// Seals a request and sends it. Before a session's first one the tripwire's next value is persisted.
-    fn ask(&mut self, asked: Asked, ask: &Ask<'_>, rng: &mut impl CryptoRng) {
+    pub(super) fn ask(&mut self, asked: Asked, ask: &Ask<'_>, rng: &mut impl CryptoRng) {
         let hold = match ask {
             Ask::Poll(poll) => poll.hold_secs,
             _ => 0,

@@ -13,7 +13,7 @@ use kusabi_api::{
     Hex, Hex32,
     admin::{
         Device, DeviceKey, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState, EnrolmentToken,
-        EnrolmentTokenCreate, EnrolmentTokenCreated, EventKind, Inventory, Page, Text,
+        EnrolmentTokenCreate, EnrolmentTokenCreated, EventKind, Freshness, Inventory, Page, Text,
     },
     verify,
 };
@@ -489,6 +489,7 @@ impl App {
                     name: enrolment.label.clone(),
                     firmware: None,
                     inventory: Inventory::Unknown,
+                    freshness: Freshness::Unknown,
                     last_contact_ms: None,
                     created_ms: now_ms,
                 };

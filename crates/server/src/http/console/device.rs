@@ -105,6 +105,7 @@ pub(super) async fn show(
             .firmware
             .map(|digest| Hash::release(&digest, &releases)),
         inventory: Badge::inventory(f.t, device.inventory),
+        freshness: Badge::freshness(f.t, device.freshness),
         last_contact: device.last_contact_ms.map(|at| (f.age(at), f.clock(at))),
         created: f.clock(device.created_ms),
         alarms: alarms

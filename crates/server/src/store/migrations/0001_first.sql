@@ -9,6 +9,7 @@ CREATE TABLE devices (
     name TEXT,
     firmware {bytes},
     inventory TEXT NOT NULL,
+    freshness TEXT NOT NULL,
     last_contact_ms BIGINT,
     created_ms BIGINT NOT NULL,
     PRIMARY KEY (org, id)
