@@ -180,7 +180,7 @@ actions = [
     [8, ORG, 1, DIGEST, 2**64 - 1],
     [9, ORG, DIGEST, 1],
     [10, ORG, 1, DIGEST],
-    [11, bytes(300)],
+    [11, bytes(300), bytes(40)],
     [12, ORG, bytes(90), bytes(400), bytes(60)],
     [13, bytes(90), bytes(500), bytes(60)],
     [14, EVERY],

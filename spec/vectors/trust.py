@@ -193,7 +193,7 @@ def main():
 
     fresh = epoch_set(7, organisations, [(Key("vote 7 0"), org(b"a"))])
     def recover(from_height, parent_height):
-        payload = b"\x01" + u(from_height, 8) + u(parent_height, 8) + last + u(len(fresh), 2) + fresh
+        payload = b"\x01" + u(from_height, 8) + u(parent_height, 8) + last + H(b"nodes") + u(len(fresh), 2) + fresh
         return payload + recovery_set + u(2, 1) + b"".join(
             u(i, 1) + recovery_keys[i].state(chain, 66, 0x201, payload) for i in (0, 1))
 

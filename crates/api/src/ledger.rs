@@ -333,9 +333,8 @@ pub struct NodeView {
 pub struct ValidatorNode {
     /// The vote key.
     pub vote_key: Hex32,
-    /// The node key. None after a recovery, which names no nodes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub node_key: Option<Hex32>,
+    /// The node key.
+    pub node_key: Hex32,
     /// Where the other nodes reach it.
     #[serde(default)]
     pub address: String,

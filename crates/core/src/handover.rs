@@ -10,7 +10,7 @@ use core::fmt;
 use crate::anchor::{Anchor, AnchorError};
 use crate::appointment::Appointment;
 use crate::crypto::sha256;
-use crate::id::{ChainId, Epoch, HeaderHash, Height, RecoveryHash, SetHash};
+use crate::id::{ChainId, Epoch, HeaderHash, Height, NodesHash, RecoveryHash, SetHash};
 use crate::quorum::{Certificate, QuorumError, count};
 use crate::set::{EpochSet, RecoverySet, SetError};
 use crate::statement::{Statement, StatementKind};
@@ -343,6 +343,7 @@ pub struct Recovery<'a> {
     from: Height,
     parent_height: Height,
     parent_hash: HeaderHash,
+    nodes_hash: NodesHash,
     next_set: EpochSet<'a>,
     recovery_set: RecoverySet<'a>,
     signatures: &'a [[u8; RECOVERY_SIGNATURE_LEN]],
@@ -361,6 +362,7 @@ impl<'a> Recovery<'a> {
         let from = height(&mut reader)?;
         let parent_height = height(&mut reader)?;
         let parent_hash = HeaderHash::new(reader.array()?);
+        let nodes_hash = NodesHash::new(reader.array()?);
         let next_set = next_set(&mut reader)?;
         let payload = consumed(bytes, &reader);
         let recovery_set = RecoverySet::read(&mut reader).map_err(|error| match error {
@@ -381,9 +383,36 @@ impl<'a> Recovery<'a> {
             from,
             parent_height,
             parent_hash,
+            nodes_hash,
             next_set,
             recovery_set,
             signatures,
+        })
+    }
+
+    /// Hash of the list of the next validators' machines, as it is claimed.
+    #[must_use]
+    pub const fn nodes_hash(&self) -> NodesHash {
+        self.nodes_hash
+    }
+
+    /// The next set, as it is claimed.
+    #[must_use]
+    pub const fn next_set(&self) -> &EpochSet<'a> {
+        &self.next_set
+    }
+
+    /// The recovery set that it says has signed.
+    #[must_use]
+    pub const fn recovery_set(&self) -> &RecoverySet<'a> {
+        &self.recovery_set
+    }
+
+    /// Its signatures, by index in the recovery set; none is believed.
+    pub fn signatures(&self) -> impl Iterator<Item = (u8, Signature)> + use<'a> {
+        self.signatures.iter().filter_map(|entry| {
+            let [index, signature @ ..] = entry;
+            Some((*index, Signature::new(*signature.first_chunk()?)))
         })
     }
 
@@ -469,6 +498,12 @@ impl<'a> VerifiedRecovery<'a> {
         &self.recovery.next_set
     }
 
+    /// Hash of the list of its validators' machines.
+    #[must_use]
+    pub const fn nodes_hash(&self) -> NodesHash {
+        self.recovery.nodes_hash
+    }
+
     /// Where a device's floor is then: the height before [`from`](Self::from).
     #[must_use]
     pub fn floor(&self) -> Height {
@@ -487,7 +522,7 @@ mod owned {
     use super::{Handover, HandoverError, QuorumError, Recovery, VERSION};
     use crate::appointment::{AppointmentParts, OfficerSignature, put_officers, put_set};
     use crate::checkpoint::encode_certificate;
-    use crate::id::{ChainId, HeaderHash, Height};
+    use crate::id::{ChainId, HeaderHash, Height, NodesHash};
     use crate::statement::{Statement, StatementKind};
     use crate::suite::{Purpose, Signature, VerificationKey};
     use crate::wire::Sink;
@@ -561,8 +596,24 @@ mod owned {
         pub parent_height: Height,
         /// Hash of the last header that survived.
         pub parent_hash: HeaderHash,
+        /// Hash of the list of the next validators' machines.
+        pub nodes_hash: NodesHash,
         /// Bytes of the next set.
         pub next_set: Vec<u8>,
+    }
+
+    impl Recovery<'_> {
+        /// What it says.
+        #[must_use]
+        pub fn parts(&self) -> RecoveryParts {
+            RecoveryParts {
+                from: self.from,
+                parent_height: self.parent_height,
+                parent_hash: self.parent_hash,
+                nodes_hash: self.nodes_hash,
+                next_set: self.next_set.as_bytes().to_vec(),
+            }
+        }
     }
 
     impl RecoveryParts {
@@ -576,6 +627,7 @@ mod owned {
             out.u64(self.from.get());
             out.u64(self.parent_height.get());
             out.put(self.parent_hash.as_bytes());
+            out.put(self.nodes_hash.as_bytes());
             put_set(&mut out, &self.next_set)?;
             Ok(out)
         }

@@ -64,6 +64,17 @@ impl<'a> Nodes<'a> {
             .filter_map(|node| Some(VerificationKey::ed25519(node.key).ok()?.encode()))
     }
 
+    /// The list whose hash was signed, and as [`check`](Self::check) has it.
+    ///
+    /// # Errors
+    /// [`GenesisError::Nodes`], and as [`check`](Self::check).
+    pub fn check_named(&self, signed: &NodesHash, set: &EpochSet<'_>) -> Result<(), GenesisError> {
+        if self.hash() != *signed {
+            return Err(GenesisError::Nodes);
+        }
+        self.check(set)
+    }
+
     /// A node for each validator of the set, each with a key of its own that is for nothing else in it.
     ///
     /// # Errors

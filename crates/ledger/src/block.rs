@@ -119,8 +119,8 @@ const WORK_NAMED: u64 = 1;
 const WORK_CURVE25519: u64 = 2;
 const WORK_P256: u64 = 7;
 const WORK_FOREIGN: u64 = 3;
-/// Work of a recovery: at most 5 signatures and 96 points of the next set.
-const WORK_RECOVERY: u64 = 600;
+/// Work of a recovery: at most 5 signatures and the points of the next set's 96 keys and 16 nodes.
+const WORK_RECOVERY: u64 = 660;
 /// Work of an appointment: at most 80 signatures of officers and the points of 96 keys and 16 nodes.
 const WORK_APPOINT: u64 = 4_600;
 /// Work of a handover: the same signatures and 16 votes.

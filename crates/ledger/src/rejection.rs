@@ -97,7 +97,7 @@ pub enum Rejection {
     OldSet = 0x102b,
     /// The appointment is malformed, or the officers of too few organisations signed it.
     AppointmentRefused = 0x102c,
-    /// The list of nodes is malformed, not the one that was appointed, or not one for each validator.
+    /// The list of nodes is malformed, not the one that was signed for, or not one for each validator.
     AppointmentNodes = 0x102d,
     /// A vote key of the epoch that ends stands in the next set, too.
     VoteKeyUsed = 0x102e,
@@ -265,7 +265,7 @@ impl fmt::Display for Rejection {
             Self::EpochEnds => "the validators of the next epoch are appointed already; appoint others once it has begun",
             Self::OldSet => "the validator set that the transaction brings is not that of the present epoch; make it again from the newest one",
             Self::AppointmentRefused => "the appointment is malformed, or not signed by enough officers of two thirds of the organisations; have the others sign it",
-            Self::AppointmentNodes => "the nodes are not those that the officers signed for, or not one for each validator with a key of its own; make the appointment again",
+            Self::AppointmentNodes => "the nodes are not those that the officers, or the recovery keys, signed for, or not one for each validator with a key of its own; make the appointment or the recovery again",
             Self::VoteKeyUsed => "a vote key of the present epoch stands in the next set; each validator votes with a fresh key in each epoch",
             Self::HandoverRefused => "the handover is malformed, or too few of the epoch's vote keys and officers signed it",
             Self::HandoverMismatch => "the handover does not fit the block that carries it, or leads to another set than was appointed",

@@ -9,6 +9,7 @@
 //! node.key                 seed of the node key, likewise; a lone validator gets a new one where there is none
 //! vote-next.key            seed of the vote key of the next epoch, made when its public half is first asked for
 //! voted                    the newest epoch in which this vote key has voted, and the key
+//! restored                 only in a directory made of a backup: the newest epoch in it. No vote key of it or before votes here
 //! epoch-<n>.cbor           the transaction that opens the n-th later epoch, from 1: a handover or a recovery
 //! engine/                  the engine's own files
 //! waiting                  only while the keys wait for their ledger to be founded (see `prepared`)
@@ -39,6 +40,7 @@ const VOTED: &str = "voted";
 const ENGINE: &str = "engine";
 const RESTORING: &str = "restoring";
 const RESTORING_TEXT: &str = "A backup is being restored into this directory.\n";
+const RESTORED: &str = "restored";
 const WAITING: &str = "waiting";
 const WAITING_TEXT: &str =
     "The keys here wait for the ledger that they are part of to be founded.\n";
@@ -94,6 +96,19 @@ pub enum DirectoryError {
     /// There is no vote key.
     #[error("{0} is missing, so this node cannot vote")]
     NoVoteKey(PathBuf),
+    /// It was made of a backup, which does not hold all that a vote key of its epochs may have signed.
+    #[error(
+        "{path} was restored from a backup of epoch {epoch}, whose vote keys must not vote again"
+    )]
+    Restored {
+        /// The directory.
+        path: PathBuf,
+        /// The newest epoch in the backup.
+        epoch: Epoch,
+    },
+    /// What says that a directory was restored cannot be read.
+    #[error("{0} does not say of which epoch the backup was")]
+    RestoredMark(PathBuf),
     /// The vote key is no validator's in the newest epoch.
     #[error("the vote key in {0} is not a validator's in this ledger's newest epoch")]
     NotAValidator(PathBuf),
@@ -121,6 +136,11 @@ impl DirectoryError {
             Self::Outline { .. } => {
                 "the file was changed or damaged; restore a backup into a new directory"
             }
+            Self::Restored { .. } => {
+                "a lone validator recovers the ledger (kusabi recover); where others run it too, make fresh keys (kusabi node prepare), \
+                 have the next epoch name them (kusabi epoch new --replace), and join (kusabi node join)"
+            }
+            Self::RestoredMark(_) => "restore the backup into a new directory",
             Self::VoteKey(_) | Self::NoVoteKey(_) => {
                 "bring the file back; if it is gone for good, a lone validator recovers the ledger with a new vote key, and where \
                  others run the ledger too they go on without this node until the members name another key"
@@ -192,6 +212,8 @@ pub struct Directory {
     outline: Outline,
     vote_key: Option<VoteKey>,
     node_key: NodeKey,
+    /// The newest epoch in the backup that it was made of.
+    restored: Option<Epoch>,
     // Held until the directory is dropped.
     _lock: File,
 }
@@ -258,7 +280,7 @@ fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), DirectoryError> 
 fn is_unfinished(name: &str, restoring: bool) -> bool {
     let written = [LOCK, GENESIS, GENESIS_TRANSACTION, RESTORING].contains(&name)
         || if restoring {
-            name == ENGINE || is_epoch_file(name)
+            name == ENGINE || name == RESTORED || is_epoch_file(name)
         } else {
             name == VOTE_KEY || name == VOTE_KEY_NEXT
         }
@@ -272,6 +294,7 @@ fn is_unfinished(name: &str, restoring: bool) -> bool {
             "node",
             "format",
             "restoring",
+            "restored",
         ]
         .contains(&stem)
             || stem.starts_with("epoch-")
@@ -369,9 +392,18 @@ impl Claim {
             }
             None => NodeKey::new(seed_or_new(&path.join(NODE_KEY), DirectoryError::NodeKey)?),
         };
+        let restored = keys.is_none().then(|| outline.newest().number);
+        if let Some(epoch) = restored {
+            write(
+                &path.join(RESTORED),
+                format!("epoch {epoch}\n").as_bytes(),
+                false,
+            )?;
+        }
         let directory = Directory {
             path,
             outline,
+            restored,
             vote_key: keys.map(|(key, _)| key.clone()),
             node_key,
             _lock: lock,
@@ -481,6 +513,7 @@ impl Directory {
             outline,
             vote_key: read_seed(&path.join(VOTE_KEY), DirectoryError::VoteKey)?.map(VoteKey::new),
             node_key: NodeKey::new(node_key),
+            restored: restored(path)?,
             _lock: lock,
         };
         // The restoring, the founding or the turn of an epoch may have ended between its last two steps.
@@ -498,12 +531,13 @@ impl Directory {
         Ok(VoteKey::new(seed).public())
     }
 
-    /// Adds the epoch that a handover opens. The vote key of the epoch before is erased, whether this node votes in the next or
-    /// not: it has signed what it had to sign.
+    /// Adds the epoch that a handover or a recovery opens, and takes the vote key that was made for it, if it names that one. After
+    /// a handover the vote key of the epoch before is erased, whether this node votes in the next or not: it has signed what it had
+    /// to sign. The node must not be running.
     ///
     /// # Errors
-    /// Why the handover is refused; nothing is changed then.
-    pub fn hand_over(&mut self, transaction: Bytes) -> Result<(), DirectoryError> {
+    /// Why the step is refused; nothing is changed then.
+    pub fn open_epoch(&mut self, transaction: Bytes) -> Result<(), DirectoryError> {
         let mut outline = self.outline.clone();
         outline
             .open_epoch(transaction.clone())
@@ -540,7 +574,7 @@ impl Directory {
             let (newest, before) = (self.outline.newest(), self.outline.epochs());
             // After a recovery it is for people to say what counts; and a stranger's key is none of ours.
             let voted = |epoch: &EpochOutline| epoch.vote_keys.contains(&key.public());
-            !newest.nodes.is_empty() && before.iter().any(voted)
+            !newest.is_recovery() && !voted(newest) && before.iter().any(voted)
         };
         if !self.vote_key.as_ref().is_some_and(former) {
             return Ok(());
@@ -616,14 +650,26 @@ impl Directory {
     /// The vote key, if it is a validator's in the newest epoch.
     pub(crate) fn voter(&self) -> Result<&VoteKey, DirectoryError> {
         let file = self.path.join(VOTE_KEY);
-        let Some(key) = &self.vote_key else {
-            return Err(DirectoryError::NoVoteKey(file));
-        };
-        if self.outline.newest().vote_keys.contains(&key.public()) {
-            Ok(key)
-        } else {
-            Err(DirectoryError::NotAValidator(file))
+        let newest = self.outline.newest();
+        let of_backup = self.restored.filter(|epoch| newest.number <= *epoch);
+        let restored = of_backup.map(|epoch| DirectoryError::Restored {
+            path: self.path.clone(),
+            epoch,
+        });
+        match (&self.vote_key, restored) {
+            (Some(key), _) if !newest.vote_keys.contains(&key.public()) => {
+                Err(DirectoryError::NotAValidator(file))
+            }
+            (_, Some(restored)) => Err(restored),
+            (Some(key), None) => Ok(key),
+            (None, None) => Err(DirectoryError::NoVoteKey(file)),
         }
+    }
+
+    /// Whether it has a vote key that is a validator's in the newest epoch.
+    #[must_use]
+    pub fn has_vote(&self) -> bool {
+        self.voter().is_ok()
     }
 
     /// The chain's outline.
@@ -692,6 +738,21 @@ fn is_epoch_file(name: &str) -> bool {
         .strip_prefix("epoch-")
         .and_then(|rest| rest.strip_suffix(".cbor"));
     number.is_some_and(|number| number.parse::<usize>().is_ok_and(|n| epoch_file(n) == name))
+}
+
+/// The newest epoch in the backup that a directory was made of, if it was.
+fn restored(path: &Path) -> Result<Option<Epoch>, DirectoryError> {
+    let file = path.join(RESTORED);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_at(&file)(error)),
+    };
+    let number = text.trim_end().strip_prefix("epoch ");
+    let number = number.and_then(|number| number.parse().ok());
+    number
+        .map(|number| Some(Epoch::new(number)))
+        .ok_or(DirectoryError::RestoredMark(file))
 }
 
 /// Whether a directory holds keys that wait for their ledger.

@@ -174,7 +174,7 @@ impl History {
         match (&recovered, self.last.next_set_hash) {
             (None, Some(_)) => return Err(HistoryError::Ended),
             // A recovery may end an epoch wherever it stands.
-            (Some(_), next) if epoch.nodes.is_empty() || next == Some(epoch.set_hash) => {}
+            (Some(_), next) if epoch.is_recovery() || next == Some(epoch.set_hash) => {}
             (Some(_), _) => return Err(HistoryError::NotLast),
             (None, None) => {}
         }

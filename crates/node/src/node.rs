@@ -37,6 +37,9 @@ const STORAGE_WORDS: [&str; 6] = [
     "Corrupt",
 ];
 
+/// What a full disk is called there.
+const FULL_WORDS: [&str; 3] = ["StorageFull", "No space left", "os error 28"];
+
 /// What a node may be told beyond its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -259,6 +262,7 @@ fn run(
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(Outcome::Asked)) => Err(Stop::Asked),
         Ok(Ok(Outcome::Turned(opening))) => Ok(opening),
+        Ok(Err(EngineError::Store { why, .. })) if is_full(&why) => Err(Stop::DiskFull),
         Ok(Err(EngineError::Ended)) => Err(why(directory.path(), "a part of it ended")),
         Ok(Err(error)) => Err(Stop::Refused(error)),
         Err(panic) => Err(why(directory.path(), &message(&*panic))),
@@ -282,7 +286,7 @@ pub fn named_port(directory: &Directory) -> Option<SocketAddr> {
 fn turn(directory: &mut Directory, link: &Link, opening: Bytes) -> Result<(), Stop> {
     link.pool.turn();
     directory
-        .hand_over(opening)
+        .open_epoch(opening)
         .map_err(|error| why(directory.path(), &error.to_string()))?;
     link.set_outline(directory.outline());
     let epoch = directory.outline().newest().number;
@@ -303,10 +307,14 @@ fn message(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no reason given".into())
 }
 
+/// Whether words of the engine's storage, or of what it stands on, say that the disk is full.
+fn is_full(what: &str) -> bool {
+    FULL_WORDS.iter().any(|word| what.contains(word))
+}
+
 /// The engine gives up by panicking and its storage errors do not always keep their cause, so the disk is asked, too.
 fn why(directory: &Path, what: &str) -> Stop {
-    let says = |words: &[&str]| words.iter().any(|word| what.contains(word));
-    if says(&["StorageFull", "No space left", "os error 28"]) {
+    if is_full(what) {
         return Stop::DiskFull;
     }
     let probe = directory.join("probe");
@@ -316,7 +324,9 @@ fn why(directory: &Path, what: &str) -> Stop {
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Stop::DiskFull,
         Err(error) => Stop::Storage(error.to_string()),
-        Ok(()) if says(&STORAGE_WORDS) => Stop::Storage(what.to_owned()),
+        Ok(()) if STORAGE_WORDS.iter().any(|word| what.contains(word)) => {
+            Stop::Storage(what.to_owned())
+        }
         Ok(()) => Stop::Fault(what.to_owned()),
     }
 }

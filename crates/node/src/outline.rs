@@ -8,10 +8,10 @@ use kusabi_core::{
     anchor::Anchor,
     genesis::{Genesis, GenesisError},
     handover::{Handover, HandoverError, Recovery},
-    id::{ChainId, Epoch, HeaderHash, Height, SetHash},
+    id::{ChainId, Epoch, HeaderHash, Height, NodesHash, SetHash},
     nodes::{Node, Nodes},
     set::{EpochSet, SetError},
-    tx::{Action, Transaction, TxError},
+    tx::{Action, ActionCode, Transaction, TxError, code_of},
 };
 use kusabi_ledger::{BlockContext, MemoryState, Rejection, check, claims, verify};
 use rand_core::CryptoRng;
@@ -42,8 +42,8 @@ pub enum OutlineError {
     /// The old validator set of a handover is refused.
     #[error("the old validator set is refused: {0}")]
     OldSet(SetError),
-    /// The nodes of a handover are not those of its set.
-    #[error("the nodes are not those that were appointed: {0}")]
+    /// The nodes of a handover or a recovery are not those of its set.
+    #[error("the nodes are not those that were signed for: {0}")]
     Nodes(GenesisError),
     /// The handover ends the epoch below its first block.
     #[error("the handover ends the epoch before it has begun")]
@@ -66,7 +66,7 @@ pub struct EpochOutline {
     pub skipped: u64,
     /// Bytes of its validator set.
     pub set: Bytes,
-    /// The machines of its validators, by index. Empty after a recovery, which names none: then its one validator has no peers.
+    /// The machines of its validators, by index.
     pub nodes: Vec<NodeOutline>,
     /// Hash of its set.
     pub set_hash: SetHash,
@@ -76,6 +76,14 @@ pub struct EpochOutline {
     pub opening: (u64, Bytes),
     /// Hash of the block before it, as the handover or the recovery names it; the chain ID for the first epoch.
     pub parent: HeaderHash,
+}
+
+impl EpochOutline {
+    /// Whether a recovery opened it: then nothing of the epochs before counts any more, but their blocks.
+    #[must_use]
+    pub fn is_recovery(&self) -> bool {
+        code_of(&self.opening.1) == Some(ActionCode::Recovery as u8)
+    }
 }
 
 /// The machine of a validator.
@@ -177,7 +185,7 @@ impl Outline {
             return Err(OutlineError::NotAnOpening);
         }
         match decoded.action() {
-            Action::Recovery { recovery } => self.recover(recovery, transaction),
+            Action::Recovery { recovery, nodes } => self.recover(recovery, nodes, transaction),
             Action::Handover {
                 old_set,
                 handover,
@@ -199,11 +207,7 @@ impl Outline {
         let verified = handover.check(&self.anchor()?, &old_set)?;
         let signed = verified.signed();
         let set = signed.next_set();
-        let nodes = Nodes::decode(nodes).map_err(OutlineError::Nodes)?;
-        nodes.check(set).map_err(OutlineError::Nodes)?;
-        if nodes.hash() != handover.appointment().nodes_hash() {
-            return Err(OutlineError::Nodes(GenesisError::Nodes));
-        }
+        let nodes = named_nodes(nodes, &handover.appointment().nodes_hash(), set)?;
         let last = self.newest();
         // The first epoch's position 0 is the genesis document's own.
         let begun = last.first.max(1);
@@ -221,14 +225,19 @@ impl Outline {
             set: Bytes::copy_from_slice(set.as_bytes()),
             set_hash: set.hash(),
             vote_keys: vote_keys(set),
-            nodes: node_outlines(nodes.iter()),
+            nodes,
             opening: (first, transaction.clone()),
             parent: signed.last_header_hash(),
         });
         Ok(())
     }
 
-    fn recover(&mut self, recovery: &[u8], transaction: Bytes) -> Result<(), OutlineError> {
+    fn recover(
+        &mut self,
+        recovery: &[u8],
+        nodes: &[u8],
+        transaction: Bytes,
+    ) -> Result<(), OutlineError> {
         let recovery = Recovery::decode(recovery)?.check(&self.anchor()?)?;
         let parent = recovery.parent_height().get();
         let last = match self.epochs.as_slice() {
@@ -241,6 +250,7 @@ impl Outline {
             .filter(|position| *position >= last.first)
             .ok_or(OutlineError::RecoveryParent)?;
         let set = recovery.next_set();
+        let nodes = named_nodes(nodes, &recovery.nodes_hash(), set)?;
         let next = EpochOutline {
             number: set.epoch(),
             first: parent_position + 1,
@@ -249,7 +259,7 @@ impl Outline {
             set: Bytes::copy_from_slice(set.as_bytes()),
             set_hash: set.hash(),
             vote_keys: vote_keys(set),
-            nodes: Vec::new(),
+            nodes,
             opening: (parent_position + 1, transaction.clone()),
             parent: recovery.parent_hash(),
         };
@@ -366,6 +376,19 @@ fn same_handover(one: &[u8], other: &[u8]) -> bool {
         _ => false,
     };
     says_the_same && one.0 == other.0 && one.2 == other.2
+}
+
+/// The machines of a set's validators, as whoever named the set has signed.
+fn named_nodes(
+    bytes: &[u8],
+    signed: &NodesHash,
+    set: &EpochSet<'_>,
+) -> Result<Vec<NodeOutline>, OutlineError> {
+    let nodes = Nodes::decode(bytes).map_err(OutlineError::Nodes)?;
+    nodes
+        .check_named(signed, set)
+        .map_err(OutlineError::Nodes)?;
+    Ok(node_outlines(nodes.iter()))
 }
 
 fn node_outlines<'a>(nodes: impl Iterator<Item = Node<'a>>) -> Vec<NodeOutline> {

@@ -10,7 +10,8 @@ use kusabi_core::freshness::{self, Batch};
 use kusabi_core::handover::RecoveryParts;
 use kusabi_core::header::Header;
 use kusabi_core::id::{
-    BodyHash, Epoch, Handle, HeaderHash, Height, Nonce, OpsRoot, SetHash, StateKey, StateRoot, View,
+    BodyHash, Epoch, Handle, HeaderHash, Height, NodesHash, Nonce, OpsRoot, SetHash, StateKey,
+    StateRoot, View,
 };
 use kusabi_core::keystore::KeyStore;
 use kusabi_core::proof::{self, Claim, path::Path};
@@ -110,6 +111,7 @@ impl Ledger {
             from: Height::new(from).expect("a test is short"),
             parent_height: self.world.height,
             parent_hash: HeaderHash::new([9; 32]),
+            nodes_hash: NodesHash::new([8; 32]),
             next_set: self.world.epoch_set(self.epoch),
         };
         let key = &self.world.recovery;

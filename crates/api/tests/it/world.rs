@@ -13,8 +13,8 @@ use kusabi_core::{
     handover::RecoveryParts,
     header::Header,
     id::{
-        BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, Nonce, OpsRoot, OrgName,
-        SetHash, StateKey, StateRoot, TxId, View,
+        BodyHash, ChainId, Digest, Epoch, Handle, HeaderHash, Height, NodesHash, Nonce, OpsRoot,
+        OrgName, SetHash, StateKey, StateRoot, TxId, View,
     },
     nodes::NodeParts,
     proof::{self, Claim, path::Path},
@@ -104,6 +104,7 @@ pub(crate) fn recovery(epoch: u64, from: u64, signer: u8) -> (u64, Step) {
         from: Height::new(from).unwrap(),
         parent_height: Height::new(1).unwrap(),
         parent_hash: HeaderHash::new([9; 32]),
+        nodes_hash: NodesHash::new([8; 32]),
         next_set: set(epoch).to_vec(),
     };
     let (_, public) = key(200);

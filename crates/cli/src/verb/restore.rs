@@ -22,7 +22,8 @@ use crate::{
 
 /// Bring a ledger's blocks back from a backup; each is checked from the genesis on
 ///
-/// The directory has no vote key: with the old one the validator could vote twice. `kusabi recover` gives it a new one.
+/// The directory has no vote key, and refuses the old one: with that the validator could vote twice. A lone validator gets a new one
+/// from `kusabi recover`; one of several makes fresh keys (kusabi node prepare), which the next epoch names.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The backup
@@ -38,6 +39,7 @@ struct Restored {
     chain: String,
     blocks: u64,
     height: u64,
+    validators: usize,
 }
 
 impl Answer for Restored {
@@ -48,23 +50,29 @@ impl Answer for Restored {
         )
         .field("chain", &*self.chain)
         .field("up to", format!("block {}", grouped(self.height)))
-        .gap()
-        .text("To go on with it, with the recovery key at hand:")
-        .command(&format!(
-            "kusabi recover --data {} --key recovery.key",
-            self.data.display()
-        ));
+        .gap();
+        let data = self.data.display();
+        if self.validators == 1 {
+            page.text("To go on with it, with the recovery key at hand:")
+                .command(&format!("kusabi recover --data {data} --key recovery.key"));
+        } else {
+            page.text("Its old vote key never votes again. For fresh keys, which the next epoch is to name:")
+                .command(&format!(
+                    "kusabi node prepare --data {data} --org ORG --address HOST:PORT"
+                ));
+        }
     }
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let extent = backup_file::extent(&args.file)?;
-    restored(&args.file, &args.data, session.known_chain()?.as_ref())?;
+    let directory = restored(&args.file, &args.data, session.known_chain()?.as_ref())?;
     session.output().say(&Restored {
         data: args.data.clone(),
         chain: extent.chain.to_string(),
         blocks: extent.blocks,
         height: extent.last.height.get(),
+        validators: directory.outline().newest().vote_keys.len(),
     })
 }
 

@@ -32,8 +32,16 @@ impl Place {
 
     /// `kusabi` with these arguments, ready to run; nothing of the caller's environment but the path.
     pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(crate::kusabi());
+        self.command_through(&[], line)
+    }
+
+    /// The same, started through another command.
+    pub(crate) fn command_through(&self, through: &[String], line: &str) -> Command {
+        let mut words: Vec<_> = through.iter().map(Into::into).collect();
+        words.push(crate::kusabi().into_os_string());
+        let mut command = Command::new(words.remove(0));
         command
+            .args(words)
             .args(line.split_whitespace())
             .current_dir(self.folder.path())
             .env_clear()
@@ -49,6 +57,15 @@ impl Place {
     pub(crate) fn run(&self, line: &str) -> Ran {
         Ran {
             output: self.command(line).output().unwrap(),
+            line: line.to_owned(),
+        }
+    }
+
+    /// The same, started through another command.
+    #[allow(dead_code, reason = "for the slow rounds")]
+    pub(crate) fn run_through(&self, through: &[String], line: &str) -> Ran {
+        Ran {
+            output: self.command_through(through, line).output().unwrap(),
             line: line.to_owned(),
         }
     }

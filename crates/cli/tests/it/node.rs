@@ -29,7 +29,7 @@ impl Node {
     /// Starts `kusabi node run --data DATA` and does not wait: one of several is ready only with the others.
     pub(crate) fn begin(place: &Place, data: &str, more: &str) -> Starting {
         let line = format!("node run --data {data} --listen 127.0.0.1:0 --json {more}");
-        Self::spawn(place, &line)
+        Self::spawn(place.command(&line))
     }
 
     #[allow(dead_code, reason = "for the slow rounds")]
@@ -38,11 +38,12 @@ impl Node {
         let line = format!(
             "node join --data {data} --from {from} --chain {chain} --listen 127.0.0.1:0 --json"
         );
-        Self::spawn(place, &line)
+        Self::spawn(place.command(&line))
     }
 
-    fn spawn(place: &Place, line: &str) -> Starting {
-        let mut child = place.command(line).spawn().unwrap();
+    /// The same with a command that is ready to run.
+    pub(crate) fn spawn(mut command: Command) -> Starting {
+        let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Starting(Some((child, lines)))
     }
@@ -66,6 +67,12 @@ impl Node {
         stderr.read_to_string(&mut err).unwrap();
         assert!(err.contains(words), "{err}");
         assert_ne!(self.child.wait().unwrap().code(), Some(0));
+    }
+
+    #[allow(dead_code, reason = "for the slow rounds")]
+    /// Waits until it ends by itself: its exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// SIGTERM; it has to end by itself and say so.
@@ -121,12 +128,25 @@ impl Starting {
         let (child, lines) = self.0.as_mut().unwrap();
         let Some(line) = lines.next() else {
             let mut err = String::new();
-            let mut stderr = child.stderr.take().unwrap();
-            stderr.read_to_string(&mut err).unwrap();
+            // What goes to a file is there.
+            if let Some(mut stderr) = child.stderr.take() {
+                stderr.read_to_string(&mut err).unwrap();
+            }
             child.wait().unwrap();
             panic!("the node ended before it was ready: {err}");
         };
         serde_json::from_str(&line.unwrap()).unwrap()
+    }
+
+    #[allow(dead_code, reason = "for the slow rounds")]
+    /// Waits until it ends before it was ready: its exit code.
+    pub(crate) fn fails(mut self) -> Option<i32> {
+        let (mut child, lines) = self.0.take().unwrap();
+        for line in lines {
+            let line = line.unwrap();
+            assert!(!line.contains("\"event\":\"ready\""), "{line}");
+        }
+        child.wait().unwrap().code()
     }
 
     /// SIGTERM while it waits; it has to end by itself and say so.

@@ -329,6 +329,8 @@ pub enum Action {
     Recovery {
         /// The recovery (spec/proof.md).
         recovery: Vec<u8>,
+        /// The nodes of the set that it leads to.
+        nodes: Vec<u8>,
     },
     /// Appoints the validators of the next epoch, and lets the present one end.
     Appoint {
@@ -558,7 +560,10 @@ impl Action {
                 digest, version, ..
             } if digest.is_zero() || *version == 0 => Err(TxError::Zero),
             Self::Anchor { digest, .. } if digest.is_zero() => Err(TxError::Zero),
-            Self::Recovery { recovery } => within(recovery.len(), 1, RECOVERY_BYTES_MAX),
+            Self::Recovery { recovery, nodes } => {
+                within(recovery.len(), 1, RECOVERY_BYTES_MAX)?;
+                within(nodes.len(), 1, NODES_LEN_MAX)
+            }
             Self::Appoint {
                 old_set,
                 appointment,

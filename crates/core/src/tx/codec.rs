@@ -144,8 +144,8 @@ impl FromCbor<'_> for Action {
         let elements = ahead.list(2..=7)?;
         let code = ahead.u64()?;
         let expected = match code {
-            11 | 14 => 2,
-            0 | 1 | 6 => 3,
+            14 => 2,
+            0 | 1 | 6 | 11 => 3,
             2 | 3 | 5 | 9 | 10 | 13 | 15 | 16 | 17 => 4,
             8 | 12 => 5,
             4 => 6,
@@ -163,6 +163,7 @@ impl FromCbor<'_> for Action {
             },
             11 => Self::Recovery {
                 recovery: d.bytes(1..=RECOVERY_BYTES_MAX)?.to_vec(),
+                nodes: d.bytes(1..=NODES_LEN_MAX)?.to_vec(),
             },
             13 => Self::Handover {
                 old_set: d.bytes(1..=EPOCH_SET_LEN_MAX)?.to_vec(),
@@ -355,8 +356,8 @@ impl ToCbor for Action {
                 e.array(4).u64(code).bytes(org);
                 e.u64(*topic as u64).bytes(digest);
             }
-            Self::Recovery { recovery } => {
-                e.array(2).u64(code).bytes(recovery);
+            Self::Recovery { recovery, nodes } => {
+                e.array(3).u64(code).bytes(recovery).bytes(nodes);
             }
             Self::Appoint {
                 org,

@@ -161,6 +161,7 @@ fn samples() -> Vec<Action> {
         },
         Action::Recovery {
             recovery: vec![1; 300],
+            nodes: vec![4; 60],
         },
         Action::Appoint {
             org: org(),

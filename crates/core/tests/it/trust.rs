@@ -259,6 +259,7 @@ impl Ledger {
             from: Height::new(from).unwrap(),
             parent_height: Height::new(5).unwrap(),
             parent_hash: HeaderHash::new([5; 32]),
+            nodes_hash: NodesHash::new([8; 32]),
             next_set: next.bytes.clone(),
         };
         let mut keys: Vec<_> = (0..3).map(|i| secret(3, i)).collect();
@@ -988,6 +989,7 @@ fn a_recovery_jumps_and_every_mutation_of_it_is_refused() {
         from: Height::new(9).unwrap(),
         parent_height: Height::new(5).unwrap(),
         parent_hash: HeaderHash::ZERO,
+        nodes_hash: NodesHash::new([8; 32]),
         next_set: next.bytes.clone(),
     };
     let foreign = foreign

@@ -216,6 +216,7 @@ impl Ledger {
             from: height(from),
             parent_height: height(from - 10),
             parent_hash: HeaderHash::new([1; 32]),
+            nodes_hash: NodesHash::new([8; 32]),
             next_set: Self::set(next),
         };
         let statement = parts.statement(&self.chain, &public(&key(200))).unwrap();

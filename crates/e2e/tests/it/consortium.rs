@@ -45,20 +45,32 @@ pub(crate) fn addresses(count: usize) -> Vec<SocketAddr> {
 
 /// A founded ledger whose nodes do not run yet.
 pub(crate) fn found() -> (Place, ChainId) {
+    let addresses = addresses(NAMES.len());
+    let at = |(org, address): (_, &SocketAddr)| (org, address.to_string());
+    let founders: Vec<_> = NAMES.into_iter().zip(&addresses).map(at).collect();
+    found_at(&founders)
+}
+
+/// A ledger that these organisations found, whose nodes will be at these addresses.
+pub(crate) fn found_at(founders: &[(&str, String)]) -> (Place, ChainId) {
     let place = Place::new();
-    for (org, address) in NAMES.iter().zip(addresses(NAMES.len())) {
+    for (org, address) in founders {
         place
             .run(&format!("org init {org} --name {org} --address {address}"))
             .ok();
     }
-    let members = NAMES.map(|org| format!("{org}/{org}.member")).join(" ");
+    let each = |file: fn(&str) -> String| -> String {
+        let files: Vec<_> = founders.iter().map(|(org, _)| file(org)).collect();
+        files.join(" ")
+    };
+    let members = each(|org| format!("{org}/{org}.member"));
     let new = format!("genesis new --name nordic --out draft.genesis {members} --json");
     let chain = place.run(&new).json()["chain"].as_str().unwrap().parse();
-    for org in NAMES {
+    for (org, _) in founders {
         let sign = format!("genesis sign {org} draft.genesis --out {org}.signature");
         place.run(&sign).ok();
     }
-    let signatures = NAMES.map(|org| format!("{org}.signature")).join(" ");
+    let signatures = each(|org| format!("{org}.signature"));
     place
         .run(&format!(
             "genesis finish draft.genesis {signatures} --out nordic.genesis"
@@ -82,8 +94,8 @@ pub(crate) async fn verifying(node: &str, chain: &ChainId) -> VerifyingLedger<Ht
 }
 
 /// Waits until a node has this block.
-async fn has(node: &Node, height: Height) {
-    let http = HttpLedger::new(&node.address).unwrap();
+pub(crate) async fn has(url: &str, height: Height) {
+    let http = HttpLedger::new(url).unwrap();
     let before = Height::new(height.get() - 1).unwrap();
     let mut events = http.events(before).await.unwrap();
     let block = tokio::time::timeout(PATIENCE, events.next()).await;
@@ -180,7 +192,7 @@ fn four_organisations_found_a_ledger_and_kills_lose_nothing_that_was_acknowledge
         let newest = newest.unwrap();
         runtime.block_on(async {
             for node in &nodes {
-                has(node, newest).await;
+                has(&node.address, newest).await;
             }
             // A client of this round asks each node in turn: nobody shows it an older state, or one without its key.
             let (handle, height) = acknowledged[acknowledged.len() - 1];

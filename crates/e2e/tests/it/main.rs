@@ -9,22 +9,30 @@ use std::{
 
 use escargot::format::Message;
 
+mod apart;
 mod attacks;
 #[path = "../../../cli/tests/it/command.rs"]
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod command;
 mod consortium;
 mod demo;
+mod disks;
 mod endure;
 mod epochs;
 mod fleet;
+mod history;
+mod lines;
+mod losses;
 mod middle;
 mod namespace;
+mod netns;
 #[path = "../../../cli/tests/it/node.rs"]
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod node;
+mod partitions;
 mod postgres;
 mod storm;
+mod volume;
 mod wire;
 
 /// The command under test.

@@ -4,15 +4,17 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
     process::{Command, Stdio},
 };
 
-use crate::fleet::{Device, REPORTED, Site, eventually};
+use crate::{
+    fleet::{Device, REPORTED, Site, eventually},
+    netns::{Namespace, ip},
+};
 
 /// A network namespace at the other end of a wire; gone with its value.
-struct Namespace {
-    name: String,
+struct There {
+    space: Namespace,
     link: String,
 }
 
@@ -20,16 +22,13 @@ struct Namespace {
 const HERE: &str = "198.18.77.1";
 const THERE: &str = "198.18.77.2";
 
-impl Namespace {
+impl There {
     fn new() -> Self {
-        sweep();
-        let id = std::process::id();
         let there = Self {
-            name: format!("kusabi-{id}"),
-            link: format!("ksb{id}"),
+            space: Namespace::new(),
+            link: format!("ksb{}", std::process::id()),
         };
-        let (name, link) = (&there.name, &there.link);
-        ip(&format!("netns add {name}"));
+        let (name, link) = (there.space.name(), &there.link);
         ip(&format!(
             "link add {link} type veth peer name {link}p netns {name}"
         ));
@@ -39,23 +38,11 @@ impl Namespace {
         ip(&format!("-n {name} link set {link}p up"));
         there
     }
-
-    /// What a command is started through to run there.
-    fn enter(&self) -> [&str; 4] {
-        ["ip", "netns", "exec", &self.name]
-    }
 }
 
-impl Drop for Namespace {
+impl Drop for There {
     fn drop(&mut self) {
-        // Its end of the wire goes with it, and with that the other end.
-        let removed = Command::new("ip")
-            .args(["netns", "delete", &self.name])
-            .status();
-        if !removed.is_ok_and(|status| status.success()) {
-            eprintln!("the network namespace {} is left", self.name);
-        }
-        // Already gone, unless it never came into the namespace.
+        // The other end goes with it. Gone already where the namespace is.
         let _ = Command::new("ip")
             .args(["link", "delete", &self.link])
             .stderr(Stdio::null())
@@ -63,43 +50,15 @@ impl Drop for Namespace {
     }
 }
 
-/// Takes away what a test left that was killed.
-fn sweep() {
-    for found in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
-        let name = found.file_name();
-        let name = name.to_string_lossy();
-        let process = name
-            .strip_prefix("kusabi-")
-            .and_then(|id| id.parse::<u32>().ok());
-        if process.is_some_and(|id| !Path::new(&format!("/proc/{id}")).exists()) {
-            ip(&format!("netns delete {name}"));
-        }
-    }
-}
-
-fn ip(line: &str) {
-    let ran = Command::new("ip").args(line.split(' ')).output();
-    let ran = ran.unwrap_or_else(|why| {
-        panic!(
-            "`ip` cannot be run ({why}); it is of the package iproute2: apt-get install iproute2"
-        )
-    });
-    assert!(
-        ran.status.success(),
-        "`ip {line}` failed; this test makes a network namespace, so it has to run as root: {}",
-        String::from_utf8_lossy(&ran.stderr)
-    );
-}
-
 #[test]
 fn the_first_device_in_another_network() {
     let _with_others = crate::fleet::with_others();
-    let there = Namespace::new();
+    let there = There::new();
     let site = Site::found_at(format!("{HERE}:7041").parse::<SocketAddr>().unwrap(), None);
     site.provision(&["CAM-0001", "CAM-0002"], "");
 
     // It gets the agent, its configuration and its own file.
-    let mut device = Device::build(&site, "CAM-0001").through(&there.enter());
+    let mut device = Device::build(&site, "CAM-0001").through(&there.space.enter());
     device.start_as(&["check"]);
     assert_eq!(device.ended(), Some(0));
     device.activate();
@@ -152,7 +111,7 @@ fn the_first_device_in_another_network() {
         "enrol token cam.token --type {} --group lobby --uses 1 --days 7",
         crate::fleet::TYPE
     ));
-    let mut old = Device::bare(&site, "CAM-0900").through(&there.enter());
+    let mut old = Device::bare(&site, "CAM-0900").through(&there.space.enter());
     let (token, file) = (old.folder.join("cam.token"), old.folder.join("org.kusabi"));
     fs::copy(site.place.path("cam.token"), &token).unwrap();
     fs::copy(site.place.path("org.kusabi"), &file).unwrap();

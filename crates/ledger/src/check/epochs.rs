@@ -35,10 +35,9 @@ impl<S: State + ?Sized> Desk<'_, S> {
         let refused = |_| Rejection::AppointmentRefused;
         let appointment = Appointment::decode(appointment).map_err(refused)?;
         let next_set = appointment.next_set();
-        let nodes = Nodes::decode(nodes).map_err(|_| Rejection::AppointmentNodes)?;
-        if nodes.hash() != appointment.nodes_hash() || nodes.check(next_set).is_err() {
-            return Err(Rejection::AppointmentNodes);
-        }
+        Nodes::decode(nodes)
+            .and_then(|nodes| nodes.check_named(&appointment.nodes_hash(), next_set))
+            .map_err(|_| Rejection::AppointmentNodes)?;
         let stale = next_set.validators().any(|next| {
             old_set
                 .validators()

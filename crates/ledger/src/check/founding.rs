@@ -6,6 +6,7 @@ use kusabi_core::anchor::Anchor;
 use kusabi_core::genesis::{Genesis, GenesisError};
 use kusabi_core::handover::Recovery;
 use kusabi_core::id::{Height, OrgName, StateKey};
+use kusabi_core::nodes::Nodes;
 use kusabi_core::row::{LedgerRow, Members, Organisation, Seats};
 use kusabi_core::suite::VerificationKey;
 use kusabi_core::tx::Entry;
@@ -103,7 +104,7 @@ impl<S: State + ?Sized> Desk<'_, S> {
     }
 
     // spec: action 11
-    pub(super) fn recovery(&mut self, bytes: &[u8]) -> Result<(), Rejection> {
+    pub(super) fn recovery(&mut self, bytes: &[u8], nodes: &[u8]) -> Result<(), Rejection> {
         let context = self.context;
         let row = self.ledger_row()?.ok_or(Rejection::DamagedState)?;
         if context.position != 0 || context.epoch <= row.epoch {
@@ -131,6 +132,9 @@ impl<S: State + ?Sized> Desk<'_, S> {
         if !fits {
             return Err(Rejection::RecoveryMismatch);
         }
+        Nodes::decode(nodes)
+            .and_then(|nodes| nodes.check_named(&recovery.nodes_hash(), set))
+            .map_err(|_| Rejection::AppointmentNodes)?;
         let row = LedgerRow {
             version: next(row.version)?,
             epoch: set.epoch(),

@@ -117,7 +117,7 @@ pub fn check(
             version,
         } => desk.withdraw_release(*org, *digest, *version)?,
         Action::Anchor { org, topic, digest } => desk.anchor(*org, *topic, *digest)?,
-        Action::Recovery { recovery } => desk.recovery(recovery)?,
+        Action::Recovery { recovery, nodes } => desk.recovery(recovery, nodes)?,
         Action::Appoint {
             org,
             old_set,

@@ -108,8 +108,9 @@ fn each_kind_has_its_work() {
     assert_eq!(work(&register), 1 + 50 + 3 + 2, "161 bytes are two parts");
     let recovery = Action::Recovery {
         recovery: vec![1; 300],
+        nodes: vec![1; 40],
     };
-    assert_eq!(work(&world.sign(recovery, &[])), 1 + 600);
+    assert_eq!(work(&world.sign(recovery, &[])), 1 + 660);
 }
 
 fn verified(world: &World, transactions: Vec<Transaction>) -> Vec<Verified> {

@@ -1,7 +1,7 @@
 //! Genesis and recovery.
 
 use kusabi_core::handover::RecoveryParts;
-use kusabi_core::id::{ChainId, Epoch, HeaderHash, Height, SetHash};
+use kusabi_core::id::{ChainId, Epoch, HeaderHash, Height, NodesHash, SetHash};
 use kusabi_core::keystore::KeyStore;
 use kusabi_core::set::{EpochSet, recovery_set};
 use kusabi_core::suite::Purpose;
@@ -169,9 +169,15 @@ fn plan(world: &World, epoch: u64, from: u64) -> Plan {
             from,
             parent_height: world.height,
             parent_hash: parent.parent,
+            nodes_hash: NodesHash::of(&nodes(world)),
             next_set,
         },
     }
+}
+
+/// The node of the only validator, whatever its vote key.
+fn nodes(world: &World) -> Vec<u8> {
+    world.nodes_in(0, &[0], &[])
 }
 
 fn recovery(world: &World, parts: &RecoveryParts, key: &impl KeyStore) -> Transaction {
@@ -180,7 +186,8 @@ fn recovery(world: &World, parts: &RecoveryParts, key: &impl KeyStore) -> Transa
     let signature = key.sign(&statement).unwrap();
     let set = recovery_set(1, &[public]).unwrap();
     let recovery = parts.encode(&set, &[(0, signature)]).unwrap();
-    Draft::new(world.chain, Action::Recovery { recovery })
+    let nodes = nodes(world);
+    Draft::new(world.chain, Action::Recovery { recovery, nodes })
         .unwrap()
         .finish()
         .unwrap()
@@ -257,17 +264,25 @@ fn only_the_recovery_set_of_the_genesis_document_recovers() {
     let unsigned = parts
         .encode(&recovery_set(1, &[public]).unwrap(), &[])
         .unwrap();
-    let unsigned = world.sign(Action::Recovery { recovery: unsigned }, &[]);
+    let bytes = |recovery: Vec<u8>, nodes: Vec<u8>| Action::Recovery { recovery, nodes };
+    let of_set = nodes(&world);
+    let unsigned = world.sign(bytes(unsigned, of_set.clone()), &[]);
     let refused = world.block_in(vec![unsigned], context);
     assert_eq!(at_zero(refused), Rejection::RecoveryRefused);
-    let garbage = world.sign(
-        Action::Recovery {
-            recovery: vec![1; 40],
-        },
-        &[],
-    );
+    let garbage = world.sign(bytes(vec![1; 40], of_set), &[]);
     let refused = world.block_in(vec![garbage], context);
     assert_eq!(at_zero(refused), Rejection::RecoveryRefused);
+
+    // And whatever nodes its keys have signed for, not others.
+    let signed = recovery(&world, &parts, &world.recovery);
+    let Action::Recovery { recovery, .. } = signed.action() else {
+        unreachable!("it is one");
+    };
+    for others in [world.nodes_in(0, &[0], &["here:1"]), vec![1; 40]] {
+        let other = world.sign(bytes(recovery.clone(), others), &[]);
+        let refused = world.block_in(vec![other], context);
+        assert_eq!(at_zero(refused), Rejection::AppointmentNodes);
+    }
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl Keyed {
             nodes.collect::<Result<Vec<_>, EngineError>>()
         };
         let alone = newest.vote_keys.len() == 1;
-        // A recovery names no nodes. The key of a lone validator's matters to nobody; an older directory may have another.
+        // The key of a lone validator's node matters to nobody; one that was restored has another than the ledger names.
         let nodes = match nodes_of(newest)? {
             _ if alone => vec![(node_key.public_key(), String::new())],
             nodes if nodes.len() == newest.vote_keys.len() => nodes,
@@ -170,7 +170,8 @@ impl Keyed {
         let before = outline.epochs().iter().rev().nth(1);
         let mut former = before.map(nodes_of).transpose()?.unwrap_or_default();
         former.retain(|(key, _)| nodes.iter().all(|(other, _)| other != key));
-        if alone {
+        // After a recovery their machines are lost, or not believed.
+        if alone || newest.is_recovery() {
             former.clear();
         }
         let mine = epochs.last().and_then(|e| e.index(&vote_key.public_key()));

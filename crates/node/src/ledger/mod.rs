@@ -334,7 +334,7 @@ impl Reader {
 fn step(opening: &[u8]) -> Option<Step> {
     let opening = tx::Transaction::decode(opening).ok()?;
     let (kind, bytes) = match opening.action() {
-        tx::Action::Recovery { recovery } => (StepKind::Recovery, recovery),
+        tx::Action::Recovery { recovery, .. } => (StepKind::Recovery, recovery),
         tx::Action::Handover { handover, .. } => (StepKind::Handover, handover),
         _ => return None,
     };
@@ -482,14 +482,11 @@ impl Ledger for NodeLedger {
             let nodes = newest
                 .vote_keys
                 .iter()
-                .enumerate()
-                .map(|(index, vote_key)| {
-                    let node = newest.nodes.get(index);
-                    ValidatorNode {
-                        vote_key: (*vote_key).into(),
-                        node_key: node.map(|node| node.key.into()),
-                        address: node.map(|node| node.address.clone()).unwrap_or_default(),
-                    }
+                .zip(&newest.nodes)
+                .map(|(vote_key, node)| ValidatorNode {
+                    vote_key: (*vote_key).into(),
+                    node_key: node.key.into(),
+                    address: node.address.clone(),
                 });
             Ok(NodeView {
                 epoch: newest.number.get(),

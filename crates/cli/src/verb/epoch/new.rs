@@ -18,13 +18,14 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     member::Member,
+    node_file::{NodeFile, Seat},
     session::Session,
 };
 
 /// Make the appointment of the next epoch's validators, for the officers to sign
 ///
 /// Every validator votes with a fresh key in each epoch: its node has it ready and names it when it is asked, so that the node of
-/// each organisation that stays has to answer. Say --node for each but your own.
+/// each organisation that stays has to answer. Say --node for each but your own; and --replace for one whose node is lost.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Address of another organisation's node, like http://node.acme.example:7040, several times for several
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Member file of an organisation that joins, as `kusabi org init` made it
     #[arg(long = "add", value_name = "MEMBER")]
     added: Vec<PathBuf>,
+    /// Node file of a member whose node was lost, as `kusabi node prepare` made it: the new node takes the place of the old
+    #[arg(long = "replace", value_name = "NODE-FILE")]
+    replaced: Vec<PathBuf>,
     /// Organisation that leaves
     #[arg(long = "remove", value_name = "ORG")]
     removed: Vec<OrgName>,
@@ -68,13 +72,6 @@ fn refused(what: impl Into<String>) -> Failure {
     Failure::new(Exit::Usage, what)
 }
 
-/// A validator on its way into the set.
-struct Seat {
-    vote_key: [u8; 32],
-    node_key: [u8; 32],
-    address: String,
-}
-
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let connection = Connection::open(session)?;
     connection.newest()?;
@@ -91,6 +88,18 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         if seats.iter().all(|known| known.vote_key != seat.vote_key) {
             seats.push(seat);
         }
+    }
+    for path in &args.replaced {
+        let node = NodeFile::read(path)?;
+        if old.organisations().all(|known| known.id != node.org.id()) {
+            return Err(refused(format!(
+                "{} is of {}, which is not among the organisations of this epoch",
+                path.display(),
+                node.org
+            ))
+            .advise("whoever joins sends a member file: --add FILE"));
+        }
+        seats.insert(node.org.id(), vec![node.seat]);
     }
     let mut organisations = Vec::new();
     let mut missing = Vec::new();
@@ -128,7 +137,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             "the fresh vote keys are not known of {}",
             missing.join(", ")
         ))
-        .advise("name their nodes: --node URL for each; or let them go: --remove ORG"));
+        .advise(
+            "name their nodes: --node URL for each; where a node is lost, the new one: --replace FILE (kusabi node prepare); or let \
+             them go: --remove ORG",
+        ));
     }
     for name in &args.removed {
         if old.organisations().all(|known| known.id != name.id()) {

@@ -1,6 +1,6 @@
 //! `kusabi epoch sign`: officers sign, after what it says of their own node was compared with that node.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kusabi_core::{
     appointment::OfficerSignature,
@@ -18,6 +18,8 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     founding::verification_key,
+    keyfile::hex,
+    node_file::NodeFile,
     page::{Answer, Page},
     session::Session,
 };
@@ -25,8 +27,8 @@ use crate::{
 /// Sign an appointment with your officers' keys
 ///
 /// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. What it says of your own
-/// organisation is compared with the present set and with what your node says; on a machine that cannot reach it, or where a
-/// change is agreed on, compare by eye and say --compared. One appointment is signed for an epoch: destroy what is not used.
+/// organisation is compared with the present set and with what your node says, or, where that was lost, with the node file of the
+/// new one; on a machine that has neither, or where a change is agreed on, compare by eye and say --compared. One appointment is signed for an epoch: destroy what is not used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The appointment
@@ -35,6 +37,9 @@ pub(crate) struct Args {
     /// Key files of officers [default: the profile's]
     #[arg(long = "officer", value_name = "KEYFILE")]
     officers: Vec<PathBuf>,
+    /// Node file of your new node, where the old one is lost, from the machine itself
+    #[arg(long, value_name = "NODE-FILE", conflicts_with = "compared")]
+    node_file: Option<PathBuf>,
     /// You have compared what it says of your organisation
     #[arg(long)]
     compared: bool,
@@ -81,7 +86,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .say_unless_json(&appointing.sheet(names(connection.as_ref()))?)?;
     let org = session.org(None)?;
     if !args.compared {
-        compare(&appointing, &org, session)?;
+        let ready = match &args.node_file {
+            Some(file) => Ready::of_file(file, &org)?,
+            None => Ready::of_node(session)?,
+        };
+        compare(&appointing, &org, &ready)?;
     }
     let keys = session.officer_keys(&args.officers)?;
     let mut threshold = 0;
@@ -135,9 +144,48 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     })
 }
 
+/// The keys that a node of the organisation has ready for the next epoch.
+struct Ready {
+    /// Where that is known from.
+    place: String,
+    vote_key: [u8; 32],
+    node_key: [u8; 32],
+    /// The vote key with which it votes now.
+    voting: Option<[u8; 32]>,
+}
+
+impl Ready {
+    fn of_node(session: &Session) -> Result<Self> {
+        let url = session.ledger()?;
+        let view = connection::node(&url)?;
+        Ok(Self {
+            place: format!("the node at {url}"),
+            vote_key: view.next_vote_key.0,
+            node_key: view.node_key.0,
+            voting: Some(view.vote_key.0),
+        })
+    }
+
+    fn of_file(path: &Path, org: &OrgName) -> Result<Self> {
+        let node = NodeFile::read(path)?;
+        if node.org != *org {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("{} is of {}, not of {org}", path.display(), node.org),
+            ));
+        }
+        Ok(Self {
+            place: path.display().to_string(),
+            vote_key: node.seat.vote_key,
+            node_key: node.seat.node_key,
+            voting: None,
+        })
+    }
+}
+
 /// Refuses where the appointment says of the organisation anything else than that it goes on as it is, with the keys that its node
 /// has ready.
-fn compare(appointing: &Appointing, org: &OrgName, session: &Session) -> Result<()> {
+fn compare(appointing: &Appointing, org: &OrgName, ready: &Ready) -> Result<()> {
     let refused = |what: String| {
         Err(Failure::new(Exit::Negative, what).advise(
             "if that is agreed on, compare the page by eye and say --compared; else somebody changed it: do not sign",
@@ -159,8 +207,6 @@ fn compare(appointing: &Appointing, org: &OrgName, session: &Session) -> Result<
     }
     let nodes = Nodes::decode(&appointing.nodes)
         .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
-    let url = session.ledger()?;
-    let view = connection::node(&url)?;
     let seats: Vec<_> = next
         .validators()
         .zip(nodes.iter())
@@ -168,21 +214,25 @@ fn compare(appointing: &Appointing, org: &OrgName, session: &Session) -> Result<
         .collect();
     let voted = old
         .validators()
-        .any(|validator| *validator.vote_key == view.vote_key.0);
+        .any(|validator| Some(*validator.vote_key) == ready.voting);
     if seats.is_empty() && voted {
         return refused(format!("{org} has no vote any more with this appointment"));
     }
     let mine = |(validator, node): &(Validator<'_>, Node<'_>)| {
-        *validator.vote_key == view.next_vote_key.0 && *node.key == view.node_key.0
+        *validator.vote_key == ready.vote_key && *node.key == ready.node_key
     };
-    if seats.iter().all(mine) {
+    // A new node is to be named; one that runs may belong to a member without a vote.
+    let named = !seats.is_empty() || ready.voting.is_some();
+    if named && seats.iter().all(mine) {
         return Ok(());
     }
     Err(Failure::new(
         Exit::Negative,
         format!(
-            "the appointment does not name for {org} the keys that the node at {url} has ready: vote key {}, node key {}",
-            view.next_vote_key, view.node_key
+            "the appointment does not name for {org} the keys that {} has ready: vote key {}, node key {}",
+            ready.place,
+            hex(&ready.vote_key),
+            hex(&ready.node_key)
         ),
     )
     .advise(

@@ -8,7 +8,7 @@ use kusabi_core::{
     id::{ChainId, Epoch},
     tx::{Action, Transaction},
 };
-use kusabi_node::{outline::Outline, prepared::Prepared};
+use kusabi_node::{directory::Directory, outline::Outline, prepared::Prepared};
 use serde::Serialize;
 
 use super::{directory_failure, run as run_node};
@@ -18,7 +18,7 @@ use crate::{
     failure::{Failure, Result},
     founding::Places,
     keyfile::hex,
-    member::Own,
+    member::{self, Own},
     page::{Answer, Page},
     session::Session,
 };
@@ -28,11 +28,12 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Join a ledger that runs: wait until the others have appointed this node, fetch the ledger, and vote
 ///
-/// For a directory that `kusabi org init` made, whose member file the others have been sent. What a node of the ledger says is
-/// checked from the chain ID on, so that any node will do. Once it has joined, `kusabi node run` is enough.
+/// For a directory that `kusabi org init` made, whose member file the others have been sent; or, where a node was lost, for one
+/// that `kusabi node prepare` made or that was restored and prepared. What a node of the ledger says is checked from the chain ID
+/// on, so that any node will do. Once it has joined, `kusabi node run` is enough.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Directory that `kusabi org init` made
+    /// Directory that `kusabi org init` or `kusabi node prepare` made
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// A node of the ledger, like http://node.acme.example:7040
@@ -61,7 +62,10 @@ impl Answer for Waits {
             .field("chain", &*self.chain)
             .field("their epoch", self.epoch.to_string())
             .field("vote key", &*self.vote_key)
-            .text("They do it with its member file: kusabi epoch new --add FILE. Ctrl-C stops it.");
+            .text(
+                "They do it with its member file (kusabi epoch new --add FILE), or with the file of kusabi node prepare \
+                 (--replace FILE). Ctrl-C stops it.",
+            );
     }
 }
 
@@ -69,6 +73,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let places = Places::new(&args.data);
     if Prepared::is_at(&places.node()) {
         found(args, &places, session)?;
+    } else {
+        follow(args, &places, session)?;
     }
     run_node::run(
         &run_node::Args {
@@ -85,55 +91,130 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
 
 /// Makes the directory that of the ledger, once this node is appointed.
 fn found(args: &Args, places: &Places, session: &Session) -> Result<()> {
-    let own = Own::open(places)?;
-    let chain = session.chain()?;
-    let http = HttpLedger::new(&args.from)
-        .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
-    let opening = |epoch: Epoch| match runtime.block_on(http.opening(epoch)) {
-        Ok(opening) => Ok(Some(opening)),
-        Err(problem) if problem.kind == Kind::Unknown => Ok(None),
-        Err(problem) => Err(failure(&problem.into())),
+    let prepared = match member::file_in(places.root())? {
+        // Compared with every key that lies beside it.
+        Some(_) => Own::open(places)?.prepared,
+        None => Prepared::open_or_make(&places.node()).map_err(|why| directory_failure(&why))?,
     };
-    let first = opening(Epoch::ZERO)?
+    let chain = session.chain()?;
+    let asked = Asked::new(&args.from)?;
+    let first = asked
+        .opening(Epoch::ZERO)?
         .ok_or_else(|| Failure::new(Exit::Genesis, "the node names no genesis"))?;
     let mut outline = outline(&chain, first)?;
-    let mut said = None;
-    loop {
-        while let Some(next) = outline.newest().number.next()
-            && let Some(opening) = opening(next)?
-        {
-            outline.open_epoch(opening).map_err(|why| {
-                Failure::new(
-                    Exit::Unproven,
-                    format!("what the node says of epoch {next} is refused: {why}"),
-                )
-                .advise("ask another node: --from URL")
-            })?;
+    let mine = prepared.vote_key().public();
+    asked.until_appointed(session, &chain, &mine, |opening| {
+        if let Some(opening) = opening {
+            outline.open_epoch(opening).map_err(|why| why.to_string())?;
         }
-        let epoch = outline.newest().number;
-        if outline.newest().vote_keys.contains(&own.member.vote_key) {
-            break;
-        }
-        if said != Some(epoch) {
-            said = Some(epoch);
-            session.output().say(&Waits {
-                event: "waiting",
-                chain: chain.to_string(),
-                epoch: epoch.get(),
-                vote_key: hex(&own.member.vote_key),
-            })?;
-        }
-        // Nothing tells it: where the ledger waits for this very node, no block comes.
-        runtime.block_on(async { tokio::time::sleep(LOOK).await });
-    }
-    own.prepared
+        let newest = outline.newest();
+        Ok((newest.number, newest.vote_keys.contains(&mine)))
+    })?;
+    prepared
         .found(outline)
         .map_err(|why| directory_failure(&why))?;
     Ok(())
+}
+
+/// Leads a directory that holds the ledger and has no vote, for it was restored, to the epoch that names its fresh key.
+fn follow(args: &Args, places: &Places, session: &Session) -> Result<()> {
+    let mut directory = Directory::open(&places.node()).map_err(|why| directory_failure(&why))?;
+    if directory.has_vote() {
+        return Ok(());
+    }
+    let chain = session.chain()?;
+    if *directory.outline().chain() != chain {
+        return Err(Failure::new(
+            Exit::OtherChain,
+            format!(
+                "{} holds the ledger {}, not {chain}",
+                args.data.display(),
+                directory.outline().chain()
+            ),
+        ));
+    }
+    let mine = directory
+        .next_vote_key()
+        .map_err(|why| directory_failure(&why))?;
+    Asked::new(&args.from)?.until_appointed(session, &chain, &mine, |opening| {
+        if let Some(opening) = opening {
+            directory
+                .open_epoch(opening)
+                .map_err(|why| why.to_string())?;
+        }
+        Ok((directory.outline().newest().number, directory.has_vote()))
+    })
+}
+
+/// The node that is asked for the ledger's epochs.
+struct Asked {
+    http: HttpLedger,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Asked {
+    fn new(url: &str) -> Result<Self> {
+        let http = HttpLedger::new(url)
+            .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+        Ok(Self { http, runtime })
+    }
+
+    fn opening(&self, epoch: Epoch) -> Result<Option<Bytes>> {
+        match self.runtime.block_on(self.http.opening(epoch)) {
+            Ok(opening) => Ok(Some(opening)),
+            Err(problem) if problem.kind == Kind::Unknown => Ok(None),
+            Err(problem) => Err(failure(&problem.into())),
+        }
+    }
+
+    /// Hands one epoch's opening after the other to `open`, which says where that has led and whether it names this node's key;
+    /// waits until it does. Without an opening `open` says where it stands.
+    fn until_appointed(
+        &self,
+        session: &Session,
+        chain: &ChainId,
+        vote_key: &[u8; 32],
+        mut open: impl FnMut(Option<Bytes>) -> Result<(Epoch, bool), String>,
+    ) -> Result<()> {
+        let mut opened = |opening: Option<Bytes>| {
+            open(opening).map_err(|why| {
+                Failure::new(
+                    Exit::Unproven,
+                    format!("what the node says of the next epoch is refused: {why}"),
+                )
+                .advise("ask another node: --from URL")
+            })
+        };
+        let mut said = None;
+        let (mut epoch, mut appointed) = opened(None)?;
+        loop {
+            while !appointed
+                && let Some(next) = epoch.next()
+                && let Some(opening) = self.opening(next)?
+            {
+                (epoch, appointed) = opened(Some(opening))?;
+            }
+            if appointed {
+                return Ok(());
+            }
+            if said != Some(epoch) {
+                said = Some(epoch);
+                session.output().say(&Waits {
+                    event: "waiting",
+                    chain: chain.to_string(),
+                    epoch: epoch.get(),
+                    vote_key: hex(vote_key),
+                })?;
+            }
+            // Nothing tells it: where the ledger waits for this very node, no block comes.
+            self.runtime
+                .block_on(async { tokio::time::sleep(LOOK).await });
+        }
+    }
 }
 
 /// The outline of a chain from the transaction that founded it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod join;
+mod prepare;
 pub(crate) mod process;
 pub(crate) mod run;
 mod waiting;
@@ -24,12 +25,14 @@ use crate::{
 pub(crate) enum Verb {
     Run(run::Args),
     Join(join::Args),
+    Prepare(prepare::Args),
 }
 
 pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
     match verb {
         Verb::Run(args) => run::run(args, session),
         Verb::Join(args) => join::run(args, session),
+        Verb::Prepare(args) => prepare::run(args, session),
     }
 }
 
@@ -63,6 +66,7 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
         | DirectoryError::NodeKey(_)
         | DirectoryError::NoVoteKey(_)
         | DirectoryError::NoNodeKey(_)
+        | DirectoryError::Restored { .. }
         | DirectoryError::NotAValidator(_) => Exit::WrongKey,
         _ => Exit::Damaged,
     };

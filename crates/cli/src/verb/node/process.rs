@@ -9,8 +9,9 @@ use std::{
 
 use kusabi_core::{
     genesis::Genesis,
-    id::{ChainId, Height},
+    id::{ChainId, Height, OrgName},
     quorum::quorum,
+    set::SIGNATORIES_MAX,
     suite::Purpose,
 };
 use kusabi_node::{
@@ -39,6 +40,7 @@ use crate::{
     files::{self, Mode},
     founding::{self, Places, Plan},
     member::{self, Member},
+    node_file::NodeFile,
     profile::{self, Profile},
     proposal::Proposal,
     session::Session,
@@ -238,8 +240,16 @@ impl Process {
             return Ok(None);
         }
         if let Some(file) = member::file_in(places.root())? {
+            let Member {
+                name, threshold, ..
+            } = Member::read(&file)?;
             return self
-                .complete_joining(places, &Member::read(&file)?)
+                .complete_joining(places, &name, threshold.into())
+                .map(Some);
+        }
+        if let Some(node) = NodeFile::in_folder(places.root()) {
+            return self
+                .complete_joining(places, &node.org, SIGNATORIES_MAX)
                 .map(Some);
         }
         if !officer.exists() || !writer.exists() {
@@ -284,16 +294,21 @@ impl Process {
         Ok(Some(Completed::Founded { at_home }))
     }
 
-    /// The profile of an organisation that founded the ledger with others. Roles are granted when the ledger runs: that takes
-    /// the others too, and officers whose keys may be elsewhere.
-    fn complete_joining(&self, places: &Places, member: &Member) -> Result<Completed> {
+    /// The profile of an organisation that founded the ledger with others, joined it, or is back on a new machine. Roles are granted
+    /// when the ledger runs: that takes the others too, and officers whose keys may be elsewhere.
+    fn complete_joining(
+        &self,
+        places: &Places,
+        org: &OrgName,
+        officers_max: usize,
+    ) -> Result<Completed> {
         let writer = places.key(Purpose::Writer);
         let mut officers = places.officer_keys()?;
-        officers.truncate(member.threshold.into());
+        officers.truncate(officers_max);
         let profile = Profile {
             ledger: Some(self.address.clone()),
             chain: Some(self.chain().to_string()),
-            org: Some(member.name.to_string()),
+            org: Some(org.to_string()),
             writer: writer.exists().then(|| absolute(&writer)).transpose()?,
             officers: officers
                 .iter()
@@ -307,7 +322,7 @@ impl Process {
             Mode::Public,
         )?;
         Ok(Completed::Joined {
-            organisation: member.name.to_string(),
+            organisation: org.to_string(),
         })
     }
 }

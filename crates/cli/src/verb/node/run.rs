@@ -121,7 +121,9 @@ struct Joined {
     organisation: String,
     chain: String,
     validators: usize,
-    writer_key: PathBuf,
+    /// Where it lies here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    writer_key: Option<PathBuf>,
     profile: PathBuf,
 }
 
@@ -143,14 +145,16 @@ impl Answer for Joined {
                 },
             )
             .field("profile", self.profile.display().to_string())
-            .gap()
-            .text("Try next, in another terminal, with your officers' keys at hand:")
-            .command(&format!(
-                "kusabi --profile {} org grant {}",
-                self.profile.display(),
-                self.writer_key.display()
-            ))
             .gap();
+        if let Some(writer_key) = &self.writer_key {
+            page.text("Try next, in another terminal, with your officers' keys at hand:")
+                .command(&format!(
+                    "kusabi --profile {} org grant {}",
+                    self.profile.display(),
+                    writer_key.display()
+                ))
+                .gap();
+        }
     }
 }
 
@@ -227,7 +231,7 @@ fn serve(
             organisation,
             chain: process.chain().to_string(),
             validators: process.validators(),
-            writer_key: places.key(Purpose::Writer),
+            writer_key: Some(places.key(Purpose::Writer)).filter(|key| key.exists()),
             profile: places.profile(),
         })?,
         Some(Completed::Founded { at_home }) => session.output().say(&Founded {

@@ -7,14 +7,15 @@ use kusabi_core::{
     genesis::Genesis,
     handover::{Recovery, RecoveryParts},
     header::Header,
-    id::{Epoch, Height, OrgName, StateKey},
+    id::{Epoch, Height, NodesHash, OrgName, StateKey},
     keystore::KeyStore as _,
+    nodes::{NodeParts, nodes_of},
     proof::Proof,
     set::{EpochSet, EpochSetParts, OrganisationParts, recovery_set},
     tx::{Action, Draft, Transaction},
 };
 use kusabi_node::{
-    directory::VoteKey,
+    directory::{NodeKey, VoteKey},
     engine::{EngineError, simulation::Faults},
     handle::Stop,
 };
@@ -47,10 +48,17 @@ fn recovery(founder: &Founder, last: &Header, from: u64, vote: &VoteKey) -> (Tra
     }
     .encode()
     .unwrap();
+    let node = NodeParts {
+        vote_key: vote.public(),
+        key: NodeKey::new([77; 32]).public(),
+        address: "",
+    };
+    let nodes = nodes_of(&EpochSet::decode(&next_set).unwrap(), &[node]).unwrap();
     let parts = RecoveryParts {
         from: Height::new(from).unwrap(),
         parent_height: last.height,
         parent_hash: last.hash(&ledger.chain),
+        nodes_hash: NodesHash::of(&nodes),
         next_set,
     };
     let key = ledger.recovery.public_keys().verification_key().unwrap();
@@ -60,6 +68,7 @@ fn recovery(founder: &Founder, last: &Header, from: u64, vote: &VoteKey) -> (Tra
     let recovery = parts.encode(&set, &[(0, signature)]).unwrap();
     let action = Action::Recovery {
         recovery: recovery.clone(),
+        nodes,
     };
     let transaction = Draft::new(ledger.chain, action).unwrap().finish().unwrap();
     (transaction, recovery)

@@ -1,60 +1,38 @@
-//! `kusabi recover`: the ledger goes on after its disk was lost (spec/proof.md, "Recovery").
+//! What a recovery starts from: the newest block that survived, what was seen beyond it, and who validates next.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kusabi_core::{
     genesis::Genesis,
     handover::{RECOVERY_JUMP_MAX, RecoveryParts},
     header::Header,
-    id::{ChainId, Epoch, Height},
-    keystore::KeyStore as _,
+    id::{ChainId, Epoch, Height, NodesHash, OrgId},
+    nodes::{NodeParts, nodes_of},
     set::{EpochSet, EpochSetParts, OrganisationParts},
-    suite::{Purpose, VerificationKey},
-    tx::{Action, Draft, Transaction},
+    suite::VerificationKey,
+    tx::Transaction,
 };
-use kusabi_node::{
-    backup::read_stopped,
-    directory::{Directory, DirectoryError, VoteKey},
-    engine::Tail,
-    outline::Outline,
-};
-use rand_core::Rng as _;
-use serde::Serialize;
+use kusabi_node::{backup::read_stopped, directory::Directory, engine::Tail, outline::Outline};
 
+use super::wrong;
 use crate::{
     backup_file,
     exit::Exit,
     failure::{Failure, Result},
     floor::Floor,
-    founding::{Places, verification_key},
-    keyfile::KeyFile,
+    node_file::Seat,
     officers::Officers,
-    page::{Answer, Page, grouped, instant},
+    page::{grouped, instant},
+    recovering::Recovering,
     session::Session,
-    verb::{node::directory_failure, restore::restored},
 };
 
 /// How far a machine's clock may be behind the newest block, in milliseconds: as far as a header's time may run ahead.
 const CLOCK_BEHIND_MS_MAX: u64 = 60 * 60 * 1_000;
 
-/// Go on with a ledger whose disk or vote key was lost, signed by the recovery key
-///
-/// Makes a new vote key and a new epoch. No device needs a visit: each follows the recovery at its next contact.
-///
-/// The new epoch's number is the time in milliseconds since 1970, and the height of its first block that since the founding,
-/// so that two recoveries from one backup, which know nothing of each other, do not meet: have the clock right. Interrupted,
-/// the same command goes on where it stopped.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Directory of the ledger: a restored one, or a new one with --backup
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// Restore this backup first
-    #[arg(long, value_name = "FILE")]
-    backup: Option<PathBuf>,
-    /// File of the recovery key
-    #[arg(long, value_name = "KEYFILE")]
-    key: PathBuf,
+/// The numbers that a recovery chooses, and what it gives up.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Choice {
     /// Height of the first new block, above every height that a device may have seen [default: milliseconds since the founding]
     #[arg(long, value_name = "HEIGHT")]
     from: Option<u64>,
@@ -66,137 +44,65 @@ pub(crate) struct Args {
     accept_loss: bool,
 }
 
-#[derive(Serialize)]
-struct Recovered {
-    data: PathBuf,
-    chain: String,
-    epoch: u64,
-    last_kept: u64,
-    from: u64,
+/// A recovery before anybody has signed it, and what it loses.
+pub(super) struct Basis {
+    pub(super) recovering: Recovering,
+    /// The newest block that survived.
+    pub(super) last: Header,
     /// Height of the newest block that this machine has verified, where it is lost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lost_up_to: Option<u64>,
-    clock_ms: u64,
+    pub(super) lost_up_to: Option<u64>,
+    pub(super) clock_ms: u64,
 }
 
-impl Answer for Recovered {
-    fn page(&self, page: &mut Page) {
-        page.good(
-            "Recovered",
-            &format!("the ledger in {}", self.data.display()),
-        )
-        .field("chain", &*self.chain)
-        .field("kept", format!("up to block {}", grouped(self.last_kept)))
-        .field_if(
-            "lost",
-            self.lost_up_to.map(|height| {
-                format!(
-                    "what came after it, up to block {} or further",
-                    grouped(height)
-                )
-            }),
-        )
-        .field(
-            "goes on",
-            format!("at block {}, in epoch {}", grouped(self.from), self.epoch),
-        )
-        .field("clock", instant(self.clock_ms))
-        .gap()
-        .text(
-            "What was registered after that block is lost: register it again. Now start the node:",
-        )
-        .command(&format!("kusabi node run --data {}", self.data.display()));
+impl Basis {
+    /// Goes on from the newest block in a directory, with these nodes. `what` holds that block, in the eyes of whoever asks.
+    pub(super) fn new(
+        directory: &Directory,
+        what: &Path,
+        choice: &Choice,
+        seats: &[(OrgId, Seat)],
+        session: &Session,
+    ) -> Result<Self> {
+        let outline = directory.outline();
+        let chain = *outline.chain();
+        let (last, officers) = survey(directory)?;
+        let seen = Seen::of(&chain, &last, outline)?;
+        seen.accepted(choice, &last, what)?;
+        let clock_ms = session.now_ms();
+        let before = Before {
+            kept: last.height.get(),
+            height: last.height.get().max(seen.within_reach(&last)),
+            epoch: outline.newest().number.get().max(seen.epoch),
+            time_ms: last.time_ms,
+            created_ms: outline.created_ms(),
+        };
+        let (from, epoch) = before.numbers(choice, clock_ms)?;
+        let (next_set, nodes) = next(outline, &officers, epoch, seats)?;
+        let genesis = Genesis::decode(outline.document()).map_err(|why| wrong(&why))?;
+        let recovering = Recovering {
+            chain,
+            parts: RecoveryParts {
+                from,
+                parent_height: last.height,
+                parent_hash: last.hash(&chain),
+                nodes_hash: NodesHash::of(&nodes),
+                next_set,
+            },
+            recovery_set: genesis.recovery_set().as_bytes().to_vec(),
+            signatures: Vec::new(),
+            nodes,
+        };
+        Ok(Self {
+            recovering,
+            last,
+            lost_up_to: seen.lost.then_some(seen.height),
+            clock_ms,
+        })
     }
-}
-
-pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
-    let key = KeyFile::read(&args.key)?;
-    if key.purpose() != Purpose::Recovery {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "{} is a {} key, and a recovery key is needed",
-                args.key.display(),
-                key.purpose()
-            ),
-        )
-        .advise("the first start wrote it to keys/recovery.key"));
-    }
-    let mut directory = open(args, session)?;
-    let chain = *directory.outline().chain();
-    let index = signatory(directory.outline(), &key, &args.key)?;
-    let (last, officers) = survey(&directory)?;
-    let seen = Seen::of(&chain, &last, directory.outline())?;
-    seen.accepted(args, &last)?;
-    let clock_ms = session.now_ms();
-    let before = Before {
-        kept: last.height.get(),
-        height: last.height.get().max(seen.within_reach(&last)),
-        epoch: directory.outline().newest().number.get().max(seen.epoch),
-        time_ms: last.time_ms,
-        created_ms: directory.outline().created_ms(),
-    };
-    let (from, epoch) = before.numbers(args, clock_ms)?;
-
-    let mut seed = [0; 32];
-    session.rng().fill_bytes(&mut seed);
-    let vote_key = VoteKey::new(seed);
-    let parts = RecoveryParts {
-        from,
-        parent_height: last.height,
-        parent_hash: last.hash(&chain),
-        next_set: next_set(directory.outline(), &officers, epoch, &vote_key)?,
-    };
-    let recovery = signed(&parts, directory.outline(), index, &key)?;
-    let transaction = Draft::new(chain, Action::Recovery { recovery })
-        .and_then(Draft::finish)
-        .map_err(|why| wrong(&why))?;
-    directory
-        .recover(transaction.as_bytes().to_vec().into(), &vote_key)
-        .map_err(|why| directory_failure(&why))?;
-    session.output().say(&Recovered {
-        data: args.data.clone(),
-        chain: chain.to_string(),
-        epoch: epoch.get(),
-        last_kept: last.height.get(),
-        from: from.get(),
-        lost_up_to: seen.lost.then_some(seen.height),
-        clock_ms,
-    })
-}
-
-/// The directory to go on with; with --backup a new one, or the one that an interrupted run has restored from it.
-fn open(args: &Args, session: &Session) -> Result<Directory> {
-    let node = Places::new(&args.data).node();
-    let Some(backup) = &args.backup else {
-        return Directory::open(&node).map_err(|why| directory_failure(&why));
-    };
-    let directory = match Directory::open(&node) {
-        Ok(directory) => directory,
-        Err(DirectoryError::NoLedger(_)) => {
-            return restored(backup, &args.data, session.known_chain()?.as_ref());
-        }
-        Err(why) => return Err(directory_failure(&why)),
-    };
-    let extent = backup_file::extent(backup)?;
-    let (last, _) = survey(&directory)?;
-    if *directory.outline().chain() != extent.chain || last != extent.last {
-        return Err(Failure::new(
-            Exit::File,
-            format!(
-                "{} holds a ledger already, up to block {}, and {} ends at another block",
-                args.data.display(),
-                grouped(last.height.get()),
-                backup.display()
-            ),
-        )
-        .advise("leave --backup out to recover what is there, or name a new directory"));
-    }
-    Ok(directory)
 }
 
 /// The newest block in a directory, and the officers in force there.
-fn survey(directory: &Directory) -> Result<(Header, Officers)> {
+pub(super) fn survey(directory: &Directory) -> Result<(Header, Officers)> {
     let genesis = Genesis::decode(directory.outline().document()).map_err(|why| wrong(&why))?;
     let mut officers = Officers::default();
     let mut last = None;
@@ -278,8 +184,8 @@ impl Seen {
         }
     }
 
-    fn accepted(&self, args: &Args, last: &Header) -> Result<()> {
-        if !self.lost || args.accept_loss {
+    fn accepted(&self, choice: &Choice, last: &Header, what: &Path) -> Result<()> {
+        if !self.lost || choice.accept_loss {
             return Ok(());
         }
         Err(Failure::new(
@@ -288,8 +194,7 @@ impl Seen {
                 "this machine has verified block {} in epoch {}, and {} ends at block {} in epoch {}",
                 grouped(self.height),
                 self.epoch,
-                // Where there is one, it is the backup that ends too early; the directory was made of it.
-                args.backup.as_ref().unwrap_or(&args.data).display(),
+                what.display(),
                 grouped(last.height.get()),
                 last.epoch.get()
             ),
@@ -320,8 +225,8 @@ impl Before {
     /// recovery from the same one may have happened since, on a disk that was lost as well. The clock is what both have in
     /// common. A chain grows by less than one block a millisecond, so a height of “milliseconds since the founding” is above
     /// all that were made before, and so is an epoch of “milliseconds since 1970” (docs/rfd/0004).
-    fn numbers(&self, args: &Args, clock_ms: u64) -> Result<(Height, Epoch)> {
-        let by_clock = args.from.is_none() || args.above_epoch.is_none();
+    fn numbers(&self, choice: &Choice, clock_ms: u64) -> Result<(Height, Epoch)> {
+        let by_clock = choice.from.is_none() || choice.above_epoch.is_none();
         if by_clock && clock_ms.saturating_add(CLOCK_BEHIND_MS_MAX) < self.time_ms {
             return Err(Failure::new(
                 Exit::Usage,
@@ -336,14 +241,14 @@ impl Before {
             ));
         }
         let now_ms = clock_ms.max(self.time_ms);
-        let epoch = match args.above_epoch {
+        let epoch = match choice.above_epoch {
             Some(above) => self.epoch.max(above).saturating_add(1),
             None => self.epoch.saturating_add(1).max(now_ms),
         };
         let highest = self.kept.saturating_add(RECOVERY_JUMP_MAX);
         // 34 years; what is farther was founded by a wrong clock.
         let age_ms = now_ms.saturating_sub(self.created_ms).min(highest);
-        let from = args
+        let from = choice
             .from
             .unwrap_or_else(|| self.height.saturating_add(1).max(age_ms));
         if from <= self.height {
@@ -373,29 +278,21 @@ impl Before {
     }
 }
 
-/// The same organisations, with the officers in force and one new validator.
-fn next_set(
+/// The same organisations, with the officers in force and these validators; and their nodes.
+fn next(
     outline: &Outline,
     officers: &Officers,
     epoch: Epoch,
-    vote_key: &VoteKey,
-) -> Result<Vec<u8>> {
+    seats: &[(OrgId, Seat)],
+) -> Result<(Vec<u8>, Vec<u8>)> {
     let set = EpochSet::decode(&outline.newest().set).map_err(|why| wrong(&why))?;
-    if set.validator_count() != 1 {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "the ledger has {} validators; this command recovers those with one",
-                set.validator_count()
-            ),
-        )
-        .advise("the organisations agree on the next validators and sign the recovery together"));
-    }
-    let validator = set.validators().next();
+    let votes_of = |id: &OrgId| {
+        let of = seats.iter().filter(|(org, _)| org == id);
+        of.map(|(_, seat)| seat.vote_key).collect()
+    };
     let organisations = set
         .organisations()
-        .enumerate()
-        .map(|(index, organisation)| {
+        .map(|organisation| {
             let named: Vec<VerificationKey> = (0..organisation.officers.len())
                 .filter_map(|officer| organisation.officers.key(officer))
                 .collect();
@@ -404,62 +301,33 @@ fn next_set(
                 threshold: u8::try_from(organisation.officers.threshold()).unwrap_or(u8::MAX),
                 // A key that was revoked or withdrawn signs no handover of the new epoch.
                 officers: officers.of(&organisation.id, &named),
-                vote_keys: validator
-                    .filter(|validator| usize::from(validator.organisation) == index)
-                    .map(|_| vote_key.public())
-                    .into_iter()
-                    .collect(),
+                vote_keys: votes_of(&organisation.id),
             }
         })
         .collect();
-    EpochSetParts {
+    let impossible = |why: &dyn std::fmt::Display| {
+        Failure::new(
+            Exit::Usage,
+            format!("no validators can be made of these: {why}"),
+        )
+    };
+    let next_set = EpochSetParts {
         epoch,
         organisations,
     }
     .encode()
-    .map_err(|why| wrong(&why))
-}
-
-/// The index of the key in the ledger's recovery set.
-fn signatory(outline: &Outline, key: &KeyFile, path: &Path) -> Result<u8> {
-    let genesis = Genesis::decode(outline.document()).map_err(|why| wrong(&why))?;
-    let signatories = genesis.recovery_set().signatories();
-    let public = verification_key(key)?;
-    let index = (0..signatories.len())
-        .find(|index| signatories.key(*index) == Some(public))
-        .and_then(|index| u8::try_from(index).ok())
-        .ok_or_else(|| {
-            Failure::new(
-                Exit::OtherChain,
-                format!("{} is no recovery key of this ledger", path.display()),
-            )
-            .advise("the genesis document names the recovery keys for ever; find the file of this ledger's founding")
-        })?;
-    if signatories.threshold() != 1 {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "this ledger needs {} recovery keys, and one was given",
-                signatories.threshold()
-            ),
-        ));
-    }
-    Ok(index)
-}
-
-fn signed(parts: &RecoveryParts, outline: &Outline, index: u8, key: &KeyFile) -> Result<Vec<u8>> {
-    let genesis = Genesis::decode(outline.document()).map_err(|why| wrong(&why))?;
-    let statement = parts
-        .statement(outline.chain(), &verification_key(key)?)
-        .map_err(|why| wrong(&why))?;
-    let signature = key.key().sign(&statement).map_err(|why| wrong(&why))?;
-    parts
-        .encode(genesis.recovery_set().as_bytes(), &[(index, signature)])
-        .map_err(|why| wrong(&why))
-}
-
-fn wrong(why: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Internal, format!("no recovery could be made: {why}"))
+    .map_err(|why| impossible(&why))?;
+    let nodes: Vec<_> = seats
+        .iter()
+        .map(|(_, seat)| NodeParts {
+            vote_key: seat.vote_key,
+            key: seat.node_key,
+            address: &seat.address,
+        })
+        .collect();
+    let decoded = EpochSet::decode(&next_set).map_err(|why| impossible(&why))?;
+    let nodes = nodes_of(&decoded, &nodes).map_err(|why| impossible(&why))?;
+    Ok((next_set, nodes))
 }
 
 #[cfg(test)]
@@ -469,20 +337,17 @@ mod tests {
     /// 2026-11-26.
     const NOW_MS: u64 = 1_795_700_000_000;
 
-    fn args(from: Option<u64>, above_epoch: Option<u64>) -> Args {
-        Args {
-            data: PathBuf::new(),
-            backup: None,
-            key: PathBuf::new(),
+    fn choice(from: Option<u64>, above_epoch: Option<u64>) -> Choice {
+        Choice {
             from,
             above_epoch,
             accept_loss: false,
         }
     }
 
-    fn numbers(before: &Before, args: &Args, clock_ms: u64) -> Result<(u64, u64), Exit> {
+    fn numbers(before: &Before, choice: &Choice, clock_ms: u64) -> Result<(u64, u64), Exit> {
         before
-            .numbers(args, clock_ms)
+            .numbers(choice, clock_ms)
             .map(|(from, epoch)| (from.get(), epoch.get()))
             .map_err(|failure| failure.exit())
     }
@@ -496,7 +361,7 @@ mod tests {
             time_ms: NOW_MS - 1_000_000,
             created_ms: NOW_MS - 2_000_000,
         };
-        let by_clock = args(None, None);
+        let by_clock = choice(None, None);
         let first = numbers(&backup, &by_clock, NOW_MS).unwrap();
         assert_eq!(first, (2_000_000, NOW_MS));
         // A minute later, after thousands of blocks of the first.
@@ -535,20 +400,30 @@ mod tests {
         // As far as a header may be ahead, the newest block's time is the better clock.
         let behind = NOW_MS - CLOCK_BEHIND_MS_MAX;
         assert_eq!(
-            numbers(&before, &args(None, None), behind),
+            numbers(&before, &choice(None, None), behind),
             Ok((2_000_000, NOW_MS))
         );
-        for half in [args(None, None), args(Some(9), None), args(None, Some(9))] {
+        for half in [
+            choice(None, None),
+            choice(Some(9), None),
+            choice(None, Some(9)),
+        ] {
             assert_eq!(numbers(&before, &half, 1_000), Err(Exit::Usage));
         }
-        assert_eq!(numbers(&before, &args(Some(9), Some(5)), 1_000), Ok((9, 6)));
-        assert_eq!(numbers(&before, &args(Some(9), Some(1)), 1_000), Ok((9, 3)));
         assert_eq!(
-            numbers(&before, &args(Some(4), Some(1)), 1_000),
+            numbers(&before, &choice(Some(9), Some(5)), 1_000),
+            Ok((9, 6))
+        );
+        assert_eq!(
+            numbers(&before, &choice(Some(9), Some(1)), 1_000),
+            Ok((9, 3))
+        );
+        assert_eq!(
+            numbers(&before, &choice(Some(4), Some(1)), 1_000),
             Err(Exit::Usage)
         );
         assert_eq!(
-            numbers(&before, &args(Some(1 << 48), Some(1)), 1_000),
+            numbers(&before, &choice(Some(1 << 48), Some(1)), 1_000),
             Err(Exit::Usage)
         );
     }
