@@ -29,9 +29,25 @@ impl Block {
     /// The bytes of the block. Header and checkpoint are below 64 KiB, as every one that the formats allow is.
     #[must_use]
     pub fn encode(&self) -> Bytes {
+        self.behind(&[])
+    }
+
+    /// The bytes of the block behind their length, as a stream of blocks has them.
+    #[must_use]
+    pub fn frame(&self) -> Bytes {
+        self.behind(&(self.encoded_len() as u32).to_be_bytes())
+    }
+
+    fn encoded_len(&self) -> usize {
         let checkpoint = self.checkpoint.as_deref().unwrap_or_default();
         let body: usize = self.transactions.iter().map(|tx| 4 + tx.len()).sum();
-        let mut out = BytesMut::with_capacity(5 + self.header.len() + checkpoint.len() + body);
+        5 + self.header.len() + checkpoint.len() + body
+    }
+
+    fn behind(&self, prefix: &[u8]) -> Bytes {
+        let checkpoint = self.checkpoint.as_deref().unwrap_or_default();
+        let mut out = BytesMut::with_capacity(prefix.len() + self.encoded_len());
+        out.put_slice(prefix);
         out.put_u8(1);
         for part in [&self.header[..], checkpoint] {
             debug_assert!(part.len() <= usize::from(u16::MAX));

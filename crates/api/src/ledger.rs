@@ -52,6 +52,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Problem>> + Send 
 /// ledger is stopping. Whoever wants to go on subscribes again after the last height that it has.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<BlockEvents, Problem>> + Send>>;
 
+/// Blocks in order of height, from one height on, without end: those that are stored, then as they come. A last item that is a
+/// [`Problem`] says why the stream ends; without one the ledger is stopping.
+pub type BlockStream = Pin<Box<dyn Stream<Item = Result<Block, Problem>> + Send>>;
+
 /// A ledger, near or far.
 pub trait Ledger: Send + Sync {
     /// Offers a transaction and waits at most `wait` (bounded by [`MAX_WAIT`]) until it is final and durable.
@@ -76,6 +80,17 @@ pub trait Ledger: Send + Sync {
 
     /// A block by height, from 1 on. `Unknown` above the newest.
     fn block(&self, height: Height) -> Answer<'_, Block>;
+
+    /// All blocks from height `from` on, each with its certificate: what a node needs that follows this ledger. Blocks are
+    /// certified up to eight heights above them, so the newest one comes when it has a certificate.
+    fn blocks(&self, _: Height) -> Answer<'_, BlockStream> {
+        Box::pin(async {
+            Err(Problem::new(
+                Kind::Unknown,
+                "this ledger does not hand out its blocks one after the other",
+            ))
+        })
+    }
 
     /// The genesis document (spec/ledger.md).
     fn genesis(&self) -> Answer<'_, Bytes>;
@@ -128,6 +143,10 @@ impl<L: Ledger + ?Sized> Ledger for std::sync::Arc<L> {
 
     fn block(&self, height: Height) -> Answer<'_, Block> {
         (**self).block(height)
+    }
+
+    fn blocks(&self, from: Height) -> Answer<'_, BlockStream> {
+        (**self).blocks(from)
     }
 
     fn genesis(&self) -> Answer<'_, Bytes> {
@@ -340,9 +359,23 @@ pub struct ValidatorNode {
     pub address: String,
 }
 
+/// What a node does for its ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It votes.
+    #[default]
+    Validator,
+    /// It checks, keeps and shows what the validators decided.
+    Follower,
+}
+
 /// How a node is doing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// Whether it has a vote.
+    #[serde(default)]
+    pub role: Role,
     /// Name of the ledger, from its genesis document.
     pub name: String,
     /// The chain ID.
@@ -371,6 +404,9 @@ pub struct Status {
     /// The other validators' nodes. `None` where there are none, and before the node speaks with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
+    /// Whom a follower follows, and how well that goes. `None` for a validator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub following: Option<Following>,
     /// Whether the node serves a ledger that goes on.
     pub ready: bool,
     /// What it waits for, in words, when it is not ready.
@@ -390,4 +426,29 @@ pub struct Peers {
     /// Addresses of those that are not connected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
+}
+
+/// What a follower sees of the nodes that it follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Following {
+    /// The address that gives it blocks now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Heights from its newest block to the newest that it saw a quorum's signatures for, of the epoch in which it is.
+    pub behind: u64,
+    /// All that it follows.
+    pub nodes: Vec<Followed>,
+}
+
+/// A node that is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Its address.
+    pub address: String,
+    /// What was the matter with it when it was last asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Whether that is what no honest node says.
+    #[serde(default)]
+    pub lied: bool,
 }

@@ -28,6 +28,6 @@ pub use block::Block;
 #[cfg(feature = "client")]
 pub use client::HttpLedger;
 pub use hex::{Hex, Hex32};
-pub use ledger::{Answer, EventStream, Ledger};
+pub use ledger::{Answer, BlockStream, EventStream, Ledger};
 pub use problem::{Kind, Problem};
 pub use verify::VerifyingLedger;

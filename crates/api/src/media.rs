@@ -8,6 +8,8 @@ pub const PROOF: &str = "application/vnd.kusabi.proof";
 pub const CHECKPOINT: &str = "application/vnd.kusabi.checkpoint";
 /// A block (the crate's `block` module).
 pub const BLOCK: &str = "application/vnd.kusabi.block";
+/// Blocks one after the other, each after its length in four bytes; a length of zero only says that the sender is alive.
+pub const BLOCKS: &str = "application/vnd.kusabi.blocks";
 /// A freshness receipt (spec/freshness.md).
 pub const FRESHNESS: &str = "application/vnd.kusabi.freshness";
 /// Any bytes: a nonce; in `Accept` a wish for the binary form.

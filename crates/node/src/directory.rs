@@ -28,9 +28,14 @@ use std::{
 };
 use zeroize::Zeroizing;
 
+mod follower;
+
+pub use follower::FollowerDirectory;
+
 const LOCK: &str = "node.lock";
 const FORMAT: &str = "format";
 const FORMAT_TEXT: &str = "kusabi node 3\n";
+const FOLLOWER_TEXT: &str = "kusabi follower 1\n";
 const GENESIS: &str = "genesis.cbor";
 const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";
@@ -66,6 +71,12 @@ pub enum DirectoryError {
         /// What its marker says.
         found: String,
     },
+    /// It is a follower's, and was to be a validator's.
+    #[error("{0} is the directory of a follower, which has no vote")]
+    Follower(PathBuf),
+    /// It is a validator's, or has a key in it, and was to be a follower's.
+    #[error("{0} is the directory of a validator")]
+    Validator(PathBuf),
     /// It belongs to another chain than the one asked for.
     #[error("{path} holds the ledger {found}, not {expected}")]
     OtherChain {
@@ -130,6 +141,12 @@ impl DirectoryError {
             Self::InUse(_) => "stop that one first",
             Self::NoLedger(_) => "found one, or restore a backup into it",
             Self::NotEmpty(_) => "name a new directory",
+            Self::Follower(_) => {
+                "start it with kusabi node follow; a validator has a directory of its own"
+            }
+            Self::Validator(_) => {
+                "name another one: a follower has no keys, and a directory of its own"
+            }
             Self::Format { .. } => {
                 "use the program that made it to back it up, and restore the backup with this one"
             }
@@ -476,6 +493,9 @@ impl Directory {
         let format = path.join(FORMAT);
         match fs::read_to_string(&format) {
             Ok(text) if text == FORMAT_TEXT => {}
+            Ok(text) if text == FOLLOWER_TEXT => {
+                return Err(DirectoryError::Follower(path.to_owned()));
+            }
             Ok(found) => {
                 return Err(DirectoryError::Format {
                     path: path.to_owned(),
@@ -488,18 +508,7 @@ impl Directory {
             Err(error) => return Err(io_at(&format)(error)),
         }
         let lock = lock(path)?;
-        let read = |file: &Path| fs::read(file).map(Bytes::from).map_err(io_at(file));
-        let genesis = path.join(GENESIS);
-        let document = read(&genesis)?;
-        let transaction = read(&path.join(GENESIS_TRANSACTION))?;
-        let mut outline = Outline::new(document, transaction).map_err(outline_at(genesis))?;
-        for n in 1.. {
-            let file = path.join(epoch_file(n));
-            if !file.exists() {
-                break;
-            }
-            outline.open_epoch(read(&file)?).map_err(outline_at(file))?;
-        }
+        let outline = read_outline(path)?;
         let node_key = path.join(NODE_KEY);
         let known = outline.newest().nodes.len() > 1;
         let node_key = if known {
@@ -758,6 +767,23 @@ fn restored(path: &Path) -> Result<Option<Epoch>, DirectoryError> {
 /// Whether a directory holds keys that wait for their ledger.
 pub(crate) fn is_waiting(path: &Path) -> bool {
     path.join(WAITING).exists() && !path.join(FORMAT).exists()
+}
+
+/// The outline of the chain that lies in a directory.
+fn read_outline(path: &Path) -> Result<Outline, DirectoryError> {
+    let read = |file: &Path| fs::read(file).map(Bytes::from).map_err(io_at(file));
+    let genesis = path.join(GENESIS);
+    let document = read(&genesis)?;
+    let transaction = read(&path.join(GENESIS_TRANSACTION))?;
+    let mut outline = Outline::new(document, transaction).map_err(outline_at(genesis))?;
+    for n in 1.. {
+        let file = path.join(epoch_file(n));
+        if !file.exists() {
+            break;
+        }
+        outline.open_epoch(read(&file)?).map_err(outline_at(file))?;
+    }
+    Ok(outline)
 }
 
 /// The seed in a file, or a new one from the system's randomness where there is no file.

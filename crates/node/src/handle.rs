@@ -6,7 +6,7 @@
 use crate::{
     directory::{Directory, DirectoryError},
     engine::{EngineError, Refusal},
-    health::Pulse,
+    health::{Following, Pulse},
     outline::Outline,
     pool::{Ended, Pool, PoolUsage, ReserveError, Source},
 };
@@ -82,6 +82,9 @@ pub enum SubmitError {
     /// The node stopped before the transaction was final. It may or may not become final.
     #[error("{0}")]
     Stopped(Stop),
+    /// It follows the ledger.
+    #[error("this node has no vote, and takes no transactions itself")]
+    NoVote,
 }
 
 /// Why a question has no answer.
@@ -107,6 +110,9 @@ pub enum QueryError {
     /// The node stopped.
     #[error("{0}")]
     Stopped(Stop),
+    /// It follows the ledger.
+    #[error("this node has no vote, and cannot vouch for what is of now")]
+    NoVote,
 }
 
 /// Where a transaction stands, for ever.
@@ -250,6 +256,8 @@ pub struct NodeHandle {
     /// Whether it answers.
     pub(crate) begun: watch::Receiver<bool>,
     pub(crate) pulse: watch::Receiver<Option<Pulse>>,
+    /// Whom a follower follows; a validator follows nobody.
+    pub(crate) following: Option<watch::Receiver<Following>>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
@@ -336,11 +344,29 @@ impl NodeHandle {
         })
     }
 
+    /// Takes a place among those who wait for a transaction that others were, or will be, handed: the end that it comes to in
+    /// this node's own blocks. The place is given back when nobody waits any more.
+    pub(crate) fn await_final(&self, id: TxId, bytes: usize) -> Result<Awaited, SubmitError> {
+        let pool = self.link.pool.clone();
+        match pool.reserve(id, bytes) {
+            Ok(reserved) => Ok(Awaited {
+                id,
+                end: reserved.end,
+                pool,
+            }),
+            Err(ReserveError::Full) => Err(SubmitError::Full(pool.usage())),
+            Err(ReserveError::Stopped) => Err(SubmitError::Stopped(self.why())),
+        }
+    }
+
     /// Takes a place in the pool and hands the transaction to the engine, unless it is there already.
     fn place(
         &self,
         transaction: Transaction,
     ) -> Result<oneshot::Receiver<Ended<Refusal>>, SubmitError> {
+        if self.following.is_some() {
+            return Err(SubmitError::NoVote);
+        }
         let pool = &self.link.pool;
         let reserved = pool
             .reserve(transaction.id(), transaction.as_bytes().len())
@@ -397,6 +423,9 @@ impl NodeHandle {
     /// # Errors
     /// [`QueryError`]
     pub async fn freshness(&self, nonce: Nonce) -> Result<Bytes, QueryError> {
+        if self.following.is_some() {
+            return Err(QueryError::NoVote);
+        }
         let (answer, receiver) = oneshot::channel();
         self.send(&self.nonces, Asked { nonce, answer })?;
         self.wait(receiver).await
@@ -475,6 +504,40 @@ impl NodeHandle {
         answer
             .await
             .unwrap_or_else(|_| Err(QueryError::Stopped(self.why())))
+    }
+}
+
+/// A transaction that is waited for, and that others were handed.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    id: TxId,
+    end: oneshot::Receiver<Ended<Refusal>>,
+    pool: Arc<Pool<Verified, Refusal>>,
+}
+
+impl Awaited {
+    /// The transaction.
+    pub(crate) const fn id(&self) -> TxId {
+        self.id
+    }
+
+    /// Where it stands, once it is final; `None`: the node stops.
+    pub(crate) async fn end(&mut self) -> Option<Receipt> {
+        match (&mut self.end).await {
+            Ok(Ended::Final { height, index }) => Some(Receipt {
+                id: self.id,
+                height,
+                index,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.end.close();
+        self.pool.withdraw(&self.id);
     }
 }
 

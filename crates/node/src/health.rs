@@ -3,6 +3,7 @@
 //! The engine feels once a second who is connected (`engine::pulse`); the judgement here is made whenever somebody asks.
 
 use crate::handle::Newest;
+use kusabi_api::ledger::Followed;
 use kusabi_core::{id::Height, quorum::quorum};
 use std::{
     fmt,
@@ -84,6 +85,50 @@ impl Peers {
     }
 }
 
+/// The nodes that a follower follows, as it sees them.
+#[derive(Clone, Debug, Default)]
+pub struct Following {
+    /// All of them, in the order in which they were named.
+    pub nodes: Vec<Followed>,
+    /// Which of them gives it blocks now.
+    pub(crate) from: Option<usize>,
+    /// Since when none does.
+    pub(crate) none_since: Option<Instant>,
+    /// The newest height for which it saw a quorum's signatures.
+    pub(crate) newest: Height,
+}
+
+impl Following {
+    /// Heights between this one and the newest.
+    fn behind(&self, height: Height) -> u64 {
+        self.newest.get().saturating_sub(height.get())
+    }
+
+    /// As a follower's status shows it.
+    pub(crate) fn view(&self, height: Height) -> kusabi_api::ledger::Following {
+        let from = self.from.and_then(|from| self.nodes.get(from));
+        kusabi_api::ledger::Following {
+            from: from.map(|node| node.address.clone()),
+            behind: self.behind(height),
+            nodes: self.nodes.clone(),
+        }
+    }
+
+    /// What is the matter with each, where no one can be had.
+    fn troubles(&self) -> Vec<String> {
+        let troubles = self.nodes.iter().map(|node| {
+            let trouble = node.trouble.as_deref().unwrap_or("is being asked");
+            format!("{}: {trouble}", node.address)
+        });
+        troubles.collect()
+    }
+
+    /// Whether none gives blocks, and it is known of each why.
+    fn at_a_loss(&self) -> bool {
+        self.from.is_none() && self.nodes.iter().all(|node| node.trouble.is_some())
+    }
+}
+
 /// What a node waits for before it serves a ledger that goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -97,6 +142,17 @@ pub enum WaitsFor {
         /// How old that is, where this is known.
         age: Option<Duration>,
     },
+    /// A follower: blocks that it knows there are.
+    Behind {
+        /// Height of the newest that it shows.
+        height: Height,
+        /// Height of the newest that it saw a quorum's signatures for.
+        newest: Height,
+        /// How old the one that it shows is, where this is known.
+        age: Option<Duration>,
+    },
+    /// A follower: a node that gives it blocks. What is the matter with those that it knows.
+    Nodes(Vec<String>),
     /// More nodes of validators.
     Quorum(Peers),
     /// The ledger's first block, now that a quorum is connected.
@@ -140,6 +196,22 @@ impl fmt::Display for WaitsFor {
                 f,
                 "catching up: height {height}, whose block is {} old",
                 Span(*age)
+            ),
+            Self::Behind {
+                height,
+                newest,
+                age,
+            } => {
+                write!(f, "catching up: height {height} of {newest}")?;
+                match age {
+                    None => Ok(()),
+                    Some(age) => write!(f, ", whose block is {} old", Span(*age)),
+                }
+            }
+            Self::Nodes(troubles) => write!(
+                f,
+                "none of the nodes that it follows gives blocks: {}",
+                troubles.join("; ")
             ),
             Self::Quorum(peers) => write!(
                 f,
@@ -206,6 +278,8 @@ pub(crate) struct Signs<'a> {
     pub(crate) begun: bool,
     pub(crate) newest: Option<Newest>,
     pub(crate) pulse: Option<&'a Pulse>,
+    /// Whom a follower follows.
+    pub(crate) following: Option<&'a Following>,
     pub(crate) now: Instant,
 }
 
@@ -219,6 +293,9 @@ impl Signs<'_> {
 
     /// What the node waits for; nothing, when it is ready.
     pub(crate) fn waits_for(&self) -> Option<WaitsFor> {
+        if let Some(following) = self.following {
+            return self.waits_for_others(following);
+        }
         let peers = self.pulse.and_then(|pulse| pulse.peers.as_ref());
         let height = self.newest.map_or(Height::ZERO, |newest| newest.height);
         if !self.begun {
@@ -262,6 +339,46 @@ impl Signs<'_> {
     }
 }
 
+impl Signs<'_> {
+    /// The same for a follower. That it is not the newest for a moment is no news: each block comes to it last.
+    fn waits_for_others(&self, following: &Following) -> Option<WaitsFor> {
+        let Some(newest) = self.newest else {
+            return Some(WaitsFor::Disk);
+        };
+        let (height, age) = (newest.height, self.age());
+        let since = |since: Instant| self.now.saturating_duration_since(since);
+        let alone = following.none_since.map(since) > Some(SHORT);
+        if (!self.begun && following.at_a_loss()) || alone {
+            return Some(WaitsFor::Nodes(following.troubles()));
+        }
+        let behind = || match following.behind(height) {
+            0 => WaitsFor::CatchingUp { height, age },
+            _ => WaitsFor::Behind {
+                height,
+                newest: following.newest,
+                age,
+            },
+        };
+        if !self.begun {
+            return Some(behind());
+        }
+        let stale = (self.heartbeat * HEARTBEATS).max(STALE_MIN);
+        let quiet = newest.seen.map(since).unwrap_or_default();
+        if following.behind(height) > 0 && quiet > STALE_MIN {
+            return Some(behind());
+        }
+        if quiet > stale {
+            return Some(WaitsFor::Block {
+                height,
+                quiet,
+                heartbeat: self.heartbeat,
+                peers: None,
+            });
+        }
+        (age > Some(stale) && !newest.late).then(behind)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,6 +418,7 @@ mod tests {
             begun: true,
             newest: Some(newest(12, time_ms, seen)),
             pulse: Some(&pulse),
+            following: None,
             now,
         }
         .waits_for()
@@ -397,6 +515,7 @@ mod tests {
             begun: true,
             newest: Some(late),
             pulse: Some(&pulse),
+            following: None,
             now,
         };
         assert_eq!(signs.waits_for(), None);
@@ -419,6 +538,7 @@ mod tests {
                 begun: false,
                 newest,
                 pulse: Some(&pulse),
+                following: None,
                 now,
             };
             signs.waits_for().unwrap().to_string()
@@ -448,10 +568,81 @@ mod tests {
             begun,
             newest: Some(newest(12, 0, begin)),
             pulse: Some(&pulse),
+            following: None,
             now: later(begin, 100_000),
         };
         assert_eq!(signs(true).waits_for(), None);
         assert!(signs(false).waits_for().is_some());
+    }
+
+    #[test]
+    fn what_a_follower_waits_for() {
+        let begin = Instant::now();
+        let node = |address: &str, trouble: Option<&str>| Followed {
+            address: address.to_owned(),
+            trouble: trouble.map(str::to_owned),
+            lied: false,
+        };
+        let good = Following {
+            nodes: vec![node("http://a", None), node("http://b", Some("is away"))],
+            from: Some(0),
+            none_since: None,
+            newest: Height::new(12).unwrap(),
+        };
+        let judge = |following: &Following, begun, after: u64, old_ms: u64| {
+            let pulse = Pulse {
+                clock_ms: CLOCK_MS,
+                peers: None,
+            };
+            Signs {
+                // That of a lone validator is ready whatever happens; whoever follows it is not.
+                validators: 1,
+                heartbeat: HEARTBEAT,
+                begun,
+                newest: Some(newest(12, CLOCK_MS - old_ms, begin)),
+                pulse: Some(&pulse),
+                following: Some(following),
+                now: later(begin, after),
+            }
+            .waits_for()
+            .map(|waits_for| waits_for.to_string())
+        };
+        assert_eq!(judge(&good, true, 180, 180_000), None);
+        assert_eq!(
+            judge(&good, true, 181, 0).unwrap(),
+            "no new block for 3 min after height 12, and one should come every 60 s"
+        );
+        assert_eq!(
+            judge(&good, true, 0, 600_000).unwrap(),
+            "catching up: height 12, whose block is 10 min old"
+        );
+        let behind = Following {
+            newest: Height::new(40).unwrap(),
+            ..good.clone()
+        };
+        assert_eq!(judge(&behind, true, 10, 10_000), None);
+        assert_eq!(
+            judge(&behind, true, 11, 11_000).unwrap(),
+            "catching up: height 12 of 40, whose block is 11 s old"
+        );
+        assert_eq!(
+            judge(&behind, false, 0, 1_000).unwrap(),
+            "catching up: height 12 of 40, whose block is 1 s old"
+        );
+        let lost = Following {
+            nodes: vec![
+                node("http://a", Some("lies: no")),
+                node("http://b", Some("is away")),
+            ],
+            from: None,
+            none_since: Some(begin),
+            ..good
+        };
+        let said =
+            "none of the nodes that it follows gives blocks: http://a: lies: no; http://b: is away";
+        assert_eq!(judge(&lost, true, 30, 30_000), None);
+        assert_eq!(judge(&lost, true, 31, 31_000).unwrap(), said);
+        assert_eq!(judge(&lost, false, 0, 1_000).unwrap(), said);
     }
 
     #[test]

@@ -83,10 +83,15 @@ impl History {
     /// Begins above the block of height 0.
     #[must_use]
     pub fn new(outline: Outline, genesis: Header) -> Self {
+        Self::after(outline, genesis)
+    }
+
+    /// Goes on above a block that was checked before and came with a certificate of its own; `outline` has the epochs up to it.
+    pub(crate) fn after(outline: Outline, last: Header) -> Self {
         Self {
-            last_hash: genesis.hash(outline.chain()),
+            last_hash: last.hash(outline.chain()),
             outline,
-            last: genesis,
+            last,
             certified: true,
         }
     }

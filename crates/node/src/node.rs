@@ -1,8 +1,9 @@
 //! Starts and stops a node: the engine on its own thread and runtime.
 
 use crate::{
-    directory::{Directory, DirectoryError},
-    engine::{self, Caches, EngineError, Instructions, Outcome},
+    directory::{Directory, DirectoryError, FollowerDirectory},
+    engine::{self, Caches, EngineError, FollowInstructions, Instructions, Outcome},
+    follower::{self, Feed, Follow, Source, Times},
     handle::{Keys, Link, NodeHandle, Stop},
     outline::Outline,
     pool::{Pool, PoolLimits},
@@ -116,6 +117,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         newest,
         begun,
         pulse,
+        following: None,
         stop,
     };
     let ends = engine::Ends {
@@ -155,25 +157,86 @@ impl Node {
         directory.has_voted()?;
         let (handle, ends) = link(directory.outline(), config.pool);
         handle.link.set_keys(Keys::of(&directory)?);
-        let (stopped_sender, stopped) = watch::channel(None);
         let begun = ends.begun.clone();
+        let link = handle.link.clone();
+        // The directory, and its lock, are given back before anyone is told.
+        Self::on_thread(handle, move || {
+            loop {
+                let turned = match run(&directory, &config, &link, ends.clone(), &begun) {
+                    Ok(opening) => opening,
+                    Err(stop) => return stop,
+                };
+                if let Err(stop) = turn(&mut directory, &link, turned) {
+                    return stop;
+                }
+            }
+        })
+    }
+
+    /// Starts a node that follows `sources`, and does not wait. What is returned beside it has to run for as long as the node does:
+    /// it brings the blocks.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub fn follow(
+        directory: FollowerDirectory,
+        config: &Config,
+        sources: Arc<[Source]>,
+        times: Times,
+    ) -> Result<(Self, Follow), StartError> {
+        let (mut handle, ends) = link(directory.outline(), config.pool);
+        let (seen, following) = watch::channel(follower::unasked(&sources));
+        handle.following = Some(following);
+        let (blocks, blocks_end) = mpsc::channel(follower::BLOCKS);
+        let (kept, kept_end) = watch::channel(None);
+        let feed = Feed::new(blocks, kept_end, ends.begun.clone());
+        let follow = Follow::new(sources, times, feed, handle.clone(), seen);
+        let link = handle.link.clone();
+        let (path, storage) = (directory.path().to_owned(), directory.engine());
+        let outline = directory.outline().clone();
+        let mut directory = directory;
+        let noted = link.clone();
+        let instructions = FollowInstructions {
+            outline,
+            caches: config.caches,
+            threads: config.threads,
+            pool: link.pool.clone(),
+            blocks: blocks_end,
+            kept,
+            new_epoch: Box::new(move |outline, n| {
+                let begun = directory.begin_epoch(outline, n);
+                begun.map_err(|why| why.to_string())?;
+                noted.set_outline(outline);
+                Ok(())
+            }),
+        };
+        let begun = ends.begun.clone();
+        let ready = move || {
+            begun.send_replace(true);
+        };
+        let node = Self::on_thread(handle, move || {
+            let run = || engine::follow_on_disk(&storage, instructions, ends, ready);
+            match caught(&path, run) {
+                Ok(()) => Stop::Asked,
+                Err(stop) => stop,
+            }
+        })?;
+        Ok((node, follow))
+    }
+
+    /// Runs the engine on a thread of its own until it stops.
+    fn on_thread(
+        handle: NodeHandle,
+        engine: impl FnOnce() -> Stop + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let (stopped_sender, stopped) = watch::channel(None);
         let link = handle.link.clone();
         let thread = thread::Builder::new()
             .name("kusabi-engine".into())
             .spawn(move || {
-                let stop = loop {
-                    let turned = match run(&directory, &config, &link, ends.clone(), &begun) {
-                        Ok(opening) => opening,
-                        Err(stop) => break stop,
-                    };
-                    if let Err(stop) = turn(&mut directory, &link, turned) {
-                        break stop;
-                    }
-                };
+                let stop = engine();
                 let stop = link.stopped.get_or_init(|| stop).clone();
                 link.pool.stop();
-                // The lock is given back before anyone is told.
-                drop(directory);
                 stopped_sender.send_replace(Some(stop));
             })
             .map_err(|error| StartError::Stopped(Stop::Fault(error.to_string())))?;
@@ -259,13 +322,20 @@ fn run(
     };
     let storage = directory.engine();
     let run = || engine::run_on_disk(&storage, instructions, ends, ready, first_vote);
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(Outcome::Asked)) => Err(Stop::Asked),
-        Ok(Ok(Outcome::Turned(opening))) => Ok(opening),
+    match caught(directory.path(), run)? {
+        Outcome::Asked => Err(Stop::Asked),
+        Outcome::Turned(opening) => Ok(opening),
+    }
+}
+
+/// Runs the engine on the files in a directory; an error says why it ended.
+fn caught<T>(directory: &Path, engine: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Stop> {
+    match catch_unwind(AssertUnwindSafe(engine)) {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(EngineError::Ended)) => Err(why(directory, "a part of it ended")),
         Ok(Err(EngineError::Store { why, .. })) if is_full(&why) => Err(Stop::DiskFull),
-        Ok(Err(EngineError::Ended)) => Err(why(directory.path(), "a part of it ended")),
         Ok(Err(error)) => Err(Stop::Refused(error)),
-        Err(panic) => Err(why(directory.path(), &message(&*panic))),
+        Err(panic) => Err(why(directory, &message(&*panic))),
     }
 }
 

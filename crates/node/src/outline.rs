@@ -138,6 +138,14 @@ impl Outline {
         })
     }
 
+    /// The same as long as there is no block above `position`: without the epochs that begin later.
+    #[must_use]
+    pub fn until(&self, position: u64) -> Self {
+        let mut outline = self.clone();
+        outline.epochs.retain(|epoch| epoch.first <= position);
+        outline
+    }
+
     /// Checks the genesis transaction by all of the ledger's rules, signatures too: whether a first block can be made of it.
     ///
     /// # Errors

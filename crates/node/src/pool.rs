@@ -222,6 +222,17 @@ impl<T, R: Clone> Pool<T, R> {
         self.lock().end(id, &Ended::Refused(why.clone()));
     }
 
+    /// Gives the place of a transaction back for which nobody waits any more.
+    pub(crate) fn withdraw(&self, id: &TxId) {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get_mut(id) {
+            entry.waiters.retain(|waiter| !waiter.is_closed());
+            if entry.waiters.is_empty() {
+                state.end(id, &Ended::Stopped);
+            }
+        }
+    }
+
     /// Waits until something may have become a candidate.
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;

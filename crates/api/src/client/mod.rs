@@ -5,6 +5,7 @@
 //! cannot have arrived. Redirects and proxies of the environment are not followed: an answer comes from the address that was given.
 
 pub mod admin;
+mod blocks;
 mod events;
 mod http;
 
@@ -13,9 +14,9 @@ pub use admin::{AdminClient, AdminToken};
 use crate::{
     block::{Block, MAX_BLOCK},
     ledger::{
-        Answer, EventStream, Ledger, MAX_FRESHNESS, MAX_GENESIS, MAX_NODE, MAX_OPENING, MAX_PROOF,
-        MAX_TRANSACTION, MAX_WAIT, MAX_WALK_STEP, MAX_WALK_STEPS, NodeView, Status, Step,
-        Submitted, Transaction,
+        Answer, BlockStream, EventStream, Ledger, MAX_FRESHNESS, MAX_GENESIS, MAX_NODE,
+        MAX_OPENING, MAX_PROOF, MAX_TRANSACTION, MAX_WAIT, MAX_WALK_STEP, MAX_WALK_STEPS, NodeView,
+        Status, Step, Submitted, Transaction,
     },
     media,
     problem::{Kind, Problem},
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use core::time::Duration;
 use http::Http;
 use kusabi_core::id::{Epoch, Height, Nonce, StateKey, TxId};
-use reqwest::{Method, header::CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, Response, header::CONTENT_TYPE};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +73,23 @@ impl HttpLedger {
     #[must_use]
     pub fn address(&self) -> &str {
         self.0.base().as_str()
+    }
+
+    /// Opens a stream: its answer, whose status is good.
+    async fn opened(&self, request: RequestBuilder) -> Result<Response, Problem> {
+        let answer = tokio::time::timeout(self.0.limits.request, request.send())
+            .await
+            .map_err(|_| {
+                Problem::new(Kind::Unreachable, "the ledger node did not answer in time")
+            })?;
+        let response = answer.map_err(|e| self.0.unreachable(e))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(match self.0.body(response, 0).await {
+            Err(problem) => problem,
+            Ok(_) => Problem::new(Kind::BadAnswer, "an error without a status"),
+        })
     }
 
     /// A submission is sent a second time only when no connection was made: otherwise it may have arrived.
@@ -178,6 +196,15 @@ impl Ledger for HttpLedger {
         })
     }
 
+    fn blocks(&self, from: Height) -> Answer<'_, BlockStream> {
+        Box::pin(async move {
+            let address = format!("v1/blocks?from={from}");
+            let request = self.0.request(Method::GET, &address, media::BLOCKS)?;
+            let response = self.opened(request).await?;
+            Ok(blocks::stream(self.0.clone(), response))
+        })
+    }
+
     fn genesis(&self) -> Answer<'_, Bytes> {
         Box::pin(async move { self.0.get("v1/genesis", media::CBOR, MAX_GENESIS).await })
     }
@@ -220,18 +247,7 @@ impl Ledger for HttpLedger {
                 .0
                 .request(Method::GET, "v1/events", media::EVENTS)?
                 .header("last-event-id", after.to_string());
-            let answer = tokio::time::timeout(self.0.limits.request, request.send())
-                .await
-                .map_err(|_| {
-                    Problem::new(Kind::Unreachable, "the ledger node did not answer in time")
-                })?;
-            let response = answer.map_err(|e| self.0.unreachable(e))?;
-            if !response.status().is_success() {
-                return Err(match self.0.body(response, 0).await {
-                    Err(problem) => problem,
-                    Ok(_) => Problem::new(Kind::BadAnswer, "an error without a status"),
-                });
-            }
+            let response = self.opened(request).await?;
             Ok(events::stream(self.0.clone(), response, after.get()))
         })
     }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use kusabi_api::admin::Server;
+use kusabi_api::{
+    admin::Server,
+    ledger::{Followed, Role},
+};
 use kusabi_core::{
     id::{Handle, OrgName},
     suite::Purpose,
@@ -173,13 +176,44 @@ fn node(session: &Session, findings: &mut Findings) {
         return;
     };
     match status.waits_for {
+        Some(waits_for) if status.role == Role::Follower => findings.fail(
+            "node",
+            waits_for,
+            "it has no vote, and the ledger may well go on: look at the nodes that it follows, and at the network between",
+        ),
         Some(waits_for) => findings.fail(
             "node",
             waits_for,
             "without a quorum nothing is written, and nothing that was acknowledged is lost: ask whoever runs the nodes that \
              are not connected, and look at the network between",
         ),
-        None => findings.ok("node", format!("ready, version {}", status.version)),
+        None => {
+            let role = match status.role {
+                Role::Validator => "",
+                Role::Follower => "a follower, ",
+            };
+            findings.ok("node", format!("ready, {role}version {}", status.version));
+        }
+    }
+    for node in status.following.into_iter().flat_map(|f| f.nodes) {
+        let Followed {
+            address,
+            trouble,
+            lied,
+        } = node;
+        match trouble {
+            None => findings.ok("follows", address),
+            Some(trouble) if lied => findings.fail(
+                "follows",
+                format!("{address} says what is not so: {trouble}"),
+                "tell whoever runs it, and follow other nodes: --from URL",
+            ),
+            Some(trouble) => findings.warn(
+                "follows",
+                format!("{address}: {trouble}"),
+                "tell whoever runs it; when none is left that can be reached, this follower stands still",
+            ),
+        }
     }
     let Some(peers) = status.peers else {
         return;

@@ -215,7 +215,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         name: args.name.as_deref(),
         org: args.org,
         heartbeat_s: args.heartbeat,
-        genesis: None,
+        ..Said::default()
     })?;
     let places = Places::new(&args.data);
     let mut process = Process::start(&places, &settings, session)?;

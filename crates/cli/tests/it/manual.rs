@@ -58,6 +58,7 @@ const VERBS: &[&str] = &[
     "key transfer",
     "man",
     "node",
+    "node follow",
     "node join",
     "node prepare",
     "node run",

@@ -41,6 +41,20 @@ impl Node {
         Self::spawn(place.command(&line))
     }
 
+    #[allow(dead_code, reason = "for the slow rounds")]
+    /// Starts `kusabi node follow --data DATA` and does not wait: it is ready once it has caught up.
+    pub(crate) fn begin_following(
+        place: &Place,
+        data: &str,
+        from: &[&str],
+        more: &str,
+    ) -> Starting {
+        let from: Vec<_> = from.iter().map(|url| format!("--from {url}")).collect();
+        let from = from.join(" ");
+        let line = format!("node follow --data {data} {from} --listen 127.0.0.1:0 --json {more}");
+        Self::spawn(place.command(&line))
+    }
+
     /// The same with a command that is ready to run.
     pub(crate) fn spawn(mut command: Command) -> Starting {
         let mut child = command.spawn().unwrap();

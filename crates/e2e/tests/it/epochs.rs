@@ -11,7 +11,7 @@ use kusabi_core::id::{Epoch, Height};
 use std::time::Instant;
 use tokio::runtime::Runtime;
 
-fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -19,7 +19,7 @@ fn runtime() -> Runtime {
 }
 
 /// Waits until a node shows this block. Its engine begins anew with each epoch, and an answer may be lost then.
-fn shows(runtime: &Runtime, node: &Node, height: u64) {
+pub(crate) fn shows(runtime: &Runtime, node: &Node, height: u64) {
     let http = HttpLedger::new(&node.address).unwrap();
     let before = Height::new(height - 1).unwrap();
     runtime.block_on(async {
@@ -40,7 +40,7 @@ fn shows(runtime: &Runtime, node: &Node, height: u64) {
 }
 
 /// The officers of these sign, and the first brings it to the ledger: height of the epoch's last block.
-fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: &str) -> u64 {
+pub(crate) fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: &str) -> u64 {
     let (first, node) = nodes[0];
     let others: Vec<_> = nodes[1..]
         .iter()
@@ -104,7 +104,7 @@ fn admit(place: &Place, chain: &str, members: &[(&str, &Node)], who: &[&str], mo
     assert_eq!(shown["state"], "carried", "{shown}");
 }
 
-fn register(place: &Place, node: &Node, org: &str, key: &str) {
+pub(crate) fn register(place: &Place, node: &Node, org: &str, key: &str) {
     place.run(&format!("key new {key}")).ok();
     let register = format!("key register {key} --profile {org}/profile.toml");
     node.run(place, &register).ok();

@@ -20,6 +20,7 @@ mod disks;
 mod endure;
 mod epochs;
 mod fleet;
+mod follower;
 mod history;
 mod lines;
 mod losses;

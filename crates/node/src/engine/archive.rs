@@ -186,7 +186,7 @@ pub(super) async fn write_all<E: Runtime>(
 }
 
 /// The block's own certificate in the engine's form. `None` when only a later block's covers it.
-fn certificate(block: &FinalBlock) -> Option<Certificate> {
+pub(super) fn certificate(block: &FinalBlock) -> Option<Certificate> {
     let bytes = block.checkpoint.as_deref()?;
     let checkpoint = Checkpoint::decode(bytes).ok()?;
     if checkpoint.header_count() != 1 {

@@ -5,7 +5,7 @@ use super::{
     archive::{self, BlockSource},
     disk,
     epochs::Epochs,
-    execute,
+    replay,
     state::{self, Caches, Databases, PAGE},
 };
 use crate::{
@@ -14,11 +14,11 @@ use crate::{
     history::{BadBlock, History},
     outline::Outline,
 };
-use commonware_glue::stateful::db::{DatabaseSet, Merkleized as _, Unmerkleized as _};
+use commonware_glue::stateful::db::DatabaseSet;
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_utils::NZUsize;
 use kusabi_core::{header::Header, id::Height};
-use kusabi_ledger::{BlockError, run_block};
+use kusabi_ledger::BlockError;
 use std::path::Path;
 
 /// What an audit found.
@@ -115,45 +115,13 @@ pub(super) async fn replay<E: Runtime>(
     for block in blocks {
         let block = block?;
         let header = block.header;
-        let height = header.height;
         let parent = *history.last().0;
         history.push(&block)?;
-        let transactions =
-            execute::decode(&block.transactions).ok_or(AuditError::Malformed { height })?;
         audit.blocks += 1;
-        audit.transactions += transactions.len() as u64;
-        let batch = DatabaseSet::<E>::new_batches(&state).await;
-        let scratch = |why: String| EngineError::Store {
-            what: "rows for the audit",
-            why,
-        };
-        let rows = execute::fetch::<E>(&batch, execute::keys(transactions.iter()))
-            .await
-            .ok_or_else(|| scratch("rows cannot be read".to_owned()))?;
-        let ledger_context = execute::block_context(&chain, &header, &parent);
-        let ran = run_block(transactions, ledger_context, &rows, &mut context)
-            .map_err(|why| AuditError::Rules { height, why })?;
-        let merkleized = execute::write::<E>(batch, ran.writes)
-            .merkleize()
-            .await
-            .map_err(|why| scratch(why.to_string()))?;
-        let differs = |what| Err(AuditError::Root { height, what });
-        if ran.next_set_hash != header.next_set_hash {
-            return differs("end of the epoch");
-        }
-        if merkleized.root().0 != header.state_root.to_bytes() {
-            return differs("state root");
-        }
-        if merkleized.ops_root().0 != header.ops_root.to_bytes() {
-            return differs("operation log");
-        }
-        let range = (
-            *merkleized.sync_boundary(),
-            u64::from(merkleized.bounds().tip.size),
-        );
-        if range != (header.ops_start, header.ops_end) {
-            return differs("range of operations");
-        }
+        audit.transactions += block.transactions.len() as u64;
+        let FinalBlock { transactions, .. } = &block;
+        let merkleized =
+            replay::replay(&mut context, &chain, &state, &parent, &header, transactions).await?;
         DatabaseSet::<E>::apply(&state, merkleized).await;
         if audit.blocks.is_multiple_of(256) {
             DatabaseSet::<E>::finalize(&state).await.durable().await;

@@ -8,7 +8,8 @@
 //! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
 //! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned; `archive`
 //!   reads and writes it while no engine runs.
-//! - `audit` replays everything; `simulation` is the world of the tests.
+//! - Without a vote: `follow` takes the blocks that others bring; `shelf` is where blocks are looked up, here as there.
+//! - `audit` replays everything, `replay` a block at a time; `simulation` is the world of the tests.
 
 mod application;
 mod archive;
@@ -18,6 +19,7 @@ mod disk;
 mod epochs;
 mod execute;
 mod finality;
+mod follow;
 mod freshness;
 mod gossip;
 mod head;
@@ -27,8 +29,10 @@ mod network;
 mod pace;
 mod proof;
 mod pulse;
+mod replay;
 mod run;
 mod service;
+mod shelf;
 #[cfg(feature = "testing")]
 pub mod simulation;
 mod start;
@@ -40,6 +44,7 @@ pub(crate) use archive::{import, read_all};
 pub use audit::{Audit, AuditError, audit};
 pub use epochs::SetError;
 pub use execute::Refusal;
+pub(crate) use follow::{Brought, Instructions as FollowInstructions, follow_on_disk};
 pub(crate) use run::{Ends, Instructions, Outcome, Queue, run_on_disk};
 pub use state::Caches;
 
@@ -116,6 +121,15 @@ pub enum EngineError {
     /// What every ledger has is not there.
     #[error("the ledger is not whole: it has no {0}")]
     NotWhole(&'static str),
+    /// The state is none of this chain's blocks'.
+    #[error("the state on the disk is not that of any block in this directory")]
+    ForeignState,
+    /// A quorum's block gives another state than it says.
+    #[error("a quorum has signed what its rules forbid: {0}")]
+    Diverged(String),
+    /// The ledger was recovered from a block below the newest one here.
+    #[error("the ledger was recovered without blocks that are in this directory, up to height {0}")]
+    Forsaken(u64),
     /// A part of the engine ended by itself. The caller knows more: a disk that failed, or a fault in this program.
     #[error("a part of the engine ended")]
     Ended,
@@ -163,6 +177,14 @@ impl EngineError {
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",
             Self::NotWhole(_) => "restore a backup into a new directory, and please report this",
+            Self::ForeignState => "follow the ledger anew, into a new directory",
+            Self::Diverged(_) => {
+                "tell whoever runs the ledger, and please report this: the blocks in this directory are the evidence; a newer version \
+                 of this program may see what this one does not"
+            }
+            Self::Forsaken(_) => {
+                "follow the ledger anew, into a new directory, and keep this one: nobody else may have what it holds"
+            }
             Self::Ended => "start again, and please report this",
         }
     }

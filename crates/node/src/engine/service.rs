@@ -2,28 +2,25 @@
 
 use super::{
     Digest, Runtime, Scheme,
-    application::TransactionPool,
-    block::{Block, position},
+    block::position,
     epochs::Epochs,
     head::{Head, Heads},
-    ingest::{self, Door, Others},
+    ingest::{self, Door},
     proof,
     run::Queue,
+    shelf::Shelf,
     state::Databases,
 };
 use crate::handle::{FinalBlock, Lookup, Newest, Offered, Query, QueryError};
 use bytes::Bytes;
-use commonware_consensus::{
-    marshal::{core::Mailbox, standard::Standard},
-    simplex::types::Finalization,
-    types::Height,
-};
+use commonware_consensus::simplex::types::Finalization;
 use commonware_macros::select;
 use commonware_utils::sync::{AsyncMutex, Mutex};
+use futures::future::pending;
 use kusabi_core::{
     checkpoint::HEADERS_MAX,
     header::Header,
-    id::{self, StateRoot},
+    id::{Height, StateRoot},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -51,11 +48,8 @@ pub(super) struct Sources<E: Runtime> {
     pub(super) epochs: Epochs,
     pub(super) databases: Databases<E>,
     pub(super) heads: Heads,
-    pub(super) mailbox: Mailbox<Scheme, Standard<Block>>,
-    pub(super) pool: Arc<TransactionPool>,
+    pub(super) shelf: Shelf<E>,
     pub(super) newest: watch::Receiver<Option<Newest>>,
-    /// The ways to other nodes, where there are any.
-    pub(super) others: Option<Others>,
 }
 
 impl<E: Runtime> Clone for Sources<E> {
@@ -64,16 +58,19 @@ impl<E: Runtime> Clone for Sources<E> {
             epochs: self.epochs.clone(),
             databases: self.databases.clone(),
             heads: self.heads.clone(),
-            mailbox: self.mailbox.clone(),
-            pool: self.pool.clone(),
+            shelf: self.shelf.clone(),
             newest: self.newest.clone(),
-            others: self.others.clone(),
         }
     }
 }
 
-/// Serves until told to stop, or until every handle is gone.
-pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: Sources<E>) {
+/// Serves until told to stop, or until every handle is gone. Without a door no transactions are taken in.
+pub(super) async fn serve<E: Runtime>(
+    context: E,
+    services: Services,
+    sources: Sources<E>,
+    door: Option<Door<E>>,
+) {
     let Services {
         ingest,
         again,
@@ -82,27 +79,15 @@ pub(super) async fn serve<E: Runtime>(context: E, services: Services, sources: S
         mut stop,
     } = services;
     let checkpoints = Checkpoints {
-        sources: sources.clone(),
+        sources,
         newest: Arc::default(),
         making: Arc::default(),
     };
-    let taking = context.child("ingest").spawn({
-        let Sources {
-            epochs,
-            databases,
-            heads,
-            pool,
-            others,
-            ..
-        } = sources.clone();
-        let door = Door {
-            chain: *epochs.chain(),
-            databases,
-            heads,
-            pool,
-            others,
-        };
-        move |context| ingest::take_in(context, door, ingest, again)
+    let taking = context.child("ingest").spawn(move |context| async move {
+        match door {
+            Some(door) => ingest::take_in(context, door, ingest, again).await,
+            None => pending().await,
+        }
     });
     let proving = context.child("lookups").spawn({
         let checkpoints = checkpoints.clone();
@@ -244,15 +229,15 @@ impl<E: Runtime> Checkpoints<E> {
         let mut headers = vec![header];
         loop {
             let last = headers.last()?;
-            let position = Height::new(position(last));
-            if let Some(finalization) = self.sources.mailbox.get_finalization(position).await {
+            let position = position(last);
+            if let Some(finalization) = self.sources.shelf.certificate(position).await {
                 return proof::checkpoint(headers, &finalization).map(Bytes::from);
             }
             if headers.len() >= HEADERS_MAX {
                 return None;
             }
-            let next = self.sources.mailbox.get_block(position.next()).await?;
-            headers.push(next.inner().header);
+            let next = self.sources.shelf.block(position + 1).await?;
+            headers.push(next.header);
         }
     }
 
@@ -289,18 +274,17 @@ impl<E: Runtime> Checkpoints<E> {
     }
 
     /// The first final block at or above a height.
-    async fn block_from(&self, height: id::Height) -> Result<Option<FinalBlock>, QueryError> {
+    async fn block_from(&self, height: Height) -> Result<Option<FinalBlock>, QueryError> {
         let Some(newest) = *self.sources.newest.borrow() else {
             return Ok(None);
         };
         if height > newest.height {
             return Ok(None);
         }
-        let position = Height::new(self.sources.epochs.position_from(height));
-        let Some(block) = self.sources.mailbox.get_block(position).await else {
+        let position = self.sources.epochs.position_from(height);
+        let Some(block) = self.sources.shelf.block(position).await else {
             return Ok(None);
         };
-        let block = block.inner();
         Ok(Some(FinalBlock {
             header: block.header,
             hash: *block.hash(),

@@ -16,6 +16,7 @@ use super::{
     pace::Paced,
     run::{Outcome, Queue},
     service::{self, Services},
+    shelf::Shelf,
     state::{self, Caches, Database, PAGE},
     turn::Turn,
 };
@@ -617,6 +618,13 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         ends: links.turns,
     };
     let turning = turning.run(context.child("turn"));
+    let door = Door {
+        chain: *epochs.chain(),
+        databases: databases.clone(),
+        heads: heads.clone(),
+        pool: pool.clone(),
+        others,
+    };
     let serving = service::serve(
         context.child("service"),
         services,
@@ -624,11 +632,10 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             epochs,
             databases,
             heads,
-            mailbox,
-            pool: pool.clone(),
+            shelf: Shelf::Engine(mailbox),
             newest: newest.subscribe(),
-            others,
         },
+        Some(door),
     );
     // Whoever runs this knows why it ended, and tells the pool.
     commonware_macros::select! {

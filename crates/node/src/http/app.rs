@@ -39,6 +39,8 @@ pub struct Limits {
     pub blocks: usize,
     /// Event streams.
     pub subscribers: usize,
+    /// Streams of blocks: each holds a block at a time.
+    pub followers: usize,
     /// Between two comments on a silent event stream.
     pub heartbeat: Duration,
     /// For running requests to end when stopping.
@@ -59,6 +61,7 @@ impl Default for Limits {
             receiving_bytes: 64 << 20,
             blocks: 8,
             subscribers: 64,
+            followers: 16,
             heartbeat: Duration::from_secs(15),
             grace: Duration::from_secs(10),
         }
@@ -71,6 +74,7 @@ pub(super) struct App<L: ?Sized> {
     pub(super) receiving: Semaphore,
     pub(super) blocks: Arc<Semaphore>,
     pub(super) subscribers: Arc<Semaphore>,
+    pub(super) followers: Arc<Semaphore>,
     pub(super) metrics: Metrics,
     /// Turns true when the server stops.
     pub(super) stopping: watch::Receiver<bool>,
@@ -109,6 +113,7 @@ impl<L: Ledger + ?Sized + 'static> Api<L> {
             receiving: Semaphore::new(limits.receiving_bytes),
             blocks: Arc::new(Semaphore::new(limits.blocks)),
             subscribers: Arc::new(Semaphore::new(limits.subscribers)),
+            followers: Arc::new(Semaphore::new(limits.followers)),
             metrics: Metrics::default(),
             stopping,
             ledger,
@@ -120,6 +125,7 @@ impl<L: Ledger + ?Sized + 'static> Api<L> {
             .route("/v1/transactions/{id}", get(submit::transaction::<L>))
             .route("/v1/checkpoint", get(chain::checkpoint::<L>))
             .route("/v1/freshness", post(freshness::freshness::<L>))
+            .route("/v1/blocks", get(events::blocks::<L>))
             .route("/v1/blocks/{height}", get(chain::block::<L>))
             .route("/v1/genesis", get(chain::genesis::<L>))
             .route("/v1/walk/{epoch}", get(chain::walk::<L>))

@@ -1,9 +1,11 @@
-//! Events as they come: server-sent events (WHATWG HTML, section 9.2), one message per block, resumable by height.
+//! What comes without end: events, as server-sent ones (WHATWG HTML, section 9.2), one message per block; and the blocks
+//! themselves. Both resumable by height.
 
 use super::{
     app::{App, text},
     chain::stopping,
     failure::Failure,
+    metrics::Counter,
 };
 use axum::{
     body::Body,
@@ -12,29 +14,18 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use kusabi_api::{EventStream, Kind, Ledger, Problem, ledger::BlockEvents, media, serve::stopped};
+use futures::{Stream, StreamExt, future::ready, stream};
+use kusabi_api::{Kind, Ledger, Problem, ledger::BlockEvents, media, serve::stopped};
 use kusabi_core::id::Height;
-use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use std::{convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// `GET /v1/events`: from the height after `Last-Event-ID`, or after `?after=`, or from the newest on.
 pub(super) async fn events<L: Ledger + ?Sized + 'static>(
     State(app): State<Arc<App<L>>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let slot = Arc::clone(&app.subscribers)
-        .try_acquire_owned()
-        .map_err(|_| {
-            Problem::new(
-                Kind::TooManyRequests,
-                format!(
-                    "{} event streams are open already; try again later",
-                    app.limits.subscribers
-                ),
-            )
-            .with_retry_after(30)
-        })?;
+    let slot = slot(&app.subscribers, app.limits.subscribers, "event streams")?;
     let after = match start(&request)? {
         Some(height) => height,
         None => {
@@ -43,26 +34,62 @@ pub(super) async fn events<L: Ledger + ?Sized + 'static>(
         }
     };
     let stream = app.ask(app.ledger.events(after)).await?;
-    app.metrics.subscribers.add(1);
-    let subscriber = Subscriber {
-        stream,
+    let messages = stream.map(|item| match item.and_then(|block| message(&block)) {
+        Ok(message) => Ok(message),
+        Err(problem) => Err(last_message(&problem)),
+    });
+    let endless = Endless {
+        messages: Box::pin(messages),
+        alive: b": heartbeat\n\n",
+        farewell: Some(last_message(&stopping())),
         heartbeat: app.limits.heartbeat,
         stopping: app.stopping.clone(),
-        ended: false,
-        _open: Open { app, _slot: slot },
+        _open: Open::new(app, slot, |app| &app.metrics.subscribers),
     };
-    let body = stream::unfold(subscriber, |mut subscriber| async move {
-        let message = subscriber.next().await?;
-        Some((Ok::<_, Infallible>(message), subscriber))
+    Ok(endless.response(media::EVENTS))
+}
+
+/// `GET /v1/blocks?from=`: all blocks from a height on, each behind its length in four bytes. When the node stops, or the ledger has
+/// no more to give, the stream ends.
+pub(super) async fn blocks<L: Ledger + ?Sized + 'static>(
+    State(app): State<Arc<App<L>>>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let from = request.uri().query().and_then(|query| {
+        let height = height(query.strip_prefix("from=")?)?;
+        (height > Height::ZERO).then_some(height)
     });
-    let mut response = Response::new(Body::from_stream(body));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(media::EVENTS),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    let from = from.ok_or_else(|| {
+        Problem::new(
+            Kind::BadParameter,
+            "?from= takes the height of the first block that is wanted, like ?from=1",
+        )
+    })?;
+    let slot = slot(&app.followers, app.limits.followers, "streams of blocks")?;
+    let stream = app.ask(app.ledger.blocks(from)).await?;
+    let endless = Endless {
+        messages: Box::pin(stream.scan((), |(), item| {
+            // A problem ends it.
+            ready(item.ok().map(|block| Ok(block.frame())))
+        })),
+        alive: &[0; 4],
+        farewell: None,
+        heartbeat: app.limits.heartbeat,
+        stopping: app.stopping.clone(),
+        _open: Open::new(app, slot, |app| &app.metrics.followers),
+    };
+    Ok(endless.response(media::BLOCKS))
+}
+
+fn slot(
+    slots: &Arc<Semaphore>,
+    of: usize,
+    what: &'static str,
+) -> Result<OwnedSemaphorePermit, Problem> {
+    Arc::clone(slots).try_acquire_owned().map_err(|_| {
+        let detail = format!("{of} {what} are open already; try again later");
+        Problem::new(Kind::TooManyRequests, detail).with_retry_after(30)
+    })
 }
 
 /// Where to begin. The header wins: a browser sends it when it comes back to the same address.
@@ -82,63 +109,93 @@ fn start(request: &Request) -> Result<Option<Height>, Problem> {
             None => None,
         }
     };
-    text.map(|text| {
-        let height = text.parse::<u64>().ok().filter(|n| n.to_string() == text);
-        height.and_then(|n| Height::new(n).ok()).ok_or_else(bad)
-    })
-    .transpose()
+    text.map(|text| height(text).ok_or_else(bad)).transpose()
+}
+
+/// A height in its one form.
+fn height(text: &str) -> Option<Height> {
+    let height = text.parse::<u64>().ok().filter(|n| n.to_string() == text);
+    height.and_then(|n| Height::new(n).ok())
 }
 
 /// Counts one open stream for as long as it lives.
 struct Open<L: ?Sized> {
     app: Arc<App<L>>,
+    counter: fn(&App<L>) -> &Counter,
     _slot: OwnedSemaphorePermit,
+}
+
+impl<L: ?Sized> Open<L> {
+    fn new(app: Arc<App<L>>, slot: OwnedSemaphorePermit, counter: fn(&App<L>) -> &Counter) -> Self {
+        counter(&app).add(1);
+        Self {
+            app,
+            counter,
+            _slot: slot,
+        }
+    }
 }
 
 impl<L: ?Sized> Drop for Open<L> {
     fn drop(&mut self) {
-        self.app.metrics.subscribers.sub(1);
+        (self.counter)(&self.app).sub(1);
     }
 }
 
-struct Subscriber<L: ?Sized> {
-    stream: EventStream,
+/// An answer without end.
+struct Endless<L: ?Sized> {
+    /// An error is the last one.
+    messages: Pin<Box<dyn Stream<Item = Result<Bytes, Bytes>> + Send>>,
+    /// What is said when there is nothing to say for as long as `heartbeat`.
+    alive: &'static [u8],
+    /// The last message when the node stops.
+    farewell: Option<Bytes>,
     heartbeat: Duration,
     stopping: watch::Receiver<bool>,
-    ended: bool,
     _open: Open<L>,
 }
 
-impl<L: ?Sized> Subscriber<L> {
-    /// The next bytes to send. hyper asks only when the client took the last ones, so a slow reader holds one message and the ledger's
-    /// bounded queue, and is told by the ledger when that ran over.
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.ended {
-            return None;
-        }
-        let item = tokio::select! {
-            biased;
-            () = stopped(&mut self.stopping) => Some(Err(stopping())),
-            item = tokio::time::timeout(self.heartbeat, self.stream.next()) => match item {
-                Ok(item) => item,
-                Err(_) => return Some(Bytes::from_static(b": heartbeat\n\n")),
-            },
-        };
-        Some(match item {
-            Some(Ok(block)) => message(&block).unwrap_or_else(|problem| self.end(&problem)),
-            Some(Err(problem)) => self.end(&problem),
-            None => self.end(&stopping()),
-        })
+impl<L: Ledger + ?Sized + 'static> Endless<L> {
+    fn response(self, media_type: &'static str) -> Response {
+        let body = stream::unfold(Some(self), |endless| async move {
+            let mut endless = endless?;
+            let (message, rest) = match endless.next().await {
+                Ok(message) => (message, Some(endless)),
+                Err(last) => (last?, None),
+            };
+            Some((Ok::<_, Infallible>(message), rest))
+        });
+        let mut response = Response::new(Body::from_stream(body));
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 
-    /// The last message.
-    fn end(&mut self, problem: &Problem) -> Bytes {
-        self.ended = true;
-        let mut message = b"event: problem\ndata: ".to_vec();
-        message.extend(problem.to_json());
-        message.extend(b"\n\n");
-        message.into()
+    /// The next bytes to send; an error: the last ones. hyper asks only when the client took those before, so a slow reader holds one
+    /// message and the ledger's bounded queue, and is told by the ledger when that ran over.
+    async fn next(&mut self) -> Result<Bytes, Option<Bytes>> {
+        let item = tokio::select! {
+            biased;
+            () = stopped(&mut self.stopping) => None,
+            item = tokio::time::timeout(self.heartbeat, self.messages.next()) => match item {
+                Ok(item) => item,
+                Err(_) => return Ok(Bytes::from_static(self.alive)),
+            },
+        };
+        match item {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(last)) => Err(Some(last)),
+            None => Err(self.farewell.take()),
+        }
     }
+}
+
+fn last_message(problem: &Problem) -> Bytes {
+    let mut message = b"event: problem\ndata: ".to_vec();
+    message.extend(problem.to_json());
+    message.extend(b"\n\n");
+    message.into()
 }
 
 fn message(block: &BlockEvents) -> Result<Bytes, Problem> {

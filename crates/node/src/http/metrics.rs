@@ -33,6 +33,7 @@ pub(super) struct Metrics {
     pub(super) submissions: Counter,
     pub(super) receipts: Counter,
     pub(super) subscribers: Counter,
+    pub(super) followers: Counter,
     pub(super) listener: Arc<Counts>,
 }
 
@@ -106,6 +107,12 @@ impl Metrics {
                 "Open event streams.",
                 read(&self.subscribers),
             ),
+            (
+                "followers",
+                "gauge",
+                "Open streams of blocks.",
+                read(&self.followers),
+            ),
         ] {
             metric(name, kind, help, &[("", value)]);
         }
@@ -160,6 +167,11 @@ impl Metrics {
                     "peers_connected",
                     "Other validators' nodes that are connected.",
                     status.peers.as_ref().map(|peers| peers.connected),
+                ),
+                (
+                    "behind",
+                    "Heights from a follower's newest block to the newest that it knows of.",
+                    status.following.as_ref().map(|following| following.behind),
                 ),
             ];
             for (name, help, value) in known {

@@ -5,6 +5,10 @@ pub mod refusal;
 
 use crate::{
     engine::Refusal,
+    follower::{
+        Source,
+        carry::{Asked, Carried, Carrier},
+    },
     handle::{Events, FinalBlock, NodeHandle, QueryError, SubmitError},
     health::{Signs, WaitsFor},
     outline::Outline,
@@ -13,11 +17,11 @@ use crate::{
 use bytes::Bytes;
 use futures::stream;
 use kusabi_api::{
-    Answer, Block, EventStream, Kind, Ledger, Problem,
+    Answer, Block, BlockStream, EventStream, Kind, Ledger, Problem,
     effect::first_row,
     ledger::{
-        BlockEvents, CATCH_UP, MAX_WAIT, MAX_WALK_STEPS, NodeView, Receipt, Status, Step, StepKind,
-        Submitted, Transaction, ValidatorNode,
+        BlockEvents, CATCH_UP, MAX_WAIT, MAX_WALK_STEPS, NodeView, Receipt, Role, Status, Step,
+        StepKind, Submitted, Transaction, ValidatorNode,
     },
 };
 use kusabi_core::{
@@ -83,6 +87,8 @@ struct Shared {
     recent: Recent,
     decoders: Semaphore,
     events: Mutex<VecDeque<Arc<BlockEvents>>>,
+    /// Where a follower carries what it cannot do itself.
+    carrier: Option<Carrier>,
 }
 
 impl Shared {
@@ -117,6 +123,32 @@ impl NodeLedger {
         outline: &Outline,
         pool: PoolLimits,
     ) -> Result<Self, GenesisError> {
+        Self::carrying(node, outline, pool, None)
+    }
+
+    /// The same of a follower, which carries to `sources` what it cannot do itself.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn follower(
+        node: NodeHandle,
+        outline: &Outline,
+        pool: PoolLimits,
+        sources: Arc<[Source]>,
+    ) -> Result<Self, GenesisError> {
+        let carrier = node
+            .following
+            .clone()
+            .map(|seen| Carrier::new(sources, seen));
+        Self::carrying(node, outline, pool, carrier)
+    }
+
+    fn carrying(
+        node: NodeHandle,
+        outline: &Outline,
+        pool: PoolLimits,
+        carrier: Option<Carrier>,
+    ) -> Result<Self, GenesisError> {
         let genesis = Genesis::decode(outline.document())?;
         let shared = Shared {
             name: genesis.name().to_owned(),
@@ -126,6 +158,7 @@ impl NodeLedger {
             recent: Recent::new(OUTCOMES_MAX),
             decoders: Semaphore::new(DECODERS),
             events: Mutex::default(),
+            carrier,
         };
         Ok(Self {
             node,
@@ -189,12 +222,14 @@ impl NodeLedger {
     fn signs<T>(&self, read: impl FnOnce(&Signs<'_>) -> T) -> T {
         let newest = *self.node.newest.borrow();
         let pulse = self.node.pulse.borrow();
+        let following = self.node.following.as_ref().map(|seen| seen.borrow());
         read(&Signs {
             validators: self.node.outline().newest().vote_keys.len(),
             heartbeat: self.shared.heartbeat,
             begun: *self.node.begun.borrow(),
             newest,
             pulse: pulse.as_ref(),
+            following: following.as_deref(),
             now: Instant::now(),
         })
     }
@@ -220,10 +255,23 @@ impl NodeLedger {
         }
         let transaction = self
             .shared
-            .decode(bytes.len(), move || tx::Transaction::decode(&bytes))
+            .decode(bytes.len(), {
+                let bytes = bytes.clone();
+                move || tx::Transaction::decode(&bytes)
+            })
             .await?
             .map_err(refusal::malformed)?;
         let row = first_row(transaction.action());
+        if let Some(carrier) = &self.shared.carrier {
+            let own = self.node.await_final(id, bytes.len()).map_err(refused)?;
+            let carried = carrier.submit(&self.node, &bytes, own, wait).await?;
+            return Ok(match carried {
+                Carried::Final(receipt) => {
+                    Submitted::Final(self.carried(id, receipt.height, receipt.index, row).await)
+                }
+                Carried::Pending => Submitted::Pending { id },
+            });
+        }
         let end = self.node.offer(transaction).map_err(refused)?;
         self.shared.recent.note(id, Outcome::Pending);
         // A task of its own, so that the outcome is noted also when nobody waits any more.
@@ -260,6 +308,32 @@ impl NodeLedger {
             Ok(Ok(Err(why))) => Err(refused(why)),
             Ok(Err(e)) => Err(Problem::new(Kind::Internal, format!("waiting ended: {e}"))),
         }
+    }
+
+    /// The same of what others took, and this follower has seen in a block; it remembers that.
+    async fn carried(&self, id: TxId, height: Height, index: u32, row: StateKey) -> Receipt {
+        let outcome = Outcome::Final { height, index, row };
+        self.shared.recent.note(id, outcome);
+        self.receipt(id, height, index, row).await
+    }
+
+    /// What became of a transaction that this follower does not remember.
+    async fn asked(&self, carrier: &Carrier, id: TxId) -> Result<Transaction, Problem> {
+        let (height, index) = match carrier.transaction(&self.node, id).await? {
+            Asked::Said(said) => return Ok(said),
+            Asked::Final(height, index) => (height, index),
+        };
+        let gone = || Problem::new(Kind::Unknown, "the block that holds it is not here");
+        let height = Height::new(height).map_err(|_| gone())?;
+        let block = self.node.block(height).await.map_err(unanswered)?;
+        let bytes = block.and_then(|block| {
+            let place = usize::try_from(index).ok()?;
+            block.transactions.get(place).cloned()
+        });
+        let transaction = tx::Transaction::decode(&bytes.ok_or_else(gone)?);
+        let row = first_row(transaction.map_err(refusal::malformed)?.action());
+        let receipt = self.carried(id, height, index, row).await;
+        Ok(Transaction::Final(receipt))
     }
 
     /// Waits for a height; not for long, and the answer is what there is then.
@@ -330,6 +404,16 @@ impl Reader {
     }
 }
 
+fn outgoing(block: FinalBlock) -> Block {
+    let mut header = Vec::with_capacity(block.header.encoded_len());
+    block.header.encode(&mut header);
+    Block {
+        header: header.into(),
+        checkpoint: block.checkpoint,
+        transactions: block.transactions,
+    }
+}
+
 /// What a device follows of the transaction that opens an epoch; nothing of the genesis transaction.
 fn step(opening: &[u8]) -> Option<Step> {
     let opening = tx::Transaction::decode(opening).ok()?;
@@ -348,6 +432,7 @@ fn refused(why: SubmitError) -> Problem {
     match why {
         SubmitError::Refused(why) => refusal(&why),
         SubmitError::Full(_) => Problem::new(Kind::PoolFull, why.to_string()),
+        SubmitError::NoVote => Problem::new(Kind::Unknown, why.to_string()),
         SubmitError::Stopped(_) => Problem::new(
             Kind::Stopping,
             format!("{why}; the transaction may or may not become final: look its rows up later"),
@@ -369,6 +454,7 @@ fn unanswered(why: QueryError) -> Problem {
         QueryError::NotReady => Kind::Behind,
         QueryError::Unvouched { .. } => Kind::Unvouched,
         QueryError::Stopped(_) => Kind::Stopping,
+        QueryError::NoVote => Kind::Unknown,
     };
     Problem::new(kind, why.to_string())
 }
@@ -394,6 +480,7 @@ impl Ledger for NodeLedger {
                         detail: problem.detail,
                     })
                 }
+                None if let Some(carrier) = &self.shared.carrier => self.asked(carrier, id).await,
                 None => Err(Problem::new(
                     Kind::Unknown,
                     "this node does not remember such a transaction: look the rows up that it was to write",
@@ -419,7 +506,12 @@ impl Ledger for NodeLedger {
     }
 
     fn freshness(&self, nonce: Nonce) -> Answer<'_, Bytes> {
-        Box::pin(async move { self.node.freshness(nonce).await.map_err(unanswered) })
+        Box::pin(async move {
+            match &self.shared.carrier {
+                Some(carrier) => carrier.freshness(&self.node, nonce).await,
+                None => self.node.freshness(nonce).await.map_err(unanswered),
+            }
+        })
     }
 
     fn block(&self, height: Height) -> Answer<'_, Block> {
@@ -432,13 +524,20 @@ impl Ledger for NodeLedger {
                     format!("there is no block of height {height}; the newest is {newest}"),
                 )
             })?;
-            let mut header = Vec::with_capacity(block.header.encoded_len());
-            block.header.encode(&mut header);
-            Ok(Block {
-                header: header.into(),
-                checkpoint: block.checkpoint,
-                transactions: block.transactions,
-            })
+            Ok(outgoing(block))
+        })
+    }
+
+    fn blocks(&self, from: Height) -> Answer<'_, BlockStream> {
+        Box::pin(async move {
+            let events = self.open()?.events(from);
+            let stream = stream::unfold(Some(events), |events| async move {
+                let mut events = events?;
+                let item = events.next().await.map(outgoing).map_err(unanswered);
+                let rest = item.is_ok().then_some(events);
+                Some((item, rest))
+            });
+            Ok(Box::pin(stream) as BlockStream)
         })
     }
 
@@ -476,7 +575,12 @@ impl Ledger for NodeLedger {
     fn node(&self) -> Answer<'_, NodeView> {
         Box::pin(async move {
             let keys = self.node.keys();
-            let keys = keys.ok_or_else(|| Problem::new(Kind::Unknown, "the node has no keys"))?;
+            let keys = keys.ok_or_else(|| {
+                Problem::new(
+                    Kind::Unknown,
+                    "this node follows the ledger, and has no keys",
+                )
+            })?;
             let outline = self.node.outline();
             let newest = outline.newest();
             let nodes = newest
@@ -526,10 +630,17 @@ impl Ledger for NodeLedger {
                 (signs.age(), signs.waits_for(), peers.map(Into::into))
             });
             let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let height = status.height.unwrap_or_default();
+            let following = self.node.following.as_ref();
             Ok(Status {
+                role: match following {
+                    Some(_) => Role::Follower,
+                    None => Role::Validator,
+                },
+                following: following.map(|seen| seen.borrow().view(height)),
                 name: self.shared.name.clone(),
                 chain: *self.node.chain(),
-                height: status.height.unwrap_or_default().get(),
+                height: height.get(),
                 time_ms: status.time_ms.unwrap_or_default(),
                 epoch: status.epoch.get(),
                 validators: u8::try_from(self.node.outline().newest().vote_keys.len())

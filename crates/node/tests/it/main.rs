@@ -6,6 +6,7 @@
 
 mod directory;
 mod first;
+mod following;
 mod http;
 mod measure;
 mod oracle;

@@ -5,7 +5,7 @@ use futures_util::stream;
 use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
     effect::first_row,
-    ledger::{BlockEvents, Event, Receipt, Status, Step, StepKind, Submitted, Transaction},
+    ledger::{BlockEvents, Event, Receipt, Role, Status, Step, StepKind, Submitted, Transaction},
 };
 use kusabi_core::{
     id::{Epoch, Height, Nonce, StateKey, TxId},
@@ -259,6 +259,8 @@ impl Ledger for Chain {
                 view: 0,
                 age_ms: None,
                 peers: None,
+                role: Role::Validator,
+                following: None,
                 ready: true,
                 waits_for: None,
                 version: "0.1.0".into(),

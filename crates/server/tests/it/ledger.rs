@@ -7,7 +7,7 @@ use futures_util::stream;
 use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
     effect::first_row,
-    ledger::{BlockEvents, Event, Receipt, Status, Step, Submitted, Transaction},
+    ledger::{BlockEvents, Event, Receipt, Role, Status, Step, Submitted, Transaction},
 };
 use kusabi_core::{
     checkpoint::{CheckpointParts, FinalizeVote},
@@ -330,6 +330,8 @@ impl Ledger for Memory {
             view: 0,
             age_ms: None,
             peers: None,
+            role: Role::Validator,
+            following: None,
             ready: true,
             waits_for: None,
             version: "0.1.0".into(),

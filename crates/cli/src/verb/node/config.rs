@@ -36,6 +36,8 @@ pub(crate) struct File {
     peer_listen: Option<SocketAddr>,
     #[serde(default)]
     peers: BTreeMap<String, String>,
+    #[serde(default)]
+    follow: Vec<String>,
 }
 
 /// What the node runs with.
@@ -52,6 +54,8 @@ pub(crate) struct Settings {
     peers: BTreeMap<String, String>,
     /// The finished genesis of a ledger that is founded with others.
     pub(crate) genesis: Option<PathBuf>,
+    /// Addresses of the nodes that a follower follows.
+    pub(crate) follow: Vec<String>,
 }
 
 impl Settings {
@@ -80,6 +84,10 @@ impl Settings {
             peer_listen: file.peer_listen,
             peers: peers(file.peers)?,
             genesis: said.genesis.map(Path::to_owned),
+            follow: match said.follow {
+                [] => file.follow,
+                said => said.to_vec(),
+            },
         })
     }
 
@@ -134,6 +142,7 @@ pub(crate) struct Said<'a> {
     pub(crate) org: Option<OrgName>,
     pub(crate) heartbeat_s: Option<u64>,
     pub(crate) genesis: Option<&'a Path>,
+    pub(crate) follow: &'a [String],
 }
 
 fn read(path: &Path) -> Result<File> {
@@ -155,7 +164,7 @@ mod tests {
         let known = error.to_string();
         let known = known.split_once("expected one of ").unwrap().1;
         let settings: Vec<_> = known.trim_end().split(", ").collect();
-        assert_eq!(settings.len(), 7, "{known}");
+        assert_eq!(settings.len(), 8, "{known}");
         for setting in settings {
             let table = format!("| `[{}]` |", setting.trim_matches('`'));
             let named = manual.contains(&format!("| {setting} |")) || manual.contains(&table);

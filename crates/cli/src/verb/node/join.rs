@@ -218,7 +218,7 @@ impl Asked {
 }
 
 /// The outline of a chain from the transaction that founded it.
-fn outline(chain: &ChainId, genesis: Bytes) -> Result<Outline> {
+pub(super) fn outline(chain: &ChainId, genesis: Bytes) -> Result<Outline> {
     let refused = |why: &dyn std::fmt::Display| {
         Failure::new(
             Exit::Genesis,

@@ -1,6 +1,7 @@
 //! `kusabi node`: the ledger's own process.
 
 pub(crate) mod config;
+mod follow;
 pub(crate) mod join;
 mod prepare;
 pub(crate) mod process;
@@ -26,6 +27,7 @@ pub(crate) enum Verb {
     Run(run::Args),
     Join(join::Args),
     Prepare(prepare::Args),
+    Follow(follow::Args),
 }
 
 pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
@@ -33,6 +35,7 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
         Verb::Run(args) => run::run(args, session),
         Verb::Join(args) => join::run(args, session),
         Verb::Prepare(args) => prepare::run(args, session),
+        Verb::Follow(args) => follow::run(args, session),
     }
 }
 
@@ -61,7 +64,10 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
                 _ => Failure::io("used", path, error),
             };
         }
-        DirectoryError::NoLedger(_) | DirectoryError::NotEmpty(_) => Exit::File,
+        DirectoryError::NoLedger(_)
+        | DirectoryError::NotEmpty(_)
+        | DirectoryError::Follower(_)
+        | DirectoryError::Validator(_) => Exit::File,
         DirectoryError::VoteKey(_)
         | DirectoryError::NodeKey(_)
         | DirectoryError::NoVoteKey(_)

@@ -16,7 +16,8 @@ use kusabi_core::{
 };
 use kusabi_node::{
     descriptors,
-    directory::{Directory, DirectoryError},
+    directory::{Directory, DirectoryError, FollowerDirectory},
+    follower::{Source, Times},
     http::{Api, Limits, serve},
     ledger::NodeLedger,
     node::{Config, Node, named_port},
@@ -58,12 +59,22 @@ pub(crate) struct Process {
     stopping: watch::Sender<bool>,
     address: String,
     new: bool,
+    /// Whether no others run the ledger with this node.
+    alone: bool,
 }
 
-impl Process {
-    /// Starts the node of a directory, and founds a ledger where there is none. Does not wait until it answers.
-    pub(crate) fn start(places: &Places, settings: &Settings, session: &Session) -> Result<Self> {
-        let expected = session.named_chain()?;
+/// What a node is served with, before there is one.
+struct Ground {
+    runtime: Runtime,
+    signals: Signals,
+    listen: SocketAddr,
+    listener: TcpListener,
+    address: String,
+    limits: Limits,
+}
+
+impl Ground {
+    fn new(listen: SocketAddr) -> Result<Self> {
         let runtime = runtime()?;
         // Before anyone is told anything: the answer may be a signal.
         let signals = {
@@ -71,7 +82,69 @@ impl Process {
             Signals::listen()?
         };
         // The address first: a founding is not for a process that cannot serve.
-        let (listener, serving) = listen(settings.listen)?;
+        let (listener, address) = self::listen(listen)?;
+        let limits = Limits {
+            connections: descriptors::connections(Limits::default().connections).map_err(
+                |why| {
+                    Failure::new(Exit::Config, why.to_string()).advise(
+                        "raise the limit: `ulimit -n 4096`, or LimitNOFILE= in a systemd unit",
+                    )
+                },
+            )?,
+            ..Limits::default()
+        };
+        Ok(Self {
+            runtime,
+            signals,
+            listen,
+            listener,
+            address,
+            limits,
+        })
+    }
+
+    /// Serves a node.
+    fn serve(
+        self,
+        node: Node,
+        outline: Outline,
+        ledger: NodeLedger,
+        new: bool,
+        alone: bool,
+    ) -> Result<Process> {
+        let (stopping, stopping_end) = watch::channel(false);
+        let ledger = Arc::new(ledger);
+        let serving = {
+            let _inside = self.runtime.enter();
+            let listener = tokio::net::TcpListener::from_std(self.listener)
+                .map_err(|error| unavailable(self.listen, &error))?;
+            let api = Api::new(Arc::clone(&ledger), self.limits, stopping_end);
+            if !alone {
+                let ledger = Arc::clone(&ledger);
+                self.runtime.spawn(async move { ledger.log_health().await });
+            }
+            self.runtime.spawn(serve(listener, api))
+        };
+        Ok(Process {
+            node,
+            outline,
+            ledger,
+            runtime: self.runtime,
+            signals: self.signals,
+            serving,
+            stopping,
+            address: self.address,
+            new,
+            alone,
+        })
+    }
+}
+
+impl Process {
+    /// Starts the node of a directory, and founds a ledger where there is none. Does not wait until it answers.
+    pub(crate) fn start(places: &Places, settings: &Settings, session: &Session) -> Result<Self> {
+        let expected = session.named_chain()?;
+        let ground = Ground::new(settings.listen)?;
         let (directory, new) = open_or_found(places, settings, expected.as_ref(), session)?;
         let outline = directory.outline().clone();
         let mut config = Config {
@@ -90,49 +163,36 @@ impl Process {
                 event: "waiting",
                 chain: outline.chain().to_string(),
                 address,
-                readyz: format!("{serving}/readyz"),
+                readyz: format!("{}/readyz", ground.address),
                 validators,
                 quorum: quorum(validators),
             })?;
         }
-        let limits = Limits {
-            connections: descriptors::connections(Limits::default().connections).map_err(
-                |why| {
-                    Failure::new(Exit::Config, why.to_string()).advise(
-                        "raise the limit: `ulimit -n 4096`, or LimitNOFILE= in a systemd unit",
-                    )
-                },
-            )?,
-            ..Limits::default()
-        };
         let alone = outline.newest().vote_keys.len() == 1;
         let node = Node::begin(directory, config).map_err(|why| start_failure(&why, alone))?;
-        let (stopping, stopping_end) = watch::channel(false);
-        let (ledger, server) = {
-            let _inside = runtime.enter();
-            let listener = tokio::net::TcpListener::from_std(listener)
-                .map_err(|error| unavailable(settings.listen, &error))?;
-            let ledger = NodeLedger::new(node.handle(), &outline, pool)
-                .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
-            let ledger = Arc::new(ledger);
-            let api = Api::new(Arc::clone(&ledger), limits, stopping_end);
-            if !alone {
-                let ledger = Arc::clone(&ledger);
-                runtime.spawn(async move { ledger.log_health().await });
-            }
-            (ledger, runtime.spawn(serve(listener, api)))
-        };
-        Ok(Self {
-            node,
-            outline,
-            ledger,
-            runtime,
-            signals,
-            serving: server,
-            stopping,
-            address: serving,
-            new,
-        })
+        let ledger = NodeLedger::new(node.handle(), &outline, pool)
+            .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
+        ground.serve(node, outline, ledger, new, alone)
+    }
+
+    /// Starts a follower. Does not wait until it answers.
+    pub(crate) fn follow(
+        directory: FollowerDirectory,
+        settings: &Settings,
+        sources: Arc<[Source]>,
+    ) -> Result<Self> {
+        let ground = Ground::new(settings.listen)?;
+        let outline = directory.outline().clone();
+        let mut config = Config::default();
+        if let Some(threads) = settings.threads {
+            config.threads = threads;
+        }
+        let followed = Node::follow(directory, &config, sources.clone(), Times::default());
+        let (node, follow) = followed.map_err(|why| start_failure(&why, false))?;
+        ground.runtime.spawn(follow.run());
+        let ledger = NodeLedger::follower(node.handle(), &outline, config.pool, sources)
+            .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
+        ground.serve(node, outline, ledger, false, false)
     }
 
     /// The chain.
@@ -183,7 +243,7 @@ impl Process {
 
     /// Waits until it answers, and says meanwhile what it waits for. Whether it does: otherwise it was asked to stop.
     pub(crate) fn wait_until_it_answers(&mut self, session: &Session) -> Result<bool> {
-        let alone = self.validators() == 1;
+        let alone = self.alone;
         let (signals, node, ledger) = (&mut self.signals, &mut self.node, &self.ledger);
         self.runtime.block_on(async {
             tokio::select! {
@@ -200,7 +260,7 @@ impl Process {
 
     /// Waits until it is asked to stop, or stops by itself.
     pub(crate) fn wait(&mut self) -> Result<()> {
-        let alone = self.validators() == 1;
+        let alone = self.alone;
         let (signals, node) = (&mut self.signals, &mut self.node);
         self.runtime.block_on(async {
             tokio::select! {
@@ -399,34 +459,7 @@ fn open_or_found(
     };
     match opened {
         Ok(directory) => {
-            let chain = directory.outline().chain();
-            if let Some(noted) = places.noted_chain()?.filter(|noted| noted != chain) {
-                return Err(Failure::new(
-                    Exit::Genesis,
-                    format!(
-                        "{} was founded as {noted}, and its genesis document is now that of {chain}",
-                        places.root().display(),
-                    ),
-                )
-                .advise(
-                    "the document was changed or exchanged: bring the directory back from a backup",
-                ));
-            }
-            if let Some(file) = &settings.genesis {
-                let asked = Proposal::read(file)?.chain();
-                if asked != *chain {
-                    return Err(Failure::new(
-                        Exit::OtherChain,
-                        format!(
-                            "{} holds the ledger {chain}, and {} is the genesis of {asked}",
-                            places.root().display(),
-                            file.display()
-                        ),
-                    ));
-                }
-            }
-            // A founding or restoring that was interrupted may not have come so far.
-            places.note_chain(chain)?;
+            is_of(places, directory.outline().chain(), settings)?;
             Ok((directory, false))
         }
         Err(DirectoryError::NoLedger(_)) => {
@@ -460,6 +493,35 @@ fn open_or_found(
         }
         Err(why) => Err(directory_failure(&why)),
     }
+}
+
+/// Checks that a directory's ledger is the one that was noted beside it, and the one whose genesis was named.
+pub(crate) fn is_of(places: &Places, chain: &ChainId, settings: &Settings) -> Result<()> {
+    if let Some(noted) = places.noted_chain()?.filter(|noted| noted != chain) {
+        return Err(Failure::new(
+            Exit::Genesis,
+            format!(
+                "{} was founded as {noted}, and its genesis document is now that of {chain}",
+                places.root().display(),
+            ),
+        )
+        .advise("the document was changed or exchanged: bring the directory back from a backup"));
+    }
+    if let Some(file) = &settings.genesis {
+        let asked = Proposal::read(file)?.chain();
+        if asked != *chain {
+            return Err(Failure::new(
+                Exit::OtherChain,
+                format!(
+                    "{} holds the ledger {chain}, and {} is the genesis of {asked}",
+                    places.root().display(),
+                    file.display()
+                ),
+            ));
+        }
+    }
+    // A founding or restoring that was interrupted may not have come so far.
+    places.note_chain(chain)
 }
 
 /// Ctrl-C and SIGTERM.

@@ -160,11 +160,22 @@ impl Answer for Joined {
 
 /// Said at every start, when the node answers.
 #[derive(Serialize)]
-struct Ready {
+pub(super) struct Ready {
     event: &'static str,
     chain: String,
     address: String,
     height: u64,
+}
+
+impl Ready {
+    pub(super) fn of(process: &Process) -> Self {
+        Self {
+            event: "ready",
+            chain: process.chain().to_string(),
+            address: process.address().to_owned(),
+            height: process.height(),
+        }
+    }
 }
 
 impl Answer for Ready {
@@ -176,10 +187,20 @@ impl Answer for Ready {
     }
 }
 
+/// Said at its end.
 #[derive(Serialize)]
-struct Stopped {
+pub(super) struct Stopped {
     event: &'static str,
     height: u64,
+}
+
+impl Stopped {
+    pub(super) const fn at(height: u64) -> Self {
+        Self {
+            event: "stopped",
+            height,
+        }
+    }
 }
 
 impl Answer for Stopped {
@@ -194,8 +215,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         listen: args.listen,
         name: args.name.as_deref(),
         org: args.org,
-        heartbeat_s: None,
         genesis: args.genesis.as_deref(),
+        ..Said::default()
     })?;
     let places = Places::new(&args.data);
     log();
@@ -204,10 +225,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     // It stops in any case.
     let height = process.stop();
     ended?;
-    session.output().say(&Stopped {
-        event: "stopped",
-        height,
-    })
+    session.output().say(&Stopped::at(height))
 }
 
 fn serve(
@@ -247,11 +265,6 @@ fn serve(
         })?,
         None => {}
     }
-    session.output().say(&Ready {
-        event: "ready",
-        chain: process.chain().to_string(),
-        address: process.address().to_owned(),
-        height: process.height(),
-    })?;
+    session.output().say(&Ready::of(process))?;
     process.wait()
 }

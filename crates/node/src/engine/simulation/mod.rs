@@ -1,7 +1,8 @@
 //! Nodes in a simulated world, for tests: virtual time, a disk in memory that a power cut tears, and faults by a seed. Here one
-//! alone; in [`consortium`] several, and a network between them.
+//! alone; in [`consortium`] several, and a network between them; in [`follower`] one without a vote.
 
 pub mod consortium;
+pub mod follower;
 pub mod hostile;
 
 use super::{
@@ -24,7 +25,8 @@ use crate::{
 use commonware_runtime::{
     Clock as _, Runner as _, Spawner as _, Supervisor as _,
     deterministic::{
-        Checkpoint, Config, FaultConfig, PartialWriteMode, ResizeConfig, Runner, WriteConfig,
+        Checkpoint, Config, Context, FaultConfig, PartialWriteMode, ResizeConfig, Runner,
+        WriteConfig,
     },
 };
 use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
@@ -114,6 +116,22 @@ pub struct World {
 }
 
 impl World {
+    /// `slow` is the longest that a sync of the disk takes.
+    fn new(context: &Context, slow: Arc<AtomicU64>) -> Self {
+        let clock = Arc::new(context.child("clock"));
+        let fault_config = context.storage_fault_config();
+        Self {
+            sleep: Arc::new(move |time| {
+                let clock = clock.clone();
+                Box::pin(async move { clock.sleep(time).await })
+            }),
+            faults: Arc::new(move |faults| {
+                *fault_config.write() = faults.config();
+                slow.store(faults.slow_ms.into(), Ordering::Relaxed);
+            }),
+        }
+    }
+
     /// Lets virtual time pass.
     pub async fn sleep(&self, time: Duration) {
         (self.sleep)(time).await;
@@ -253,20 +271,7 @@ impl Simulation {
             // A disk that fails before the node is ready ends it, and with it the sender.
             let ready = ready.await.is_ok();
             if ready {
-                let clock = context.child("clock");
-                let clock = Arc::new(clock);
-                let fault_config = context.storage_fault_config();
-                let world = World {
-                    sleep: Arc::new(move |time| {
-                        let clock = clock.clone();
-                        Box::pin(async move { clock.sleep(time).await })
-                    }),
-                    faults: Arc::new(move |faults| {
-                        *fault_config.write() = faults.config();
-                        slow.store(faults.slow_ms.into(), Ordering::Relaxed);
-                    }),
-                };
-                script(handle, world).await;
+                script(handle, World::new(&context, slow)).await;
             } else {
                 // Its value is in `link`, too.
                 let _ = ended.await;

@@ -319,3 +319,69 @@ async fn what_is_refused_and_what_is_not_waited_for() {
     assert_eq!(shown.checkpoint().claimed().height, next);
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_come_one_after_the_other_and_then_as_they_are_made() {
+    let place = tempfile::tempdir().unwrap();
+    let (world, grant) = founded();
+    let running = Running::start(create(place.path(), &world)).await;
+    let client = running.client();
+    let first = Height::new(1).unwrap();
+    let mut blocks = client.blocks(first).await.unwrap();
+    let genesis = blocks.next().await.unwrap().unwrap();
+    assert_eq!(genesis, client.block(first).await.unwrap());
+    // The next one is waited for.
+    let submitted = client.submit(bytes(&grant), WAIT).await.unwrap();
+    let Submitted::Final(receipt) = submitted else {
+        panic!("{submitted:?}");
+    };
+    let second = blocks.next().await.unwrap().unwrap();
+    assert_eq!(second.transactions, [bytes(&grant)]);
+    let mut later = client
+        .blocks(Height::new(receipt.height).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(later.next().await.unwrap().unwrap(), second);
+    for bad in ["", "?from=0", "?from=01", "?from=x", "?after=1"] {
+        let status = status_of(&running.url, &format!("/v1/blocks{bad}")).await;
+        assert_eq!(status, 400, "{bad}");
+    }
+    // So many at once and no more; whoever ends gives his place back.
+    let mut others = Vec::new();
+    let refused = loop {
+        match client.blocks(first).await {
+            Ok(stream) => others.push(stream),
+            Err(problem) => break problem,
+        }
+    };
+    assert_eq!(others.len() + 2, Limits::default().followers);
+    assert_eq!(refused.kind, Kind::TooManyRequests);
+    drop(others);
+    let again = async {
+        loop {
+            if let Ok(stream) = client.blocks(first).await {
+                return stream;
+            }
+        }
+    };
+    drop(tokio::time::timeout(WAIT, again).await.unwrap());
+    // The node stops, and the stream with it.
+    running.stop.send_replace(true);
+    let ended = blocks.next().await.unwrap().unwrap_err();
+    assert_eq!(ended.kind, Kind::Unreachable);
+    assert!(blocks.next().await.is_none());
+    drop(later);
+    running.stop().await;
+}
+
+/// Status of the answer to a plain request.
+async fn status_of(url: &str, address: &str) -> u16 {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!("GET {address} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}

@@ -124,6 +124,7 @@ fn the_limits_are_the_defaults() {
         ),
         format!("| blocks being sent | {} |", limits.blocks),
         format!("| event streams | {} |", limits.subscribers),
+        format!("| streams of blocks | {} |", limits.followers),
         format!(
             "| the ledger to answer a reading request | {} s, then `503` |",
             seconds(limits.answer_time)

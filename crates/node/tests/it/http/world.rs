@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream;
 use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
-    ledger::{BlockEvents, Peers, Receipt, Status, Step, StepKind, Submitted, Transaction},
+    ledger::{BlockEvents, Peers, Receipt, Role, Status, Step, StepKind, Submitted, Transaction},
 };
 use kusabi_core::id::{ChainId, Epoch, Handle, Height, Nonce, StateKey, TxId};
 use kusabi_node::http::{Api, Limits, serve};
@@ -183,6 +183,8 @@ impl Ledger for Memory {
                 of: 3,
                 missing: vec!["a.example:7043".into(), "b.example:7043".into()],
             }),
+            role: Role::Validator,
+            following: None,
             ready: self.ready,
             waits_for: (!self.ready).then(|| WAITS_FOR.into()),
             version: "0.1.0".into(),

@@ -22,10 +22,15 @@ use std::{
 };
 
 /// Whoever is a validator in each epoch, from epoch 0 on.
-type Plan = Vec<Vec<usize>>;
+pub(super) type Plan = Vec<Vec<usize>>;
 
 /// Appoints the members of the next epoch by way of a node. `None`: the node stopped first.
-async fn appoint(founder: &Founder, node: &NodeHandle, plan: &Plan, next: u64) -> Option<()> {
+pub(super) async fn appoint(
+    founder: &Founder,
+    node: &NodeHandle,
+    plan: &Plan,
+    next: u64,
+) -> Option<()> {
     let all: Vec<usize> = (0..founder.ledger.members()).collect();
     let set = |epoch: u64| founder.ledger.set_of(epoch, &plan[epoch as usize]);
     let old = if next == 1 {
@@ -40,7 +45,7 @@ async fn appoint(founder: &Founder, node: &NodeHandle, plan: &Plan, next: u64) -
 }
 
 /// Waits until an epoch has begun at these members.
-async fn begun(fleet: &Fleet, members: &[usize], epoch: u64) {
+pub(super) async fn begun(fleet: &Fleet, members: &[usize], epoch: u64) {
     let all = join_all(members.iter().map(|member| async move {
         let node = fleet.node(*member).unwrap();
         while node.status().epoch < Epoch::new(epoch) {
@@ -60,7 +65,7 @@ async fn begun(fleet: &Fleet, members: &[usize], epoch: u64) {
 }
 
 /// All of a node's blocks are the ledger's, each with a certificate of its epoch, as an audit has it.
-async fn whole(founder: &Founder, node: &NodeHandle) {
+pub(super) async fn whole(founder: &Founder, node: &NodeHandle) {
     let outline = founder.outline();
     let genesis = genesis_header(&outline).unwrap();
     let mut history = History::new(outline, genesis);

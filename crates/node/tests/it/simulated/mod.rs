@@ -3,6 +3,7 @@
 mod consortium;
 mod crash;
 mod epochs;
+pub(crate) mod follower;
 mod freshness;
 mod hostile;
 mod recovery;
@@ -29,7 +30,7 @@ use kusabi_node::{
 use std::{sync::Arc, time::Duration};
 
 /// The founder's side of a ledger: documents and keys.
-struct Founder {
+pub(crate) struct Founder {
     ledger: Ledger,
     genesis: Transaction,
     grant: Transaction,
@@ -54,7 +55,7 @@ impl Founder {
         })
     }
 
-    fn outline(&self) -> Outline {
+    pub(crate) fn outline(&self) -> Outline {
         Outline::new(
             Bytes::from(self.ledger.document.clone()),
             Bytes::copy_from_slice(self.genesis.as_bytes()),
@@ -72,7 +73,7 @@ impl Founder {
     }
 
     /// The registration of one key, by the writer.
-    fn register(&self, number: u64) -> (Handle, Transaction) {
+    pub(crate) fn register(&self, number: u64) -> (Handle, Transaction) {
         let key = TestKey::new(1_000 + number, Purpose::App);
         (key.handle, self.ledger.register(&[&key]))
     }
@@ -83,7 +84,7 @@ impl Founder {
     }
 
     /// The same, walking the handovers that a node names.
-    fn check_by(&self, way: &Outline, handle: &Handle, proof: &[u8]) -> Option<Record> {
+    pub(crate) fn check_by(&self, way: &Outline, handle: &Handle, proof: &[u8]) -> Option<Record> {
         let genesis = Genesis::decode(&self.ledger.document).unwrap();
         let mut anchor = Anchor::from_genesis(&genesis);
         let key = StateKey::record(handle);

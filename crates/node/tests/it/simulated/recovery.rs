@@ -16,9 +16,13 @@ use kusabi_core::{
 };
 use kusabi_node::{
     directory::{NodeKey, VoteKey},
-    engine::{EngineError, simulation::Faults},
+    engine::{
+        EngineError,
+        simulation::{Faults, follower::Follower},
+    },
     handle::Stop,
 };
+use std::time::Duration;
 
 #[test]
 fn a_validator_whose_votes_are_gone_does_not_vote_again() {
@@ -176,4 +180,74 @@ fn an_import_refuses_what_was_changed() {
     });
     refused(&|h| h[1].header.state_root = h[0].header.state_root);
     refused(&|h| h.clear());
+}
+
+#[test]
+fn a_follower_goes_along_with_a_recovery_and_stops_where_it_has_more() {
+    let founder = Founder::new();
+    let mut simulation = founder.simulation(6);
+    let f = founder.clone();
+    let (out, _) = simulation.run(Faults::default(), |node, _| async move {
+        open(&f, &node).await;
+        let (_, register) = f.register(1);
+        node.submit(register.as_bytes()).unwrap().await.unwrap();
+        blocks(&node).await
+    });
+    let history = out.unwrap();
+    // The backup does not know the last block.
+    let (backup, lost) = history.split_at(history.len() - 1);
+    simulation.lose_disk(false);
+    let mut recovered = simulation.import(backup.to_vec()).unwrap();
+    let vote = VoteKey::new([42; 32]);
+    let last = backup.last().unwrap().header;
+    let (transaction, _) = recovery(&founder, &last, 5_000, &vote);
+    recovered
+        .open_epoch(Bytes::copy_from_slice(transaction.as_bytes()))
+        .unwrap();
+    simulation.recover(recovered, vote);
+    let f = founder.clone();
+    let (out, _) = simulation.run(Faults::default(), move |node, _| async move {
+        let (_, register) = f.register(2);
+        node.submit(register.as_bytes()).unwrap().await.unwrap();
+        blocks(&node).await
+    });
+    let whole = out.unwrap();
+    let newest = whole.last().unwrap().header.height;
+
+    let mut follower = Follower::new(7, &founder.outline());
+    for blocks in [backup.to_vec(), whole[backup.len()..].to_vec()] {
+        let (out, stop) = follower.run(Faults::default(), |_, mut bring, _| async move {
+            bring.next().await.unwrap();
+            for block in blocks {
+                bring.bring(block).await.unwrap().await.unwrap().unwrap();
+            }
+        });
+        assert_eq!((out, stop), (Some(()), None));
+    }
+    let (out, _) = follower.run(Faults::default(), move |node, mut bring, _| async move {
+        bring.next().await.unwrap();
+        node.status()
+    });
+    let status = out.unwrap();
+    assert_eq!((status.height, status.epoch), (Some(newest), Epoch::new(1)));
+
+    // One that has the lost block stops, and keeps it.
+    let mut follower = Follower::new(8, &founder.outline());
+    let more = lost.last().unwrap().header.height;
+    for first in [history.clone(), Vec::new()] {
+        let other = whole[backup.len()].clone();
+        let (_, stop) = follower.run(Faults::default(), move |_, mut bring, world| async move {
+            bring.next().await.unwrap();
+            for block in first {
+                bring.bring(block).await.unwrap().await.unwrap().unwrap();
+            }
+            assert_eq!(bring.next().await, more.next());
+            let verdict = bring.bring(other).await.unwrap();
+            verdict.await.unwrap_err();
+            // Until it is known why.
+            world.sleep(Duration::from_millis(100)).await;
+        });
+        let forsaken = EngineError::Forsaken(more.get());
+        assert_eq!(stop, Some(Stop::Refused(forsaken)));
+    }
 }
