@@ -4,16 +4,18 @@
 //! - [`problem`]: every error of every API (RFC 9457).
 //! - [`effect`]: what final transactions did.
 //! - [`admin`]: what goes in and out of a server's admin API.
+//! - [`contradiction`]: evidence that a ledger has two histories; [`watch`]: several nodes, compared with each other.
 //! - `serve` (feature): bounded connections for those who listen.
 //! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
-//! Nothing here is verified except in [`verify`]: a ledger node is a courier.
+//! Nothing here is verified except in [`verify`], and by it in the two above: a ledger node is a courier.
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod block;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod contradiction;
 pub mod effect;
 pub mod hex;
 pub mod ledger;
@@ -23,6 +25,7 @@ pub mod problem;
 pub mod serve;
 pub mod verify;
 pub mod view;
+pub mod watch;
 
 pub use block::Block;
 #[cfg(feature = "client")]

@@ -6,7 +6,8 @@
 //! takes [`VerifyingLedger::trust`] and stores it.
 //!
 //! What it does not do: notice that the ledger is stale (a node that answers with the floor again and again is not lying; compare
-//! heights over time, or ask for a [fresh checkpoint](VerifyingLedger::fresh_checkpoint)), and compare two handovers of one epoch (it sees those of one node only).
+//! heights over time, or ask for a [fresh checkpoint](VerifyingLedger::fresh_checkpoint)), and compare
+//! what several nodes say (it sees one; [`watch`](crate::watch) does).
 
 use crate::{
     effect::{first_row, shows, touches},
@@ -26,7 +27,7 @@ use kusabi_core::{
     proof::{Proof, ProofError},
     row::{Record, Row, RowError},
     set::{EpochSet, SetError},
-    step,
+    step::{self, End},
     tx::{Action, Transaction, TxError},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -152,23 +153,43 @@ impl Trust {
         &self.set
     }
 
-    fn epoch_set(&self) -> Result<EpochSet<'_>, VerifyError> {
+    pub(crate) fn epoch_set(&self) -> Result<EpochSet<'_>, VerifyError> {
         EpochSet::decode(&self.set).map_err(VerifyError::Set)
     }
 
     /// Follows one step, if it is good.
     fn step(&mut self, step: &Step) -> Result<(), VerifyError> {
-        let next = {
-            let step = step::Step::decode(step.kind.into(), &step.bytes);
-            let step = step.map_err(VerifyError::Walk)?;
+        let step = step::Step::decode(step.kind.into(), &step.bytes).map_err(VerifyError::Walk)?;
+        self.take(&step).map(drop)
+    }
+
+    /// Follows one step, if it is good, and says how the epoch before has ended.
+    pub(crate) fn take(&mut self, step: &step::Step<'_>) -> Result<End, VerifyError> {
+        let (next, end) = {
             let set = EpochSet::decode(&self.set).map_err(VerifyError::Set)?;
-            let (next, _) = step
+            let (next, end) = step
                 .take(&mut self.anchor, &set)
                 .map_err(VerifyError::Walk)?;
-            Bytes::copy_from_slice(next.as_bytes())
+            (Bytes::copy_from_slice(next.as_bytes()), end)
         };
         self.set = next;
-        Ok(())
+        Ok(end)
+    }
+
+    /// Raises the floor to a verified checkpoint of the trusted epoch.
+    pub(crate) fn advance(&mut self, checkpoint: &VerifiedCheckpoint) {
+        self.anchor.advance(checkpoint);
+    }
+
+    /// A checkpoint of the trusted epoch, verified; the floor stays where it is.
+    pub(crate) fn certified(&self, bytes: &[u8]) -> Result<VerifiedCheckpoint, VerifyError> {
+        checked_checkpoint(self, bytes).map_err(|why| match why {
+            Refused::Because(why) => why,
+            Refused::LaterEpoch(answered) => VerifyError::NoWay {
+                trusted: self.anchor.epoch(),
+                answered,
+            },
+        })
     }
 }
 
@@ -403,13 +424,7 @@ impl<L: Ledger> VerifyingLedger<L> {
         if past.anchor.epoch() < epoch {
             past = self.way(past, Some(epoch)).await?.0;
         }
-        let checkpoint = checked_checkpoint(&past, &certificate).map_err(|why| match why {
-            Refused::Because(why) => why,
-            Refused::LaterEpoch(answered) => VerifyError::NoWay {
-                trusted: past.anchor.epoch(),
-                answered,
-            },
-        })?;
+        let checkpoint = past.certified(&certificate)?;
         let header = checkpoint.header();
         let body = BodyHash::of(block.transactions.iter().map(|bytes| &bytes[..]));
         if header.height != height

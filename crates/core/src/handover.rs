@@ -184,6 +184,12 @@ impl<'a> Handover<'a> {
         self.last_height
     }
 
+    /// The vote keys' signatures, unchecked.
+    #[must_use]
+    pub const fn votes(&self) -> &Certificate<'a> {
+        &self.votes
+    }
+
     /// Whether this one says the same as another: their signatures may differ, for any quorum's will do.
     #[must_use]
     pub fn says_the_same(&self, other: &Handover<'_>) -> bool {
@@ -414,6 +420,20 @@ impl<'a> Recovery<'a> {
             let [index, signature @ ..] = entry;
             Some((*index, Signature::new(*signature.first_chunk()?)))
         })
+    }
+
+    /// The recovery keys that are said to have signed, unchecked; ascending.
+    pub fn signers(&self) -> impl Iterator<Item = VerificationKey> + use<'a> {
+        let keys = self.recovery_set.signatories();
+        self.signatures
+            .iter()
+            .filter_map(move |[index, ..]| keys.key(usize::from(*index)))
+    }
+
+    /// Whether this one says the same as another: their signatures may differ.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Recovery<'_>) -> bool {
+        self.payload == other.payload
     }
 
     /// Checks that this recovery may move `anchor`.

@@ -2,7 +2,7 @@
 
 use crate::anchor::Anchor;
 use crate::handover::{Handover, HandoverError, Recovery};
-use crate::id::{HeaderHash, Height};
+use crate::id::{Epoch, HeaderHash, Height};
 use crate::set::EpochSet;
 use crate::wire::WireError;
 
@@ -56,6 +56,25 @@ impl<'a> Step<'a> {
     pub fn decode_tagged(bytes: &'a [u8]) -> Result<Self, HandoverError> {
         let (kind, bytes) = bytes.split_first().ok_or(WireError::Short)?;
         Self::decode(StepKind::try_from(*kind)?, bytes)
+    }
+
+    /// The epoch that it leads to, as it is claimed.
+    #[must_use]
+    pub const fn leads_to(&self) -> Epoch {
+        match self {
+            Self::Handover(handover) => handover.appointment().next_set().epoch(),
+            Self::Recovery(recovery) => recovery.next_set().epoch(),
+        }
+    }
+
+    /// Whether this one says the same as another: their signatures may differ.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Step<'_>) -> bool {
+        match (self, other) {
+            (Self::Handover(one), Step::Handover(other)) => one.says_the_same(other),
+            (Self::Recovery(one), Step::Recovery(other)) => one.says_the_same(other),
+            _ => false,
+        }
     }
 
     /// Checks the step under `anchor`, whose set is `set`, and moves the anchor over it: gives the set that counts then, and

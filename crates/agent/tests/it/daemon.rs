@@ -280,7 +280,7 @@ fn a_device_that_slept_installs_nothing_that_a_seized_server_shows_of_the_past()
     for line in [
         "is not proven: this is older than what the validators have",
         "until then nothing is installed and no server adopted",
-        "outcome=\"refused: nothing shows the present\"",
+        "why=\"nothing shows that what the server shows is of now\"",
     ] {
         assert!(said.contains(line), "{line}\n{said}");
     }

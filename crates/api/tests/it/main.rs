@@ -8,5 +8,7 @@
 mod admin;
 #[cfg(feature = "client")]
 mod client;
+mod contradiction;
 mod verify;
+mod watch;
 mod world;

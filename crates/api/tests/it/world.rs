@@ -24,6 +24,7 @@ use kusabi_core::{
 };
 use sha2::{Digest as _, Sha256};
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -36,13 +37,13 @@ pub(crate) fn org() -> OrgName {
 }
 
 /// A key pair from a number. Test keys: worth nothing.
-fn key(seed: u8) -> (SigningKey, VerificationKey) {
+pub(crate) fn key(seed: u8) -> (SigningKey, VerificationKey) {
     let signing = SigningKey::from([seed; 32]);
     let public = ed25519_zebra::VerificationKeyBytes::from(&signing);
     (signing, VerificationKey::ed25519(&public.into()).unwrap())
 }
 
-fn sign(key: &SigningKey, message: &[u8]) -> Signature {
+pub(crate) fn sign(key: &SigningKey, message: &[u8]) -> Signature {
     Signature::new(key.sign(message).to_bytes())
 }
 
@@ -224,6 +225,17 @@ pub(crate) fn checkpoint(at: At) -> Bytes {
     bytes.into()
 }
 
+/// A block without transactions, with a certificate of its own or without one.
+pub(crate) fn block(at: At, certified: bool) -> Block {
+    let mut bytes = Vec::new();
+    header(at).encode(&mut bytes);
+    Block {
+        header: bytes.into(),
+        checkpoint: certified.then(|| checkpoint(at)),
+        transactions: Vec::new(),
+    }
+}
+
 /// A validator's word that this block was its newest after the nonce was made.
 pub(crate) fn receipt(at: At, nonce: Nonce) -> Bytes {
     let header = header(at);
@@ -283,6 +295,8 @@ pub(crate) struct Puppet {
     pub(crate) walk: Mutex<Vec<(u64, Step)>>,
     pub(crate) walks: AtomicUsize,
     pub(crate) block: Mutex<Option<Block>>,
+    /// Blocks of certain heights, before the one above.
+    pub(crate) blocks: Mutex<BTreeMap<u64, Block>>,
     /// The heights that answers were asked to have at least.
     pub(crate) asked: Mutex<Vec<u64>>,
 }
@@ -297,12 +311,22 @@ impl Puppet {
             walk: Mutex::default(),
             walks: AtomicUsize::new(0),
             block: Mutex::default(),
+            blocks: Mutex::default(),
             asked: Mutex::default(),
         }
     }
 
     pub(crate) fn answers(&self, lookup: impl Fn(StateKey) -> Bytes + Send + Sync + 'static) {
         *self.lookup.lock().unwrap() = Arc::new(lookup);
+    }
+
+    /// From now on it has these blocks, certified, and the last of them is its newest.
+    pub(crate) fn shows(&self, blocks: &[At]) {
+        let mut all = self.blocks.lock().unwrap();
+        for at in blocks {
+            all.insert(at.height, block(*at, true));
+            *self.checkpoint.lock().unwrap() = checkpoint(*at);
+        }
     }
 
     /// From now on every proof is of this block.
@@ -348,8 +372,9 @@ impl Ledger for Puppet {
         answer(Ok(receipt(*self.newest.lock().unwrap(), nonce)))
     }
 
-    fn block(&self, _: Height) -> Answer<'_, Block> {
-        match self.block.lock().unwrap().clone() {
+    fn block(&self, height: Height) -> Answer<'_, Block> {
+        let block = self.blocks.lock().unwrap().get(&height.get()).cloned();
+        match block.or_else(|| self.block.lock().unwrap().clone()) {
             Some(block) => answer(Ok(block)),
             None => silent(),
         }

@@ -18,6 +18,7 @@ mod node;
 mod proxy;
 mod receipts;
 mod up;
+mod watch;
 
 /// The command under test.
 fn kusabi() -> PathBuf {

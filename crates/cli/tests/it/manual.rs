@@ -10,6 +10,8 @@ const VERBS: &[&str] = &[
     "alarm ack",
     "alarm list",
     "audit",
+    "audit evidence",
+    "audit watch",
     "backup",
     "batch",
     "batch new",

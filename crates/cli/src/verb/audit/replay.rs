@@ -1,4 +1,4 @@
-//! `kusabi audit`: replays a ledger from its genesis and compares every root and signature, and the whole with what this machine
+//! `kusabi audit [FILE]`: replays a ledger from its genesis and compares every root and signature, and the whole with what this machine
 //! has verified before.
 
 use std::path::{Path, PathBuf};
@@ -18,11 +18,6 @@ use crate::{
     session::Session,
 };
 
-/// Replay the ledger from its genesis; every root and every signature is compared
-///
-/// Of the running node that the profile or --ledger names, of a backup, or of a stopped node's directory. What this machine
-/// has verified of that ledger has to be in it. The state is built anew in a temporary folder ($TMPDIR), which needs about as
-/// much room as the ledger.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A backup
