@@ -199,7 +199,7 @@ impl<L: Ledger + ?Sized> Watched<L> {
                 .anchor()
                 .epoch()
                 .next()
-                .unwrap_or(founded.trust.anchor().epoch()),
+                .unwrap_or_else(|| founded.trust.anchor().epoch()),
         })
     }
 
@@ -362,17 +362,16 @@ async fn compare<L: Ledger + ?Sized>(
                 return Ok(Outcome::Apart);
             }
         }
-        Some(step) => {
-            if last_height(step).is_some_and(|last| height >= last) {
-                let (step, block) = (Signed::step(step), low_seen.signed());
-                match evidence(&low.chain, low_way, &low_way.steps, step, block) {
-                    Ok(found) => return Ok(contradict(found)),
-                    // It is the last block itself.
-                    Err(EvidenceError::NoContradiction) => return Ok(Outcome::Agree),
-                    Err(why) => return Err(refused(why)),
-                }
+        Some(step) if last_height(step).is_some_and(|last| height >= last) => {
+            let (step, block) = (Signed::step(step), low_seen.signed());
+            match evidence(&low.chain, low_way, &low_way.steps, step, block) {
+                Ok(found) => return Ok(contradict(found)),
+                // It is the last block itself.
+                Err(EvidenceError::NoContradiction) => return Ok(Outcome::Agree),
+                Err(why) => return Err(refused(why)),
             }
         }
+        Some(_) => {}
     }
     // The newest height of the lower one, or the nearest below it of which both have a certificate.
     let mut uncertified = VerifyError::Uncertified(height);

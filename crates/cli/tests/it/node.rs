@@ -3,9 +3,13 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, ChildStderr, ChildStdout, Command},
+    time::Duration,
 };
 
 use crate::command::{Place, Ran};
+
+/// Longest time until a node is ready.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A node that serves; killed when dropped.
 pub(crate) struct Node {
@@ -121,8 +125,17 @@ fn terminate(child: &mut Child, lines: &mut Lines) {
 pub(crate) struct Starting(Option<(Child, Lines)>);
 
 impl Starting {
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready. One that never is ends after a while, so that the test says so.
     pub(crate) fn ready(mut self) -> Node {
+        let pid = self.0.as_ref().unwrap().0.id().to_string();
+        let (ready, waiting) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if waiting.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("a node is not ready within {PATIENCE:?}");
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            }
+        });
+        let _until_here = ready;
         loop {
             let said = self.says();
             if said["event"] == "ready" {

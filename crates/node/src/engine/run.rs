@@ -169,7 +169,12 @@ impl Keyed {
         // Whoever missed the end of the epoch before is told of it.
         let before = outline.epochs().iter().rev().nth(1);
         let mut former = before.map(nodes_of).transpose()?.unwrap_or_default();
-        former.retain(|(key, _)| nodes.iter().all(|(other, _)| other != key));
+        // A machine that was set up anew stands where its former self stood, and is not that one: whoever goes on dialling it
+        // there uses up what it has for callers.
+        former.retain(|(key, at)| {
+            let mut present = nodes.iter();
+            present.all(|(other, address)| other != key && (at.is_empty() || address != at))
+        });
         // After a recovery their machines are lost, or not believed.
         if alone || newest.is_recovery() {
             former.clear();
