@@ -175,18 +175,20 @@ impl<L: Ledger + ?Sized> Watched<L> {
                 })
             }
         };
+        let mut answered = founded.trust.anchor().epoch();
         for _ in 0..TURNS {
             let asking = VerifyingLedger::new(Arc::clone(&self.ledger), founded.trust.clone());
             let (trust, steps) = asking.way(founded.trust.clone(), None).await?;
-            // A way that is longer can be followed, and no evidence can show it.
+            // Evidence holds no more; a longer way is not followed.
             if founded.steps.len() + steps.len() <= STEPS_MAX {
                 founded.steps.extend(steps);
                 founded.trust = trust;
             }
             let asking = VerifyingLedger::new(Arc::clone(&self.ledger), founded.trust.clone());
             let (checkpoint, bytes) = asking.checkpoint().await?;
+            answered = checkpoint.header().epoch;
             // It may have come to a later epoch meanwhile.
-            if checkpoint.header().epoch == founded.trust.anchor().epoch() {
+            if answered == founded.trust.anchor().epoch() {
                 // Under the set to which the steps that are kept lead, whatever was asked on the way.
                 let checkpoint = founded.trust.certified(&bytes)?;
                 return Ok(Seen { checkpoint, bytes });
@@ -194,12 +196,7 @@ impl<L: Ledger + ?Sized> Watched<L> {
         }
         Err(VerifyError::NoWay {
             trusted: founded.trust.anchor().epoch(),
-            answered: founded
-                .trust
-                .anchor()
-                .epoch()
-                .next()
-                .unwrap_or_else(|| founded.trust.anchor().epoch()),
+            answered,
         })
     }
 

@@ -120,7 +120,7 @@ impl Recovering {
                 .advise("one recovery is signed by all; destroy the others"));
         }
         for (index, signature) in &other.signatures {
-            self.add(*index, signature.clone());
+            self.add(*index, *signature);
         }
         Ok(())
     }

@@ -419,13 +419,18 @@ fn what_no_quorum_of_that_epoch_signed_is_refused() {
     ));
 }
 
+/// Every bit of the first piece. Of the others, which differ from it in steps whose own mutations are core's to refuse, one bit of
+/// each byte: all of them would take minutes.
 #[test]
 fn every_changed_bit_of_evidence_is_refused() {
-    for evidence in all() {
+    for (number, evidence) in all().into_iter().enumerate() {
         let good = evidence.encode().unwrap();
         evidence.check(&chain()).unwrap();
         let mut bad = good.clone();
         for bit in 0..good.len() * 8 {
+            if number > 0 && bit % 8 != bit / 8 % 8 {
+                continue;
+            }
             bad[bit / 8] ^= 1 << (bit % 8);
             let checked = Evidence::decode(&bad).and_then(|evidence| evidence.check(&chain()));
             assert!(checked.is_err(), "bit {bit} of {}", good.len());

@@ -86,6 +86,15 @@ fn a_copied_directory_that_went_on_is_found_and_anyone_can_check_it() {
         panic!("{files:?}")
     };
 
+    // Nowhere to write it: found all the same.
+    let nowhere = place.run(&format!("{watch} --once --out missing --json"));
+    nowhere.exits(1);
+    assert!(
+        nowhere.out().contains("\"not_written\":"),
+        "{}",
+        nowhere.out()
+    );
+
     // Whoever knows the chain and no node.
     node.stop();
     copy.stop();

@@ -28,6 +28,9 @@ use tokio::{
 
 /// How many nodes refuse before it is believed.
 const REFUSALS: usize = 2;
+/// How long at least the second one is given to refuse what the first one has: whose signer a node does not know it looks at again
+/// after two seconds.
+const DOUBT: Duration = Duration::from_secs(6);
 /// Beyond the wait itself: for a connection and the way.
 const WAY: Duration = Duration::from_secs(10);
 /// For a freshness receipt: six seconds and the way.
@@ -76,7 +79,10 @@ impl Carrier {
         let until = Instant::now() + wait.min(MAX_WAIT);
         let mut answers = Answers::default();
         for source in self.in_turn() {
-            let left = until.saturating_duration_since(Instant::now());
+            let mut left = until.saturating_duration_since(Instant::now());
+            if answers.refusals > 0 {
+                left = left.max(DOUBT);
+            }
             let asked = within(left + WAY, source.ledger.submit(transaction.clone(), left));
             let answer = tokio::select! {
                 biased;

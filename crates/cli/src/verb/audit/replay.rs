@@ -19,6 +19,7 @@ use crate::{
 };
 
 #[derive(Debug, clap::Args)]
+#[group(id = "replay")]
 pub(crate) struct Args {
     /// A backup
     file: Option<PathBuf>,

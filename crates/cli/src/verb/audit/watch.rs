@@ -85,7 +85,11 @@ struct NodeLine {
 struct FoundLine {
     one: String,
     other: String,
-    evidence: String,
+    /// The file; none where it could not be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_written: Option<String>,
     #[serde(flatten)]
     shown: Shown,
 }
@@ -173,12 +177,17 @@ impl Answer for Round {
         for found in &self.contradictions {
             page.bad("Contradiction:", found.shown.what())
                 .field("between", format!("{}\n{}", found.one, found.other))
-                .field("evidence", &*found.evidence);
+                .field_if("evidence", found.evidence.as_deref())
+                .field_if("not written", found.not_written.as_deref());
             found.shown.page(page);
+            let Some(evidence) = &found.evidence else {
+                page.text("Run the same command again with a folder that has room (--out): it finds the same evidence, as long as the nodes show it.");
+                continue;
+            };
             page.text(
                 "Send the evidence to every operator, and trust neither history until they have answered. Anyone checks it with",
             )
-            .command(&format!("kusabi audit evidence {}", found.evidence));
+            .command(&format!("kusabi audit evidence {evidence}"));
         }
         if self.exit() == Exit::Ok {
             let count = self.nodes.len();
@@ -327,7 +336,7 @@ async fn round(
     let newest_ms = nodes
         .iter()
         .zip(&looks)
-        .filter_map(|(node, look)| look.as_ref().ok().and(shown(node)))
+        .filter_map(|(node, look)| look.as_ref().ok().and_then(|_| shown(node)))
         .max();
     let late = |ms: u64, than: u64| than.saturating_sub(ms) > 3 * heartbeat_ms;
     let lines = nodes.iter().zip(&looks).map(|(node, look)| {
@@ -393,13 +402,18 @@ fn keep(
     let name = hex(&digest).chars().take(16).collect::<String>();
     let path = args.out.join(format!("contradiction-{name}.cbor"));
     // The same evidence may have been found before.
-    if files::read(&path, bytes.len() as u64).ok().as_ref() != Some(&bytes) {
-        files::create(&path, &bytes, Mode::Public)?;
-    }
+    let there = files::read(&path, bytes.len() as u64).ok().as_ref() == Some(&bytes);
+    let written = if there {
+        Ok(())
+    } else {
+        files::create(&path, &bytes, Mode::Public)
+    };
     Ok(FoundLine {
         one,
         other,
-        evidence: path.display().to_string(),
+        evidence: written.is_ok().then(|| path.display().to_string()),
+        // What was found is said whether it could be written or not.
+        not_written: written.err().map(|why| why.what().to_owned()),
         shown: Shown::new(&shown),
     })
 }

@@ -254,6 +254,27 @@ fn a_quorum_that_is_lost_is_said_and_its_return_too() {
 }
 
 #[test]
+fn the_nodes_of_four_organisations_are_watched_and_one_that_is_away_is_said() {
+    let place = founded();
+    let starting: Vec<_> = NAMES.iter().map(|org| begin(&place, org)).collect();
+    let mut nodes: Vec<_> = starting.into_iter().map(Starting::ready).collect();
+    let urls: Vec<_> = nodes.iter().map(|node| node.address.clone()).collect();
+    let line = format!(
+        "audit watch {} --once --profile acme/profile.toml",
+        urls.join(" ")
+    );
+    let ran = place.run(&line);
+    assert!(ran.ok().out().contains("Agree: 4 nodes"), "{}", ran.out());
+    nodes.pop().unwrap().kill();
+    let ran = place.run(&line);
+    ran.exits(4);
+    assert!(ran.out().contains("no answer"), "{}", ran.out());
+    for node in nodes {
+        node.stop();
+    }
+}
+
+#[test]
 fn a_node_of_peers_that_is_none_is_refused_with_those_that_are() {
     let place = founded();
     let shown = place.run("genesis show nordic.genesis --json").json();

@@ -206,12 +206,12 @@ fn a_follower_goes_along_with_a_recovery_and_stops_where_it_has_more() {
         .unwrap();
     simulation.recover(recovered, vote);
     let f = founder.clone();
-    let (out, _) = simulation.run(Faults::default(), move |node, _| async move {
+    let (out, stop) = simulation.run(Faults::default(), move |node, _| async move {
         let (_, register) = f.register(2);
         node.submit(register.as_bytes()).unwrap().await.unwrap();
         blocks(&node).await
     });
-    let whole = out.unwrap();
+    let whole = out.unwrap_or_else(|| panic!("{stop:?}"));
     let newest = whole.last().unwrap().header.height;
 
     let mut follower = Follower::new(7, &founder.outline());
