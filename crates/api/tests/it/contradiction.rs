@@ -206,6 +206,7 @@ fn recovery(epoch: u64, next: u8) -> Step {
         from: height(100),
         parent_height: height(4),
         parent_hash: HeaderHash::new([9; 32]),
+        nodes_hash: NodesHash::of(b"nodes"),
         next_set: set(epoch, next),
     };
     let (signing, public) = key(RECOVERY);
