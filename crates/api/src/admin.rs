@@ -85,6 +85,8 @@ words! {
         Quarantined = "quarantined",
         /// Its newest key is revoked.
         Revoked = "revoked",
+        /// It is another organisation's now: nothing is served to it but proofs.
+        Moved = "moved",
     }
 }
 
@@ -143,6 +145,8 @@ words! {
         Failed = "failed",
         /// The device cannot do such a thing.
         Unable = "unable",
+        /// The device came to another organisation before it had answered.
+        Dropped = "dropped",
     }
 }
 

@@ -446,7 +446,13 @@ impl World {
     /// The organisation's art policy.
     #[must_use]
     pub fn policy(&self) -> Option<ArtPolicy> {
-        let row = self.state.row(&StateKey::art_policy(&self.org))?;
+        self.policy_of(&self.org)
+    }
+
+    /// Another one's.
+    #[must_use]
+    pub fn policy_of(&self, org: &OrgId) -> Option<ArtPolicy> {
+        let row = self.state.row(&StateKey::art_policy(org))?;
         Some(ArtPolicy::decode(&row).expect("a row of this state"))
     }
 

@@ -11,7 +11,7 @@ pub use tls::{TlsError, TlsFiles};
 use crate::{
     App, BlobError, Blobs, Edge, Store, StoreError,
     app::Presence,
-    device::{Bounds as DoorBounds, Door, DoorKey},
+    device::{Bounds as DoorBounds, Door, DoorKey, Successors},
     http,
     store::followed,
 };
@@ -71,6 +71,8 @@ pub struct Setup {
     pub admin_tls: Option<TlsFiles>,
     /// The server's addresses as devices reach them.
     pub device_urls: Vec<String>,
+    /// Where devices are sent that came to another organisation.
+    pub successors: Successors,
     /// The server's key, of purpose ps.
     pub ps: ServerKey,
     /// A writer's key: with it the server registers enrolled devices and anchors its audit log. `None`: an operator does.
@@ -204,8 +206,13 @@ pub async fn start(
     tasks.spawn(async move { anchoring.0.keep_anchored(anchoring.1).await });
     let tidying = Arc::clone(&app);
     tasks.spawn(async move { tidying.drop_leftovers().await });
-    let door =
-        Door::start(Arc::clone(&app), greets, DoorBounds::default()).map_err(StartError::Random)?;
+    let door = Door::start(
+        Arc::clone(&app),
+        greets,
+        DoorBounds::default(),
+        setup.successors,
+    )
+    .map_err(StartError::Random)?;
     let router = http::firmware::router(Arc::clone(&app));
     let router = router.merge(http::device::router(Arc::clone(&door)));
     let device = Listener::start(device, Plain, router, DEVICE_CONNECTIONS, &stop);

@@ -10,6 +10,7 @@ use kusabi_core::genesis::Genesis;
 use kusabi_core::id::{Digest, Handle};
 use kusabi_core::keystore::KeyStore;
 use kusabi_core::protocol::Time;
+use kusabi_core::row::Status;
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_ledger::testing::TestKey;
 
@@ -103,6 +104,8 @@ pub struct Fleet {
     pub refused: Vec<Vec<DeviceError>>,
     /// Receipts of each device.
     pub receipts: Vec<Vec<SignedReceipt>>,
+    /// Addresses that each device was told of.
+    pub hints: Vec<Vec<String>>,
     /// Updates that each device was allowed to install.
     pub installs: Vec<Vec<(u64, Digest)>>,
     /// Whether the ledger is held back: it makes no heartbeats.
@@ -165,7 +168,7 @@ impl Fleet {
             .map(|number| {
                 let key = TestKey::of_suite(suite, PS + number, Purpose::Ps);
                 ledger.grant(&key);
-                Server::new(key)
+                Server::new(key, ledger.world.org)
             })
             .collect();
         let born = ledger.height().get();
@@ -177,6 +180,7 @@ impl Fleet {
             events: Vec::new(),
             refused: Vec::new(),
             receipts: Vec::new(),
+            hints: Vec::new(),
             installs: Vec::new(),
             cloned: false,
             frozen: false,
@@ -259,6 +263,7 @@ impl Fleet {
         self.events.push(Vec::new());
         self.refused.push(Vec::new());
         self.receipts.push(Vec::new());
+        self.hints.push(Vec::new());
         self.installs.push(Vec::new());
         self.clocks.push(Clock::default());
         self.dark.push(None);
@@ -435,6 +440,7 @@ impl Fleet {
         self.events[unit].extend(done.events);
         self.refused[unit].extend(done.refused);
         self.receipts[unit].extend(done.receipts);
+        self.hints[unit].extend(done.hints);
         self.installs[unit].extend(done.installs);
         for sent in done.sent {
             self.carry(
@@ -528,7 +534,9 @@ fn has_a_working_key(ledger: &Ledger, disk: &Disk) {
                 .is_some_and(|(id, key)| {
                     id.handle() == identity.handle
                         && ledger.record(&identity.handle).is_some_and(|record| {
-                            record.is_active() && *record.keys() == key.public_keys()
+                            // What officers revoke they take, and no device can help it.
+                            let counts = record.is_active() || record.status() == Status::Revoked;
+                            counts && *record.keys() == key.public_keys()
                         })
                 })
         });

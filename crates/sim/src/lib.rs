@@ -7,6 +7,7 @@
 
 pub mod fleet;
 pub mod ledger;
+pub mod owner;
 pub mod random;
 pub mod server;
 pub mod unit;

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
 use kusabi_core::freshness::Batch;
-use kusabi_core::id::{Digest, Handle, KusabiId, Nonce, StateKey};
+use kusabi_core::id::{Digest, Handle, KusabiId, Nonce, OrgId, StateKey};
 use kusabi_core::keystore::{KeyStore, Seed, SoftKey};
 use kusabi_core::protocol::frame::{AnswerFrame, Problem, RequestFrame};
 use kusabi_core::protocol::hello::{Enrolment, Hello};
 use kusabi_core::protocol::reply::{Answer, Order, Reply, SealedProblem, Task};
-use kusabi_core::protocol::request::{Ask, Freshness, Outcome, OutcomeCode, Request};
+use kusabi_core::protocol::request::{Ask, Freshness, Outcome, OutcomeCode, Request, Subject};
 use kusabi_core::protocol::succession::NewKey;
 use kusabi_core::protocol::tripwire::{Row, Verdict, judge, judge_ended_key};
 use kusabi_core::protocol::{Floor, Steps, Time};
 use kusabi_core::receipt::{Heard, Receipt, Signer, Speaker};
+use kusabi_core::row::{Record, Status};
 use kusabi_core::server::door::{Admission, Door};
 use kusabi_core::server::{
     Admitted, Greeting, Incoming, Limits, NotAdmitted, Received, Refusal, ServerKey, Sessions,
@@ -71,6 +72,20 @@ pub enum Courier {
     },
 }
 
+/// What a server does with devices that have come to another owner.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Custody {
+    /// Says so.
+    #[default]
+    Honest,
+    /// Goes on as if they were its organisation's: welcomes them, and gives them orders.
+    Kept,
+    /// The same, and shows the device's record as it stood before.
+    Dated(Vec<u8>),
+    /// Says of its own organisation's devices that they have another owner.
+    Forged,
+}
+
 /// What a device told of an order; its signature was good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -85,8 +100,8 @@ pub struct Told {
 pub struct Shop {
     /// The ledger.
     pub ledger: Ledger,
-    /// Which device a key belongs to.
-    pub devices: BTreeMap<Handle, DeviceId>,
+    /// Which device of an organisation a key belongs to.
+    pub devices: BTreeMap<(OrgId, Handle), DeviceId>,
     /// The tripwire's rows.
     pub rows: BTreeMap<DeviceId, Row>,
     /// What was seen.
@@ -160,11 +175,11 @@ impl Shop {
     }
 
     /// The device of a key, found by its predecessors as a rebuilt server does.
-    fn device(&mut self, handle: &Handle) -> DeviceId {
+    pub fn device(&mut self, org: OrgId, handle: &Handle) -> DeviceId {
         let mut at = *handle;
         // A chain of keys is as long as the ledger is high, at most.
         for _ in 0..64 {
-            if let Some(device) = self.devices.get(&at) {
+            if let Some(device) = self.devices.get(&(org, at)) {
                 return *device;
             }
             match self
@@ -177,7 +192,7 @@ impl Shop {
             }
         }
         let new = self.devices.len();
-        self.devices.insert(at, new);
+        self.devices.insert((org, at), new);
         new
     }
 }
@@ -187,6 +202,12 @@ impl Shop {
 pub struct Server {
     /// Its `ps` key; replaced by an operator.
     pub key: TestKey,
+    /// Whose it is.
+    pub org: OrgId,
+    /// Where it sends devices that are not its organisation's any more.
+    pub hint: Option<&'static str>,
+    /// What it does as to a device's owner.
+    pub custody: Custody,
     /// Its sessions.
     pub sessions: Sessions,
     /// Its door.
@@ -202,11 +223,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with a key.
+    /// A server with a key of an organisation.
     #[must_use]
-    pub fn new(key: TestKey) -> Self {
+    pub fn new(key: TestKey, org: OrgId) -> Self {
         Self {
             key,
+            org,
+            hint: None,
+            custody: Custody::Honest,
             sessions: Sessions::new(Limits::default()),
             door: Door::new([5; 32], 10, 20),
             load: 0,
@@ -297,9 +321,9 @@ impl Server {
                 return ask.answer(status, 30).map_err(|_| Refusal::Malformed);
             }
         };
-        let record = shop.ledger.record(&handle);
-        let accepted = greeting.accept(record.as_ref(), &shop.ledger.world.org)?;
-        let device = shop.device(&handle);
+        let (record, owner) = self.regards(shop.ledger.record(&handle));
+        let accepted = greeting.accept(record.as_ref(), &owner)?;
+        let device = shop.device(self.org, &handle);
         let seen = shop.rows.get(&device).map_or(0, |row| row.version);
         let proof = shop.ledger.prove(&StateKey::record(&self.key.handle));
         let (frame, opened) = accepted
@@ -310,6 +334,27 @@ impl Server {
         Ok(frame)
     }
 
+    /// A record as this server takes it, and whom for its owner: who keeps a device takes whoever owns it for itself, and nothing for
+    /// revoked.
+    fn regards(&self, record: Option<Record>) -> (Option<Record>, OrgId) {
+        let keeps = matches!(self.custody, Custody::Kept | Custody::Dated(_));
+        match record {
+            Some(record) if keeps => {
+                let taken = Record::register(
+                    record.purpose(),
+                    *record.keys(),
+                    record.owner(),
+                    record.registered(),
+                    record.binding(),
+                    Digest::ZERO,
+                );
+                let revoked = record.status() == Status::Revoked;
+                (Some(if revoked { taken } else { record }), record.owner())
+            }
+            record => (record, self.org),
+        }
+    }
+
     fn serve(
         &mut self,
         shop: &mut Shop,
@@ -317,8 +362,8 @@ impl Server {
         incoming: &Incoming,
         rng: &mut Random,
     ) -> Result<Vec<u8>, Problem> {
-        let record = shop.ledger.record(incoming.handle());
-        let admitted = match incoming.admit(record.as_ref()) {
+        let (record, owner) = self.regards(shop.ledger.record(incoming.handle()));
+        let admitted = match incoming.admit(record.as_ref(), &owner) {
             Ok(admitted) => admitted,
             Err(NotAdmitted::Ended) => {
                 self.sessions.end(incoming.handle());
@@ -334,8 +379,20 @@ impl Server {
             let answer = problem(SealedProblem::Unavailable);
             return self.reply(shop, now, incoming, answer, Some(floor));
         }
-        let device = shop.device(incoming.handle());
-        if let Some(link) = &admitted.request().link {
+        let asks = &admitted.request().ask;
+        let of_owner = match &self.custody {
+            _ if matches!(asks, Ask::Prove(_) | Ask::Fresh(_)) => false,
+            Custody::Forged => true,
+            _ => !admitted.is_owned(),
+        };
+        if of_owner {
+            let answer = Made::Other(Answer::Moved { hint: self.hint });
+            return self.reply(shop, now, incoming, answer, Some(floor));
+        }
+        let device = shop.device(self.org, incoming.handle());
+        if admitted.is_owned()
+            && let Some(link) = &admitted.request().link
+        {
             let judge = match admitted.is_in_force() {
                 true => judge,
                 false => judge_ended_key,
@@ -362,9 +419,14 @@ impl Server {
             let answer = Made::Other(Answer::Pending { wait_secs: 0 });
             return self.reply(shop, now, incoming, answer, Some(floor));
         }
-        let answer = match &admitted.request().ask {
-            Ask::Fresh(nonce) => fresh(shop, &self.courier, &self.key, *nonce),
-            _ => work(shop, device, &self.key, now, &admitted, rng),
+        let answer = match (&self.custody, asks) {
+            (Custody::Dated(proof), Ask::Prove(Subject::Record(handle)))
+                if handle == incoming.handle() =>
+            {
+                Made::Proof(proof.clone())
+            }
+            (_, Ask::Fresh(nonce)) => fresh(shop, &self.courier, &self.key, *nonce),
+            _ => work(shop, device, self, now, &admitted, rng),
         };
         if let (Ask::Poll(poll), Made::Orders(orders, ..)) = (&admitted.request().ask, &answer)
             && orders.is_empty()
@@ -479,12 +541,12 @@ fn receipt(
 fn hear(
     shop: &mut Shop,
     device: DeviceId,
-    key: &TestKey,
+    server: &Server,
     admitted: &Admitted<'_>,
     outcomes: &[Outcome],
 ) {
-    let server = signer(shop, key);
-    let org = shop.ledger.world.org;
+    let org = server.org;
+    let server = signer(shop, &server.key);
     let orders = shop.orders.entry(device).or_default();
     for outcome in outcomes {
         if let Some(order) = orders.iter().find(|order| order.id == outcome.order) {
@@ -504,12 +566,13 @@ fn hear(
 fn work(
     shop: &mut Shop,
     device: DeviceId,
-    key: &TestKey,
+    server: &Server,
     now: Time,
     admitted: &Admitted<'_>,
     rng: &mut Random,
 ) -> Made {
-    let from = admitted.speaker(shop.ledger.world.org);
+    let (org, key) = (server.org, &server.key);
+    let from = admitted.speaker(org);
     let Request { floor, .. } = admitted.request();
     let Some(ask) = admitted.ask() else {
         return problem(SealedProblem::Rejected);
@@ -518,7 +581,7 @@ fn work(
         Ask::Poll(poll) => {
             shop.polls += 1;
             shop.freshness.insert(device, poll.facts.freshness);
-            hear(shop, device, key, admitted, &poll.outcomes);
+            hear(shop, device, server, admitted, &poll.outcomes);
             if shop.receipts == Receipts::Refused && !poll.outcomes.is_empty() {
                 return problem(SealedProblem::NotAllowed);
             }
@@ -530,11 +593,11 @@ fn work(
             Made::Orders(orders, newer.then(|| shop.ledger.checkpoint()), receipt)
         }
         Ask::Prove(subject) => {
-            let key = subject.state_key(&shop.ledger.world.org);
+            let key = subject.state_key(&org);
             Made::Proof(shop.ledger.prove(&key))
         }
         Ask::Fresh(_) => unreachable!("it is the server's, not the shop's"),
-        Ask::Succeed(bytes) => succeed(shop, device, admitted, bytes, rng),
+        Ask::Succeed(bytes) => succeed(shop, org, device, admitted, bytes, rng),
         Ask::Key => {
             // Made, sent, and kept nowhere.
             let id = KusabiId::generate(rng);
@@ -600,6 +663,7 @@ fn fresh(shop: &mut Shop, courier: &Courier, key: &TestKey, nonce: Nonce) -> Mad
 /// Carries a succession to the ledger, if it is the session's own.
 fn succeed(
     shop: &mut Shop,
+    org: OrgId,
     device: DeviceId,
     admitted: &Admitted<'_>,
     bytes: &[u8],
@@ -618,7 +682,7 @@ fn succeed(
     }
     match shop.ledger.submit(transaction) {
         Ok(()) => {
-            shop.devices.insert(new, device);
+            shop.devices.insert((org, new), device);
             shop.successions += 1;
             if rng.chance(200) {
                 Made::Other(Answer::Pending { wait_secs: 2 })

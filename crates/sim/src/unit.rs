@@ -49,6 +49,8 @@ pub struct Done {
     pub events: Vec<Event>,
     /// Receipts that came.
     pub receipts: Vec<SignedReceipt>,
+    /// Addresses that it was told of.
+    pub hints: Vec<String>,
     /// Updates that may be installed: order and digest.
     pub installs: Vec<(u64, kusabi_core::id::Digest)>,
     /// When the device wants to be woken; none if the run ended before.
@@ -85,6 +87,8 @@ pub struct Unit {
     pub settings: Settings,
     /// The running machine.
     pub device: Device,
+    /// How many addresses it has: those of its provisioning, or more.
+    pub addresses: usize,
 }
 
 impl Unit {
@@ -96,12 +100,14 @@ impl Unit {
             device: Device::start(settings.clone(), kept, now),
             disk,
             settings,
+            addresses: 0,
         }
     }
 
     /// Starts again with what the disk holds.
     pub fn restart(&mut self, now: Time) {
-        let kept = Kept::decode(&self.disk.kept).expect("what was persisted");
+        let mut kept = Kept::decode(&self.disk.kept).expect("what was persisted");
+        kept.reach(self.addresses);
         self.device = Device::start(self.settings.clone(), kept, now);
     }
 
@@ -203,6 +209,7 @@ impl Unit {
                 }
                 Output::Reboot(_) | Output::Commit(_) => {}
                 Output::Receipt(receipt) => done.receipts.push(receipt.clone()),
+                Output::Hint(hint) => done.hints.push(hint.to_owned()),
                 Output::Event(event) => done.events.push(event),
                 Output::Wait(until) => {
                     done.wake = Some(until.max(now));

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
 use kusabi_core::device::{
-    Device, DeviceError, Event, Gate, Input, Output, Settings, SignedReceipt, Staleness,
+    Device, DeviceError, Event, Gate, Input, Kept, Output, SERVERS_MAX, Settings, SignedReceipt,
+    Staleness,
 };
 use kusabi_core::id::{Digest, KusabiId};
 use kusabi_core::inventory::InventorySummary;
@@ -82,6 +83,7 @@ pub(super) enum Feed {
     Ready(Gate, Digest),
     Outcome(Order, OutcomeCode),
     ReportPart,
+    Reach,
 }
 
 /// An output that means more than something to be done at once.
@@ -89,6 +91,7 @@ enum Due {
     Event(Event),
     Install(Digest, u64, bool),
     Go(Gate, Digest),
+    Hint(String),
     Receipt(Box<SignedReceipt>),
 }
 
@@ -162,19 +165,12 @@ impl<D: Disk + Clone> Heart<D> {
         now: Time,
     ) -> Result<Option<Self>, StoreError> {
         let mut store = Store::open(disk.clone(), &config)?;
-        let Some(kept) = store.kept()? else {
+        let Some(mut kept) = store.kept()? else {
             return Ok(None);
         };
         let profile = store.profile()?;
         let settings = settings(&config, &profile, &store, once);
-        let given = if config.server.addresses.is_empty() {
-            &profile.addresses
-        } else {
-            &config.server.addresses
-        };
-        let urls = (0..kept.servers().len())
-            .filter_map(|at| given.get(at).or_else(|| given.last()).cloned())
-            .collect();
+        let urls = urls(&config, &profile, store.hint(), &mut kept);
         let random = store.random()?;
         let mut heart = Self {
             device: Device::start(settings, kept, now),
@@ -426,6 +422,7 @@ impl<D: Disk + Clone> Heart<D> {
                         self.may_install(digest, order, repair)?
                     }
                     Due::Go(gate, digest) => self.may_go_on(gate, digest)?,
+                    Due::Hint(url) => self.try_beside(url)?,
                     Due::Receipt(receipt) => self.keep_receipt(&receipt),
                 }
             }
@@ -453,11 +450,45 @@ impl<D: Disk + Clone> Heart<D> {
         }
     }
 
+    /// Where a server of the new owner may be: tried beside the others, also after a restart.
+    fn try_beside(&mut self, url: String) -> Result<(), StoreError> {
+        if self.urls.contains(&url) {
+            return Ok(());
+        }
+        if let Err(why) = super::speaks(&url) {
+            self.log
+                .warn("no address for this device", &[("why", &why)]);
+            return Ok(());
+        }
+        let named = self.store.hint().map(ToOwned::to_owned);
+        self.store.put_hint(&url)?;
+        self.log.info(
+            "an address of the new owner's, as the last one's server says",
+            &[("server", &url)],
+        );
+        // One at a time; and where all places are taken, it takes the last one's.
+        let full = self.urls.len() >= SERVERS_MAX;
+        if full || (named.is_some() && self.urls.last() == named.as_ref()) {
+            self.urls.pop();
+        }
+        self.urls.push(url);
+        self.feeds.push_back(Feed::Reach);
+        Ok(())
+    }
+
+    /// What the last owner ordered is nothing to the next one, who is told nothing of it.
+    fn forget_orders(&mut self) -> Result<(), StoreError> {
+        self.feeds.retain(|feed| !matches!(feed, Feed::Outcome(..)));
+        self.forget_reports();
+        self.forget_updates()
+    }
+
     fn feed(&mut self, now: Time, feed: Feed) -> Result<(), StoreError> {
         let given = match feed {
             Feed::KeyMade => self.give(now, Input::KeyMade)?,
             Feed::Lost => self.give(now, Input::Lost)?,
             Feed::Poll => self.give(now, Input::Poll)?,
+            Feed::Reach => self.give(now, Input::Reach(self.urls.len()))?,
             Feed::Facts => {
                 let facts = Facts {
                     inventory: self.taken.map(|taken| taken.digest()),
@@ -557,6 +588,7 @@ impl<D: Disk + Clone> Heart<D> {
                 Output::Receipt(receipt) => {
                     self.due.push_back(Due::Receipt(Box::new(receipt.clone())));
                 }
+                Output::Hint(url) => self.due.push_back(Due::Hint(url.to_owned())),
                 Output::Event(event) => self.due.push_back(Due::Event(event)),
                 Output::Wait(until) => {
                     self.wake = until.max(now);
@@ -636,6 +668,14 @@ impl<D: Disk + Clone> Heart<D> {
                 "the ledger does not hold this server's key any more; another one is asked for",
                 &[("server", &server)],
             ),
+            Event::Moved { to } => {
+                self.log.warn(
+                    "this device is another organisation's now, says the ledger; it follows",
+                    &[("owner", &to)],
+                );
+                self.forget_orders()?;
+                self.tell_soon();
+            }
             Event::Present { height } => {
                 self.log.info(
                     "the server shows the present",
@@ -800,6 +840,26 @@ pub(super) const fn word(code: OutcomeCode) -> &'static str {
         OutcomeCode::Failed => "failed",
         OutcomeCode::Unsupported => "this device cannot do it",
     }
+}
+
+/// The addresses that are tried: the configuration's, or those of the provisioning file; and one that a server named. Where there are more
+/// than the machine knows of, it is told so.
+fn urls(config: &Config, profile: &Profile, hint: Option<&str>, kept: &mut Kept) -> Vec<String> {
+    let mut given = if config.server.addresses.is_empty() {
+        profile.addresses.clone()
+    } else {
+        config.server.addresses.clone()
+    };
+    if let Some(hint) = hint
+        && !given.iter().any(|url| url == hint)
+    {
+        given.truncate(SERVERS_MAX - 1);
+        given.push(hint.to_owned());
+    }
+    kept.reach(given.len());
+    (0..kept.servers().len())
+        .filter_map(|at| given.get(at).or_else(|| given.last()).cloned())
+        .collect()
 }
 
 fn settings<D: Disk>(config: &Config, profile: &Profile, store: &Store<D>, once: bool) -> Settings {

@@ -133,6 +133,16 @@ impl<D: Disk + Clone> Heart<D> {
         }
     }
 
+    /// What the device's last owner asked for is asked for no more; the new one has not seen the device's inventory yet.
+    pub(super) fn forget_reports(&mut self) {
+        self.report = None;
+        self.wanted.clear();
+        if !self.config.inventory.is_empty() {
+            self.want_report(Wanted::daily());
+            self.take_inventory();
+        }
+    }
+
     /// Begins the next report, if the time has come: there is a fresh inventory, a device key, and a session to sign for.
     pub(super) fn report_next(&mut self, now: Time) -> Result<(), StoreError> {
         let ready = self.report.is_none() && self.busy != Some("inventory");

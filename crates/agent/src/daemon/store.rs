@@ -11,6 +11,7 @@
 //! | `starts` | how often the agent was started, u64 |
 //! | `order` | the update that was ordered last: `[1, id, digest, repair, installing, outcome / null]` |
 //! | `reported` | digest of the inventory that was reported last |
+//! | `hint` | the address that a server named last for a new owner's |
 //! | `token`, `label` | an enrolment's, until it is registered |
 
 use kusabi_core::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
@@ -38,6 +39,7 @@ const HEDGE: &str = "hedge";
 const STARTS: &str = "starts";
 const ORDER: &str = "order";
 const REPORTED: &str = "reported";
+const HINT: &str = "hint";
 const TOKEN: &str = "token";
 const LABEL: &str = "label";
 
@@ -233,6 +235,20 @@ impl<D: Disk> Store<D> {
         Ok(self
             .file
             .commit(&[Change::Put(REPORTED, inventory.as_bytes())])?)
+    }
+
+    /// The address that a server named last for a new owner's.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        std::str::from_utf8(self.file.value(HINT)?).ok()
+    }
+
+    pub(crate) fn put_hint(&mut self, url: &str) -> Result<(), StoreError> {
+        Ok(self.file.commit(&[Change::Put(HINT, url.as_bytes())])?)
+    }
+
+    /// The order that is under way is nothing to the device any more.
+    pub(crate) fn forget_order(&mut self) -> Result<(), StoreError> {
+        Ok(self.file.commit(&[Change::Remove(ORDER)])?)
     }
 
     /// Token and label of an enrolment that is not registered yet.

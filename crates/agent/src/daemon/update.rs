@@ -450,6 +450,16 @@ impl<D: Disk + Clone> Heart<D> {
         self.next_in_queue()
     }
 
+    /// The device's last owner is told nothing of what it ordered, nor is the new one. What is under way goes on without an order: at its
+    /// next gate the new owner has to have published it.
+    pub(super) fn forget_updates(&mut self) -> Result<(), StoreError> {
+        self.queue.clear();
+        if let Some(update) = &mut self.update {
+            update.order = None;
+        }
+        self.store.forget_order()
+    }
+
     /// The next order that waits: the ledger is asked anew.
     fn next_in_queue(&mut self) -> Result<(), StoreError> {
         let Some(order) = self.queue.pop_front() else {

@@ -44,8 +44,9 @@ impl World {
         let ps = TestKey::new(500, Purpose::Ps);
         ledger.grant(&ps);
         let art = TestKey::new(600, Purpose::Art);
+        let org = ledger.world.org;
         let action = Action::ArtPolicy {
-            org: ledger.world.org,
+            org,
             policy_version: 0,
             k: 1,
             added: vec![ledger.world.entry(&art)],
@@ -57,7 +58,7 @@ impl World {
         Self {
             born: ledger.height().get(),
             shop: Shop::new(ledger),
-            server: Server::new(ps),
+            server: Server::new(ps, org),
             random: Random::new(1),
             now: 0,
             manifests: BTreeMap::new(),
@@ -118,6 +119,7 @@ impl World {
 
     /// A provisioning file for servers at these addresses; with a factory key of this number, or the organisation's public one.
     pub(crate) fn provisioning(&mut self, key: Option<u64>, urls: &[&str]) -> Vec<u8> {
+        let org = self.shop.ledger.world.org;
         let ledger = &mut self.shop.ledger;
         let genesis = Genesis::decode(&ledger.world.document).unwrap();
         let mut trust = Trust::from_genesis(&genesis).unwrap();
@@ -140,7 +142,7 @@ impl World {
             if ledger.record(&pre.handle).is_none() {
                 ledger.register(&[&pre]);
             }
-            self.shop.devices.entry(pre.handle).or_insert(0);
+            self.shop.devices.entry((org, pre.handle)).or_insert(0);
             key
         });
         let server = ServerRecord {

@@ -13,6 +13,10 @@ words! {
         Rotated = "rotated",
         /// Its newest key was revoked.
         Revoked = "revoked",
+        /// It came to another organisation.
+        GivenAway = "given-away",
+        /// It came from another organisation.
+        Taken = "taken",
         /// It was enrolled from the field.
         Enrolled = "enrolled",
         /// It was given an order.

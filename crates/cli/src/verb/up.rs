@@ -20,6 +20,7 @@ use kusabi_core::{
     id::OrgName,
     suite::{Purpose, Suite},
 };
+use kusabi_server::device::Successors;
 use kusabi_server::serve::{Database, ServerKey, Setup};
 use serde::Serialize;
 
@@ -283,6 +284,7 @@ fn serve(
         admin_listen: args.admin_listen,
         admin_tls: None,
         device_urls: urls,
+        successors: Successors::new(),
         ps: keys.ps,
         writer: Some(keys.writer),
     };

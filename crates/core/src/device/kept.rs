@@ -18,7 +18,9 @@ use crate::wire::{Reader, Sink, WireError, Writer};
 /// Most server addresses.
 pub const SERVERS_MAX: usize = 4;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Before devices followed to other owners: without the fields that say so.
+const VERSION_WITHOUT_OWNERS: u8 = 1;
 /// Longest trust as it is stored, in bytes.
 pub(super) const TRUST_LEN_MAX: usize = Anchor::LEN + 2 + EPOCH_SET_LEN_MAX;
 /// A server as it is stored, in bytes.
@@ -116,6 +118,13 @@ pub struct Kept {
     pub(super) pending: Option<[u8; 16]>,
     /// Whether the current key has a record.
     pub(super) registered: bool,
+    /// For whom the current key was made: its record is bound to that organisation. Another one than `org` when the device has
+    /// come to another owner and has not replaced its key yet.
+    pub(super) bound: OrgId,
+    /// How often the current key's record has come to another owner.
+    pub(super) moves: u8,
+    /// Addresses (bit i) of which no server key of the present owner is known: what serves there has to be asked for.
+    pub(super) strange: u8,
 }
 
 /// Why stored bytes are no state.
@@ -167,6 +176,9 @@ impl Kept {
         + 8
         + 16
         + 17
+        + 1
+        + OrgId::LEN
+        + 1
         + 1;
 
     /// The state of a device that was provisioned: its key (a pre, or an act) stands on the ledger.
@@ -199,6 +211,9 @@ impl Kept {
             value: Value::ZERO,
             pending: None,
             registered: true,
+            bound: org,
+            moves: 0,
+            strange: 0,
         })
     }
 
@@ -254,6 +269,52 @@ impl Kept {
         self.registered
     }
 
+    /// Whether the current key was made for another organisation than the device's owner, so that it is to be replaced.
+    #[must_use]
+    pub fn is_bound_elsewhere(&self) -> bool {
+        self.bound != self.org
+    }
+
+    /// Makes room for so many addresses, four at most: what serves at new ones has to be asked for.
+    pub fn reach(&mut self, addresses: usize) {
+        let Some(like) = self.servers.last().copied() else {
+            return;
+        };
+        while self.servers.len() < addresses && !self.servers.is_full() {
+            self.set_strange(self.servers.len(), true);
+            self.servers.push(like);
+        }
+    }
+
+    /// This server key of the present owner is an address's from now on.
+    pub(super) fn serve_at(&mut self, at: usize, server: Server) {
+        if let Some(place) = self.servers.get_mut(at) {
+            *place = server;
+        }
+        self.set_strange(at, false);
+    }
+
+    /// Whether no server key of the present owner is known at an address.
+    pub(super) fn is_strange(&self, at: usize) -> bool {
+        self.strange & bit(at) != 0
+    }
+
+    fn set_strange(&mut self, at: usize, strange: bool) {
+        if strange {
+            self.strange |= bit(at);
+        } else {
+            self.strange &= !bit(at);
+        }
+    }
+
+    /// The device is another organisation's from now on: none of the servers that it knows is that one's, as far as it knows.
+    pub(super) fn come_to(&mut self, owner: OrgId) {
+        self.org = owner;
+        for at in 0..self.servers.len() {
+            self.set_strange(at, true);
+        }
+    }
+
     /// The tripwire's link that the next session carries, once it may be sent.
     #[must_use]
     pub fn link(&self) -> Option<Link> {
@@ -288,6 +349,9 @@ impl Kept {
             w.put(tag);
         }
         w.flag(self.registered);
+        w.put(self.bound.as_bytes());
+        w.u8(self.moves);
+        w.u8(self.strange);
         w.finish()
     }
 
@@ -297,7 +361,8 @@ impl Kept {
     /// [`KeptError`]
     pub fn decode(bytes: &[u8]) -> Result<Self, KeptError> {
         let mut r = Reader::new(bytes);
-        if r.u8()? != VERSION {
+        let version = r.u8()?;
+        if !matches!(version, VERSION | VERSION_WITHOUT_OWNERS) {
             return Err(KeptError::Version);
         }
         let trust = Trust::read(&mut r)?.map_err(|_| KeptError::Trust)?;
@@ -320,6 +385,11 @@ impl Kept {
         };
         let pending = if r.flag()? { Some(r.array()?) } else { None };
         let registered = r.flag()?;
+        let (bound, moves, strange) = if version == VERSION_WITHOUT_OWNERS {
+            (org, 0, 0)
+        } else {
+            (OrgId::new(r.array()?), r.u8()?, r.u8()?)
+        };
         r.finish()?;
         if servers.is_empty() {
             return Err(KeptError::Servers);
@@ -336,6 +406,9 @@ impl Kept {
             value,
             pending,
             registered,
+            bound,
+            moves,
+            strange,
         })
     }
 }
@@ -346,8 +419,17 @@ impl fmt::Debug for Kept {
             .field("trust", &self.trust)
             .field("current", &self.current)
             .field("next", &self.next)
+            .field("org", &self.org)
             .finish_non_exhaustive()
     }
+}
+
+/// The bit of an address.
+fn bit(at: usize) -> u8 {
+    u32::try_from(at)
+        .ok()
+        .and_then(|at| 1_u8.checked_shl(at))
+        .unwrap_or_default()
 }
 
 fn identity(w: &mut impl Sink, identity: &Identity) {

@@ -1,6 +1,6 @@
 //! What a device wants done, as data.
 
-use crate::id::{Digest, Handle, Height, KusabiId};
+use crate::id::{Digest, Handle, Height, KusabiId, OrgId};
 use crate::keystore::{KeyStoreError, Seed};
 use crate::protocol::Time;
 use crate::protocol::frame::Problem;
@@ -63,6 +63,9 @@ pub enum Output<'d> {
     Commit(ProvenRelease),
     /// The server signed that it heard this: to be kept, for the day when it denies it.
     Receipt(&'d SignedReceipt),
+    /// Where a server of the device's new owner may be: an address to be kept and tried beside the others
+    /// ([`Input::Reach`](super::Input::Reach)). Nothing is believed of it.
+    Hint(&'d str),
     /// Something happened.
     Event(Event),
     /// Nothing more to do: give an input, at the latest [`Input::Tick`](super::Input::Tick) at this time.
@@ -178,6 +181,12 @@ pub enum Event {
     ServerEnded {
         /// Index of the address.
         server: usize,
+    },
+    /// The ledger says that the device is this organisation's now. What the last owner ordered is forgotten; an update that is
+    /// under way goes on only if the new one has published it.
+    Moved {
+        /// The owner.
+        to: OrgId,
     },
     /// A freshness receipt came: at this height or above stands whatever is believed from now on.
     Present {

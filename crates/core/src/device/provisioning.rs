@@ -14,11 +14,10 @@ use crate::crypto::sha256;
 use crate::id::{KusabiId, OrgId};
 use crate::keystore::{KeyStore as _, Seed, SoftKey};
 use crate::protocol::hello::LABEL_LEN_MAX;
+use crate::protocol::{URL_LEN_MAX, is_address};
 use crate::suite::{PublicKeys, Purpose, Suite};
 use crate::wire::{Reader, Sink, WireError, Writer};
 
-/// Longest server address in bytes.
-pub const URL_LEN_MAX: usize = 200;
 /// Longest serial number in bytes: it is the label of an enrolment, too.
 pub const SERIAL_LEN_MAX: usize = LABEL_LEN_MAX;
 
@@ -231,15 +230,7 @@ impl Provisioning {
     }
 
     fn check(&self) -> Result<(), ProvisioningError> {
-        let url = |address: &Address| {
-            ["http://", "https://"].iter().any(|scheme| {
-                address
-                    .url
-                    .strip_prefix(scheme)
-                    .is_some_and(|rest| !rest.is_empty())
-            }) && address.url.bytes().all(|byte| byte.is_ascii_graphic())
-                && !address.url.ends_with('/')
-        };
+        let url = |address: &Address| is_address(&address.url);
         let key = |key: &FactoryKey| {
             key.suite != Suite::Foreign && matches!(key.purpose, Purpose::Pre | Purpose::Act)
         };

@@ -30,6 +30,10 @@ pub const STEPS_MAX: usize = 16;
 pub const PROOF_LEN_MAX: usize = 6_144;
 /// Longest checkpoint in bytes.
 pub const CHECKPOINT_LEN_MAX: usize = 3_584;
+/// Shortest server address in bytes.
+pub const URL_LEN_MIN: usize = 8;
+/// Longest server address in bytes.
+pub const URL_LEN_MAX: usize = 200;
 /// Longest wait that one end asks of the other, in seconds.
 pub const WAIT_SECS_MAX: u16 = 3600;
 
@@ -61,6 +65,19 @@ impl Time {
     pub const fn since_ms(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
+}
+
+/// Whether a text is the address of a server: `http://` or `https://`, host, perhaps port and path; visible ASCII, no `/` at
+/// its end.
+#[must_use]
+pub fn is_address(url: &str) -> bool {
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty())
+        && (URL_LEN_MIN..=URL_LEN_MAX).contains(&url.len())
+        && url.bytes().all(|byte| byte.is_ascii_graphic())
+        && !url.ends_with('/')
 }
 
 /// Where a device stands: epoch and height of its anchor. `[epoch, height]`

@@ -4,7 +4,7 @@ use core::fmt;
 
 use arrayvec::ArrayVec;
 
-use super::{CHECKPOINT_LEN_MAX, Steps, proof, wait};
+use super::{CHECKPOINT_LEN_MAX, Steps, URL_LEN_MAX, URL_LEN_MIN, is_address, proof, wait};
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor};
 use crate::freshness::{BRANCH_LEN_MAX, BRANCH_LEN_MIN, RECEIPT_LEN_MAX};
 use crate::id::{Digest, Handle, KusabiId};
@@ -75,6 +75,11 @@ pub enum Answer<'a> {
         branch: &'a [u8],
         /// A proof of the server's record, as new as the receipt.
         proof: &'a [u8],
+    },
+    /// The key's record has another owner: nothing is served but proofs, and the device asks for that of its own record.
+    Moved {
+        /// An address where the new owner's server may be. A hint, to be tried beside the others.
+        hint: Option<&'a str>,
     },
     /// Something is in the way.
     Problem {
@@ -260,6 +265,12 @@ impl<'b> FromCbor<'b> for Answer<'b> {
                 branch: d.bytes(BRANCH_LEN_MIN..=BRANCH_LEN_MAX)?,
                 proof: proof(d)?,
             },
+            (8, 2) => Self::Moved {
+                hint: d.optional(|d| {
+                    let url = d.text(URL_LEN_MIN..=URL_LEN_MAX)?;
+                    is_address(url).then_some(url).ok_or(CborError::OutOfBounds)
+                })?,
+            },
             _ => return Err(CborError::OutOfBounds),
         })
     }
@@ -308,6 +319,11 @@ impl ToCbor for Answer<'_> {
             } => {
                 e.array(4).u64(7).bytes(receipt);
                 e.bytes(branch).bytes(proof);
+            }
+            Self::Moved { hint } => {
+                e.array(2).u64(8).optional(*hint, |e, hint| {
+                    e.text(hint);
+                });
             }
         }
     }

@@ -13,8 +13,8 @@ use crate::wire::{Sink, WireError, Writer};
 /// Longest of the two transactions, in bytes.
 pub const TRANSACTION_LEN_MAX: usize = 512;
 
-/// Row version of every active record (spec/ledger.md: it grows with each change, and an active record never changed).
-const ACTIVE_VERSION: u64 = 1;
+/// Row version of an active record that has its first owner (spec/ledger.md): with each further owner it is one higher.
+const FIRST_VERSION: u64 = 1;
 
 /// A device key to be put on the ledger: an entry of purpose act, without metadata, of suite 1 or 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +91,8 @@ pub struct Succession {
     pub old: Handle,
     /// Its purpose: pre or act.
     pub old_purpose: Purpose,
+    /// How often it has come to another owner.
+    pub moves: u8,
     /// The key that follows.
     pub new: NewKey,
 }
@@ -158,7 +160,8 @@ impl Succession {
 impl ToCbor for Succession {
     fn to_cbor<S: Sink>(&self, e: &mut Encoder<S>) {
         e.array(4).u64(self.code().into()).bytes(self.org);
-        e.array(2).bytes(self.old).u64(ACTIVE_VERSION);
+        e.array(2).bytes(self.old);
+        e.u64(FIRST_VERSION + u64::from(self.moves));
         self.new.to_cbor(e);
     }
 }

@@ -321,6 +321,11 @@ impl Record {
     /// Whether it is tied to a kusabi-ID: then it was made by somebody who knew the ID, for this chain. Records of the genesis
     /// transaction were bound before there was a chain (spec/identity.md).
     pub fn is_bound(&self, id: &KusabiId, chain: &ChainId) -> bool {
+        self.is_bound_to(&self.owner, id, chain)
+    }
+
+    /// Whether it is tied to a kusabi-ID for this organisation: a key that has moved is so for its first owner.
+    pub fn is_bound_to(&self, owner: &OrgId, id: &KusabiId, chain: &ChainId) -> bool {
         let chain = if self.registered == Height::FIRST {
             &ChainId::ZERO
         } else {
@@ -328,7 +333,7 @@ impl Record {
         };
         let context = BindingContext {
             chain,
-            owner: &self.owner,
+            owner,
             purpose: self.purpose,
         };
         self.keys.is_bound(id, &context, &self.binding)

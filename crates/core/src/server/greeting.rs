@@ -147,7 +147,8 @@ impl Greeting {
         if record.keys().agreement_key() != Some(*self.responder.peer()) {
             return Err(Refusal::OtherKey);
         }
-        if record.owner() != *org {
+        // One that has moved may have been this organisation's a moment ago: its device asks for the proof of it.
+        if record.owner() != *org && record.moves() == 0 {
             return Err(Refusal::OtherOrganisation);
         }
         if !matches!(record.purpose(), Purpose::Pre | Purpose::Act) {

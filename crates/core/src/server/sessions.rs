@@ -55,6 +55,8 @@ struct Session {
     handle: Handle,
     purpose: Purpose,
     seen: u64,
+    /// It began with a value of the tripwire.
+    linked: bool,
     opened: Time,
     used: Time,
     /// Its place in the order of use.
@@ -141,6 +143,7 @@ impl Sessions {
                 handle: opened.handle,
                 purpose: opened.purpose,
                 seen,
+                linked: false,
                 opened: now,
                 used: now,
                 turn,
@@ -202,8 +205,11 @@ impl Sessions {
             .len();
         plaintext.truncate(len);
         let request: Request<'_> = decode_canonical(&plaintext).map_err(|_| Problem::Malformed)?;
-        // The tripwire's value stands in the first message, and only there.
-        if request.link.is_some() != (counter == 1) {
+        // The tripwire's value stands in the first message, and only there. In a session without one there are only proofs
+        // and freshness receipts.
+        let linked = session.linked || (counter == 1 && request.link.is_some());
+        let shows = matches!(request.ask, Ask::Prove(_) | Ask::Fresh(_));
+        if (request.link.is_some() && counter != 1) || !(linked || shows) {
             return Err(Problem::Malformed);
         }
         let incoming = Incoming {
@@ -215,6 +221,9 @@ impl Sessions {
             seen: session.seen,
             plaintext,
         };
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.linked = linked;
+        }
         self.renew(
             now,
             id,
@@ -464,16 +473,15 @@ impl Incoming {
         self.seen
     }
 
-    /// Holds the request against the record as it stands now, and against what its purpose allows.
+    /// Holds the request against the record as it stands now, and against what its purpose allows to a device of `org`.
     ///
     /// # Errors
     /// [`NotAdmitted`]
-    pub fn admit(&self, record: Option<&Record>) -> Result<Admitted<'_>, NotAdmitted> {
-        let status = record
-            .filter(|record| record.purpose() == self.purpose)
-            .map_or(Status::Revoked, Record::status);
-        let in_force = match status {
-            Status::Active => true,
+    pub fn admit(&self, record: Option<&Record>, org: &OrgId) -> Result<Admitted<'_>, NotAdmitted> {
+        let record = record.filter(|record| record.purpose() == self.purpose);
+        let owned = record.is_some_and(|record| record.owner() == *org);
+        let in_force = match record.map_or(Status::Revoked, Record::status) {
+            Status::Active => owned,
             Status::Spent | Status::Superseded => false,
             Status::Revoked => return Err(NotAdmitted::Ended),
         };
@@ -491,6 +499,7 @@ impl Incoming {
                 purpose: self.purpose,
                 key: record.and_then(|record| record.keys().verification_key()),
                 in_force,
+                owned,
                 request,
             })
         } else {
@@ -521,6 +530,7 @@ pub struct Admitted<'a> {
     purpose: Purpose,
     key: Option<VerificationKey>,
     in_force: bool,
+    owned: bool,
     request: Request<'a>,
 }
 
@@ -537,14 +547,22 @@ impl<'a> Admitted<'a> {
         &self.request
     }
 
-    /// Whether the key counts: it has no successor. The alarms of one that has are no reason to quarantine its successor.
+    /// Whether the key's record is the organisation's. Of another one's device nothing is judged, and it is told so
+    /// ([`Answer::Moved`]), but for the proofs and freshness receipts that it asks for.
+    #[must_use]
+    pub const fn is_owned(&self) -> bool {
+        self.owned
+    }
+
+    /// Whether the key counts: it is the organisation's, and has no successor. The alarms of one that has are no reason to quarantine its successor.
     #[must_use]
     pub const fn is_in_force(&self) -> bool {
         self.in_force
     }
 
-    /// What is to be served. `None` when the key has a successor and asks for anything but a proof or a freshness receipt:
-    /// [`SealedProblem::Rejected`]. Such a key's alarms are a reason to tell the owner, not to quarantine its successor.
+    /// What is to be served. `None` when the key has a successor or another owner and asks for anything but a proof or a freshness
+    /// receipt: [`SealedProblem::Rejected`], [`Answer::Moved`]. Such a key's alarms are a reason to tell the owner, not to
+    /// quarantine its successor.
     #[must_use]
     pub const fn ask(&self) -> Option<&Ask<'a>> {
         match &self.request.ask {

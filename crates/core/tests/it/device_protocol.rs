@@ -185,6 +185,7 @@ fn the_device_writes_the_ledgers_transactions() {
                 org,
                 old: old_handle,
                 old_purpose,
+                moves: 0,
                 new: key,
             };
             let mut action = Vec::new();

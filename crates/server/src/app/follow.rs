@@ -7,12 +7,14 @@
 //! what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
 use super::{App, Change as Told, Error};
-use crate::store::{Tx, devices, followed, followed::Position, releases, timeline};
+use crate::store::{
+    Tx, devices, doorstep, followed, followed::Position, orders, releases, timeline,
+};
 use futures_util::StreamExt as _;
 use kusabi_api::{
     Hex, Hex32, Kind, Problem,
     admin::{Device, DeviceKey, DeviceState, EventKind, Freshness, Inventory},
-    ledger::{BlockEvents, Event},
+    ledger::{BlockEvents, Event, Moved},
     serve::stopped,
 };
 use kusabi_core::{
@@ -33,11 +35,17 @@ const KEYS_MAX: usize = 4096;
 /// Blocks without anything of the organisation after which the place is noted all the same.
 const SILENT_MAX: u64 = 1024;
 
+/// Keys that one follows on, at most, that are looked through for a device that was here before: as many as the door looks through.
+const PREDECESSORS_MAX: usize = 64;
+
+/// Status of a key that is another organisation's now.
+const MOVED: &str = "moved";
+
 /// First and longest pause before the ledger is asked again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
 /// What an event does to the database.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     /// A first key.
     Device {
@@ -51,8 +59,27 @@ enum Change {
         how: How,
     },
     Revoked(Hex32),
+    /// A key that is another organisation's now.
+    GivenAway {
+        handle: Hex32,
+        to: Hex<16>,
+    },
+    /// A key that came from another organisation.
+    Taken {
+        key: Origin,
+        from: Option<Hex<16>>,
+    },
     Published(Hex32),
     Withdrawn(Hex32),
+}
+
+/// A key that came, as the ledger proves it.
+#[derive(Clone, Debug)]
+struct Origin {
+    handle: Hex32,
+    purpose: Purpose,
+    /// The keys that it follows on, the newest first.
+    before: Vec<Hex32>,
 }
 
 /// When it happened, by the ledger.
@@ -169,7 +196,24 @@ impl App {
         for block in blocks {
             let ours = |event: &&Event| event.organisation == Some(org);
             let mut transactions = None;
+            for (event, moved) in coming(block, org) {
+                handles.extend(&moved.keys);
+                let at = At {
+                    height: block.height,
+                    time_ms: block.time_ms,
+                };
+                let from = event.organisation;
+                for handle in &moved.keys {
+                    if let Some(key) = self.origin(*handle).await? {
+                        changes.push((at, Change::Taken { key, from }));
+                    }
+                }
+            }
             for event in block.events.iter().filter(ours) {
+                if let Some(moved) = &event.moved {
+                    handles.extend(&moved.keys);
+                    ended.extend(&moved.keys);
+                }
                 handles.extend(event.added.iter().chain(&event.ended));
                 ended.extend(&event.ended);
                 // What a registered key is for stands in the transaction only.
@@ -245,6 +289,30 @@ impl App {
         decoded.collect()
     }
 
+    /// A key that came from another organisation: what it is for, and what it follows on, as the ledger proves it. `None` when it proves
+    /// no such key; it may have ended since.
+    async fn origin(&self, handle: Hex32) -> Result<Option<Origin>, Error> {
+        let mut before = Vec::new();
+        let mut origin = None;
+        let mut next = Some(Handle::new(handle.0));
+        while let Some(at) = next.filter(|_| before.len() <= PREDECESSORS_MAX) {
+            let proven = self.ask(self.ledger.record(&at)).await?;
+            let Some(record) = proven.into_value() else {
+                break;
+            };
+            match origin {
+                None => origin = Some(record.purpose()),
+                Some(_) => before.push(Hex(at.to_bytes())),
+            }
+            next = record.predecessor();
+        }
+        Ok(origin.map(|purpose| Origin {
+            handle,
+            purpose,
+            before,
+        }))
+    }
+
     /// Says so when one of the server's own keys is ended: nothing else would.
     fn own_key(&self, handle: Hex32) {
         for (what, key) in [("server key", &self.ps), ("writer key", &self.writer)] {
@@ -256,6 +324,14 @@ impl App {
             }
         }
     }
+}
+
+/// What of a block comes to an organisation from others.
+fn coming(block: &BlockEvents, org: Hex<16>) -> impl Iterator<Item = (&Event, &Moved)> {
+    block.events.iter().filter_map(move |event| {
+        let moved = event.moved.as_ref()?;
+        (moved.to == org).then_some((event, moved))
+    })
 }
 
 enum Applied {
@@ -357,6 +433,13 @@ fn read(
         ("revoke", _, ended) => ended
             .iter()
             .for_each(|&ended| change(Change::Revoked(ended))),
+        ("transfer", ..) => event.moved.iter().for_each(|moved| {
+            let to = moved.to;
+            moved
+                .keys
+                .iter()
+                .for_each(|&handle| change(Change::GivenAway { handle, to }));
+        }),
         ("publish", ..) => event
             .digest
             .iter()
@@ -375,6 +458,53 @@ impl Change {
     async fn apply(&self, tx: &mut Tx<'_>, at: &At) -> Result<Option<String>, Error> {
         let height = at.height;
         match *self {
+            Self::GivenAway { handle, to } => {
+                let Some((device, before)) = devices::key(tx.on(), handle.0).await? else {
+                    return Ok(None);
+                };
+                if before.ended.is_some() {
+                    return Ok(None);
+                }
+                devices::end_key(tx.on(), handle.0, MOVED, height).await?;
+                devices::set_state(tx.on(), &device, DeviceState::Moved).await?;
+                orders::drop_open(tx.on(), &device, at.time_ms).await?;
+                doorstep::forget_link(tx.on(), &device).await?;
+                let detail = json!({ "handle": handle, "height": height, "to": to });
+                at.say(tx, &device, EventKind::GivenAway, &detail).await?;
+                Ok(Some(device))
+            }
+            Self::Taken { ref key, from } => {
+                let Origin {
+                    handle,
+                    purpose,
+                    ref before,
+                } = *key;
+                let state = match purpose {
+                    Purpose::Pre => DeviceState::Registered,
+                    _ => DeviceState::Active,
+                };
+                // It may have been this organisation's before, by this key or by one before it.
+                let mut device = None;
+                for handle in [handle].iter().chain(before) {
+                    if device.is_none() {
+                        device = devices::with_key(tx.on(), handle.0).await?;
+                    }
+                }
+                let device = match device {
+                    Some(device) => device,
+                    None => known(tx, at, handle, state).await?,
+                };
+                if devices::with_key(tx.on(), handle.0).await?.is_some() {
+                    devices::revive_key(tx.on(), handle.0).await?;
+                } else {
+                    let entry = key_of(handle, purpose.name(), before.first().copied(), height);
+                    devices::insert_key(tx.on(), &device, &entry).await?;
+                }
+                devices::set_state(tx.on(), &device, state).await?;
+                let detail = json!({ "handle": handle, "height": height, "from": from });
+                at.say(tx, &device, EventKind::Taken, &detail).await?;
+                Ok(Some(device))
+            }
             Self::Device { handle, purpose } => {
                 if devices::with_key(tx.on(), handle.0).await?.is_some() {
                     return Ok(None);
@@ -383,28 +513,8 @@ impl Change {
                     Purpose::Pre => DeviceState::Registered,
                     _ => DeviceState::Active,
                 };
-                let id = kusabi_api::admin::device_id(&handle);
-                match devices::find(tx.on(), &id).await? {
-                    // From before a rebuild: what only the database knows of it stayed.
-                    Some(_) => devices::set_state(tx.on(), &id, state).await?,
-                    None => {
-                        let device = Device {
-                            id: id.clone(),
-                            state,
-                            device_type: None,
-                            serial: None,
-                            name: None,
-                            firmware: None,
-                            inventory: Inventory::Unknown,
-                            freshness: Freshness::Unknown,
-                            last_contact_ms: None,
-                            created_ms: at.time_ms,
-                        };
-                        devices::insert(tx.on(), &device).await?;
-                        at.tell(tx, &id, EventKind::Known, handle).await?;
-                    }
-                }
-                let key = key(handle, purpose.name(), None, height);
+                let id = known(tx, at, handle, state).await?;
+                let key = key_of(handle, purpose.name(), None, height);
                 devices::insert_key(tx.on(), &id, &key).await?;
                 Ok(Some(id))
             }
@@ -419,7 +529,7 @@ impl Change {
                 };
                 devices::end_key(tx.on(), old.0, status, height).await?;
                 if devices::with_key(tx.on(), new.0).await?.is_none() {
-                    let key = key(new, purpose, Some(old), height);
+                    let key = key_of(new, purpose, Some(old), height);
                     devices::insert_key(tx.on(), &device, &key).await?;
                 }
                 devices::set_state(tx.on(), &device, DeviceState::Active).await?;
@@ -461,12 +571,53 @@ impl At {
         handle: Hex32,
     ) -> Result<(), Error> {
         let detail = json!({ "handle": handle, "height": self.height });
-        timeline::append_once(tx.on(), device, self.time_ms, kind, &detail).await?;
+        self.say(tx, device, kind, &detail).await
+    }
+
+    async fn say(
+        &self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        kind: EventKind,
+        detail: &serde_json::Value,
+    ) -> Result<(), Error> {
+        timeline::append_once(tx.on(), device, self.time_ms, kind, detail).await?;
         Ok(())
     }
 }
 
-fn key(handle: Hex32, purpose: &str, predecessor: Option<Hex32>, height: u64) -> DeviceKey {
+/// The device whose first key here this is; gives its ID.
+async fn known(
+    tx: &mut Tx<'_>,
+    at: &At,
+    handle: Hex32,
+    state: DeviceState,
+) -> Result<String, Error> {
+    let id = kusabi_api::admin::device_id(&handle);
+    match devices::find(tx.on(), &id).await? {
+        // From before a rebuild: what only the database knows of it stayed.
+        Some(_) => devices::set_state(tx.on(), &id, state).await?,
+        None => {
+            let device = Device {
+                id: id.clone(),
+                state,
+                device_type: None,
+                serial: None,
+                name: None,
+                firmware: None,
+                inventory: Inventory::Unknown,
+                freshness: Freshness::Unknown,
+                last_contact_ms: None,
+                created_ms: at.time_ms,
+            };
+            devices::insert(tx.on(), &device).await?;
+            at.tell(tx, &id, EventKind::Known, handle).await?;
+        }
+    }
+    Ok(id)
+}
+
+fn key_of(handle: Hex32, purpose: &str, predecessor: Option<Hex32>, height: u64) -> DeviceKey {
     DeviceKey {
         handle,
         purpose: purpose.to_owned(),

@@ -245,6 +245,8 @@ impl Fleet {
             return Ok(known);
         }
         let mut at = (*handle, record.predecessor());
+        // What came from another organisation is known here by the key with which it came.
+        let mut first = *handle;
         let mut found = None;
         for _ in 0..PREDECESSORS_MAX {
             if let Some(known) = self.find(&at.0) {
@@ -261,12 +263,17 @@ impl Fleet {
             }
             let Some(before) = at.1 else { break };
             let record = view.record(app, &before).await?;
+            if let Some(record) = record
+                && record.owner() == app.org()
+            {
+                first = before;
+            }
             at = (before, record.and_then(|record| record.predecessor()));
         }
         let known = match found {
             Some(known) => known,
             None => {
-                let device = kusabi_api::admin::device_id(&Hex(at.0.to_bytes()));
+                let device = kusabi_api::admin::device_id(&Hex(first.to_bytes()));
                 let mut reader = app.store.read("find a device's link").await?;
                 let link = doorstep::links(reader.on(), std::slice::from_ref(&device)).await?;
                 let version = link.get(&device).map_or(0, |row| row.version);

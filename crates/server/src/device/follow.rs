@@ -7,7 +7,10 @@ use crate::{
 };
 use futures_util::StreamExt as _;
 use kusabi_api::Ledger as _;
-use kusabi_core::{id::Handle, row::Status};
+use kusabi_core::{
+    id::{Handle, OrgId},
+    row::{Record, Status},
+};
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
@@ -70,18 +73,18 @@ async fn follow(door: &Door) -> Result<(), Error> {
     Ok(())
 }
 
-/// A key has ended: if it was revoked, so have its sessions. Only keys that are spoken with are looked at.
+/// A key has ended, or came to another organisation: if it was revoked or is another one's now, so have its sessions. Only keys that are spoken with are looked at.
 async fn settle(door: &Door, handle: &Handle) {
     let Some(known) = door.fleet.find(handle) else {
         return;
     };
     match door.view.record(&door.app, handle).await {
-        Ok(record) if record.is_none_or(|record| record.status() == Status::Revoked) => {
+        Ok(record) if record.is_none_or(|record| is_gone(&record, &door.app.org())) => {
             let ended = door.table().sessions.end(handle);
             tracing::info!(
                 device = &*known.device,
                 ended,
-                "a key was revoked; its sessions ended"
+                "a key was revoked, or is another organisation's now; its sessions ended"
             );
         }
         Ok(_) => {}
@@ -89,6 +92,11 @@ async fn settle(door: &Door, handle: &Handle) {
         Err(why) => tracing::warn!(%why, "a key that ended cannot be looked at"),
     }
     known.tell();
+}
+
+/// Whether nothing is served to a key any more: it was revoked, or is another organisation's now.
+pub(super) fn is_gone(record: &Record, org: &OrgId) -> bool {
+    record.status() == Status::Revoked || record.owner() != *org
 }
 
 /// Wakes the devices that have new orders: at once those of this process, within a second those of others over the same database.

@@ -3,6 +3,7 @@
 use super::{
     Door,
     fleet::Known,
+    follow::is_gone,
     journal::{Job, Unwritten},
     problem,
     serve::{Said, UNAVAILABLE_SECS, refuse},
@@ -17,7 +18,6 @@ use kusabi_core::{
         reply::{ORDERS_MAX, Order, SealedProblem, Window},
     },
     receipt::Receipt,
-    row::Status,
     server::Incoming,
 };
 use std::{
@@ -123,7 +123,7 @@ impl Door {
         }
     }
 
-    /// `None`: the key was revoked meanwhile.
+    /// `None`: the key was revoked meanwhile, or is another organisation's.
     async fn wait(&self, incoming: &Incoming, secs: u16, receipt: Option<Receipt>) -> Option<Said> {
         let empty = Some(Said::Orders(ArrayVec::new(), receipt));
         let Some(known) = self.fleet.find(incoming.handle()) else {
@@ -143,7 +143,7 @@ impl Door {
                 return empty;
             }
             match Box::pin(self.look(incoming, &known)).await {
-                Look::Revoked => return None,
+                Look::Gone => return None,
                 Look::Orders(orders) => return Some(Said::Orders(orders, receipt)),
                 Look::Refuse(problem, secs) => return Some(refuse(problem, secs)),
                 Look::Nothing => {}
@@ -158,8 +158,8 @@ impl Door {
 
     async fn look(&self, incoming: &Incoming, known: &Known) -> Look {
         match self.view.record(&self.app, incoming.handle()).await {
-            Ok(record) if record.is_none_or(|record| record.status() == Status::Revoked) => {
-                return Look::Revoked;
+            Ok(record) if record.is_none_or(|record| is_gone(&record, &self.app.org())) => {
+                return Look::Gone;
             }
             Ok(record) if record.is_none_or(|record| !record.is_active()) => {
                 return Look::Refuse(SealedProblem::Rejected, 1);
@@ -197,5 +197,5 @@ enum Look {
     Nothing,
     Orders(ArrayVec<Order, ORDERS_MAX>),
     Refuse(SealedProblem, u16),
-    Revoked,
+    Gone,
 }

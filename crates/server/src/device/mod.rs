@@ -29,7 +29,7 @@ mod view;
 
 use crate::App;
 use kusabi_core::{
-    id::{ChainId, Handle, SessionId},
+    id::{ChainId, Handle, OrgId, SessionId},
     keystore::SoftKey,
     protocol::{
         Time,
@@ -108,6 +108,9 @@ pub struct DoorKey {
     pub key: Arc<SoftKey>,
 }
 
+/// Where the servers of other organisations are, for devices that came to them: addresses, of which devices believe nothing.
+pub type Successors = HashMap<OrgId, Arc<str>>;
+
 /// What it counts.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -150,6 +153,7 @@ pub struct Door {
     app: Arc<App>,
     key: DoorKey,
     bounds: Bounds,
+    successors: Successors,
     began: Instant,
     gate: door::Door,
     greeting: AtomicU32,
@@ -194,7 +198,12 @@ impl Door {
     ///
     /// # Errors
     /// The operating system gives no random bytes.
-    pub fn start(app: Arc<App>, key: DoorKey, bounds: Bounds) -> std::io::Result<Arc<Self>> {
+    pub fn start(
+        app: Arc<App>,
+        key: DoorKey,
+        bounds: Bounds,
+        successors: Successors,
+    ) -> std::io::Result<Arc<Self>> {
         let secret = app.edge.random()?;
         let (journal, pending) = journal::Journal::new();
         let (stopping, stop) = watch::channel(false);
@@ -202,6 +211,7 @@ impl Door {
             gate: door::Door::new(secret, bounds.handshakes_calm, bounds.handshakes_max),
             key,
             bounds,
+            successors,
             began: Instant::now(),
             greeting: AtomicU32::new(0),
             threads: Arc::new(Semaphore::new(bounds.handshake_threads.max(1))),

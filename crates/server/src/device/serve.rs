@@ -51,6 +51,8 @@ pub(super) const UNAVAILABLE_SECS: u16 = 10;
 pub(super) enum Said {
     Proof(Bytes),
     Orders(ArrayVec<Order, ORDERS_MAX>, Option<Receipt>),
+    /// The device is another organisation's; where that one's servers are, if this one's operator said so.
+    Moved(Option<Arc<str>>),
     /// A device key that is made where it is sealed: it stands in no future and passes through no channel.
     Key,
     Other(Answer<'static>),
@@ -135,7 +137,7 @@ impl Door {
         let seen = self.view.seen()?;
         let record = self.view.known(incoming.handle())?;
         let known = self.fleet.find(incoming.handle())?;
-        let admitted = incoming.admit(Some(&record)).ok()?;
+        let admitted = incoming.admit(Some(&record), &self.app.org()).ok()?;
         let request = admitted.request();
         if request.link.is_some() || request.floor.epoch < seen.epoch {
             return None;
@@ -193,7 +195,7 @@ impl Door {
                 return self.reply(incoming, None, &unavailable());
             }
         };
-        let admitted = match incoming.admit(record.as_ref()) {
+        let admitted = match incoming.admit(record.as_ref(), &self.app.org()) {
             Ok(admitted) => admitted,
             Err(NotAdmitted::Ended) => {
                 self.table().sessions.end(incoming.handle());
@@ -215,6 +217,11 @@ impl Door {
             }
         };
         let floor = admitted.request().floor;
+        let shows = matches!(admitted.request().ask, Ask::Prove(_) | Ask::Fresh(_));
+        if !admitted.is_owned() && !shows {
+            let hint = self.successors.get(&record.owner()).cloned();
+            return self.reply(incoming, Some((&seen, floor)), &Said::Moved(hint));
+        }
         if let Some(said) = self.spring(incoming, &admitted, &known).await {
             return self.reply(incoming, Some((&seen, floor)), &said);
         }
@@ -252,7 +259,8 @@ impl Door {
         admitted: &Admitted<'_>,
         known: &Known,
     ) -> Option<Said> {
-        let link = admitted.request().link?;
+        // The values are for the owner's servers.
+        let link = admitted.request().link.filter(|_| admitted.is_owned())?;
         known.begin(incoming.session());
         let job = Job::Link {
             device: Arc::clone(&known.device),
@@ -413,6 +421,9 @@ impl Door {
                     orders: orders.clone(),
                     checkpoint: checkpoint.map(|bytes| &bytes[..]),
                     receipt: *receipt,
+                },
+                Said::Moved(hint) => Answer::Moved {
+                    hint: hint.as_deref(),
                 },
                 Said::Other(answer) => answer.clone(),
             },

@@ -161,13 +161,16 @@ impl View {
         let _ = heights.wait_for(|seen| *seen >= height).await;
     }
 
-    /// A block came. What it touches is not known any more; given back are the keys that ended.
+    /// A block came. What it touches is not known any more; given back are the keys that ended or came to another
+    /// organisation.
     pub(super) fn block(&self, block: &BlockEvents) -> Vec<Handle> {
         let mut records = lock(&self.records);
         records.height = records.height.max(block.height);
         let mut ended = Vec::new();
         for event in &block.events {
-            for handle in event.ended.iter().map(|handle| Handle::new(handle.0)) {
+            let moved = event.moved.iter().flat_map(|moved| &moved.keys);
+            let touched = event.ended.iter().chain(moved);
+            for handle in touched.map(|handle| Handle::new(handle.0)) {
                 records.known.remove(&handle);
                 ended.push(handle);
             }

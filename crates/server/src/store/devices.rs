@@ -270,6 +270,19 @@ pub(crate) async fn end_key(
     Ok(())
 }
 
+/// A key is in force here again: it came back.
+pub(crate) async fn revive_key(on: On<'_>, handle: [u8; 32]) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE device_keys SET status = 'active', ended = NULL WHERE org = $1 AND handle = $2",
+    )
+    .bind(on.org)
+    .bind(handle.to_vec())
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("take a key of a device back"))?;
+    Ok(())
+}
+
 /// Notes in which state a device is, unless it is quarantined and stays so.
 pub(crate) async fn set_state(
     on: On<'_>,
@@ -277,13 +290,14 @@ pub(crate) async fn set_state(
     state: DeviceState,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE devices SET state = $3 WHERE org = $1 AND id = $2 AND (state <> $4 OR $3 = $5)",
+        "UPDATE devices SET state = $3 WHERE org = $1 AND id = $2 AND (state <> $4 OR $3 IN ($5, $6))",
     )
     .bind(on.org)
     .bind(device.to_owned())
     .bind(state.name())
     .bind(DeviceState::Quarantined.name())
     .bind(DeviceState::Revoked.name())
+    .bind(DeviceState::Moved.name())
     .execute(on.connection)
     .await
     .map_err(StoreError::of("note a device's state"))?;

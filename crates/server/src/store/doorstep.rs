@@ -95,6 +95,17 @@ pub(crate) async fn links(
     Ok(links)
 }
 
+/// Forgets a device's tripwire row: it speaks with another organisation's servers, and nothing is known of its values any more.
+pub(crate) async fn forget_link(on: On<'_>, device: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM device_links WHERE org = $1 AND device = $2")
+        .bind(on.org)
+        .bind(device.to_owned())
+        .execute(on.connection)
+        .await
+        .map_err(StoreError::of("forget a tripwire row"))?;
+    Ok(())
+}
+
 fn read_link(row: &AnyRow) -> Result<(String, Row), sqlx::Error> {
     Ok((
         column(row, "device")?,

@@ -79,7 +79,7 @@ pub(crate) async fn forget(on: On<'_>) -> Result<(), StoreError> {
         "DELETE FROM device_keys WHERE org = $1",
         "DELETE FROM ledger_releases WHERE org = $1",
         "DELETE FROM ledger_position WHERE org = $1",
-        "UPDATE devices SET state = 'registered' WHERE org = $1 AND state IN ('active', 'revoked')",
+        "UPDATE devices SET state = 'registered' WHERE org = $1 AND state IN ('active', 'revoked', 'moved')",
     ] {
         sqlx::query(sql)
             .bind(on.org.clone())

@@ -3,7 +3,7 @@
 use super::{On, StoreError, column, int, number, optional_bytes, word};
 use kusabi_api::{
     Hex,
-    admin::{DeviceOrder, Order, OrderKind, OrderState, Target},
+    admin::{DeviceOrder, DeviceState, Order, OrderKind, OrderState, Target},
 };
 use sqlx::any::AnyRow;
 
@@ -55,17 +55,51 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Gives an order to its devices; says to how many.
+/// What a device has not answered it will not answer any more.
+pub(crate) async fn drop_open(on: On<'_>, device: &str, at_ms: u64) -> Result<(), StoreError> {
+    let On { connection, org } = on;
+    let error = StoreError::of("drop a device's orders");
+    let open = [OrderState::Waiting, OrderState::Sent].map(OrderState::name);
+    sqlx::query(
+        "UPDATE orders SET waiting = waiting - 1 WHERE org = $1 AND waiting > 0 AND id IN \
+         (SELECT order_id FROM device_orders WHERE org = $1 AND device = $2 AND state IN ($3, $4))",
+    )
+    .bind(org.clone())
+    .bind(device.to_owned())
+    .bind(open[0])
+    .bind(open[1])
+    .execute(&mut *connection)
+    .await
+    .map_err(error)?;
+    sqlx::query(
+        "UPDATE device_orders SET state = $5, changed_ms = $6 \
+         WHERE org = $1 AND device = $2 AND state IN ($3, $4)",
+    )
+    .bind(org)
+    .bind(device.to_owned())
+    .bind(open[0])
+    .bind(open[1])
+    .bind(OrderState::Dropped.name())
+    .bind(int(at_ms))
+    .execute(connection)
+    .await
+    .map_err(error)?;
+    Ok(())
+}
+
+/// Gives an order to its devices, not to those that are another organisation's now; says to how many.
 pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreError> {
     let (sql, target) = match &order.target {
         Target::Device(id) => (
             "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
-             SELECT org, $2, id, $3, $4 FROM devices WHERE org = $1 AND id = $5",
+             SELECT org, $2, id, $3, $4 FROM devices WHERE org = $1 AND id = $5 AND state <> $6",
             id,
         ),
         Target::Group(id) => (
             "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
-             SELECT org, $2, device, $3, $4 FROM group_members WHERE org = $1 AND device_group = $5",
+             SELECT m.org, $2, m.device, $3, $4 FROM group_members m \
+             JOIN devices d ON d.org = m.org AND d.id = m.device \
+             WHERE m.org = $1 AND m.device_group = $5 AND d.state <> $6",
             id,
         ),
     };
@@ -75,6 +109,7 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
         .bind(OrderState::Waiting.name())
         .bind(int(order.created_ms))
         .bind(target.clone())
+        .bind(DeviceState::Moved.name())
         .execute(on.connection)
         .await
         .map_err(StoreError::of("hand an order out"))?;

@@ -61,6 +61,7 @@ impl Badge {
             DeviceState::Active => ("disc", "good"),
             DeviceState::Quarantined => ("bars", "warn"),
             DeviceState::Revoked => ("cross", "ended"),
+            DeviceState::Moved => ("dash", "ended"),
             _ => ("dash", "quiet"),
         };
         Self::new(shape, tone, t.state(state))

@@ -205,6 +205,8 @@ texts! {
     event_activated: "Activated" / "有効化";
     event_rotated: "Took a new key" / "鍵を交代";
     event_revoked: "Key revoked" / "鍵が失効";
+    event_given_away: "Given to another organisation" / "他組織へ移管";
+    event_taken: "Taken from another organisation" / "他組織から受領";
     event_enrolled: "Enrolled from the field" / "現場から登録";
     event_order_given: "Order given" / "指示を発令";
     event_order_sent: "Order received" / "指示を受信";
@@ -283,6 +285,7 @@ texts! {
     order_refused_unproven: "refused: not proven" / "拒否:証明なし";
     order_failed: "failed" / "失敗";
     order_unable: "unable" / "実行不可";
+    order_dropped: "dropped" / "取消";
     outcome: "Outcome" / "結果";
 
     // States.
@@ -290,6 +293,7 @@ texts! {
     state_active: "active" / "稼働中";
     state_quarantined: "quarantined" / "隔離中";
     state_revoked: "revoked" / "失効";
+    state_moved: "another owner's" / "移管済み";
     freshness: "Present" / "台帳の現在";
     freshness_unknown: "not said yet" / "未報告";
     freshness_shown: "shown since its start" / "起動後に確認済み";
@@ -397,6 +401,7 @@ impl Texts {
             DeviceState::Active => self.state_active,
             DeviceState::Quarantined => self.state_quarantined,
             DeviceState::Revoked => self.state_revoked,
+            DeviceState::Moved => self.state_moved,
             other => other.name(),
         }
     }
@@ -440,6 +445,7 @@ impl Texts {
             OrderState::RefusedUnproven => self.order_refused_unproven,
             OrderState::Failed => self.order_failed,
             OrderState::Unable => self.order_unable,
+            OrderState::Dropped => self.order_dropped,
             other => other.name(),
         }
     }
@@ -451,6 +457,8 @@ impl Texts {
             EventKind::Activated => self.event_activated,
             EventKind::Rotated => self.event_rotated,
             EventKind::Revoked => self.event_revoked,
+            EventKind::GivenAway => self.event_given_away,
+            EventKind::Taken => self.event_taken,
             EventKind::Enrolled => self.event_enrolled,
             EventKind::OrderGiven => self.event_order_given,
             EventKind::OrderSent => self.event_order_sent,

@@ -541,6 +541,7 @@ async fn a_session_of_one_key_cannot_put_another_keys_successor_on_the_ledger() 
             org,
             old: id.handle(),
             old_purpose: Purpose::Pre,
+            moves: 0,
             new: NewKey::new(&new.id, new.public_keys(), &chain, &org),
         };
         let mut bytes = [0; TRANSACTION_LEN_MAX];

@@ -32,4 +32,5 @@ mod serve;
 mod site;
 mod store;
 mod strangers;
+mod transfer;
 mod world;

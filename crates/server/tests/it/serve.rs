@@ -6,6 +6,7 @@ use kusabi_core::suite::Purpose;
 use kusabi_ledger::testing::{TestKey, WRITER};
 use kusabi_server::{
     Running, Setup, StartError,
+    device::Successors,
     serve::{Database, ServerKey, TlsError, TlsFiles},
     start,
 };
@@ -52,6 +53,7 @@ impl World {
             admin_listen: ANY,
             admin_tls,
             device_urls: vec![String::from("http://192.0.2.1")],
+            successors: Successors::new(),
             ps: key(PS, Purpose::Ps),
             writer: Some(key(WRITER, Purpose::Writer)),
         }

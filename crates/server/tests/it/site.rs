@@ -31,7 +31,7 @@ use kusabi_ledger::testing::TestKey;
 use kusabi_server::{
     App, Blobs,
     app::{By, Caller},
-    device::{Bounds, Door, DoorKey},
+    device::{Bounds, Door, DoorKey, Successors},
     http,
     serve::ServerKey,
 };
@@ -74,20 +74,26 @@ pub(crate) struct Server {
 }
 
 /// With which keys and bounds a server runs.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct How {
     pub(crate) bounds: Bounds,
+    /// Where devices of other organisations are sent.
+    pub(crate) successors: Successors,
     pub(crate) writes: bool,
     /// Whose server it is; the ledger's organisation's, when not said.
     pub(crate) org: Option<OrgId>,
+    /// Number of its key.
+    pub(crate) ps: u64,
 }
 
 impl Default for How {
     fn default() -> Self {
         Self {
             bounds: Bounds::default(),
+            successors: Successors::new(),
             writes: true,
             org: None,
+            ps: PS,
         }
     }
 }
@@ -228,7 +234,7 @@ impl Server {
         };
         let ledger: Arc<dyn Ledger> = Arc::<Chain>::clone(chain);
         let ledger = VerifyingLedger::found(ledger, &id).await.unwrap();
-        let (ps, key) = soft(PS, Purpose::Ps);
+        let (ps, key) = soft(how.ps, Purpose::Ps);
         let place = blobs.path().to_str().unwrap();
         let mut app = App::new(database.store(org).await, ledger, Arc::<Told>::clone(edge))
             .with_blobs(Blobs::open(place, &blobs.path().join("incoming")).unwrap());
@@ -245,7 +251,7 @@ impl Server {
             handle: ps,
             key,
         };
-        let door = Door::start(Arc::clone(&app), greets, how.bounds).unwrap();
+        let door = Door::start(Arc::clone(&app), greets, how.bounds, how.successors).unwrap();
         door.reached(1).await;
         let create = serde_json::from_value(json!({ "name": "operator", "role": Role::Operator }));
         let by = By::only(Caller::server());
@@ -397,6 +403,7 @@ pub(crate) struct Client {
     rng: Random,
     pub(crate) events: Vec<Event>,
     pub(crate) receipts: Vec<SignedReceipt>,
+    pub(crate) hints: Vec<String>,
     pub(crate) installs: Vec<(u64, Digest)>,
     /// Requests that were sent, the last one at the end.
     pub(crate) sent: Vec<Vec<u8>>,
@@ -416,6 +423,7 @@ impl Client {
             rng: Random::new(seed),
             events: Vec::new(),
             receipts: Vec::new(),
+            hints: Vec::new(),
             installs: Vec::new(),
             sent: Vec::new(),
             answer: Vec::new(),
@@ -453,6 +461,7 @@ impl Client {
     fn take(&mut self, mut done: Done) -> Option<Vec<u8>> {
         self.events.append(&mut done.events);
         self.receipts.append(&mut done.receipts);
+        self.hints.append(&mut done.hints);
         self.installs.append(&mut done.installs);
         // Of several requests the last one is waited for.
         self.sent

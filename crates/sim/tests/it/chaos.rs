@@ -25,17 +25,17 @@ const SEEDS: u64 = 10_000;
 
 /// What seeds have met.
 #[derive(Default)]
-struct Met {
+pub(crate) struct Met {
     seeds: u64,
     requests: u64,
     handshakes: u64,
     /// Keys that took the place of another.
-    successions: u64,
+    pub(crate) successions: u64,
     faults: Faults,
 }
 
 impl Met {
-    fn of(fleet: &Fleet) -> Self {
+    pub(crate) fn of(fleet: &Fleet) -> Self {
         Self {
             seeds: 1,
             requests: fleet.requests,
@@ -69,7 +69,7 @@ impl Met {
 }
 
 /// Runs a test for many seeds on all cores, names the ones that fail, and says what all of them met.
-fn seeds(name: &str, test: impl Fn(u64) -> Met + Sync) -> Met {
+pub(crate) fn seeds(name: &str, test: impl Fn(u64) -> Met + Sync) -> Met {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
     let only: Option<u64> = number("KUSABI_SEED");
     let (first, end) = match only {
@@ -135,7 +135,7 @@ fn seeds(name: &str, test: impl Fn(u64) -> Met + Sync) -> Met {
     all
 }
 
-fn settings(rng: &mut Random) -> Settings {
+pub(crate) fn settings(rng: &mut Random) -> Settings {
     Settings {
         key_origin: if rng.chance(300) {
             KeyOrigin::Server
@@ -148,7 +148,7 @@ fn settings(rng: &mut Random) -> Settings {
     }
 }
 
-fn chaos(rng: &mut Random) -> Chaos {
+pub(crate) fn chaos(rng: &mut Random) -> Chaos {
     // Some of it, so that no fault hides behind another.
     let mut some = |most: u64| if rng.chance(500) { rng.below(most) } else { 0 };
     Chaos {

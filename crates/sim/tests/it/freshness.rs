@@ -27,7 +27,7 @@ const MINUTE: u64 = 60_000;
 const HOUR: u64 = 60 * MINUTE;
 
 /// From now on all servers show the ledger as it is now, with true proofs; the validators are an hour ahead.
-fn seize(fleet: &mut Fleet) {
+pub(crate) fn seize(fleet: &mut Fleet) {
     fleet.frozen = true;
     let mut present = Ledger::new();
     present.grow_to(fleet.shop.ledger.height().get() + 60);
@@ -35,7 +35,7 @@ fn seize(fleet: &mut Fleet) {
 }
 
 /// The owner has them back.
-fn release(fleet: &mut Fleet) {
+pub(crate) fn release(fleet: &mut Fleet) {
     fleet.frozen = false;
     fleet.shop.present = None;
     fleet

@@ -9,3 +9,4 @@ mod freshness;
 mod hostile;
 mod life;
 mod roles;
+mod transfer;

@@ -20,7 +20,7 @@ use kusabi_core::{
         frame::{AnswerFrame, Problem, RequestFrame},
         hello::Hello,
         reply::{Answer, Order, Reply, Task},
-        request::{Ask, Outcome},
+        request::{Ask, Outcome, Subject},
     },
     receipt::{Heard, Receipt, Signer},
     row::Record,
@@ -222,7 +222,7 @@ impl Mind {
     async fn serve(&self, incoming: &Incoming) -> std::result::Result<Vec<u8>, Problem> {
         let record = self.record(incoming.handle()).await?;
         let admitted = incoming
-            .admit(record.as_ref())
+            .admit(record.as_ref(), &self.loot.org)
             .map_err(|_| Problem::Refused)?;
         let mut orders = ArrayVec::<Order, 4>::new();
         let receipt = match admitted.ask() {
@@ -261,6 +261,13 @@ impl Mind {
                     branch: &carried.1,
                     proof: &proof,
                 }
+            }
+            // The device looks at its own record first: that one is as it should be.
+            (Some(Ask::Prove(Subject::Record(handle))), Lie::Shown { .. } | Lie::Forged { .. })
+                if handle == incoming.handle() =>
+            {
+                proof = self.look(StateKey::record(handle)).await?;
+                Answer::Proof(&proof)
             }
             (Some(Ask::Prove(_)), Lie::Shown { proof, .. }) => Answer::Proof(proof),
             (Some(Ask::Prove(_)), Lie::Forged { row, old, new, .. }) => {

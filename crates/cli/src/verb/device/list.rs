@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// Only those in this group, by its name or ID
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
-    /// Only those in this state: registered, active, quarantined, revoked
+    /// Only those in this state: registered, active, quarantined, revoked, moved
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<DeviceState>,
     /// At most so many

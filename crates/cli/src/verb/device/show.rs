@@ -49,6 +49,9 @@ impl Answer for Shown {
                 &format!("{name}: it gets no orders but repair and rotate"),
             ),
             DeviceState::Revoked => page.bad("Revoked", &name),
+            DeviceState::Moved => {
+                page.careful("Moved", &format!("{name} is another organisation's now"))
+            }
             state => page.careful(state.name(), &name),
         };
         page.field("ID", &*device.id)

@@ -1,14 +1,18 @@
 //! `kusabi server run`: a server on a ledger whose node runs elsewhere.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use kusabi_api::HttpLedger;
-use kusabi_core::{id::OrgName, suite::Purpose};
-use kusabi_server::serve::{Database, Setup, TlsFiles};
+use kusabi_core::{id::OrgName, protocol::is_address, suite::Purpose};
+use kusabi_server::{
+    device::Successors,
+    serve::{Database, Setup, TlsFiles},
+};
 use serde::{Deserialize, Serialize};
 
 use super::setup::{
@@ -55,6 +59,9 @@ pub(crate) struct Args {
     /// Where devices reach it, up to four times [default: this machine's address]
     #[arg(long = "device-url", value_name = "URL")]
     device_urls: Vec<String>,
+    /// Where the servers of another organisation are: devices that come to it are told, and believe none of it; may be repeated
+    #[arg(long = "successor", value_name = "NAME=URL")]
+    successors: Vec<String>,
     /// Certificate (PEM, with those above it) of the address for people and tools
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_chain: Option<PathBuf>,
@@ -74,6 +81,9 @@ struct File {
     admin_listen: Option<SocketAddr>,
     #[serde(default)]
     device_urls: Vec<String>,
+    /// By the organisation's name.
+    #[serde(default)]
+    successors: BTreeMap<String, String>,
     tls_chain: Option<PathBuf>,
     tls_key: Option<PathBuf>,
     /// `postgres://…`: it may hold a password, so it stands in no argument.
@@ -117,6 +127,32 @@ impl Answer for Stopped {
     fn page(&self, page: &mut Page) {
         page.good("Stopped", "");
     }
+}
+
+/// Where devices of other organisations are sent; the command line comes first.
+fn successors(named: &[String], file: BTreeMap<String, String>) -> Result<Successors> {
+    let named = named.iter().map(|one| {
+        let (name, url) = one.split_once('=').ok_or_else(|| {
+            let why = format!("--successor {one} names no address; write NAME=URL");
+            Failure::new(Exit::Usage, why)
+        })?;
+        Ok((name.to_owned(), url.to_owned()))
+    });
+    let all = file.into_iter().map(Ok).chain(named);
+    let checked = all.map(|one| {
+        let (name, url) = one?;
+        let org = OrgName::new(&name).map_err(|error| {
+            Failure::new(Exit::Usage, format!("successor {name}: {error}"))
+        })?;
+        if !is_address(&url) {
+            let why = format!(
+                "successor {name}: {url} is no server's address; write one like http://kusabi.example:7041, without a '/' at its end"
+            );
+            return Err(Failure::new(Exit::Usage, why));
+        }
+        Ok((org.id(), url.into()))
+    });
+    checked.collect()
 }
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
@@ -170,6 +206,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             args.tls_key.clone().or(file.tls_key),
         )?,
         device_urls: urls.clone(),
+        successors: successors(&args.successors, file.successors)?,
         ps,
         writer,
     };

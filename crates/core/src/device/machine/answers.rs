@@ -1,15 +1,16 @@
 //! What the device makes of answers: everything is checked before anything changes (`apply`).
 
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
 use rand_core::CryptoRng;
 
+use super::trial::Candidate;
 use super::{Asked, Device, DeviceError, Job, Phase, Session, Step};
 use crate::cbor::decode_canonical;
 use crate::checkpoint::VerifiedCheckpoint;
 use crate::device::outbox::{Event, ProvenRelease, SignedReceipt, Stop};
 use crate::device::trust::{Trust, TrustError};
-use crate::device::{KeyRing, Server};
-use crate::id::{Handle, KusabiId, StateKey};
+use crate::device::{Identity, KeyRing, Server, URL_LEN_MAX};
+use crate::id::{Handle, KusabiId, OrgId, StateKey};
 use crate::keystore::{KeyStore, Seed};
 use crate::protocol::Steps;
 use crate::protocol::frame::{AnswerFrame, Problem};
@@ -27,7 +28,10 @@ pub(super) enum Finding {
     Fresh(bool),
     ServerProven,
     ServerEnded,
-    Own(bool),
+    /// The device's own record.
+    Own(Own),
+    /// Somebody says that the device has another owner.
+    Moved(ArrayString<URL_LEN_MAX>),
     Successor(Successor),
     Release(Result<ProvenRelease, Stop>),
     Adopt(Option<Server>),
@@ -38,9 +42,22 @@ pub(super) enum Finding {
     Problem(SealedProblem, u16),
 }
 
+/// What the ledger holds under the current key's handle.
+#[derive(Clone, Copy)]
+pub(super) enum Own {
+    /// The device's key, in force: whose it is, and how often it has come to another owner.
+    InForce(OrgId, u8),
+    /// The same, not in force any more.
+    Ended(OrgId),
+    /// No record, or that of another key.
+    Other,
+}
+
 /// What the ledger holds under the next key's handle.
+#[derive(Clone, Copy)]
 pub(super) enum Successor {
-    Follows,
+    /// As in [`Own`].
+    Follows(OrgId, u8),
     Ended(Status),
     Taken,
     Absent,
@@ -146,6 +163,7 @@ impl Device {
                 proof,
             } if !enrols => {
                 // A proof that cannot be used here, being of a later epoch perhaps, is asked for again, with steps.
+                let proof = proof.filter(|_| !self.meets_stranger());
                 let proven =
                     proof.and_then(|proof| self.prove_server(&self.kept.trust, proof).ok());
                 if matches!(proven, Some((false, _))) {
@@ -165,6 +183,7 @@ impl Device {
                     opened: self.now,
                     identity,
                     proven,
+                    vouched: false,
                     flight: None,
                 });
                 if proven {
@@ -200,29 +219,27 @@ impl Device {
     ) -> Result<(), DeviceError> {
         let followed = self.kept.trust.follow(steps)?;
         let trust = followed.as_ref().unwrap_or(&self.kept.trust);
-        let adopted = match proof {
+        let found = match proof {
             None if followed.is_none() => return Err(DeviceError::Answer),
             None => None,
             Some(proof) => {
                 let (row, checkpoint) = trust.prove(proof, &StateKey::record(&handle))?;
-                let server = self.ps(row, handle).ok_or(DeviceError::NoServer)?;
-                Some((server, checkpoint))
+                let candidate = self.ps(row, handle).ok_or(DeviceError::NoServer)?;
+                // A device that has no record has come to nobody.
+                if candidate.org != self.kept.org && !self.kept.registered {
+                    return Err(DeviceError::NoServer);
+                }
+                Some((candidate, checkpoint))
             }
         };
         if let Some(trust) = followed {
             self.kept.trust = trust;
         }
-        match adopted {
+        match found {
             None => self.seek(),
-            Some((server, checkpoint)) => {
+            Some((candidate, checkpoint)) => {
                 self.rise(&checkpoint);
-                let at = self.server;
-                let is_known = self.kept.servers.get(at) == Some(&server);
-                // A server that answers so but cannot be spoken to must not have the device turn in circles.
-                self.fail(rng);
-                self.server = at;
-                // It may have ended since: it is adopted in a session with it, with a receipt.
-                self.candidate = (!is_known).then_some(server);
+                self.put_on_trial(candidate, rng);
             }
         }
         self.steps.insert(0, Step::Persist);
@@ -261,13 +278,13 @@ impl Device {
         };
         session.flight = None;
         let first = session.counter == 1;
-        let served = !matches!(finding, Finding::Problem(..));
+        let served = !matches!(finding, Finding::Problem(..) | Finding::Moved(_));
         if served {
             self.failures = 0;
         }
         // A server on trial moves the tripwire only by what makes it the device's server.
-        let confirmed =
-            first && served && (!self.is_on_trial() || matches!(finding, Finding::Fresh(true)));
+        let adopts = !self.meets_stranger() && matches!(finding, Finding::Fresh(true));
+        let confirmed = first && served && (!self.is_on_trial() || adopts);
         if confirmed {
             if let Some(link) = self.kept.link() {
                 self.kept.value = link.next();
@@ -292,6 +309,10 @@ impl Device {
         let found = match (&reply.answer, asked) {
             (Answer::Problem { problem, wait_secs }, _) => Finding::Problem(*problem, *wait_secs),
             (Answer::Pending { wait_secs }, _) => Finding::Pending(*wait_secs),
+            (Answer::Moved { hint }, _) => {
+                let hint = ArrayString::from(hint.unwrap_or_default());
+                Finding::Moved(hint.unwrap_or_default())
+            }
             (Answer::Key { id, seed }, Asked::Key) => Finding::Key(id.clone(), seed.clone()),
             (Answer::Received { offset, receipt }, Asked::Report) => {
                 let total = self.report.as_ref().map(|report| report.total);
@@ -352,7 +373,8 @@ impl Device {
             (Some(heard), Some(receipt)) => (heard, receipt),
             _ => return Err(DeviceError::Answer),
         };
-        let (Phase::Session(session), Some(server)) = (&self.phase, self.peer()) else {
+        let (Phase::Session(session), Some(Candidate { server, .. })) = (&self.phase, self.peer())
+        else {
             return Err(DeviceError::Unexpected);
         };
         // Still the request's: only an answer lifts the floor, and this is the one.
@@ -403,20 +425,27 @@ impl Device {
             Asked::Own => {
                 let current = self.kept.current;
                 let (row, checkpoint) = record(&current.handle)?;
-                let mine = self.own(keys, current.slot, row)?;
-                let active = matches!(mine, Some((true, record)) if record.is_active());
-                (Finding::Own(active), checkpoint)
+                let mine = self.own(keys, &current, &self.kept.bound, row)?;
+                let own = match mine {
+                    Some((true, record)) if record.is_active() => {
+                        Own::InForce(record.owner(), record.moves())
+                    }
+                    Some((true, record)) => Own::Ended(record.owner()),
+                    _ => Own::Other,
+                };
+                (Finding::Own(own), checkpoint)
             }
             Asked::Succeed | Asked::Successor => {
                 let next = self.kept.next.ok_or(DeviceError::Answer)?;
                 let (row, checkpoint) = record(&next.handle)?;
-                let finding = match self.own(keys, next.slot, row)? {
+                // It was put there for whom the device took as its owner, and may have come to another one with that.
+                let finding = match self.own(keys, &next, &self.kept.org, row)? {
                     None => Successor::Absent,
                     Some((true, record))
                         if record.predecessor() == Some(self.kept.current.handle) =>
                     {
                         if record.is_active() {
-                            Successor::Follows
+                            Successor::Follows(record.owner(), record.moves())
                         } else {
                             Successor::Ended(record.status())
                         }
@@ -445,7 +474,9 @@ impl Device {
             }
             Asked::Job(Job::Adopt { server, .. }) => {
                 let (row, checkpoint) = record(&server)?;
-                (Finding::Adopt(self.ps(row, server)), checkpoint)
+                let owned = self.ps(row, server);
+                let owned = owned.filter(|found| found.org == self.kept.org);
+                (Finding::Adopt(owned.map(|found| found.server)), checkpoint)
             }
             Asked::Key | Asked::Report | Asked::Poll { .. } | Asked::Fresh { .. } => {
                 return Err(DeviceError::Answer);
@@ -459,38 +490,47 @@ impl Device {
         trust: &Trust,
         proof: &[u8],
     ) -> Result<(bool, VerifiedCheckpoint), DeviceError> {
-        let server = self.peer().ok_or(DeviceError::Misuse)?;
-        let (row, checkpoint) = trust.prove(proof, &StateKey::record(&server.handle))?;
-        Ok((self.ps(row, server.handle) == Some(*server), checkpoint))
+        let peer = self.peer().ok_or(DeviceError::Misuse)?;
+        let handle = peer.server.handle;
+        let (row, checkpoint) = trust.prove(proof, &StateKey::record(&handle))?;
+        Ok((self.ps(row, handle) == Some(peer), checkpoint))
     }
 
-    /// A server key, if the row is that of an active `ps` of this organisation, of a suite that the device speaks.
-    fn ps(&self, row: Option<RowBytes>, handle: Handle) -> Option<Server> {
+    /// A server key and whose it is, if the row is that of an active `ps` of a suite that the device speaks.
+    fn ps(&self, row: Option<RowBytes>, handle: Handle) -> Option<Candidate> {
         let record = Record::decode(&row?).ok()?;
         let serves = record.is_active()
             && record.purpose() == Purpose::Ps
-            && record.owner() == self.kept.org
             && record.keys().suite() == self.suite();
-        serves.then(|| Server {
-            handle,
-            keys: *record.keys(),
+        serves.then(|| Candidate {
+            server: Server {
+                handle,
+                keys: *record.keys(),
+            },
+            org: record.owner(),
         })
     }
 
-    /// A proven record under one of the device's own handles, and whether it holds the device's key as its device key.
+    /// A proven record under one of the device's own handles, and whether it holds the device's key. It does so for the device's
+    /// owner; or for another one, to whom it has come. Then it is bound to the organisation that the key was made for (`bound`),
+    /// which nobody can do who does not know its kusabi-ID: an organisation that registers the device's public key under its
+    /// handle has no device by that, nor has the one to whom it hands that on.
     fn own<K: KeyRing>(
         &self,
         keys: &K,
-        slot: crate::device::Slot,
+        identity: &Identity,
+        bound: &OrgId,
         row: Option<RowBytes>,
     ) -> Result<Option<(bool, Record)>, DeviceError> {
         let Some(row) = row else { return Ok(None) };
         let record = Record::decode(&row).map_err(|_| DeviceError::Answer)?;
-        let (_, key) = keys.key(slot).ok_or(DeviceError::Misuse)?;
+        let (id, key) = keys.key(identity.slot).ok_or(DeviceError::Misuse)?;
         let public: PublicKeys = key.public_keys();
+        let chain = self.kept.trust.anchor().chain();
         let mine = *record.keys() == public
-            && record.owner() == self.kept.org
-            && record.purpose() == Purpose::Act;
+            && record.purpose() == identity.purpose
+            && (record.owner() == self.kept.org
+                || (record.moves() > 0 && record.is_bound_to(bound, id, &chain)));
         Ok(Some((mine, record)))
     }
 }

@@ -26,32 +26,17 @@ impl Device {
                 if let Asked::Fresh { at, .. } = asked {
                     self.receipt_came(at);
                 }
-                self.adopt_candidate();
-                if let Phase::Session(session) = &mut self.phase
-                    && !core::mem::replace(&mut session.proven, true)
-                {
-                    self.connected();
+                // A stranger may have become the owner: it shows that next.
+                if !self.meets_stranger() {
+                    self.adopt_candidate();
+                    self.proven();
                 }
             }
             // What the receipt says is true whoever carried it: this server's key has ended.
             Finding::Fresh(false) | Finding::ServerEnded => self.server_ended(),
-            Finding::ServerProven => {
-                if let Phase::Session(session) = &mut self.phase {
-                    session.proven = true;
-                }
-                self.connected();
-            }
-            Finding::Own(active) => {
-                if active {
-                    self.kept.registered = true;
-                    self.enrolled = false;
-                    self.event(Event::Enrolled);
-                    self.persist();
-                } else {
-                    self.enrolled = false;
-                    self.fail(rng);
-                }
-            }
+            Finding::ServerProven => self.proven(),
+            Finding::Own(own) => self.looked_at(own, rng),
+            Finding::Moved(hint) => self.told_of_owner(hint, asked, first, rng),
             Finding::Successor(successor) => self.succeeded(rng, successor),
             Finding::Release(release) => {
                 if let Asked::Job(job) = asked {
@@ -96,6 +81,12 @@ impl Device {
                     self.next_poll(next_poll_secs, rng);
                 }
                 self.prompt = again;
+            }
+            // A stranger shows at once what became of the device, or is left.
+            Finding::Pending(_) | Finding::Problem(..)
+                if self.meets_stranger() && !walked && !matches!(asked, Asked::Fresh { .. }) =>
+            {
+                self.fail(rng);
             }
             Finding::Pending(wait_secs) => {
                 self.submitted |= asked == Asked::Succeed;
@@ -145,6 +136,8 @@ impl Device {
             }
             SealedProblem::Rejected if asked == Asked::Succeed => {
                 self.submitted = true;
+                // It is refused to a device of another owner, too.
+                self.doubts = true;
                 self.rejections = self.rejections.saturating_add(1);
             }
             SealedProblem::ReportOrder => {
@@ -179,10 +172,12 @@ impl Device {
     fn succeeded(&mut self, rng: &mut impl CryptoRng, successor: Successor) {
         let Some(next) = self.kept.next else { return };
         match successor {
-            Successor::Follows => {
+            Successor::Follows(owner, moves) => {
                 let old = self.kept.current.slot;
                 self.kept.current = next;
                 self.kept.next = None;
+                self.kept.bound = self.kept.org;
+                self.kept.moves = moves;
                 self.as_next = false;
                 self.submitted = false;
                 if let Some(id) = self.rotate.take() {
@@ -195,6 +190,7 @@ impl Device {
                 // First that the next key counts, then that the last one is gone.
                 self.persist();
                 self.push(Step::Wipe(old));
+                self.owned_by(owner, rng);
             }
             Successor::Taken => {
                 self.kept.next = None;
@@ -283,12 +279,12 @@ impl Device {
         if !self.may_begin() {
             return self.stop(job, Stop::Stale);
         }
-        let (Some(server), Some(present)) = (server, self.peer().copied()) else {
+        let (Some(server), Some(present)) = (server, self.peer().map(|peer| peer.server)) else {
             return self.stop(job, Stop::Unlisted);
         };
-        for place in &mut self.kept.servers {
-            if *place == present {
-                *place = server;
+        for at in 0..self.kept.servers.len() {
+            if self.kept.servers.get(at) == Some(&present) {
+                self.kept.serve_at(at, server);
             }
         }
         let task = Task::AdoptServer(handle);
@@ -301,19 +297,6 @@ impl Device {
         if server != present {
             self.phase = Phase::Idle;
         }
-    }
-
-    /// The server that is spoken to is the address's from now on.
-    fn adopt_candidate(&mut self) {
-        let (Some(adopted), at) = (self.candidate.take(), self.server) else {
-            return;
-        };
-        if let Some(place) = self.kept.servers.get_mut(at) {
-            *place = adopted;
-        }
-        let handle = adopted.handle;
-        self.event(Event::ServerAdopted { server: at, handle });
-        self.persist();
     }
 
     /// Begins an order; says whether it is a new one.
@@ -335,6 +318,7 @@ impl Device {
             self.seen.remove(0);
         }
         self.seen.push((order, None));
+        self.doubts = true;
         let job = match order.task {
             Task::Update(digest) if self.facts.release == Some(digest) => {
                 self.outcome(order, OutcomeCode::Done);
@@ -370,6 +354,15 @@ impl Device {
             return false;
         }
         true
+    }
+
+    /// The session's server is the owner's.
+    fn proven(&mut self) {
+        if let Phase::Session(session) = &mut self.phase
+            && !core::mem::replace(&mut session.proven, true)
+        {
+            self.connected();
+        }
     }
 
     pub(super) fn connected(&mut self) {

@@ -87,7 +87,7 @@ impl Device {
     /// Whether a receipt is to be asked for in this session, before anything else.
     pub(super) fn wants_receipt(&self) -> bool {
         let start = self.standing.receipt.is_none();
-        let adopts = self.candidate.is_some();
+        let adopts = self.candidate.is_some() && !self.is_vouched();
         let begins = !self.jobs.is_empty() && !self.may_begin();
         self.now >= self.standing.again && (start || adopts || begins)
     }
@@ -102,6 +102,9 @@ impl Device {
 
     /// A receipt came for a nonce that was made then, and the floor is where it says.
     pub(super) fn receipt_came(&mut self, made: Time) {
+        if let Phase::Session(session) = &mut self.phase {
+            session.vouched = true;
+        }
         let standing = &mut self.standing;
         standing.receipt = Some(made);
         standing.risen = standing.risen.max(made);
@@ -139,7 +142,7 @@ impl Device {
                 self.stop(job, Stop::Stale);
             }
         }
-        if self.candidate.is_some() {
+        if self.candidate.is_some() && !self.is_vouched() {
             // There is nobody else to speak to here.
             self.fail(rng);
         }
@@ -163,10 +166,5 @@ impl Device {
         if self.standing.is_stale() && self.kept.servers.len() > 1 {
             self.fail(rng);
         }
-    }
-
-    /// Whether the session is one with a server whose key is not adopted yet.
-    pub(super) const fn is_on_trial(&self) -> bool {
-        self.candidate.is_some() && matches!(self.phase, Phase::Session(_))
     }
 }

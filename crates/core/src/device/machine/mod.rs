@@ -3,7 +3,9 @@
 mod answers;
 mod apply;
 mod freshness;
+mod owner;
 mod talk;
+mod trial;
 
 use core::fmt;
 
@@ -12,7 +14,7 @@ use rand_core::CryptoRng;
 
 use super::outbox::{Event, Gate, Output, ProvenRelease, SignedReceipt};
 use super::trust::TrustError;
-use super::{Identity, Kept, KeyRing, Server, Slot};
+use super::{Identity, Kept, KeyRing, Slot, URL_LEN_MAX};
 use crate::id::{Digest, Handle, KusabiId, Nonce, SessionId};
 use crate::keystore::{KeyStoreError, Seed};
 use crate::protocol::frame::FrameError;
@@ -27,6 +29,7 @@ use crate::protocol::{REQUEST_LEN_MAX, Time};
 use crate::receipt::Heard;
 use crate::suite::{Purpose, Suite};
 use freshness::Standing;
+use trial::Candidate;
 
 /// Who makes the device key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -91,6 +94,8 @@ pub enum Input<'a> {
     Facts(Facts),
     /// Replace the device's key.
     Rotate,
+    /// So many addresses can be reached from now on, four at most; never fewer than before.
+    Reach(usize),
     /// A step of an update is next and needs the ledger's word: the reboot after an installation, the commit after a
     /// self-test.
     Ready {
@@ -214,8 +219,15 @@ pub struct Device {
     phase: Phase,
     /// Index of the address that is used.
     server: usize,
-    /// A server's key for that address, proven but not adopted: before that a receipt has to come in a session with it.
-    candidate: Option<Server>,
+    /// A server's key for that address, proven but not adopted: it is on trial.
+    candidate: Option<Candidate>,
+    /// Something is to be done that only the owner may want, or somebody says that there is another one: the device looks at
+    /// its own record first.
+    doubts: bool,
+    /// A server has said so in this session.
+    told_moved: bool,
+    /// Where it said that the new owner's is.
+    hint: ArrayString<URL_LEN_MAX>,
     /// Whether the next handshake is made as the key that is to follow.
     as_next: bool,
     /// A key is being made in the other slot.
@@ -286,8 +298,10 @@ struct Session {
     opened: Time,
     /// As which key it was opened.
     identity: Identity,
-    /// The server's record is proven.
+    /// The server's record is proven, as one of the device's owner.
     proven: bool,
+    /// A freshness receipt has come in it.
+    vouched: bool,
     flight: Option<Flight>,
 }
 
@@ -355,6 +369,7 @@ enum Step {
     Reboot(ProvenRelease),
     Commit(ProvenRelease),
     Receipt,
+    Hint,
     Event(Event),
 }
 
@@ -369,6 +384,9 @@ impl Device {
             phase: Phase::Idle,
             server: 0,
             candidate: None,
+            doubts: false,
+            told_moved: false,
+            hint: ArrayString::new(),
             as_next: false,
             making: false,
             submitted: false,
@@ -468,6 +486,7 @@ impl Device {
             }
             Input::Facts(facts) => self.facts = facts,
             Input::Rotate => self.rotate = Some(self.rotate.unwrap_or_default()),
+            Input::Reach(addresses) => self.reach(addresses),
             Input::Ready { gate, digest } => {
                 let job = Job::Update {
                     gate,
@@ -476,6 +495,7 @@ impl Device {
                     repair: false,
                 };
                 self.jobs.try_push(job).map_err(|_| DeviceError::Misuse)?;
+                self.doubts = true;
             }
             Input::Outcome { order, code } => self.outcome(order, code),
             Input::Report {
@@ -486,6 +506,7 @@ impl Device {
             } => {
                 if offset == 0 {
                     self.reported = Heard::report(part);
+                    self.doubts = true;
                 }
                 self.report = Some(Report {
                     nonce,
@@ -533,6 +554,7 @@ impl Device {
                 Some(receipt) => Output::Receipt(receipt),
                 None => Output::Wait(self.wake()),
             },
+            Step::Hint => Output::Hint(&self.hint),
             Step::Event(event) => Output::Event(event),
         }
     }
@@ -572,9 +594,16 @@ impl Device {
         !self.kept.registered
             || (self.kept.next.is_some() && !self.is_resting())
             || self.kept.current.purpose == Purpose::Pre
-            || (self.rotate.is_some() && self.kept.next.is_none())
+            || self.wants_new_key()
+            || self.doubts
             || !self.jobs.is_empty()
             || self.is_report_due()
+    }
+
+    /// Whether the device's key is to be replaced, and nothing is done for it yet.
+    fn wants_new_key(&self) -> bool {
+        let wanted = self.rotate.is_some() || self.kept.is_bound_elsewhere();
+        wanted && self.kept.next.is_none()
     }
 
     /// Whether there is a part of a report that may be sent.
@@ -584,13 +613,7 @@ impl Device {
 
     fn suite(&self) -> Suite {
         self.peer()
-            .map_or(Suite::Curve25519, |server| server.keys.suite())
-    }
-
-    /// The server key that is spoken to.
-    fn peer(&self) -> Option<&Server> {
-        let adopted = self.kept.servers.get(self.server);
-        self.candidate.as_ref().or(adopted)
+            .map_or(Suite::Curve25519, |peer| peer.server.keys.suite())
     }
 
     fn push(&mut self, step: Step) {

@@ -3,6 +3,7 @@
 use arrayvec::ArrayVec;
 use rand_core::CryptoRng;
 
+use super::trial::Candidate;
 use super::{
     Asked, BACKOFF_MS, BACKOFF_MS_MAX, Device, Flight, Job, Phase, SENDS_MAX, Session, Step,
 };
@@ -155,6 +156,9 @@ impl Device {
         rng: &mut impl CryptoRng,
         cookie: Option<Cookie>,
     ) {
+        if self.candidate.is_none() && self.kept.is_strange(self.server) {
+            return self.seek();
+        }
         if self.kept.next.is_none() {
             self.as_next = false;
         }
@@ -167,7 +171,7 @@ impl Device {
             self.fail(rng);
             return;
         };
-        let Some(server) = self.peer().copied() else {
+        let Some(Candidate { server, .. }) = self.peer() else {
             return;
         };
         let floor = self.kept.trust.floor();
@@ -259,14 +263,17 @@ impl Device {
         let Phase::Session(session) = &self.phase else {
             return;
         };
+        if self.meets_stranger() {
+            return self.ask_stranger(rng);
+        }
         if !session.proven {
-            let Some(server) = self.peer() else {
+            let Some(Candidate { server, .. }) = self.peer() else {
                 return;
             };
             let subject = Subject::Record(server.handle);
             return self.ask(Asked::Server, &Ask::Prove(subject), rng);
         }
-        if !self.kept.registered {
+        if !self.kept.registered || self.doubts {
             let subject = Subject::Record(self.kept.current.handle);
             return self.ask(Asked::Own, &Ask::Prove(subject), rng);
         }
@@ -286,7 +293,7 @@ impl Device {
                 KeyOrigin::Server => self.ask(Asked::Key, &Ask::Key, rng),
             };
         }
-        if self.rotate.is_some() && self.kept.next.is_none() {
+        if self.wants_new_key() {
             return self.make_key();
         }
         if let Some(job) = self.jobs.first().copied() {
@@ -347,7 +354,8 @@ impl Device {
         &self,
         keys: &K,
     ) -> Result<ArrayVec<Outcome, OUTCOMES_MAX>, KeyStoreError> {
-        let (Phase::Session(session), Some(server)) = (&self.phase, self.peer()) else {
+        let (Phase::Session(session), Some(Candidate { server, .. })) = (&self.phase, self.peer())
+        else {
             return Ok(ArrayVec::new());
         };
         let (_, key) = keys
@@ -397,6 +405,7 @@ impl Device {
             org: self.kept.org,
             old: current.handle,
             old_purpose: current.purpose,
+            moves: self.kept.moves,
             new: NewKey::new(
                 id,
                 crate::keystore::KeyStore::public_keys(new),
@@ -424,19 +433,20 @@ impl Device {
             _ => 0,
         };
         let until = self.answer_by(hold);
+        let to_stranger = self.meets_stranger();
         let Phase::Session(session) = &mut self.phase else {
             return;
         };
         session.counter += 1;
-        let first = session.counter == 1;
-        let fresh = first && self.kept.pending.is_none();
+        let linked = session.counter == 1 && !to_stranger;
+        let fresh = linked && self.kept.pending.is_none();
         if fresh {
             let mut tag = [0; 16];
             rng.fill_bytes(&mut tag);
             self.kept.pending = Some(tag);
         }
         let request = Request {
-            link: if first { self.kept.link() } else { None },
+            link: if linked { self.kept.link() } else { None },
             floor: self.kept.trust.floor(),
             ask: ask.clone(),
         };

@@ -216,8 +216,8 @@ fn order_row(f: &Frame, order: DeviceOrder, releases: &HashMap<Hex32, String>) -
 /// Something that happened, with what its particulars say.
 fn event_row(f: &Frame, event: &DeviceEvent) -> Event {
     let tone = match event.kind {
-        EventKind::Activated | EventKind::Readmitted => "good",
-        EventKind::Quarantined | EventKind::InventoryChanged => "warn",
+        EventKind::Activated | EventKind::Readmitted | EventKind::Taken => "good",
+        EventKind::Quarantined | EventKind::InventoryChanged | EventKind::GivenAway => "warn",
         EventKind::Alarm | EventKind::Revoked => "bad",
         _ => "",
     };

@@ -162,6 +162,7 @@ impl Bot {
                 | Output::Reboot(_)
                 | Output::Commit(_)
                 | Output::Receipt(_)
+                | Output::Hint(_)
                 | Output::Event(_) => {}
                 Output::Wait(until) => {
                     came.wake = until;

@@ -1,0 +1,130 @@
+//! Whose the device is (spec/device-protocol.md, "Owners"): the one place for that rule.
+//!
+//! The ledger says so, in the record of the device's own key, and nobody else does. The device looks there before it does what only its
+//! owner may want, and whenever somebody says that it has another owner; what says so need not be believed, and whoever does not say so
+//! gains nothing. Its floor bounds how old the record can be that is shown to it.
+
+use arrayvec::ArrayString;
+use rand_core::CryptoRng;
+
+use super::answers::Own;
+use super::{Asked, Device, Job, Phase, Step};
+use crate::device::URL_LEN_MAX;
+use crate::device::outbox::Event;
+use crate::id::OrgId;
+
+/// Wait before a receipt is asked for again where the answer was that the device has another owner.
+const MOVED_MS: u64 = 1_000;
+
+impl Device {
+    /// More addresses can be reached.
+    pub(super) fn reach(&mut self, addresses: usize) {
+        let before = self.kept.servers.len();
+        self.kept.reach(addresses);
+        if self.kept.servers.len() > before {
+            self.persist();
+        }
+    }
+
+    /// Somebody says that the device has another owner. The proof of that is asked for in a session of its own.
+    pub(super) fn told_of_owner(
+        &mut self,
+        hint: ArrayString<URL_LEN_MAX>,
+        asked: Asked,
+        first: bool,
+        rng: &mut impl CryptoRng,
+    ) {
+        let proven = matches!(&self.phase, Phase::Session(session) if session.proven);
+        if proven && !hint.is_empty() && hint != self.hint {
+            self.hint = hint;
+            self.push(Step::Hint);
+        }
+        self.doubts = true;
+        self.told_moved = true;
+        if matches!(asked, Asked::Own | Asked::Successor) {
+            // It does not show what it says.
+            return self.fail(rng);
+        }
+        if matches!(asked, Asked::Fresh { .. }) {
+            // Other owners' devices may ask for receipts, too.
+            self.receipt_denied(MOVED_MS);
+        }
+        if first {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    /// The device has looked at its own record.
+    pub(super) fn looked_at(&mut self, own: Own, rng: &mut impl CryptoRng) {
+        let told_moved = core::mem::take(&mut self.told_moved);
+        let owner = match own {
+            Own::InForce(owner, moves) => {
+                if !core::mem::replace(&mut self.kept.registered, true) {
+                    self.enrolled = false;
+                    self.event(Event::Enrolled);
+                    self.persist();
+                }
+                if core::mem::replace(&mut self.kept.moves, moves) != moves {
+                    self.persist();
+                }
+                owner
+            }
+            // What became of it is the succession's to find out; whose it was when it ended says the record.
+            Own::Ended(owner) if self.kept.registered => owner,
+            // As long as it is like that, nothing is done that only an owner may want.
+            Own::Ended(_) | Own::Other => {
+                self.enrolled = false;
+                return self.fail(rng);
+            }
+        };
+        self.doubts = false;
+        let moved = owner != self.kept.org;
+        self.owned_by(owner, rng);
+        if told_moved && !moved {
+            // Whoever said so is wrong, or behind.
+            self.fail(rng);
+        }
+    }
+
+    /// A proof says whose the device is.
+    pub(super) fn owned_by(&mut self, owner: OrgId, rng: &mut impl CryptoRng) {
+        let moved = owner != self.kept.org;
+        if moved {
+            self.forget_orders();
+            self.kept.come_to(owner);
+            self.event(Event::Moved { to: owner });
+            self.persist();
+        }
+        if self.meets_stranger() {
+            self.fail(rng);
+        } else if self.is_on_trial() {
+            self.adopt_candidate();
+            // Spoken to as the owner's in a session of its own, with the tripwire's value.
+            self.phase = Phase::Idle;
+        } else if moved {
+            // The servers that it knows are the last owner's: what serves at each address is asked for, the next one first.
+            self.phase = Phase::Idle;
+            self.turn_to_next_server();
+        }
+    }
+
+    /// What the last owner wanted is nothing to the next one, who gives orders the same numbers. Steps of an update that is under way are
+    /// asked for as ever, and now the next owner has to have published it.
+    fn forget_orders(&mut self) {
+        self.jobs
+            .retain(|job| matches!(job, Job::Update { order: 0, .. }));
+        self.rotate = None;
+        self.outcomes.clear();
+        self.told.clear();
+        self.seen.clear();
+        self.reported = None;
+        if self.report.take().is_some() {
+            self.event(Event::ReportStopped);
+        }
+        self.submitted = false;
+        self.rejections = 0;
+        self.succeed_at = self.now;
+        self.failures = 0;
+        self.poll_at = self.now;
+    }
+}
