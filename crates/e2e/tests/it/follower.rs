@@ -35,13 +35,6 @@ fn a_follower_serves_beside_four_nodes_through_an_epoch_and_kills() {
     let device = runtime.block_on(verifying(&follower.address, &chain));
     runtime.block_on(device.checkpoint()).unwrap();
 
-    // What the ledger refuses, it refuses in the ledger's words.
-    place.run("key new stranger.key").ok();
-    let stranger = "key register stranger.key --profile beta/profile.toml";
-    let by_node = nodes[1].run(&place, stranger).exits(3).err();
-    let by_follower = follower.run(&place, stranger).exits(3).err();
-    assert_eq!(by_follower, by_node);
-
     // An epoch turns, and it goes along.
     let four: Vec<_> = NAMES.into_iter().zip(&nodes).collect();
     let last = appoint(&place, &four, "", "second");

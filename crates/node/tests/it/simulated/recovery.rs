@@ -216,7 +216,9 @@ fn a_follower_goes_along_with_a_recovery_and_stops_where_it_has_more() {
 
     let mut follower = Follower::new(7, &founder.outline());
     for blocks in [backup.to_vec(), whole[backup.len()..].to_vec()] {
-        let (out, stop) = follower.run(Faults::default(), |_, mut bring, _| async move {
+        let (out, stop) = follower.run(Faults::default(), |node, mut bring, _| async move {
+            // It stops when nobody holds it any more.
+            let _held = node;
             bring.next().await.unwrap();
             for block in blocks {
                 bring.bring(block).await.unwrap().await.unwrap().unwrap();
@@ -236,17 +238,21 @@ fn a_follower_goes_along_with_a_recovery_and_stops_where_it_has_more() {
     let more = lost.last().unwrap().header.height;
     for first in [history.clone(), Vec::new()] {
         let other = whole[backup.len()].clone();
-        let (_, stop) = follower.run(Faults::default(), move |_, mut bring, world| async move {
-            bring.next().await.unwrap();
-            for block in first {
-                bring.bring(block).await.unwrap().await.unwrap().unwrap();
-            }
-            assert_eq!(bring.next().await, more.next());
-            let verdict = bring.bring(other).await.unwrap();
-            verdict.await.unwrap_err();
-            // Until it is known why.
-            world.sleep(Duration::from_millis(100)).await;
-        });
+        let (_, stop) = follower.run(
+            Faults::default(),
+            move |node, mut bring, world| async move {
+                let _held = node;
+                bring.next().await.unwrap();
+                for block in first {
+                    bring.bring(block).await.unwrap().await.unwrap().unwrap();
+                }
+                assert_eq!(bring.next().await, more.next());
+                let verdict = bring.bring(other).await.unwrap();
+                verdict.await.unwrap_err();
+                // Until it is known why.
+                world.sleep(Duration::from_millis(100)).await;
+            },
+        );
         let forsaken = EngineError::Forsaken(more.get());
         assert_eq!(stop, Some(Stop::Refused(forsaken)));
     }
