@@ -112,6 +112,7 @@ fn every_step_holds_on_a_ledger_of_four_organisations() {
     let together = [
         "validator-returns",
         "fifth-organisation",
+        "new-owner",
         "validator-hostile",
     ];
     steps.splice(after..after, together);

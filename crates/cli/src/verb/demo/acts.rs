@@ -17,8 +17,8 @@ const GROUP: &str = "cameras";
 const TAMPERED: usize = 1;
 /// The one whose flash chip is copied.
 const CLONED: usize = 2;
-/// The one that gets a bad release.
-const UNLUCKY: usize = 3;
+/// The one that gets a bad release, and is sold where there is somebody who buys it.
+pub(super) const UNLUCKY: usize = 3;
 /// The one that is stolen.
 const STOLEN: usize = 4;
 /// How many stay in their boxes: the one that sleeps, and the one that a hostile server meets first.
@@ -44,7 +44,7 @@ const PLACES: [&str; 6] = [
 /// What `usr/bin/camera` is replaced by.
 const MALWARE: &str = "#!/bin/sh\n# mines coins\n";
 
-fn activated(line: &str) -> bool {
+pub(super) fn activated(line: &str) -> bool {
     line.starts_with("info the device key has taken its place")
 }
 
@@ -496,7 +496,7 @@ pub(super) fn evidence(play: &mut Play) -> Result<Seen> {
 }
 
 /// Waits until the key of a camera has rested: one that took another's place is not replaced at once.
-fn rest(play: &Play, camera: usize) -> Result<()> {
+pub(super) fn rest(play: &Play, camera: usize) -> Result<()> {
     let activated = play.camera(camera)?.serial.clone();
     let shown = play.shown(&activated)?;
     let since = shown["keys"]
@@ -629,11 +629,11 @@ pub(super) fn press(play: &Play, which: &[usize]) -> Result<()> {
     Ok(())
 }
 
-/// Those at work that were not stolen.
+/// Those at work that were neither stolen nor sold.
 pub(super) fn alive(play: &Play) -> Vec<usize> {
     at_work(play)
         .into_iter()
-        .filter(|index| *index != STOLEN)
+        .filter(|index| *index != STOLEN && play.sold != Some(*index))
         .collect()
 }
 

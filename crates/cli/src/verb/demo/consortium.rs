@@ -30,6 +30,15 @@ pub(super) struct Member {
     /// Where clients do.
     pub(super) clients: SocketAddr,
     node: Option<Running>,
+    /// Its server, where it is not the stage's.
+    server: Option<Server>,
+}
+
+/// A server of an organisation whose cameras are not shown.
+struct Server {
+    /// Where devices reach it.
+    devices: SocketAddr,
+    _running: Running,
 }
 
 impl Member {
@@ -39,6 +48,7 @@ impl Member {
             peers: free()?,
             clients: free()?,
             node: None,
+            server: None,
         })
     }
 
@@ -296,6 +306,36 @@ impl Consortium {
         let mut submit = vec!["epoch", "submit"];
         submit.extend(files.iter().map(String::as_str));
         own.operator(stage, &submit).map(|_| ())
+    }
+
+    /// Keys for a member's server, and the server beside its node.
+    pub(super) fn serve(&mut self, stage: &Stage, name: &str) -> Result<()> {
+        let member = self.member(name)?;
+        let (devices, admin) = (free()?, free()?);
+        equip(stage, member, admin)?;
+        let arguments = server(
+            &member.folder(stage),
+            &member.profile(stage),
+            devices,
+            admin,
+        );
+        let log = format!("{name}-server.log");
+        let running = stage.begin(&log, &arguments)?.ready()?;
+        self.member_mut(name)?.server = Some(Server {
+            devices,
+            _running: running,
+        });
+        Ok(())
+    }
+
+    /// What the stage's server is told of where the other organisations' servers are.
+    pub(super) fn successors(&self) -> Vec<String> {
+        let servers = self.members.iter().filter_map(|member| {
+            let server = member.server.as_ref()?;
+            let named = format!("{}=http://{}", member.name, server.devices);
+            Some(["--successor".to_owned(), named])
+        });
+        servers.flatten().collect()
     }
 
     /// Starts a member's node again.

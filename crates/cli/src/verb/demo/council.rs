@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use kusabi_api::{HttpLedger, Ledger as _};
 use kusabi_core::id::{Height, StateKey};
+use serde_json::Value;
 
 use super::{
     acts,
     consortium::{Consortium, text},
-    play::{Play, Seen},
+    play::{PATIENCE, Play, Seen},
     stage::{Stage, broke},
     turncoat::Turncoat,
 };
@@ -21,12 +22,16 @@ const AWAY: &str = "corp";
 const FIFTH: &str = "echo";
 /// Whose machine turns hostile.
 const HOSTILE: &str = "delta";
+/// Who buys a camera.
+const BUYER: &str = "beta";
 /// How many keys are registered while one is away.
 const MEANWHILE: usize = 20;
 
 pub(super) fn all(play: &mut Play) -> Result<()> {
     play.step("validator-returns", away)?;
-    if play.step("fifth-organisation", fifth)? {
+    let joined = play.step("fifth-organisation", fifth)?;
+    play.step("new-owner", new_owner)?;
+    if joined {
         play.step("validator-hostile", hostile)?;
     }
     Ok(())
@@ -122,6 +127,69 @@ fn fifth(play: &mut Play) -> Result<Seen> {
     );
     seen.ok &= count == admitted.members + 1 && served.len() == which.len();
     Ok(seen)
+}
+
+/// A camera is sold: both organisations sign, and it follows to its new owner's server by itself.
+fn new_owner(play: &mut Play) -> Result<Seen> {
+    let sold = acts::UNLUCKY;
+    with(play, |consortium, stage| consortium.serve(stage, BUYER))?;
+    // From now on home's server knows where beta's is.
+    play.stage.serve()?;
+    acts::rest(play, sold)?;
+    let serial = play.camera(sold)?.serial.clone();
+    let before = in_force(&play.shown(&serial)?)?;
+    let offer = play.folder("meanwhile")?.join("camera.transfer");
+    let offer = offer.display().to_string();
+    let give = ["key", "transfer", &before, "--to", BUYER, "--out", &offer];
+    play.stage.operator(&give)?;
+    let mark = play.camera(sold)?.mark();
+    let start = Instant::now();
+    let buyer = consortium(&play.stage)?.member(BUYER)?;
+    buyer.operator(&play.stage, &["key", "accept", &offer])?;
+    play.sold = Some(sold);
+    let camera = play.camera(sold)?;
+    camera.poll();
+    // It asks at each address who serves there, and waits between.
+    let replaced = camera.hear(mark, 2 * PATIENCE, acts::activated);
+    let polled = camera.hear(mark, PATIENCE, |line| line.starts_with("debug polled"));
+    let took = start.elapsed();
+    let buyer = consortium(&play.stage)?.member(BUYER)?;
+    let theirs = buyer.operator(&play.stage, &["device", "list"])?;
+    let theirs = theirs["devices"].as_array().cloned().unwrap_or_default();
+    let id = theirs
+        .first()
+        .map(|device| text(device, "id"))
+        .transpose()?
+        .unwrap_or_default();
+    let shown = buyer.operator(&play.stage, &["device", "show", &id])?;
+    let after = in_force(&shown)?;
+    let given = play.shown(&serial)?;
+    let ordered = play
+        .stage
+        .operator(&["device", "order", "report", &serial])?;
+    Ok(Seen {
+        ok: replaced.is_some()
+            && polled.is_some()
+            && theirs.len() == 1
+            && shown["state"] == "active"
+            && given["state"] == "moved"
+            && after != before
+            && ordered["devices"] == 0,
+        times: vec![took],
+        words: format!(
+            "{serial} was sold to {BUYER}, both signed: it found {BUYER}'s server, made a new key as {BUYER}'s and wiped the old one\nat home it is {}, and an order to it reaches {} cameras; at {BUYER} it is {}",
+            given["state"].as_str().unwrap_or_default(),
+            ordered["devices"],
+            shown["state"].as_str().unwrap_or_default(),
+        ),
+    })
+}
+
+/// The key of a device that is in force, as its server shows it.
+fn in_force(shown: &Value) -> Result<String> {
+    let keys = shown["keys"].as_array().map_or(&[][..], Vec::as_slice);
+    let active = keys.iter().find(|key| key["status"] == "active");
+    text(active.unwrap_or(&Value::Null), "handle")
 }
 
 /// One validator's machine, its vote key with it, is in other hands.

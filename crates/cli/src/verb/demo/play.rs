@@ -27,6 +27,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Play {
     pub(super) stage: Stage,
     pub(super) cameras: Vec<Camera>,
+    /// The camera that is another organisation's now.
+    pub(super) sold: Option<usize>,
     pub(super) steps: Vec<Step>,
     output: Output,
 }
@@ -81,6 +83,7 @@ impl Play {
         Self {
             stage,
             cameras: Vec::new(),
+            sold: None,
             steps: Vec::new(),
             output,
         }

@@ -184,10 +184,13 @@ impl Stage {
         self.serve()
     }
 
-    /// The server beside the organisation's node.
-    fn serve(&mut self) -> Result<()> {
-        let arguments =
+    /// The server beside the organisation's node; one that runs ends first.
+    pub(super) fn serve(&mut self) -> Result<()> {
+        let mut arguments =
             super::consortium::server(&self.data(), &self.profile(), self.devices, self.admin);
+        if let Some(consortium) = &self.consortium {
+            arguments.extend(consortium.successors());
+        }
         self.start(&arguments)
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kusabi_core::{genesis::Genesis, id::OrgId, set::EpochSet};
+use kusabi_core::{genesis::Genesis, id::OrgId, set::EpochSet, suite::VerificationKey};
 use kusabi_node::{
     directory::{Directory, DirectoryError, VoteKey},
     outline::Outline,
@@ -12,13 +12,13 @@ use serde::Serialize;
 
 use super::{
     basis::{Basis, Choice, survey},
-    recovery_key, sign, wrong,
+    of_another_ledger, recovery_key, sign, wrong,
 };
 use crate::{
     backup_file,
     exit::Exit,
     failure::{Failure, Result},
-    founding::Places,
+    founding::{Places, verification_key},
     node_file::Seat,
     page::{Answer, Page, grouped, instant},
     session::Session,
@@ -91,7 +91,11 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<()> {
     };
     let key = recovery_key(path)?;
     let mut directory = open(data, args.backup.as_deref(), session)?;
-    let owner = only_one(directory.outline())?;
+    let (owner, is_known) = only_one(directory.outline(), &verification_key(&key)?)?;
+    // Before anything that would be answered with another option.
+    if !is_known {
+        return Err(of_another_ledger(path));
+    }
     let mut seed = [0; 32];
     session.rng().fill_bytes(&mut seed);
     let vote_key = VoteKey::new(seed);
@@ -155,8 +159,8 @@ fn open(data: &Path, backup: Option<&Path>, session: &Session) -> Result<Directo
     Ok(directory)
 }
 
-/// Whose the only validator is.
-fn only_one(outline: &Outline) -> Result<OrgId> {
+/// Whose the only validator is, and whether this is a recovery key of the ledger.
+fn only_one(outline: &Outline, key: &VerificationKey) -> Result<(OrgId, bool)> {
     let several = |what: String| {
         Failure::new(Exit::Usage, what).advise(
             "the organisations name the next validators together: kusabi recover new, sign and finish (docs/consortium.md)",
@@ -171,13 +175,15 @@ fn only_one(outline: &Outline) -> Result<OrgId> {
         )));
     };
     let genesis = Genesis::decode(outline.document()).map_err(|why| wrong(&why))?;
-    let threshold = genesis.recovery_set().signatories().threshold();
+    let keys = genesis.recovery_set().signatories();
+    let is_known = (0..keys.len()).any(|index| keys.key(index) == Some(*key));
+    let threshold = keys.threshold();
     if threshold != 1 {
         return Err(several(format!(
             "this ledger needs {threshold} recovery keys, and one was given"
         )));
     }
     set.organisation(usize::from(only.organisation))
-        .map(|organisation| organisation.id)
+        .map(|organisation| (organisation.id, is_known))
         .ok_or_else(|| wrong(&"its validator belongs to nobody"))
 }

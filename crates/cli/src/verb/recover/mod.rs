@@ -75,16 +75,20 @@ fn recovery_key(path: &Path) -> Result<KeyFile> {
     .advise("the first start wrote it to keys/recovery.key"))
 }
 
+fn of_another_ledger(path: &Path) -> Failure {
+    Failure::new(
+        Exit::OtherChain,
+        format!("{} is no recovery key of this ledger", path.display()),
+    )
+    .advise("the genesis document names the recovery keys for ever; find the file of this ledger's founding")
+}
+
 /// Adds the signature of a recovery key.
 fn sign(recovering: &mut Recovering, key: &KeyFile, path: &Path) -> Result<()> {
     let public = verification_key(key)?;
-    let index = recovering.index_of(&public)?.ok_or_else(|| {
-        Failure::new(
-            Exit::OtherChain,
-            format!("{} is no recovery key of this ledger", path.display()),
-        )
-        .advise("the genesis document names the recovery keys for ever; find the file of this ledger's founding")
-    })?;
+    let index = recovering
+        .index_of(&public)?
+        .ok_or_else(|| of_another_ledger(path))?;
     let statement = recovering
         .parts
         .statement(&recovering.chain, &public)
