@@ -56,6 +56,17 @@ fn a_lost_disk_is_filled_from_a_backup_its_node_votes_with_a_fresh_key_and_a_fif
         apart.machines[4].peer()
     );
     apart.at(4, &init).ok();
+    let apply = format!(
+        "org apply echo --chain {} --out echo.application",
+        apart.chain
+    );
+    apart.at(4, &apply).ok();
+    let admit = "org propose --admit echo.application --quota 1000 --json";
+    let proposal = apart.by(0, admit).json();
+    let id = proposal["id"].as_str().unwrap();
+    for number in [1, 2] {
+        apart.by(number, &format!("org vote {id} --yes")).ok();
+    }
     let joining = [3, 4].map(|number| (number, apart.join(number, 0)));
     let new = format!(
         "epoch new --out draft --node {} --node {} --replace anew/delta.node --add echo/echo.member",
