@@ -33,6 +33,7 @@ use crate::{
     files::{self, Mode},
     keyfile::{KeyFile, hex},
     member::{OfficerFields, field},
+    profile::Sent,
 };
 
 const VERSION: u8 = 1;
@@ -143,18 +144,13 @@ impl Application {
 
     /// Reads one for a ledger, and checks each officer's signature.
     pub(crate) fn read(path: &Path, chain: &ChainId) -> Result<Self> {
-        let wrong = |why: String| {
-            Failure::new(
-                Exit::File,
-                format!("{} is no application: {why}", path.display()),
-            )
-            .advise("have its organisation send it again: `kusabi org apply` makes one")
+        let sent = Sent {
+            path,
+            what: "application",
+            advice: "have its organisation send it again: `kusabi org apply` makes one",
         };
-        let bytes = files::read(path, LIMIT)?;
-        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".to_owned()))?;
-        let file: File =
-            toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
-        let application = Self::from_file(&file).map_err(wrong)?;
+        let file: File = sent.read(LIMIT)?;
+        let application = Self::from_file(&file).map_err(|why| sent.wrong(why))?;
         if application.chain != *chain {
             return Err(Failure::new(
                 Exit::OtherChain,
@@ -166,9 +162,9 @@ impl Application {
             ));
         }
         if !application.candidate.is_signed(chain) {
-            return Err(wrong(
-                "a signature in it is not that of its officer over what it says".to_owned(),
-            ));
+            return Err(
+                sent.wrong("a signature in it is not that of its officer over what it says")
+            );
         }
         Ok(application)
     }

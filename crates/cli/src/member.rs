@@ -39,10 +39,9 @@ use crate::{
     entry::entry,
     exit::Exit,
     failure::{Failure, Result},
-    files,
     founding::{Places, verification_key},
     keyfile::{KeyFile, hex},
-    profile,
+    profile::Sent,
     verb::node::directory_failure,
 };
 
@@ -188,23 +187,15 @@ impl Member {
 
     /// Reads a member file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = files::read(path, LIMIT)?;
-        let wrong = |why: String| {
-            Failure::new(
-                Exit::File,
-                format!("{} is no member file: {why}", path.display()),
-            )
-            .advise("have its organisation send it again: `kusabi org init` made it")
+        let sent = Sent {
+            path,
+            what: "member file",
+            advice: "have its organisation send it again: `kusabi org init` made it",
         };
-        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".to_owned()))?;
-        let file: File = toml::from_str(&text).map_err(|error| {
-            let failure = profile::toml_failure(path, &error);
-            wrong("a line of it is not valid".to_owned())
-                .excerpt(failure.lines().unwrap_or_default())
-        })?;
+        let file: File = sent.read(LIMIT)?;
         Self::from_file(&file)
             .and_then(Self::checked)
-            .map_err(wrong)
+            .map_err(|why| sent.wrong(why))
     }
 
     fn from_file(file: &File) -> Result<Self, String> {

@@ -25,7 +25,7 @@ use crate::{
     files::{self, Mode},
     keyfile::hex,
     member::not_an_address,
-    profile,
+    profile::Sent,
 };
 
 /// How node files end.
@@ -65,21 +65,13 @@ struct File {
 impl NodeFile {
     /// Reads a node file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let bytes = files::read(path, LIMIT)?;
-        let wrong = |why: String| {
-            Failure::new(
-                Exit::File,
-                format!("{} is no node file: {why}", path.display()),
-            )
-            .advise("have its organisation send it again: `kusabi node prepare` made it")
+        let sent = Sent {
+            path,
+            what: "node file",
+            advice: "have its organisation send it again: `kusabi node prepare` made it",
         };
-        let text = String::from_utf8(bytes).map_err(|_| wrong("it is not text".to_owned()))?;
-        let file: File = toml::from_str(&text).map_err(|error| {
-            let failure = profile::toml_failure(path, &error);
-            wrong("a line of it is not valid".to_owned())
-                .excerpt(failure.lines().unwrap_or_default())
-        })?;
-        Self::from_file(&file).map_err(wrong)
+        let file: File = sent.read(LIMIT)?;
+        Self::from_file(&file).map_err(|why| sent.wrong(why))
     }
 
     fn from_file(file: &File) -> Result<Self, String> {

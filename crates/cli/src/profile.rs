@@ -116,6 +116,34 @@ pub(crate) fn toml_failure(path: &Path, error: &toml::de::Error) -> Failure {
         .advise("mend the line; docs/cli.md lists every setting")
 }
 
+/// A TOML file that somebody sent.
+pub(crate) struct Sent<'a> {
+    pub(crate) path: &'a Path,
+    /// What it is meant to be, such as "member file".
+    pub(crate) what: &'static str,
+    /// Who makes it anew.
+    pub(crate) advice: &'static str,
+}
+
+impl Sent<'_> {
+    /// The sentence for what is wrong with it.
+    pub(crate) fn wrong(&self, why: impl std::fmt::Display) -> Failure {
+        let (path, what) = (self.path.display(), self.what);
+        Failure::new(Exit::File, format!("{path} is no {what}: {why}")).advise(self.advice)
+    }
+
+    /// Its content, of at most `limit` bytes; what it says is not looked at yet.
+    pub(crate) fn read<T: serde::de::DeserializeOwned>(&self, limit: u64) -> Result<T> {
+        let bytes = files::read(self.path, limit)?;
+        let text = String::from_utf8(bytes).map_err(|_| self.wrong("it is not text"))?;
+        toml::from_str(&text).map_err(|error| {
+            let failure = toml_failure(self.path, &error);
+            self.wrong("a line of it is not valid")
+                .excerpt(failure.lines().unwrap_or_default())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
