@@ -218,3 +218,23 @@ impl Apart {
         std::fs::read_to_string(log).unwrap()
     }
 }
+
+/// What each node logged last, when a test failed: a node's own log lies in a directory that is gone by then.
+const LAST_LINES: usize = 12;
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for machine in &self.machines {
+            let log = self.place.path(format!("{}.log", machine.org));
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            eprintln!("{} logged last:", machine.org);
+            for line in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+                eprintln!("  {line}");
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ use super::{
     PublicKey, Runtime,
     application::TransactionPool,
     ingest::ToTell,
-    network::{Peers, Receives, Sends, Wire},
+    network::{Blocks, Receives, Sends, Wire},
 };
 use crate::{
     handle::Offered,
@@ -141,7 +141,7 @@ pub(super) type Liars = mpsc::UnboundedSender<[u8; 32]>;
 /// Takes what others tell, until the network or the queue ends; keeps out who lies.
 pub(super) async fn hear<W: Wire>(
     mut receiver: Receives<W::Receiver>,
-    mut blocker: Peers<W::Blocker>,
+    mut blocker: Blocks<W::Blocker>,
     mut liars: mpsc::UnboundedReceiver<[u8; 32]>,
     ingest: mpsc::UnboundedSender<Offered>,
     pool: Arc<TransactionPool>,

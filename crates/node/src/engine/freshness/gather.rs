@@ -10,7 +10,7 @@ use crate::{
         PublicKey, Runtime, Scheme,
         block::Block,
         epochs::{EpochEntry, Epochs},
-        network::{ByVote, Ends, Peers, Receives, Sends, Voters, Wire},
+        network::{Blocks, ByVote, Ends, Receives, Sends, Voters, Wire},
         run::Queue,
     },
     handle::{Asked, Newest, QueryError},
@@ -59,7 +59,7 @@ pub(in crate::engine) struct Parts<W: Wire> {
     pub(in crate::engine) signer: Signer,
     pub(in crate::engine) voters: Voters,
     pub(in crate::engine) channel: Ends<W>,
-    pub(in crate::engine) blocker: Peers<W::Blocker>,
+    pub(in crate::engine) blocker: Blocks<W::Blocker>,
     pub(in crate::engine) mailbox: Mailbox<Scheme, Standard<Block>>,
     pub(in crate::engine) newest: watch::Receiver<Option<Newest>>,
     /// Told of whenever `newest` has moved. Waiting for that itself would make a simulation depend on more than its seed: a
@@ -252,7 +252,7 @@ struct Desk<E: Runtime, W: Wire> {
     signer: Arc<Signer>,
     history: Arc<History>,
     sender: ByVote<Sends<W::Sender>>,
-    blocker: ByVote<Peers<W::Blocker>>,
+    blocker: ByVote<Blocks<W::Blocker>>,
     waiting: BTreeMap<Digest, Waiting>,
     /// Who asks for signatures under claims of heights that this node has not reached.
     ahead: BTreeMap<u64, (PublicKey, Claim)>,

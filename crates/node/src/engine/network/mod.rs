@@ -1,16 +1,19 @@
 //! How nodes reach one another: nine channels between machines that know each other by their node keys.
 //!
+//! - `known`: who they are.
 //! - `solo`: nobody is there, as for a lone validator; no port is opened.
 //! - `wire`: authenticated and encrypted connections over TCP.
 //! - `voters`: votes are sent and counted by vote keys, which are fresh in each epoch; connections outlive epochs and stand
 //!   between node keys. Here the one is turned into the other.
 //! - `simulation` (beside this folder) puts a network of its own in this place.
 
+mod known;
 mod solo;
 mod voters;
 mod wire;
 
-pub(super) use solo::{Peers, Receives, Sends};
+pub(super) use known::Known;
+pub(super) use solo::{Blocks, Receives, Sends};
 pub(super) use voters::{ByVote, Voters};
 pub(super) use wire::{Tcp, connect};
 
@@ -23,9 +26,7 @@ use commonware_consensus::{
     simplex,
 };
 use commonware_glue::stateful::db::p2p as state_resolver;
-use commonware_p2p::{
-    Blocker, Channel, Provider, Receiver, Sender, max_message_size, utils::mux::prefixed,
-};
+use commonware_p2p::{Blocker, Channel, Receiver, Sender, max_message_size, utils::mux::prefixed};
 use commonware_runtime::{Handle, Quota};
 use commonware_storage::mmr;
 use commonware_utils::NZU32;
@@ -41,8 +42,6 @@ pub(crate) trait Wire: Send + 'static {
     type Sender: Sender<PublicKey = PublicKey>;
     /// Receives on one channel.
     type Receiver: Receiver<PublicKey = PublicKey>;
-    /// Who is there.
-    type Directory: Provider<PublicKey = PublicKey>;
     /// Keeps out who broke the rules.
     type Blocker: Blocker<PublicKey = PublicKey>;
 }
@@ -106,8 +105,8 @@ pub(crate) struct Links<W: Wire> {
     pub(super) transactions: Ends<W>,
     pub(super) turns: Ends<W>,
     pub(super) freshness: Ends<W>,
-    pub(super) directory: Peers<W::Directory>,
-    pub(super) blocker: Peers<W::Blocker>,
+    pub(super) directory: Known,
+    pub(super) blocker: Blocks<W::Blocker>,
     /// Begins to speak with peers. Not before what they may say has its readers, or soon will have: until then it fills memory.
     pub(super) open: Open,
 }
@@ -129,8 +128,8 @@ impl<W: Wire> Links<W> {
             transactions: ends(),
             turns: ends(),
             freshness: ends(),
-            directory: Peers::nobody(),
-            blocker: Peers::nobody(),
+            directory: Known::new([]),
+            blocker: Blocks::nobody(),
             open: None,
         }
     }
@@ -138,7 +137,7 @@ impl<W: Wire> Links<W> {
     /// A network whose channels were opened, one for each of [`LANES`].
     pub(super) fn new(
         lanes: [(W::Sender, W::Receiver); LANES.len()],
-        directory: W::Directory,
+        directory: Known,
         blocker: W::Blocker,
         open: Open,
     ) -> Self {
@@ -163,8 +162,8 @@ impl<W: Wire> Links<W> {
             transactions,
             turns,
             freshness,
-            directory: Peers::There(directory),
-            blocker: Peers::There(blocker),
+            directory,
+            blocker: Blocks::Peers(blocker),
             open,
         }
     }

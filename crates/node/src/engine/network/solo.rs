@@ -1,22 +1,16 @@
 //! A network in which nobody is there.
 //!
-//! The engine's parts speak through channels to peers and ask who the peers are. With one validator both answers are
-//! empty, so no port is opened and no handshake can fail. The types here are either that or a real network, so that the
-//! engine is compiled once for both.
+//! The engine's parts speak through channels to peers, and have some of them kept out. With one validator there are none, so no
+//! port is opened and no handshake can fail. The types here are either that or a real network, so that the engine is compiled
+//! once for both.
 
 use commonware_actor::{Feedback, Unreliable};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{
-    BlockedSubscription, Blocker, CheckedSender, LimitedSender, Message, PeerSetSubscription,
-    PeerSetUpdate, Provider, Receiver, Recipients, TrackedPeers,
+    BlockedSubscription, Blocker, CheckedSender, LimitedSender, Message, Receiver, Recipients,
 };
 use commonware_runtime::IoBufs;
-use commonware_utils::{
-    NZUsize,
-    channel::{mpsc, ring},
-    ordered::Set,
-    sync::Mutex,
-};
+use commonware_utils::{NZUsize, channel::ring, ordered::Set, sync::Mutex};
 use std::{future::pending, num::NonZeroUsize, sync::Arc, time::SystemTime};
 
 /// The sending end of a channel.
@@ -98,57 +92,32 @@ impl<R: Receiver<PublicKey = PublicKey>> Receiver for Receives<R> {
     }
 }
 
-/// Who is there: nobody, or who `P` says.
+/// Who keeps peers out.
 #[derive(Clone, Debug)]
-pub(in super::super) enum Peers<P> {
-    /// No one. It holds the sending ends of subscriptions: a closed one would end the part of the engine that holds it.
-    Nobody(Arc<Mutex<Open>>),
+pub(in super::super) enum Blocks<B> {
+    /// There is nobody to be kept out. It holds the sending ends of subscriptions: a closed one would end the part of the engine
+    /// that holds it.
+    Nobody(Open),
     /// Peers.
-    There(P),
+    Peers(B),
 }
 
 /// Subscriptions to what never changes.
-#[derive(Debug, Default)]
-pub(in super::super) struct Open {
-    peers: Vec<mpsc::UnboundedSender<PeerSetUpdate<PublicKey>>>,
-    blocked: Vec<ring::Sender<Set<PublicKey>>>,
-}
+type Open = Arc<Mutex<Vec<ring::Sender<Set<PublicKey>>>>>;
 
-impl<P> Peers<P> {
+impl<B> Blocks<B> {
     pub(in super::super) fn nobody() -> Self {
-        Self::Nobody(Arc::default())
+        Self::Nobody(Open::default())
     }
 }
 
-impl<P: Provider<PublicKey = PublicKey>> Provider for Peers<P> {
-    type PublicKey = PublicKey;
-
-    async fn peer_set(&mut self, id: u64) -> Option<TrackedPeers<PublicKey>> {
-        match self {
-            Self::Nobody(_) => Some(TrackedPeers::default()),
-            Self::There(peers) => peers.peer_set(id).await,
-        }
-    }
-
-    async fn subscribe(&mut self) -> PeerSetSubscription<PublicKey> {
-        match self {
-            Self::Nobody(open) => {
-                let (sender, receiver) = mpsc::unbounded_channel();
-                open.lock().peers.push(sender);
-                receiver
-            }
-            Self::There(peers) => peers.subscribe().await,
-        }
-    }
-}
-
-impl<P: Blocker<PublicKey = PublicKey>> Blocker for Peers<P> {
+impl<B: Blocker<PublicKey = PublicKey>> Blocker for Blocks<B> {
     type PublicKey = PublicKey;
 
     fn block(&mut self, peer: PublicKey) -> Feedback {
         match self {
             Self::Nobody(_) => Feedback::Ok,
-            Self::There(peers) => peers.block(peer),
+            Self::Peers(blocker) => blocker.block(peer),
         }
     }
 
@@ -156,10 +125,10 @@ impl<P: Blocker<PublicKey = PublicKey>> Blocker for Peers<P> {
         match self {
             Self::Nobody(open) => {
                 let (sender, receiver) = ring::channel(NZUsize!(1));
-                open.lock().blocked.push(sender);
+                open.lock().push(sender);
                 receiver
             }
-            Self::There(peers) => peers.blocked(),
+            Self::Peers(blocker) => blocker.blocked(),
         }
     }
 }

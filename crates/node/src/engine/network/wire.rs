@@ -1,6 +1,6 @@
 //! The real network: connections over TCP that both ends authenticate with their node keys and encrypt.
 
-use super::{LANES, Links, Wire, message_max};
+use super::{Known, LANES, Links, Wire, message_max};
 use crate::engine::{EngineError, PublicKey, epochs::Epochs};
 use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519::PrivateKey};
 use commonware_p2p::{
@@ -37,7 +37,6 @@ pub(in super::super) struct Tcp;
 impl Wire for Tcp {
     type Sender = lookup::Sender<PublicKey, Context>;
     type Receiver = lookup::Receiver<PublicKey>;
-    type Directory = lookup::Oracle<PublicKey>;
     type Blocker = lookup::Oracle<PublicKey>;
 }
 
@@ -119,10 +118,11 @@ pub(in super::super) fn connect(
         .filter(|(node, _)| *node != me)
         .map(|(node, said)| Ok((node.clone(), address(node, said)?)))
         .collect::<Result<Vec<_>, EngineError>>()?;
+    let directory = Known::new(known.iter().map(|(node, _)| node.clone()));
     let known = Map::from_iter_dedup(known);
     // Told before anything is sent; a refusal means that the network has ended, and then this does, too.
     let _ = oracle.track(0, known);
     let lanes = LANES.map(|lane| network.register(lane.channel, lane.quota()));
     let open = Box::new(move || network.start());
-    Ok(Links::new(lanes, oracle.clone(), oracle, Some(open)))
+    Ok(Links::new(lanes, directory, oracle, Some(open)))
 }

@@ -15,7 +15,7 @@ use crate::{
             self,
             hostile::{Said, VouchCrime},
         },
-        network::{ByVote, LANES, Links, Receives, Sends, Voters, Wire, message_max},
+        network::{ByVote, Known, LANES, Links, Receives, Sends, Voters, Wire, message_max},
         pace::Tamper,
         run::{Instructions, Keyed, Outcome, run},
         start::votes_partition,
@@ -28,7 +28,7 @@ use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_p2p::{
     LimitedSender, Recipients,
-    simulated::{self, Control, Link, Manager, Network, Oracle},
+    simulated::{self, Control, Link, Network, Oracle},
 };
 use commonware_runtime::{
     Clock as _, Handle, Spawner as _, Storage as _, Supervisor as _,
@@ -162,7 +162,6 @@ struct Simulated;
 impl Wire for Simulated {
     type Sender = ByClock<simulated::Sender<PublicKey, Context>>;
     type Receiver = simulated::Receiver<PublicKey>;
-    type Directory = Manager<PublicKey, Context>;
     type Blocker = Control<PublicKey, Context>;
 }
 
@@ -472,7 +471,10 @@ impl Fleet {
     }
 
     async fn links(&self, keys: &Member) -> Option<Links<Simulated>> {
-        let control = self.0.oracle.control(public(keys)?);
+        let me = public(keys)?;
+        let everyone = self.0.members.iter().filter_map(|(m, _)| public(m));
+        let others = Known::new(everyone.filter(|key| *key != me));
+        let control = self.0.oracle.control(me);
         let mut lanes = Vec::with_capacity(LANES.len());
         for lane in LANES {
             let (inner, receiver) = control.register(lane.channel, lane.quota()).await.ok()?;
@@ -480,7 +482,7 @@ impl Fleet {
             lanes.push((ByClock { inner, ahead }, receiver));
         }
         let lanes = lanes.try_into().ok()?;
-        Some(Links::new(lanes, self.0.oracle.manager(), control, None))
+        Some(Links::new(lanes, others, control, None))
     }
 
     /// A running node.
