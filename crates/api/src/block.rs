@@ -19,7 +19,7 @@ const MAX_TRANSACTIONS: usize = 4096;
 pub struct Block {
     /// The header (spec/proof.md).
     pub header: Bytes,
-    /// A checkpoint whose first header is this one. `None` when no certificate is within eight blocks.
+    /// A checkpoint whose first header is this one. `None` at height 0 only.
     pub checkpoint: Option<Bytes>,
     /// The transactions, in order.
     pub transactions: Vec<Bytes>,

@@ -54,6 +54,12 @@ pub enum HistoryError {
     /// No certificate, or a bad one.
     #[error("its certificate is refused: {0}")]
     Certificate(CheckpointError),
+    /// No certificate is near enough.
+    #[error(
+        "neither it nor one of the eight blocks above it has a certificate here: a node has what it missed brought by the \
+         others while it runs"
+    )]
+    Uncovered,
     /// The blocks end before one that has a certificate of its own.
     #[error("it has no certificate of its own, and nothing follows it")]
     Uncertified,
@@ -195,8 +201,8 @@ impl History {
             HeaderHash::ZERO,
             RecoveryHash::ZERO,
         );
-        let bytes = block.checkpoint.as_deref().unwrap_or_default();
-        let verified = Checkpoint::decode(bytes)
+        let bytes = block.checkpoint.as_deref();
+        let verified = Checkpoint::decode(bytes.ok_or(HistoryError::Uncovered)?)
             .and_then(|checkpoint| checkpoint.check(&anchor, &set))
             .map_err(HistoryError::Certificate)?;
         if *verified.hash() != header.hash(outline.chain()) {

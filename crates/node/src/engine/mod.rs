@@ -4,10 +4,10 @@
 //!   it, on rows that `execute` fetches; `block` is the engine's view of it; `finality` tells the pool when it is durable.
 //! - Answers: `service` takes the questions, `proof` writes the formats, `head` finds the header of a state.
 //! - Between nodes: `network` the channels, `gossip` transactions that wait, `pulse` who is connected, `turn` how an epoch ended,
-//!   `freshness` receipts that what is shown is of now.
+//!   `freshness` receipts that what is shown is of now, `repair` certificates that this node has missed.
 //! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
-//! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned; `archive`
-//!   reads and writes it while no engine runs.
+//! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned, `held` knows
+//!   which blocks have certificates; `archive` reads and writes it while no engine runs.
 //! - Without a vote: `follow` takes the blocks that others bring; `shelf` is where blocks are looked up, here as there.
 //! - `audit` replays everything, `replay` a block at a time; `simulation` is the world of the tests.
 
@@ -23,12 +23,14 @@ mod follow;
 mod freshness;
 mod gossip;
 mod head;
+mod held;
 mod ingest;
 mod kept;
 mod network;
 mod pace;
 mod proof;
 mod pulse;
+mod repair;
 mod replay;
 mod run;
 mod service;

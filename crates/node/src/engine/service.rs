@@ -31,7 +31,7 @@ const BATCH: usize = 64;
 const BATCHES: usize = 4;
 /// Other questions answered at the same time.
 const QUERIES: usize = 16;
-/// How long a question waits for the newest block's certificate.
+/// How long a question waits for a certificate: the newest block's, or one that was missed.
 const CERTIFICATE_WAIT: Duration = Duration::from_secs(2);
 
 /// The receiving ends of a handle.
@@ -150,10 +150,17 @@ async fn answer_queries<E: Runtime>(
                     });
                 }
                 Query::BlockFrom(height, answer) => {
-                    let _ = answer.send(checkpoints.block_from(height).await);
+                    let block = checkpoints.block_from(height).await;
+                    if block != Err(QueryError::NotReady) {
+                        let _ = answer.send(block);
+                        return;
+                    }
+                    // Others have their turn meanwhile.
+                    drop(turn);
+                    let block = checkpoints.block_when_covered(&context, height).await;
+                    let _ = answer.send(block);
                 }
             }
-            drop(turn);
         });
     }
 }
@@ -273,7 +280,27 @@ impl<E: Runtime> Checkpoints<E> {
         }
     }
 
-    /// The first final block at or above a height.
+    /// The same, waiting a while for its certificate.
+    async fn block_when_covered(
+        &self,
+        context: &E,
+        height: Height,
+    ) -> Result<Option<FinalBlock>, QueryError> {
+        let end = context.current() + CERTIFICATE_WAIT;
+        loop {
+            let brought = self.sources.shelf.brought();
+            let block = self.block_from(height).await;
+            if block != Err(QueryError::NotReady) || end <= context.current() {
+                return block;
+            }
+            select! {
+                () = brought => {},
+                () = context.sleep_until(end) => {},
+            }
+        }
+    }
+
+    /// The first final block at or above a height; [`QueryError::NotReady`] when no certificate covers it.
     async fn block_from(&self, height: Height) -> Result<Option<FinalBlock>, QueryError> {
         let Some(newest) = *self.sources.newest.borrow() else {
             return Ok(None);
@@ -285,10 +312,15 @@ impl<E: Runtime> Checkpoints<E> {
         let Some(block) = self.sources.shelf.block(position).await else {
             return Ok(None);
         };
+        let checkpoint = self.of(block.header).await;
+        // Its certificate was missed, and others are asked for one (`repair`).
+        if checkpoint.is_none() && position > 0 {
+            return Err(QueryError::NotReady);
+        }
         Ok(Some(FinalBlock {
             header: block.header,
             hash: *block.hash(),
-            checkpoint: self.of(block.header).await,
+            checkpoint,
             transactions: block.transactions.clone(),
         }))
     }

@@ -5,6 +5,7 @@ use super::{
     archive::{self, Blocks, Certificates},
     block::Block,
     epochs::Epochs,
+    held::Held,
     service::Certificate,
     start,
 };
@@ -15,12 +16,13 @@ use commonware_consensus::{
 use commonware_runtime::buffer::paged::CacheRef;
 use commonware_storage::archive::{Archive as _, Error, Identifier};
 use commonware_utils::sync::AsyncRwLock;
-use std::sync::Arc;
+use futures::future::Either;
+use std::{future::pending, sync::Arc};
 
 /// Blocks by position, with their certificates.
 pub(super) enum Shelf<E: Runtime> {
-    /// The engine has them.
-    Engine(Mailbox<Scheme, Standard<Block>>),
+    /// The engine has them, and certificates that were missed are brought.
+    Engine(Mailbox<Scheme, Standard<Block>>, Held),
     /// The archive is this node's own.
     Own(Own<E>),
 }
@@ -28,7 +30,7 @@ pub(super) enum Shelf<E: Runtime> {
 impl<E: Runtime> Clone for Shelf<E> {
     fn clone(&self) -> Self {
         match self {
-            Self::Engine(mailbox) => Self::Engine(mailbox.clone()),
+            Self::Engine(mailbox, held) => Self::Engine(mailbox.clone(), held.clone()),
             Self::Own(own) => Self::Own(own.clone()),
         }
     }
@@ -37,7 +39,7 @@ impl<E: Runtime> Clone for Shelf<E> {
 impl<E: Runtime> Shelf<E> {
     pub(super) async fn block(&self, position: u64) -> Option<Arc<Block>> {
         match self {
-            Self::Engine(mailbox) => {
+            Self::Engine(mailbox, _) => {
                 let block = mailbox.get_block(Height::new(position)).await?;
                 Some(block.inner_shared())
             }
@@ -47,8 +49,16 @@ impl<E: Runtime> Shelf<E> {
 
     pub(super) async fn certificate(&self, position: u64) -> Option<Certificate> {
         match self {
-            Self::Engine(mailbox) => mailbox.get_finalization(Height::new(position)).await,
+            Self::Engine(mailbox, _) => mailbox.get_finalization(Height::new(position)).await,
             Self::Own(own) => own.certificate(position).await,
+        }
+    }
+
+    /// When the next certificate is brought that was missed, from the moment of this call on. Never, where none is ever missed.
+    pub(super) fn brought(&self) -> impl Future<Output = ()> + Send + '_ {
+        match self {
+            Self::Engine(_, held) => Either::Left(held.brought()),
+            Self::Own(_) => Either::Right(pending()),
         }
     }
 }

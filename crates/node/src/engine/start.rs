@@ -11,9 +11,10 @@ use super::{
     freshness, gossip,
     head::Heads,
     ingest::{self, Door, Others},
-    kept::Kept,
+    kept::{Kept, Noted},
     network::{ByVote, Links, Voters, Wire},
     pace::Paced,
+    repair::Repair,
     run::{Outcome, Queue},
     service::{self, Services},
     shelf::Shelf,
@@ -232,11 +233,12 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let broadcast = broadcast.start(links.proposals);
 
     let (certificates, blocks) = archive::open(&context, &pages, &epochs).await?;
+    let (certificates, held) = Noted::new(certificates);
     let genesis = archive::genesis::<E>(&epochs, &outline)?;
     let plan = SyncPlan::init(context.child("plan"), "plan-").await;
     let (marshal, mailbox, floor) = Marshal::<_, Standard<Block>, _, _, _, _, _>::init(
         context.child("marshal"),
-        Kept(certificates),
+        certificates,
         Kept(blocks),
         marshal::Config {
             provider: epochs.clone(),
@@ -333,7 +335,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     // A lone validator's first vote is its first block. Among others a vote leaves before there is one: it is noted below.
     let mut first_vote = Some(first_vote);
     let with_first_block = first_vote.take_if(|_| alone);
-    let moved = [(); 2].map(|()| Arc::new(Notify::new()));
+    let moved = [(); 3].map(|()| Arc::new(Notify::new()));
     let followed = context.child("finality").spawn({
         let pool = pool.clone();
         let announce = Announce {
@@ -581,7 +583,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let taking = context.child("told");
         talking.push(taking.spawn(move |context| ingest::take_in(context, door, told, again)));
     }
-    let [to_freshness, to_turn] = moved;
+    let [to_freshness, to_turn, to_repair] = moved;
     let vouching = freshness::Parts::<W> {
         epochs: epochs.clone(),
         me: epoch.index(&key).ok_or(EngineError::VoteKey)?,
@@ -589,7 +591,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         signer,
         voters: voters.clone(),
         channel: links.freshness,
-        blocker: links.blocker,
+        blocker: links.blocker.clone(),
         mailbox: mailbox.clone(),
         newest: newest.subscribe(),
         moved: to_freshness,
@@ -597,6 +599,24 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     };
     let vouched = context.child("freshness");
     talking.push(vouched.spawn(move |context| freshness::run(context, vouching, nonces)));
+    let nodes: Vec<_> = peers
+        .iter()
+        .filter(|peer| **peer != node_key)
+        .cloned()
+        .collect();
+    if !nodes.is_empty() {
+        let repair = Repair::<W> {
+            held: held.clone(),
+            epochs: epochs.clone(),
+            mailbox: mailbox.clone(),
+            others: nodes,
+            ends: links.old_certificates,
+            blocker: links.blocker.clone(),
+            moved: to_repair,
+        };
+        let repaired = context.child("repair");
+        talking.push(repaired.spawn(move |context| repair.run(context)));
+    }
     talking.extend(muxers);
     talking.extend(network);
     let talking = async {
@@ -632,7 +652,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             epochs,
             databases,
             heads,
-            shelf: Shelf::Engine(mailbox),
+            shelf: Shelf::Engine(mailbox, held),
             newest: newest.subscribe(),
         },
         Some(door),

@@ -130,13 +130,13 @@ async fn one_hello_many_times_is_one_question() {
     site.chain.stuck.send_replace(true);
     let before = site.chain.lookups.load(SeqCst);
     let mut copies = JoinSet::new();
-    for _ in 0..20 {
+    for _ in 0..=JOINED + 1 {
         let (site, hello) = (Arc::clone(&site), hello.clone());
         copies.spawn(async move { problem(&site.server.post(&hello).await) });
     }
-    site.server
-        .until(async || site.chain.lookups.load(SeqCst) > before)
-        .await;
+    // The one that has no place any more: so all others are there.
+    let told = copies.join_next().await.unwrap();
+    assert_eq!(told.unwrap(), Some(Problem::Busy));
     site.chain.stuck.send_replace(false);
     while let Some(told) = copies.join_next().await {
         assert_eq!(told.unwrap(), Some(Problem::Refused));

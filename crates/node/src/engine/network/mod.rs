@@ -1,4 +1,4 @@
-//! How nodes reach one another: nine channels between machines that know each other by their node keys.
+//! How nodes reach one another: ten channels between machines that know each other by their node keys.
 //!
 //! - `known`: who they are.
 //! - `solo`: nobody is there, as for a lone validator; no port is opened.
@@ -73,7 +73,7 @@ const fn lane(channel: Channel, per_second: NonZeroU32, burst: NonZeroU32) -> La
 
 /// The channels. A peer's burst is what of it may wait in memory, and each message may be as long as a block: so bursts are
 /// small, above all where messages are long.
-pub(super) const LANES: [Lane; 9] = [
+pub(super) const LANES: [Lane; 10] = [
     // Votes.
     lane(0, NZU32!(512), NZU32!(64)),
     // Certificates.
@@ -92,6 +92,8 @@ pub(super) const LANES: [Lane; 9] = [
     lane(7, NZU32!(8), NZU32!(8)),
     // Freshness.
     lane(8, NZU32!(16), NZU32!(16)),
+    // Certificates of blocks of long ago.
+    lane(9, NZU32!(64), NZU32!(16)),
 ];
 
 /// The channels of one node.
@@ -105,6 +107,7 @@ pub(crate) struct Links<W: Wire> {
     pub(super) transactions: Ends<W>,
     pub(super) turns: Ends<W>,
     pub(super) freshness: Ends<W>,
+    pub(super) old_certificates: Ends<W>,
     pub(super) directory: Known,
     pub(super) blocker: Blocks<W::Blocker>,
     /// Begins to speak with peers. Not before what they may say has its readers, or soon will have: until then it fills memory.
@@ -128,6 +131,7 @@ impl<W: Wire> Links<W> {
             transactions: ends(),
             turns: ends(),
             freshness: ends(),
+            old_certificates: ends(),
             directory: Known::new([]),
             blocker: Blocks::nobody(),
             open: None,
@@ -151,6 +155,7 @@ impl<W: Wire> Links<W> {
             transactions,
             turns,
             freshness,
+            old_certificates,
         ] = lanes.map(|(sender, receiver)| (Sends::To(sender), Receives::From(receiver)));
         Self {
             votes,
@@ -162,6 +167,7 @@ impl<W: Wire> Links<W> {
             transactions,
             turns,
             freshness,
+            old_certificates,
             directory,
             blocker: Blocks::Peers(blocker),
             open,

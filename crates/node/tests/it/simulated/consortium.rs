@@ -7,10 +7,11 @@ use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
 use kusabi_node::{
     directory::{NodeKey, VoteKey},
     engine::{
-        EngineError,
+        EngineError, genesis_header,
         simulation::consortium::{Consortium, Fleet, Member, Quality},
     },
     handle::{NodeHandle, Receipt, Stop, SubmitError},
+    history::History,
 };
 use std::{
     collections::BTreeMap,
@@ -147,6 +148,8 @@ pub(super) async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>)
         blocks.retain(|block| block.header.height <= newest);
         for block in &blocks {
             told.lock().unwrap().block(block.header.height, block.hash);
+            // Whoever audits or follows this node needs one.
+            assert!(block.checkpoint.is_some(), "{:?}", block.header.height);
         }
         let bodies: Vec<_> = blocks
             .iter()
@@ -267,6 +270,40 @@ fn a_member_whose_votes_are_gone_does_not_vote_again_and_the_others_go_on() {
         start(&fleet, [1]).await;
         fleet.kill(2);
         agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
+fn a_member_that_was_away_has_the_certificates_brought_that_it_missed() {
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let out = founder.consortium(4).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        open_for_all(&founder, &fleet).await;
+        fleet.kill(3);
+        // Many times what one certificate covers.
+        for _ in 0..60 {
+            let node = fleet.node(0).unwrap();
+            let registered = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+            assert!(registered.flatten().is_some());
+        }
+        // Who has no certificate to give is asked, too, and others then.
+        fleet.kill(2);
+        fleet.start(3).await;
+        start(&fleet, [2, 3]).await;
+        agreed(&founder, &fleet, &told).await;
+        let node = fleet.node(3).unwrap();
+        let mut history = History::new(
+            founder.outline(),
+            genesis_header(&founder.outline()).unwrap(),
+        );
+        let blocks = blocks(&node).await;
+        assert!(blocks.len() > 60);
+        for block in &blocks {
+            history.push(block).unwrap();
+        }
+        history.finish().unwrap();
     });
     assert_eq!(out, Some(()));
 }
