@@ -158,6 +158,19 @@ impl<'a> Checkpoint<'a> {
         &self.first
     }
 
+    /// The header that its signatures are of, unchecked: the claimed one or a descendant.
+    ///
+    /// # Errors
+    /// None that [`read`](Self::read) has not had.
+    pub fn signed(&self) -> Result<Header, CheckpointError> {
+        let mut reader = Reader::new(self.headers);
+        let mut last = Header::read(&mut reader)?;
+        for _ in 1..self.count {
+            last = Header::read(&mut reader)?;
+        }
+        Ok(last)
+    }
+
     /// How many headers it carries: one when the proven header is the certified one.
     #[must_use]
     pub const fn header_count(&self) -> usize {

@@ -3,6 +3,7 @@
 use crate::{
     command::Place,
     consortium::{NAMES, PATIENCE, addresses, found, start_all, verifying},
+    history::pause,
     node::{Node, Starting},
 };
 use futures::StreamExt as _;
@@ -26,6 +27,7 @@ pub(crate) fn shows(runtime: &Runtime, node: &Node, height: u64) {
         let seen = async {
             loop {
                 let Ok(mut events) = http.events(before).await else {
+                    pause().await;
                     continue;
                 };
                 if let Some(Ok(block)) = events.next().await {
@@ -66,7 +68,7 @@ pub(crate) fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: 
     node.run(place, &submit).json()["last"].as_u64().unwrap()
 }
 
-/// Files are made and signed, and the ledger refuses what they name.
+/// No file is made of what the ledger would refuse.
 fn refused_appointment(place: &Place, nodes: &[(&str, &Node)], more: &str) {
     let (first, node) = nodes[0];
     let others: Vec<_> = nodes[1..]

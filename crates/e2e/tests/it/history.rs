@@ -311,7 +311,7 @@ async fn work(
 }
 
 /// Until a node answers again, which it does not announce.
-async fn pause() {
+pub(crate) async fn pause() {
     tokio::time::sleep(PAUSE).await;
 }
 

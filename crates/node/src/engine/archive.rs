@@ -31,7 +31,7 @@ use commonware_utils::{NZUsize, Participant};
 use kusabi_core::{
     checkpoint::{Checkpoint, HEADERS_MAX},
     header::Header,
-    id::OpsRoot,
+    id::{ChainId, OpsRoot},
 };
 use std::{num::NonZeroUsize, path::Path, sync::Arc};
 
@@ -153,7 +153,9 @@ pub(super) async fn write_all<E: Runtime>(
             epochs.push(epoch, None).map_err(EngineError::Set)?;
             known += 1;
         }
-        let certificate = certificate(&block);
+        let certificate = certificate(epochs.chain(), &block)
+            .filter(|(of, _)| *of == block.header)
+            .map(|(_, certificate)| certificate);
         let block = Block::new(&epochs, block.header, block.transactions)
             .ok_or(EngineError::NotWhole("validator that has led its block"))?;
         let (position, digest) = (block.position(), Digest::from(block.hash().to_bytes()));
@@ -185,13 +187,12 @@ pub(super) async fn write_all<E: Runtime>(
     })
 }
 
-/// The block's own certificate in the engine's form. `None` when only a later block's covers it.
-pub(super) fn certificate(block: &FinalBlock) -> Option<Certificate> {
+/// The certificate that came with a block, in the engine's form, and the header of the block that it is of: this one, or one
+/// that is not far above it.
+pub(super) fn certificate(chain: &ChainId, block: &FinalBlock) -> Option<(Header, Certificate)> {
     let bytes = block.checkpoint.as_deref()?;
     let checkpoint = Checkpoint::decode(bytes).ok()?;
-    if checkpoint.header_count() != 1 {
-        return None;
-    }
+    let signed = checkpoint.signed().ok()?;
     let (view, parent) = checkpoint.views();
     let votes = checkpoint.certificate();
     let mut signers = Vec::new();
@@ -205,17 +206,18 @@ pub(super) fn certificate(block: &FinalBlock) -> Option<Certificate> {
         );
     }
     let header = &block.header;
-    Some(Certificate {
+    let certificate = Certificate {
         proposal: Proposal {
             round: Round::new(Epoch::new(header.epoch.get()), View::new(view.get())),
             parent: View::new(parent.get()),
-            payload: Digest::from(block.hash.to_bytes()),
+            payload: Digest::from(signed.hash(chain).to_bytes()),
         },
         certificate: Signatures {
             signers: Signers::new(u32::from(votes.size()), signers).ok()?,
             signatures,
         },
-    })
+    };
+    Some((signed, certificate))
 }
 
 /// How an archive ends.

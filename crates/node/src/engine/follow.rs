@@ -2,7 +2,8 @@
 //!
 //! A block is checked as in a backup ([`History`]: link, time, body, epoch and its opening, certificate), put into the archive, and
 //! only then run on the state, whose roots are compared with its header. So a crash leaves the state behind the archive at most,
-//! and a start makes it up from there. Nothing is run or shown above the newest block with a certificate of its own.
+//! and a start makes it up from there. Nothing is run or shown above the newest block that a certificate is of; a checkpoint of
+//! several headers brings that of the last one.
 
 use super::{
     EngineError, Runtime,
@@ -165,6 +166,7 @@ pub(super) async fn run<E: Runtime>(
             announced,
             outside: ends.newest,
             waiting: VecDeque::new(),
+            due: None,
             unpruned: 0,
             prune_every: caches.prune_every.get(),
             shown: shown.clone(),
@@ -236,8 +238,10 @@ struct Follower<E: Runtime> {
     pool: Arc<TransactionPool>,
     announced: watch::Sender<Option<Newest>>,
     outside: watch::Sender<Option<Newest>>,
-    /// Kept and not run: what follows has no certificate of its own yet.
+    /// Kept and not run: the block that is certified has not come yet.
     waiting: VecDeque<Arc<Block>>,
+    /// That block's header and certificate.
+    due: Option<(Header, Certificate)>,
     /// Blocks since the state was last put on disk.
     unpruned: usize,
     prune_every: usize,
@@ -247,7 +251,7 @@ struct Follower<E: Runtime> {
 }
 
 impl<E: Runtime> Follower<E> {
-    /// Runs until nobody brings blocks any more.
+    /// Takes what is brought. When nobody brings anything any more, what is shown goes on being served.
     async fn run(
         mut self,
         mut blocks: mpsc::Receiver<Brought>,
@@ -308,7 +312,18 @@ impl<E: Runtime> Follower<E> {
             })?;
             self.epochs.push(epoch, None).map_err(EngineError::Set)?;
         }
-        let certificate = archive::certificate(&block);
+        // A certificate that came with this block or with one below it: of whichever comes first, so that no more than the headers of
+        // one checkpoint ever wait.
+        let came = archive::certificate(&self.chain, &block);
+        let header = block.header;
+        let due = self.due.take_if(|(of, _)| of.height <= header.height);
+        let mut certificate = due.filter(|(of, _)| *of == header);
+        match came {
+            Some((of, _)) if of == header => certificate = certificate.or(came),
+            of_later if self.due.is_none() => self.due = of_later,
+            _ => {}
+        }
+        let certificate = certificate.map(|(_, certificate)| certificate);
         let block = Block::new(&self.epochs, block.header, block.transactions);
         let block = block.ok_or(EngineError::NotWhole("validator that has led its block"))?;
         Ok(Ok((Arc::new(block), certificate)))

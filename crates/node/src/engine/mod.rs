@@ -83,9 +83,6 @@ pub enum EngineError {
         /// The one at hand.
         found: String,
     },
-    /// Nodes do not stand where they are looked for.
-    #[error("the nodes of epoch {0} are not known")]
-    Nodes(u64),
     /// A node's address is none.
     #[error("{said:?} is no address of the node {node} (host:port)")]
     Address {
@@ -147,7 +144,8 @@ impl EngineError {
                 "restore the vote key's file, or recover the ledger with a new vote key"
             }
             Self::VoteKey => {
-                "restore the vote key's file; the others go on meanwhile, and if it is gone for good they have to name another"
+                "restore the vote key's file; the others go on meanwhile, and if it is gone for good, make fresh keys (kusabi node \
+                 prepare) and have the next epoch name them (kusabi epoch new --replace)"
             }
             Self::Set(_) | Self::Opening(_) => {
                 "the directory's files were changed or damaged; restore a backup into a new directory"
@@ -155,9 +153,6 @@ impl EngineError {
             Self::NodeKey => "restore the node key's file: the other nodes know this one by it",
             Self::OtherNode { .. } => {
                 "bring back the right node.key, or vote.key: one of them is another node's, or was made anew"
-            }
-            Self::Nodes(_) => {
-                "this version knows the nodes of the first epoch only: use one that finds those of later ones"
             }
             Self::NoListener => "say where it listens for other nodes: peer_listen",
             Self::Listen(_, io::ErrorKind::AddrInUse) => {
@@ -174,7 +169,8 @@ impl EngineError {
             Self::VotesLost(_) if alone => "recover the ledger with a new vote key",
             Self::VotesLost(_) => {
                 "leave this node stopped, for it could vote a second time, differently, and bring no older copy back: the other \
-                 validators go on without it, and it comes back with another vote key that the members name"
+                 validators go on without it, and it comes back with fresh keys (kusabi node prepare) that the next epoch names \
+                 (kusabi epoch new --replace)"
             }
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",

@@ -164,7 +164,7 @@ impl Keyed {
         let nodes = match nodes_of(newest)? {
             _ if alone => vec![(node_key.public_key(), String::new())],
             nodes if nodes.len() == newest.vote_keys.len() => nodes,
-            _ => return Err(EngineError::Nodes(newest.number.get())),
+            _ => return Err(EngineError::NotWhole("node for each of its validators")),
         };
         // Whoever missed the end of the epoch before is told of it.
         let before = outline.epochs().iter().rev().nth(1);

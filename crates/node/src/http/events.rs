@@ -69,8 +69,14 @@ pub(super) async fn blocks<L: Ledger + ?Sized + 'static>(
     let stream = app.ask(app.ledger.blocks(from)).await?;
     let endless = Endless {
         messages: Box::pin(stream.scan((), |(), item| {
-            // A problem ends it.
-            ready(item.ok().map(|block| Ok(block.frame())))
+            ready(match item {
+                Ok(block) => Some(Ok(block.frame())),
+                // A stream of blocks has no place for it: who reads it asks again, and is told.
+                Err(why) => {
+                    tracing::debug!(%why, "a stream of blocks ends");
+                    None
+                }
+            })
         })),
         alive: &[0; 4],
         farewell: None,

@@ -111,9 +111,7 @@ pub(crate) fn stop_failure(why: &Stop, alone: bool) -> Failure {
 const fn engine_exit(why: &EngineError) -> Exit {
     match why {
         EngineError::Listen(..) => Exit::Address,
-        EngineError::Address { .. } | EngineError::NoListener | EngineError::Nodes(_) => {
-            Exit::Config
-        }
+        EngineError::Address { .. } | EngineError::NoListener => Exit::Config,
         EngineError::VotesLost(_) => Exit::VotesLost,
         EngineError::VoteKey | EngineError::NodeKey | EngineError::OtherNode { .. } => {
             Exit::WrongKey
@@ -155,7 +153,6 @@ mod tests {
                 "restore the node key's file",
             ),
             (EngineError::VoteKey, 19, "vote key", "the others go on"),
-            (EngineError::Nodes(2), 10, "epoch 2", "first epoch"),
             (
                 listen(io::ErrorKind::AddrInUse),
                 12,

@@ -59,8 +59,8 @@ pub(crate) struct Process {
     stopping: watch::Sender<bool>,
     address: String,
     new: bool,
-    /// Whether no others run the ledger with this node.
-    alone: bool,
+    /// Whether it has a vote.
+    votes: bool,
 }
 
 /// What a node is served with, before there is one.
@@ -110,7 +110,7 @@ impl Ground {
         outline: Outline,
         ledger: NodeLedger,
         new: bool,
-        alone: bool,
+        votes: bool,
     ) -> Result<Process> {
         let (stopping, stopping_end) = watch::channel(false);
         let ledger = Arc::new(ledger);
@@ -119,10 +119,8 @@ impl Ground {
             let listener = tokio::net::TcpListener::from_std(self.listener)
                 .map_err(|error| unavailable(self.listen, &error))?;
             let api = Api::new(Arc::clone(&ledger), self.limits, stopping_end);
-            if !alone {
-                let ledger = Arc::clone(&ledger);
-                self.runtime.spawn(async move { ledger.log_health().await });
-            }
+            let health = Arc::clone(&ledger);
+            self.runtime.spawn(async move { health.log_health().await });
             self.runtime.spawn(serve(listener, api))
         };
         Ok(Process {
@@ -135,7 +133,7 @@ impl Ground {
             stopping,
             address: self.address,
             new,
-            alone,
+            votes,
         })
     }
 }
@@ -172,7 +170,7 @@ impl Process {
         let node = Node::begin(directory, config).map_err(|why| start_failure(&why, alone))?;
         let ledger = NodeLedger::new(node.handle(), &outline, pool)
             .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
-        ground.serve(node, outline, ledger, new, alone)
+        ground.serve(node, outline, ledger, new, true)
     }
 
     /// Starts a follower. Does not wait until it answers.
@@ -241,33 +239,39 @@ impl Process {
             .map_or_else(|_| String::new(), |genesis| genesis.name().to_owned())
     }
 
+    /// Whether no others run the ledger with this node: as it is now, for a ledger of one may have grown.
+    fn is_alone(&self) -> bool {
+        let outline = self.node.handle().outline();
+        self.votes && outline.newest().vote_keys.len() == 1
+    }
+
     /// Waits until it answers, and says meanwhile what it waits for. Whether it does: otherwise it was asked to stop.
     pub(crate) fn wait_until_it_answers(&mut self, session: &Session) -> Result<bool> {
-        let alone = self.alone;
         let (signals, node, ledger) = (&mut self.signals, &mut self.node, &self.ledger);
-        self.runtime.block_on(async {
+        let ended = self.runtime.block_on(async {
             tokio::select! {
                 biased;
-                () = signals.asked_to_stop() => Ok(false),
-                begun = node.begun() => match begun {
-                    Ok(()) => Ok(true),
-                    Err(why) => Err(stop_failure(&why, alone)),
-                },
-                said = waiting::say(ledger, session.output()) => said.map(|()| false),
+                () = signals.asked_to_stop() => Ok(Ok(false)),
+                begun = node.begun() => Ok(begun.map(|()| true)),
+                said = waiting::say(ledger, session.output()) => said.map(|()| Ok(false)),
             }
-        })
+        })?;
+        ended.map_err(|why| stop_failure(&why, self.is_alone()))
     }
 
     /// Waits until it is asked to stop, or stops by itself.
     pub(crate) fn wait(&mut self) -> Result<()> {
-        let alone = self.alone;
         let (signals, node) = (&mut self.signals, &mut self.node);
-        self.runtime.block_on(async {
+        let why = self.runtime.block_on(async {
             tokio::select! {
-                () = signals.asked_to_stop() => Ok(()),
-                why = node.stopped() => Err(stop_failure(&why, alone)),
+                () = signals.asked_to_stop() => None,
+                why = node.stopped() => Some(why),
             }
-        })
+        });
+        match why {
+            Some(why) => Err(stop_failure(&why, self.is_alone())),
+            None => Ok(()),
+        }
     }
 
     /// Answers that are under way are given, then the engine stops; at which height.

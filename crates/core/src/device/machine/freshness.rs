@@ -1,7 +1,7 @@
 //! Whether what the device was shown is of now (spec/device-protocol.md, "Freshness"): the one place for that rule.
 //!
-//! - A *receipt* says so for a moment. It is asked for after the start, before an update's next step and before a server key is
-//!   adopted, and never otherwise. What comes with it lifts the floor to where honest validators stand, and nothing below the floor is
+//! - A *receipt* says so for a moment. It is asked for after the start, before an update's next step, before a server key is
+//!   adopted and when the ledger has stood still for too long, and never otherwise. What comes with it lifts the floor to where honest validators stand, and nothing below the floor is
 //!   believed any more.
 //! - Between receipts the ledger has to *grow*. One that stands still for too long may be one that somebody holds back.
 //!
@@ -89,7 +89,9 @@ impl Device {
         let start = self.standing.receipt.is_none();
         let adopts = self.candidate.is_some() && !self.is_vouched();
         let begins = !self.jobs.is_empty() && !self.may_begin();
-        self.now >= self.standing.again && (start || adopts || begins)
+        // A ledger may have nothing new for longer than that; then a receipt says so.
+        let stands = self.standing.is_overdue(self.now);
+        self.now >= self.standing.again && (start || adopts || begins || stands)
     }
 
     /// Asks for one.

@@ -96,11 +96,16 @@ impl Recording {
         }
     }
 
-    /// The same blocks, of which some have no certificate of their own: that of the next one counts for them.
+    /// The same blocks, of which every third has no certificate of its own: that of the next one counts for them.
     fn sparsely_certified(&self) -> Vec<FinalBlock> {
+        self.certified_by_the_next(2, 3)
+    }
+
+    /// The same blocks, of which those from `first` on, in `steps`, have no certificate of their own, as far as an epoch goes.
+    fn certified_by_the_next(&self, first: usize, steps: usize) -> Vec<FinalBlock> {
         let mut blocks = self.blocks.clone();
-        for n in (2..blocks.len() - 1).step_by(3) {
-            let next = blocks[n + 1].checkpoint.clone().unwrap();
+        for n in (first..blocks.len() - 1).step_by(steps) {
+            let next = self.blocks[n + 1].checkpoint.clone().unwrap();
             let next = Checkpoint::decode(&next).unwrap();
             if blocks[n].header.epoch != next.claimed().epoch {
                 continue;
@@ -186,6 +191,32 @@ fn a_follower_goes_through_epochs_and_shows_what_is_proven() {
         );
         assert_eq!(out, Some(()));
     }
+}
+
+#[test]
+fn who_brings_no_block_with_a_certificate_of_its_own_holds_nothing_up() {
+    let recording = recording();
+    let blocks = recording.certified_by_the_next(0, 1);
+    let own = |block: &FinalBlock| {
+        let checkpoint = block.checkpoint.as_ref().unwrap();
+        Checkpoint::decode(checkpoint).unwrap().header_count() == 1
+    };
+    let without = blocks.iter().filter(|block| !own(block)).count();
+    // Those that end an epoch have theirs.
+    assert!(without >= blocks.len() - 3);
+    let mut follower = Follower::new(5, &recording.founder.outline());
+    let (out, _) = follower.run(
+        Faults::default(),
+        move |node, mut bring, world| async move {
+            for n in [4, blocks.len()] {
+                bring_all(&mut bring, &blocks[..n]).await;
+                // The one before has brought its certificate.
+                shows(&node, &world, blocks[n - 1].header.height).await;
+            }
+            recording.shown_by(&node).await;
+        },
+    );
+    assert_eq!(out, Some(()));
 }
 
 #[test]
@@ -338,7 +369,7 @@ fn every_lie_is_refused_and_the_truth_is_taken_after_it() {
         // None at all.
         (
             |block, _, _| block.checkpoint = None,
-            |why| matches!(why, HistoryError::Certificate(_)),
+            |why| matches!(why, HistoryError::Uncovered),
         ),
         // That of another block.
         (
