@@ -339,12 +339,18 @@ fn caught<T>(directory: &Path, engine: impl FnOnce() -> Result<T, EngineError>) 
     }
 }
 
-/// Where the ledger says that other nodes reach this one: that port, on each of this machine's addresses.
+/// Where the ledger says that other nodes reach this one: that port, on each of this machine's addresses, for a router may stand in
+/// between. What is said to be on this machine is reached from this machine only.
 #[must_use]
 pub fn named_port(directory: &Directory) -> Option<SocketAddr> {
     let mine = directory.node_key().public();
     let nodes = &directory.outline().newest().nodes;
     let node = nodes.iter().find(|node| node.key == mine)?;
+    if let Ok(named) = node.address.parse::<SocketAddr>()
+        && named.ip().is_loopback()
+    {
+        return Some(named);
+    }
     let (_, port) = node.address.rsplit_once(':')?;
     Some(SocketAddr::from((
         Ipv4Addr::UNSPECIFIED,

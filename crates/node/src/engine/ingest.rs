@@ -81,10 +81,12 @@ pub(super) async fn take_in<E: Runtime>(
         let signers = execute::fetch_final(&*door.databases.read().await, keys).await;
         let (door, again) = (door.clone(), again.clone());
         let verifying = context.child("verify").shared(true);
+        // Not a child of the task that verifies: it would end with that one.
+        let later = context.child("later");
         verifying.spawn(move |mut context| async move {
             let put_off = door.verify(&mut context, batch, &signers).await;
             if !put_off.is_empty() {
-                context.child("later").spawn(move |context| async move {
+                later.spawn(move |context| async move {
                     context.sleep(LATER).await;
                     // Without handles nobody waits for an answer.
                     let Some(again) = again.upgrade() else { return };

@@ -38,7 +38,7 @@ pub(super) struct Standing {
     denials: usize,
     /// There was none too often.
     denied: bool,
-    /// The ledger has not grown for too long.
+    /// The ledger has not grown for too long, and nothing says that there is nothing newer.
     stands_still: bool,
 }
 
@@ -56,7 +56,7 @@ impl Standing {
     }
 
     pub(super) const fn is_stale(&self) -> bool {
-        self.denied || self.stands_still
+        self.denied
     }
 
     pub(super) const fn freshness(&self) -> Freshness {
@@ -89,8 +89,7 @@ impl Device {
         let start = self.standing.receipt.is_none();
         let adopts = self.candidate.is_some() && !self.is_vouched();
         let begins = !self.jobs.is_empty() && !self.may_begin();
-        // A ledger may have nothing new for longer than that; then a receipt says so.
-        let stands = self.standing.is_overdue(self.now);
+        let stands = self.standing.stands_still;
         self.now >= self.standing.again && (start || adopts || begins || stands)
     }
 
@@ -132,8 +131,13 @@ impl Device {
             return;
         }
         standing.again = self.now.plus_ms(AGAIN_MS);
+        let why = if standing.stands_still {
+            Staleness::Standstill
+        } else {
+            Staleness::NoReceipt
+        };
         if !core::mem::replace(&mut standing.denied, true) {
-            self.event(Event::Stale(Staleness::NoReceipt));
+            self.event(Event::Stale(why));
         }
     }
 
@@ -150,21 +154,16 @@ impl Device {
         }
     }
 
-    /// The floor has risen.
+    /// The floor has risen. Whoever holds the ledger back can let it grow, too: that a receipt is missing stays as it is.
     pub(super) fn grown(&mut self) {
         self.standing.risen = self.now;
-        // Whoever holds the ledger back can let it grow, too: that a receipt is missing stays as it is.
-        if core::mem::take(&mut self.standing.stands_still) && !self.standing.denied {
-            self.event(Event::Fresh);
-        }
+        self.standing.stands_still = false;
     }
 
-    /// After a poll: has the ledger grown since long enough ago? A device that is stale tries its other addresses.
+    /// After a poll: has the ledger grown since long enough ago? Otherwise a receipt has to say that there is nothing newer. A device
+    /// that is stale tries its other addresses.
     pub(super) fn note_growth(&mut self, rng: &mut impl CryptoRng) {
-        if self.standing.is_overdue(self.now) && !self.standing.stands_still {
-            self.standing.stands_still = true;
-            self.event(Event::Stale(Staleness::Standstill));
-        }
+        self.standing.stands_still |= self.standing.is_overdue(self.now);
         if self.standing.is_stale() && self.kept.servers.len() > 1 {
             self.fail(rng);
         }

@@ -4,10 +4,11 @@ use super::{Founder, blocks, lives, open};
 use crate::random::{Random, seeds};
 use futures::future::join_all;
 use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
+use kusabi_ledger::Rejection;
 use kusabi_node::{
     directory::{NodeKey, VoteKey},
     engine::{
-        EngineError, genesis_header,
+        EngineError, Refusal, genesis_header,
         simulation::consortium::{Consortium, Fleet, Member, Quality},
     },
     handle::{NodeHandle, Receipt, Stop, SubmitError},
@@ -270,6 +271,32 @@ fn a_member_whose_votes_are_gone_does_not_vote_again_and_the_others_go_on() {
         start(&fleet, [1]).await;
         fleet.kill(2);
         agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
+fn who_stands_on_no_ledger_is_refused_and_takes_no_place_in_the_pool() {
+    let founder = Founder::of(4);
+    let out = founder.consortium(6).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        let node = fleet.node(1).unwrap();
+        // The writer is not granted yet.
+        for number in 0..3 {
+            let (_, register) = founder.register(number);
+            let end = node.submit(register.as_bytes()).unwrap();
+            let refused = within(&fleet, Duration::from_secs(10), end).await;
+            let why = Err(SubmitError::Refused(Refusal::Rejected(
+                Rejection::UnknownSigner,
+            )));
+            assert_eq!(refused, Some(why));
+        }
+        assert_eq!(node.status().pool.count, 0);
+        // Who was refused too early may come again.
+        open_for_all(&founder, &fleet).await;
+        let (_, register) = founder.register(0);
+        let end = node.submit(register.as_bytes()).unwrap();
+        assert!(within(&fleet, PATIENCE, end).await.unwrap().is_ok());
     });
     assert_eq!(out, Some(()));
 }
