@@ -80,9 +80,9 @@ pub(super) async fn take_in<E: Runtime>(
         let keys = execute::signer_keys(batch.iter().map(|offered| &offered.transaction));
         let signers = execute::fetch_final(&*door.databases.read().await, keys).await;
         let (door, again) = (door.clone(), again.clone());
-        let verifying = context.child("verify").shared(true);
-        // Not a child of the task that verifies: it would end with that one.
+        // Not of the task below: what a task has begun ends with it.
         let later = context.child("later");
+        let verifying = context.child("verify").shared(true);
         verifying.spawn(move |mut context| async move {
             let put_off = door.verify(&mut context, batch, &signers).await;
             if !put_off.is_empty() {

@@ -134,9 +134,9 @@ pub(crate) struct Keyed {
     nodes: Vec<(PublicKey, String)>,
     /// The same of the epoch before, of those that have no vote any more.
     former: Vec<(PublicKey, String)>,
-    /// What a hostile member makes of its blocks.
+    /// How a hostile member breaks the rules.
     #[cfg(feature = "testing")]
-    pub(super) tamper: Option<super::pace::Tamper>,
+    pub(super) crimes: super::simulation::Crimes,
 }
 
 impl Keyed {
@@ -197,7 +197,7 @@ impl Keyed {
             nodes,
             former,
             #[cfg(feature = "testing")]
-            tamper: None,
+            crimes: super::simulation::Crimes::default(),
         })
     }
 
@@ -251,7 +251,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         nodes,
         former: _,
         #[cfg(feature = "testing")]
-        tamper,
+        crimes,
     } = node;
     let newest = epochs
         .last()
@@ -277,7 +277,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         pool: instructions.pool,
         nonces: ends.nonces,
         #[cfg(feature = "testing")]
-        tamper,
+        crimes,
     };
     let services = Services {
         ingest: ends.ingest,

@@ -105,7 +105,7 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) pool: Arc<TransactionPool>,
     pub(super) nonces: Queue<mpsc::Receiver<Asked>>,
     #[cfg(feature = "testing")]
-    pub(super) tamper: Option<super::pace::Tamper>,
+    pub(super) crimes: super::simulation::Crimes,
 }
 
 /// Times of a round, from the number of validators and the heartbeat.
@@ -186,7 +186,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         pool,
         nonces,
         #[cfg(feature = "testing")]
-        tamper,
+        crimes,
     } = parameters;
     // What this run shows: the outside may have been told of more in the run before, whose last states were not on disk.
     let newest = watch::Sender::new(None);
@@ -325,7 +325,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             inner: stateful_mailbox.clone(),
             shared: shared.clone(),
             #[cfg(feature = "testing")]
-            tamper,
+            tamper: crimes.block,
         },
         mailbox.clone(),
         epochs.clone(),
@@ -636,6 +636,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         moved: to_turn,
         voters,
         ends: links.turns,
+        #[cfg(feature = "testing")]
+        crime: crimes.turn.map(|crime| (crime, None)),
     };
     let turning = turning.run(context.child("turn"));
     let door = Door {

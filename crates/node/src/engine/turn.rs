@@ -7,6 +7,9 @@
 //! A message is its kind, one byte, and then: 1, a vote: epoch u64 ‖ index u8 ‖ signature 64; 2, a question: epoch u64, that of
 //! whoever asks; 3, an answer: the transaction that opens the epoch after that one.
 
+#[cfg(feature = "testing")]
+pub(in crate::engine) mod hostile;
+
 use super::{
     EngineError, PublicKey, Runtime, Scheme,
     block::Block,
@@ -70,6 +73,9 @@ pub(super) struct Turn<W: Wire> {
     pub(super) moved: Arc<Notify>,
     pub(super) voters: Voters,
     pub(super) ends: Ends<W>,
+    /// What is wrong with a hostile member's messages, and what it knows of the end.
+    #[cfg(feature = "testing")]
+    pub(super) crime: Option<(hostile::TurnCrime, Option<HandoverParts>)>,
 }
 
 /// What the votes of this epoch are for, once its last block is final.
@@ -107,6 +113,10 @@ impl<W: Wire> Turn<W> {
                 for (index, signature) in std::mem::take(&mut early) {
                     self.count(&mut begun, index, signature);
                 }
+                #[cfg(feature = "testing")]
+                if let Some((_, parts)) = &mut self.crime {
+                    *parts = Some(begun.parts.clone());
+                }
                 closing = Some(begun);
                 says = context.current();
             }
@@ -117,10 +127,7 @@ impl<W: Wire> Turn<W> {
             {
                 says = now + AGAIN;
                 if let Some((index, signature)) = self.own_vote(closing) {
-                    let mut vote = BytesMut::with_capacity(73);
-                    vote.put_u64(self.epoch().get());
-                    vote.put_u8(index);
-                    vote.put_slice(signature.as_bytes());
+                    let vote = vote(self.epoch(), index, &signature);
                     self.say(Recipients::All, VOTE, &vote);
                 }
             }
@@ -403,11 +410,32 @@ impl<W: Wire> Turn<W> {
         let mut message = BytesMut::with_capacity(1 + content.len());
         message.put_u8(kind);
         message.put_slice(content);
+        let message = message.freeze();
+        #[cfg(feature = "testing")]
+        if let Some((crime, parts)) = self.crime.clone() {
+            for (to, message) in crime.says(self, parts.as_ref(), to, message) {
+                self.send(to, message);
+            }
+            return;
+        }
+        self.send(to, message);
+    }
+
+    fn send(&mut self, to: Recipients<PublicKey>, message: Bytes) {
         // Said again, or asked for again, if it is lost, or more than may be said just now.
         if let Ok(checked) = self.ends.0.check(to) {
-            let _ = checked.send(message.freeze(), false);
+            let _ = checked.send(message, false);
         }
     }
+}
+
+/// The content of a vote for the end of an epoch.
+fn vote(epoch: Epoch, index: u8, signature: &Signature) -> Bytes {
+    let mut vote = BytesMut::with_capacity(73);
+    vote.put_u64(epoch.get());
+    vote.put_u8(index);
+    vote.put_slice(signature.as_bytes());
+    vote.freeze()
 }
 
 /// A message that is one.

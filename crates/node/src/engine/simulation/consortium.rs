@@ -3,7 +3,7 @@
 
 use super::{
     CACHES, Faults, LIMITS,
-    hostile::{self, BlockCrime, VoteCrime},
+    hostile::{self, BlockCrime, Crimes, TurnCrime, VoteCrime},
     note_end,
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
             hostile::{Said, VouchCrime},
         },
         network::{ByVote, Known, LANES, Links, Receives, Sends, Voters, Wire, message_max},
-        pace::Tamper,
         run::{Instructions, Keyed, Outcome, run},
         start::votes_partition,
     },
@@ -198,7 +197,9 @@ struct Inner {
     outline: Outline,
     members: Vec<(Member, Arc<Mutex<Kept>>)>,
     running: Mutex<BTreeMap<usize, Running>>,
-    hostile: Mutex<Vec<Handle<()>>>,
+    /// Whoever lies goes on with it after each start; `None`: its keys are in other hands, and it runs no more.
+    liars: Mutex<BTreeMap<usize, Option<Crimes>>>,
+    hostile: Mutex<BTreeMap<usize, Handle<()>>>,
     slow: Arc<AtomicU64>,
     _network: Handle<()>,
 }
@@ -230,6 +231,7 @@ impl Fleet {
             outline,
             members,
             running: Mutex::default(),
+            liars: Mutex::default(),
             hostile: Mutex::default(),
             slow: Arc::default(),
             _network: network.start(),
@@ -305,26 +307,81 @@ impl Fleet {
         }
     }
 
-    /// Starts a node on its disk, if it is not running; see [`ready`](Self::ready).
+    /// Starts a node on its disk, if it is not running and its keys are in nobody else's hands; see [`ready`](Self::ready). One
+    /// that has lied goes on with it.
     pub async fn start(&self, member: usize) {
-        self.run(member, None).await;
+        let liar = self.0.liars.lock().get(&member).cloned();
+        if let Some(crimes) = liar.unwrap_or_else(|| Some(Crimes::default())) {
+            self.run(member, crimes).await;
+        }
     }
 
     /// Starts a member that follows the rules in everything but the blocks that it proposes.
     pub async fn start_lying(&self, member: usize, crime: BlockCrime) {
-        self.run(member, Some(hostile::tamper(crime))).await;
+        let block = Some(hostile::tamper(crime));
+        let crimes = Crimes { block, turn: None };
+        self.0.liars.lock().insert(member, Some(crimes));
+        self.start(member).await;
     }
 
-    /// Starts a member of which nothing is left but its keys, and somebody who votes with them as he likes.
-    pub async fn start_voting(&self, member: usize, crime: VoteCrime) {
-        let Some((keys, _)) = self.0.members.get(member) else {
+    /// Starts a member that follows the rules in everything but what it says of the end of an epoch.
+    pub async fn start_turning(&self, member: usize, crime: TurnCrime) {
+        let crimes = Crimes {
+            block: None,
+            turn: Some(crime),
+        };
+        self.0.liars.lock().insert(member, Some(crimes));
+        self.start(member).await;
+    }
+
+    /// Ends a member's node, of which nothing is left but its keys, and starts somebody who votes with them as he likes in the
+    /// newest epoch of an outline.
+    pub async fn start_voting(&self, member: usize, outline: &Outline, crime: VoteCrime) {
+        let Some((keys, links)) = self.taken_over(member).await else {
             return;
         };
-        let Some(links) = self.links(keys).await else {
+        let Some(key) = keys.voting_in(outline) else {
             return;
         };
-        let task = hostile::vote(self.child("hostile"), &self.0.outline, keys, links, crime);
-        self.0.hostile.lock().extend(task);
+        let context = self.child("hostile");
+        let task = hostile::vote(context, outline, &key, links, crime);
+        self.0
+            .hostile
+            .lock()
+            .extend(task.map(|task| (member, task)));
+    }
+
+    /// Ends a member's node, and starts somebody in its place who has stolen everybody's vote keys of the epoch before the newest
+    /// one of an outline, and votes with all of them.
+    pub async fn start_voting_from_the_past(&self, member: usize, outline: &Outline) {
+        let Some((_, links)) = self.taken_over(member).await else {
+            return;
+        };
+        let [.., before, _] = outline.epochs() else {
+            return;
+        };
+        let past = outline.until(before.first);
+        let members = self.0.members.iter();
+        let stolen = members.filter_map(|(member, _)| member.voting_in(&past));
+        let stolen: Vec<_> = stolen.collect();
+        let context = self.child("hostile");
+        let task = hostile::vote_from_the_past(context, outline, &past, &stolen, links);
+        self.0
+            .hostile
+            .lock()
+            .extend(task.map(|task| (member, task)));
+    }
+
+    /// A member's keys, and its end of the network, for somebody else than its node.
+    async fn taken_over(&self, member: usize) -> Option<(Member, Links<Simulated>)> {
+        let (keys, _) = self.0.members.get(member)?;
+        self.kill(member);
+        self.0.liars.lock().insert(member, None);
+        if let Some(task) = self.0.hostile.lock().remove(&member) {
+            task.abort();
+        }
+        let links = self.links(keys).await?;
+        Some((keys.clone(), links))
     }
 
     /// Starts somebody with a member's keys who deceives those who ask for freshness, and does nothing else.
@@ -338,7 +395,7 @@ impl Fleet {
         let chain = *self.0.outline.chain();
         let deceive = freshness::hostile::deceive(chain, keys.vote_key, sender, receiver, crime);
         let task = self.child("deceiving").spawn(move |_| deceive);
-        self.0.hostile.lock().push(task);
+        self.0.hostile.lock().insert(member, task);
     }
 
     /// What the others say to somebody with the keys of a member, which does not run, who asks them so many times to vouch for a
@@ -378,7 +435,7 @@ impl Fleet {
         Some((sender, receiver))
     }
 
-    async fn run(&self, member: usize, tamper: Option<Tamper>) {
+    async fn run(&self, member: usize, crimes: Crimes) {
         let Some((keys, kept)) = self.0.members.get(member).cloned() else {
             return;
         };
@@ -425,7 +482,7 @@ impl Fleet {
                     },
                 };
                 let (slow, place, ends) = (slow.clone(), place.clone(), ends.clone());
-                let (is_ready, tamper) = (is_ready.clone(), tamper.clone());
+                let (is_ready, crimes) = (is_ready.clone(), crimes.clone());
                 let voted = kept.clone();
                 let ended = context.child("all").spawn(move |context| async move {
                     let context = Disk::simulated(context, slow, place);
@@ -434,7 +491,7 @@ impl Fleet {
                     };
                     let first_vote = move || voted.lock().voted = true;
                     let mut node = Keyed::new(instructions)?;
-                    node.tamper = tamper;
+                    node.crimes = crimes;
                     Box::pin(run(context, node, ends, links, ready, first_vote)).await
                 });
                 let ended = ended.await;

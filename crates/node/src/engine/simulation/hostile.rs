@@ -1,11 +1,12 @@
-//! Members that lie: with what they propose, or with their votes.
+//! Members that lie: with what they propose, with their votes, or with what they say at the turn of an epoch.
 
 pub use crate::engine::freshness::hostile::{Said, VouchCrime};
+pub use crate::engine::turn::hostile::TurnCrime;
 
-use super::consortium::Member;
 use crate::{
+    directory::VoteKey,
     engine::{
-        Digest, Scheme,
+        Digest, PublicKey, Scheme,
         block::Block,
         epochs::Epochs,
         network::{ByVote, Links, Voters, Wire},
@@ -15,17 +16,30 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_codec::{DecodeExt as _, Encode as _};
-use commonware_consensus::simplex::types::{Finalize, Notarize, Nullify, Proposal, Vote};
+use commonware_consensus::simplex::types::{
+    Certificate, Finalization, Finalize, Notarize, Nullify, Proposal, Vote,
+};
 use commonware_cryptography::ed25519::PrivateKey;
-use commonware_p2p::{Receiver as _, Recipients, Sender as _, utils::mux::Muxer};
+use commonware_p2p::{Receiver, Recipients, Sender, utils::mux::Muxer};
+use commonware_parallel::Sequential;
 use commonware_runtime::{Handle, Spawner as _, Supervisor as _, deterministic::Context};
-use commonware_utils::Participant;
+use commonware_utils::{Participant, non_empty};
 use kusabi_core::{
     header::Header,
-    id::{BodyHash, Height, StateRoot},
+    id::{BodyHash, Height, SetHash, StateRoot},
+    tx::{ActionCode, code_of},
 };
 use rand_core::Rng as _;
 use std::sync::Arc;
+
+/// How a member breaks the rules.
+#[derive(Clone, Default)]
+pub(in crate::engine) struct Crimes {
+    /// What it makes of its blocks.
+    pub(in crate::engine) block: Option<Tamper>,
+    /// What it makes of its messages at the turn of an epoch.
+    pub(in crate::engine) turn: Option<TurnCrime>,
+}
 
 /// What is wrong with a member's blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +56,10 @@ pub enum BlockCrime {
     Past,
     /// A height above the next.
     Height,
+    /// Another next set in the epoch's last block, and one in each other block.
+    NextSet,
+    /// The first block of an epoch begins with this transaction.
+    Opening(Vec<u8>),
 }
 
 /// What a member's block becomes.
@@ -72,6 +90,19 @@ pub(super) fn tamper(crime: BlockCrime) -> Tamper {
                 skipped: header.skipped + 1,
                 ..header
             },
+            BlockCrime::NextSet => Header {
+                next_set_hash: Some(SetHash::new([7; 32])),
+                ..header
+            },
+            BlockCrime::Opening(bytes) => {
+                let opening = transactions.first_mut();
+                let opening = opening
+                    .filter(|first| code_of(first.as_ref()) == Some(ActionCode::Handover as u8));
+                if let Some(opening) = opening {
+                    *opening = Bytes::copy_from_slice(bytes);
+                }
+                header
+            }
         };
         header.body = BodyHash::of(transactions.iter().map(Bytes::as_ref));
         Block::new(epochs, header, transactions)
@@ -91,38 +122,38 @@ pub enum VoteCrime {
     Echo,
 }
 
-/// Votes on what it hears until it is dropped. `None`: the keys are no member's.
+/// Who votes in the newest epoch of an outline, and from which node.
+fn voters(outline: &Outline, epochs: &Epochs) -> Option<Voters> {
+    let nodes = outline.newest().nodes.iter().map(|node| {
+        let key = Bytes::copy_from_slice(&node.key);
+        PublicKey::decode(key).ok()
+    });
+    let nodes = nodes.collect::<Option<Vec<_>>>()?;
+    let votes = epochs.last()?.vote_keys;
+    Some(Voters::new(votes.into_iter().zip(nodes)))
+}
+
+fn private(key: &VoteKey) -> Option<PrivateKey> {
+    PrivateKey::decode(Bytes::copy_from_slice(key.seed())).ok()
+}
+
+/// Votes in the newest epoch of an outline on what it hears until it is dropped. `None`: the key is none of that epoch's.
 pub(super) fn vote<W: Wire>(
     context: Context,
     outline: &Outline,
-    member: &Member,
+    key: &VoteKey,
     links: Links<W>,
     crime: VoteCrime,
 ) -> Option<Handle<()>> {
-    let seed = Bytes::copy_from_slice(member.vote_key.seed());
-    let key = PrivateKey::decode(seed).ok()?;
+    let key = private(key)?;
     let epochs = Epochs::of(outline, Some(&key)).ok()?;
+    let voters = voters(outline, &epochs)?;
     let epoch = epochs.last()?;
-    let nodes = outline.newest().nodes.iter().map(|node| {
-        let key = Bytes::copy_from_slice(&node.key);
-        crate::engine::PublicKey::decode(key).ok()
-    });
-    let nodes = nodes.collect::<Option<Vec<_>>>()?;
-    let voters = Voters::new(epoch.vote_keys.iter().cloned().zip(nodes));
     Some(context.spawn(move |mut context| async move {
-        let (sender, receiver) = links.votes;
-        let (muxer, mut handle) = Muxer::new(context.child("lane"), sender, receiver);
-        let _run = muxer.start();
-        let Ok((sender, receiver)) = handle.register(epoch.number.get()).await else {
+        let number = epoch.number.get();
+        let (_lane, ends) = lane(&context, links.votes, number, voters).await;
+        let Some((mut sender, mut receiver)) = ends else {
             return;
-        };
-        let mut sender = ByVote {
-            inner: sender,
-            voters: voters.clone(),
-        };
-        let mut receiver = ByVote {
-            inner: receiver,
-            voters,
         };
         let scheme = epoch.scheme();
         while let Ok((_, heard)) = receiver.recv().await {
@@ -141,6 +172,103 @@ pub(super) fn vote<W: Wire>(
     }))
 }
 
+/// One epoch's part of a channel, by vote keys; it ends with the first value.
+async fn lane<S: Sender<PublicKey = PublicKey>, R: Receiver<PublicKey = PublicKey>>(
+    context: &Context,
+    (sender, receiver): (S, R),
+    epoch: u64,
+    voters: Voters,
+) -> (
+    Handle<Result<(), R::Error>>,
+    Option<(
+        ByVote<impl Sender<PublicKey = PublicKey>>,
+        ByVote<impl Receiver<PublicKey = PublicKey>>,
+    )>,
+) {
+    let (muxer, mut handle) = Muxer::new(context.child("lane"), sender, receiver);
+    let run = muxer.start();
+    let ends = handle.register(epoch).await.ok();
+    let ends = ends.map(|(sender, receiver)| {
+        let sender = ByVote {
+            inner: sender,
+            voters: voters.clone(),
+        };
+        let receiver = ByVote {
+            inner: receiver,
+            voters,
+        };
+        (sender, receiver)
+    });
+    (run, ends)
+}
+
+/// Answers each vote of the newest epoch of an outline with all votes, and the certificate, that the keys of an earlier epoch can
+/// make: for what is voted on, and for something else. Until it is dropped.
+pub(super) fn vote_from_the_past<W: Wire>(
+    context: Context,
+    outline: &Outline,
+    past: &Outline,
+    stolen: &[VoteKey],
+    links: Links<W>,
+) -> Option<Handle<()>> {
+    let epochs = Epochs::of(outline, None).ok()?;
+    let (number, voters) = (epochs.last()?.number.get(), voters(outline, &epochs)?);
+    let schemes = stolen.iter().map(|key| {
+        let epochs = Epochs::of(past, Some(&private(key)?)).ok()?;
+        Some(epochs.last()?.scheme())
+    });
+    let schemes = schemes.collect::<Option<Vec<_>>>()?;
+    Some(context.spawn(move |mut context| async move {
+        let (_votes, votes) = lane(&context, links.votes, number, voters.clone()).await;
+        let (_certificates, certificates) =
+            lane(&context, links.certificates, number, voters).await;
+        let (Some((mut votes, mut heard)), Some((mut certificates, _heard))) =
+            (votes, certificates)
+        else {
+            return;
+        };
+        while let Ok((_, heard)) = heard.recv().await {
+            let heard: Bytes = heard.into();
+            let proposal = match Vote::<Scheme, Digest>::decode(heard) {
+                Ok(Vote::Notarize(vote)) => vote.proposal,
+                Ok(Vote::Finalize(vote)) => vote.proposal,
+                _ => continue,
+            };
+            for proposal in [another(&mut context, &proposal), proposal] {
+                let mut signed = Vec::with_capacity(schemes.len());
+                for scheme in &schemes {
+                    let notarize = Notarize::sign(scheme, proposal.clone());
+                    let finalize = Finalize::sign(scheme, proposal.clone());
+                    let said = [
+                        notarize.map(Vote::Notarize),
+                        finalize.clone().map(Vote::Finalize),
+                    ];
+                    for vote in said.into_iter().flatten() {
+                        votes.send(Recipients::All, vote.encode(), true);
+                    }
+                    signed.extend(finalize);
+                }
+                let (Some(scheme), false) = (schemes.first(), signed.is_empty()) else {
+                    return;
+                };
+                let final_ =
+                    Finalization::from_finalizes(scheme, non_empty![@signed.iter()], &Sequential);
+                if let Ok(final_) = final_ {
+                    let certificate = Certificate::<Scheme, Digest>::Finalization(final_);
+                    certificates.send(Recipients::All, certificate.encode(), true);
+                }
+            }
+        }
+    }))
+}
+
+/// The same turn with something else in it.
+fn another(context: &mut Context, proposal: &Proposal<Digest>) -> Proposal<Digest> {
+    let mut digest = [0; 32];
+    context.fill_bytes(&mut digest);
+    Proposal::new(proposal.round, proposal.parent, Digest::from(digest))
+}
+
 /// What is said to a vote that was heard. `None`: the keys are none of this epoch's.
 fn said(
     context: &mut Context,
@@ -148,11 +276,6 @@ fn said(
     heard: Vote<Scheme, Digest>,
     crime: VoteCrime,
 ) -> Option<Vec<Bytes>> {
-    let other = |context: &mut Context, proposal: &Proposal<Digest>| {
-        let mut digest = [0; 32];
-        context.fill_bytes(&mut digest);
-        Proposal::new(proposal.round, proposal.parent, Digest::from(digest))
-    };
     let encoded = |vote: Vote<Scheme, Digest>| vote.encode();
     let round = match &heard {
         Vote::Notarize(vote) => vote.proposal.round,
@@ -161,7 +284,7 @@ fn said(
     };
     Some(match (crime, heard) {
         (VoteCrime::Twice, Vote::Notarize(vote)) => {
-            let second = other(context, &vote.proposal);
+            let second = another(context, &vote.proposal);
             [vote.proposal, second]
                 .into_iter()
                 .filter_map(|proposal| Notarize::sign(scheme, proposal))
@@ -169,7 +292,7 @@ fn said(
                 .collect()
         }
         (VoteCrime::Twice, Vote::Finalize(vote)) => {
-            let second = other(context, &vote.proposal);
+            let second = another(context, &vote.proposal);
             [vote.proposal, second]
                 .into_iter()
                 .filter_map(|proposal| Finalize::sign(scheme, proposal))

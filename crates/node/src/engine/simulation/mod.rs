@@ -5,6 +5,8 @@ pub mod consortium;
 pub mod follower;
 pub mod hostile;
 
+pub(super) use hostile::Crimes;
+
 use super::{
     Audit, AuditError, EngineError,
     archive::{self, ImportError},

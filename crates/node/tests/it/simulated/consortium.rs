@@ -2,9 +2,13 @@
 
 use super::{Founder, blocks, lives, open};
 use crate::random::{Random, seeds};
-use futures::future::join_all;
-use kusabi_core::id::{Handle, HeaderHash, Height, StateKey, TxId};
-use kusabi_ledger::Rejection;
+use futures::future::{join, join_all};
+use kusabi_core::{
+    id::{Handle, HeaderHash, Height, StateKey, TxId},
+    suite::Purpose,
+    tx::{Action, Transaction},
+};
+use kusabi_ledger::{Rejection, testing::TestKey};
 use kusabi_node::{
     directory::{NodeKey, VoteKey},
     engine::{
@@ -89,6 +93,8 @@ pub(super) async fn open_for_all(founder: &Founder, fleet: &Fleet) {
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) acknowledged: Vec<(Handle, Receipt)>,
+    /// Other transactions than registrations by [`register`].
+    pub(super) brought: Vec<Receipt>,
     blocks: BTreeMap<Height, HeaderHash>,
     next_key: u64,
 }
@@ -131,6 +137,27 @@ pub(super) async fn register(
     }
 }
 
+/// Hands in a transaction at a member: where it stands, or why not. `None`: the member stopped first, and that is open.
+pub(super) async fn bring(
+    node: &NodeHandle,
+    transaction: &Transaction,
+    told: &Mutex<Told>,
+) -> Option<Result<Receipt, Refusal>> {
+    let ended = match node.submit(transaction.as_bytes()) {
+        Ok(end) => end.await,
+        Err(why) => Err(why),
+    };
+    match ended {
+        Ok(receipt) => {
+            told.lock().unwrap().brought.push(receipt);
+            Some(Ok(receipt))
+        }
+        Err(SubmitError::Refused(why)) => Some(Err(why)),
+        Err(SubmitError::Stopped(_)) => None,
+        Err(why) => panic!("{why}"),
+    }
+}
+
 /// Everybody who runs has the same blocks, those that were told among them, with everything that was acknowledged in its place, and shows
 /// it with proofs that a device takes. Members that are behind catch up first.
 pub(super) async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>) {
@@ -160,7 +187,8 @@ pub(super) async fn agreed(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>)
         assert_eq!(*first, bodies);
     }
     let (acknowledged, all) = (told.lock().unwrap().acknowledged.clone(), all.unwrap());
-    for (_, receipt) in &acknowledged {
+    let brought = told.lock().unwrap().brought.clone();
+    for receipt in acknowledged.iter().map(|(_, r)| r).chain(&brought) {
         let at = receipt.height.get() as usize - 1;
         let bytes = &all[at].1[receipt.index as usize];
         assert_eq!(TxId::of(bytes), receipt.id);
@@ -193,6 +221,40 @@ fn a_client_of_any_member_is_answered_and_every_member_shows_it() {
     // Everybody's power is cut; what was acknowledged is there.
     let out = consortium.run(|fleet| async move {
         start(&fleet, 0..4).await;
+        agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
+fn who_is_unknown_is_told_so_and_who_is_just_becoming_known_is_served() {
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let out = founder.consortium(4).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        // A registration at one node, and at another one, at the same moment, the grant of the writer who signed it.
+        let node = fleet.node(1).unwrap();
+        let both = join(open(&founder, &node), async {
+            let node = fleet.node(2).unwrap();
+            register(&founder, &node, &told).await
+        });
+        let (_, registered) = within(&fleet, PATIENCE, both).await.unwrap();
+        assert!(registered.is_some());
+        // A writer that nobody has granted.
+        let stranger = TestKey::new(6_000, Purpose::Writer);
+        let ledger = &founder.ledger;
+        let action = Action::Register {
+            org: ledger.org,
+            entries: vec![ledger.entry(&TestKey::new(6_001, Purpose::App))],
+        };
+        let strange = ledger.sign(action, &[&stranger]);
+        for member in 0..4 {
+            let node = fleet.node(member).unwrap();
+            let refused = within(&fleet, PATIENCE, bring(&node, &strange, &told)).await;
+            let why = Refusal::Rejected(Rejection::UnknownSigner);
+            assert_eq!(refused, Some(Some(Err(why))));
+            assert_eq!(node.status().pool.count, 0);
+        }
         agreed(&founder, &fleet, &told).await;
     });
     assert_eq!(out, Some(()));
@@ -271,32 +333,6 @@ fn a_member_whose_votes_are_gone_does_not_vote_again_and_the_others_go_on() {
         start(&fleet, [1]).await;
         fleet.kill(2);
         agreed(&founder, &fleet, &told).await;
-    });
-    assert_eq!(out, Some(()));
-}
-
-#[test]
-fn who_stands_on_no_ledger_is_refused_and_takes_no_place_in_the_pool() {
-    let founder = Founder::of(4);
-    let out = founder.consortium(6).run(|fleet| async move {
-        start(&fleet, 0..4).await;
-        let node = fleet.node(1).unwrap();
-        // The writer is not granted yet.
-        for number in 0..3 {
-            let (_, register) = founder.register(number);
-            let end = node.submit(register.as_bytes()).unwrap();
-            let refused = within(&fleet, Duration::from_secs(10), end).await;
-            let why = Err(SubmitError::Refused(Refusal::Rejected(
-                Rejection::UnknownSigner,
-            )));
-            assert_eq!(refused, Some(why));
-        }
-        assert_eq!(node.status().pool.count, 0);
-        // Who was refused too early may come again.
-        open_for_all(&founder, &fleet).await;
-        let (_, register) = founder.register(0);
-        let end = node.submit(register.as_bytes()).unwrap();
-        assert!(within(&fleet, PATIENCE, end).await.unwrap().is_ok());
     });
     assert_eq!(out, Some(()));
 }

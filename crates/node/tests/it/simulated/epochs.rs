@@ -13,7 +13,7 @@ use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{id::Epoch, set::EpochSet};
 use kusabi_node::{
     engine::{genesis_header, simulation::consortium::Fleet},
-    handle::{NodeHandle, Stop},
+    handle::{FinalBlock, NodeHandle, Stop},
     history::History,
 };
 use std::{
@@ -72,6 +72,13 @@ pub(super) async fn whole(founder: &Founder, node: &NodeHandle) {
     for block in super::blocks(node).await {
         history.push(&block).unwrap();
     }
+}
+
+/// Every block executed anew, from the genesis document on: each root is the one that its header says.
+pub(super) fn audited(founder: &Founder, seed: u64, blocks: Vec<FinalBlock>) {
+    let count = blocks.len();
+    let audit = founder.simulation(seed).audit(blocks);
+    assert!(audit.is_ok(), "seed {seed}, {count} blocks: {audit:?}");
 }
 
 /// A vote key of an epoch counts in no other; the set is the one that was appointed.

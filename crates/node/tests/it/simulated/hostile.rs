@@ -129,7 +129,7 @@ fn whoever_votes_twice_for_both_or_in_anothers_name_changes_nothing() {
             let told = Arc::new(Mutex::new(Told::default()));
             let mut consortium = founder.consortium(seed);
             let out = consortium.run(move |fleet| async move {
-                fleet.start_voting(LIAR, crime).await;
+                fleet.start_voting(LIAR, &founder.outline(), crime).await;
                 start(&fleet, 0..LIAR).await;
                 open_for_all(&founder, &fleet).await;
                 for number in 0..KEYS {

@@ -5,16 +5,18 @@ mod crash;
 mod epochs;
 pub(crate) mod follower;
 mod freshness;
+mod governing;
 mod hostile;
 mod recovery;
+mod turning;
 
 use bytes::Bytes;
 use kusabi_core::{
     anchor::Anchor,
     genesis::Genesis,
-    id::{Handle, StateKey},
+    id::{Epoch, Handle, StateKey},
     proof::Proof,
-    row::Record,
+    row::{Record, RowBytes},
     set::EpochSet,
     step::{Step, StepKind},
     suite::Purpose,
@@ -85,11 +87,24 @@ impl Founder {
 
     /// The same, walking the handovers that a node names.
     pub(crate) fn check_by(&self, way: &Outline, handle: &Handle, proof: &[u8]) -> Option<Record> {
+        let row = self.row_by(way, &StateKey::record(handle), proof);
+        row.map(|row| Record::decode(&row).unwrap())
+    }
+
+    /// Any row, as a device sees it that does so.
+    fn row_by(&self, way: &Outline, key: &StateKey, proof: &[u8]) -> Option<RowBytes> {
+        let proof = Proof::decode(proof).unwrap();
+        let (anchor, set) = self.walk(way, proof.checkpoint().claimed().epoch);
+        let set = EpochSet::decode(&set).unwrap();
+        let verified = proof.check(&anchor, &set, key).unwrap();
+        verified.row().copied()
+    }
+
+    /// Where a device ends that knows nothing but the genesis document and walks the handovers that a node names to an epoch: its
+    /// anchor, and the set.
+    fn walk(&self, way: &Outline, until: Epoch) -> (Anchor, Vec<u8>) {
         let genesis = Genesis::decode(&self.ledger.document).unwrap();
         let mut anchor = Anchor::from_genesis(&genesis);
-        let key = StateKey::record(handle);
-        let proof = Proof::decode(proof).unwrap();
-        let until = proof.checkpoint().claimed().epoch;
         let mut set = genesis.epoch_set().as_bytes().to_vec();
         for epoch in way.epochs().iter().skip(1) {
             if anchor.epoch() >= until {
@@ -104,9 +119,7 @@ impl Founder {
             let (next, _) = step.take(&mut anchor, &old).unwrap();
             set = next.as_bytes().to_vec();
         }
-        let set = EpochSet::decode(&set).unwrap();
-        let verified = proof.check(&anchor, &set, &key).unwrap();
-        verified.row().map(|row| Record::decode(row).unwrap())
+        (anchor, set)
     }
 }
 
