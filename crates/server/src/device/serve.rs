@@ -387,7 +387,9 @@ impl Door {
         })
     }
 
-    /// Seals an answer, with the newest checkpoint if that is above the device's floor, and keeps it for repeats.
+    /// Seals an answer and keeps it for repeats. The newest checkpoint goes with it if it is above the device's floor and the device can
+    /// check it: of its own epoch, or of one that these steps lead to. (A poll that was held back may end in another epoch; with
+    /// its next one the device is led on.)
     pub(super) fn seal(
         &self,
         incoming: &Incoming,
@@ -396,7 +398,8 @@ impl Door {
         said: &Said,
         steps: Steps<'_>,
     ) -> Vec<u8> {
-        let newer = seen.height > floor.height;
+        let usable = seen.epoch == floor.epoch || !steps.is_empty();
+        let newer = usable && seen.height > floor.height;
         self.put(incoming, said, newer.then_some(&seen.checkpoint), steps)
     }
 

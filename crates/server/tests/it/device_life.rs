@@ -425,6 +425,40 @@ async fn a_device_that_slept_through_epochs_is_led_on() {
 }
 
 #[tokio::test]
+async fn a_poll_that_is_held_back_over_the_end_of_an_epoch_disturbs_nobody() {
+    let site = Site::new().await;
+    let mut device = site.active().await;
+    device.unit.settings.hold_secs = 200;
+    device.power_cut();
+    device.later(7200);
+    let mut request = device.input(Input::Tick);
+    let held = loop {
+        let sent = request.unwrap();
+        match tokio::time::timeout(Duration::from_millis(500), site.server.post(&sent)).await {
+            Ok(answer) => request = device.answered(&answer),
+            Err(_) => break sent,
+        }
+    };
+    let id = device.id.clone();
+    let answered = async {
+        site.chain.lock().turn_epoch();
+        let height = site.chain.heartbeat();
+        site.server.door.reached(height).await;
+        // Something to do ends it.
+        site.server.order(&id, "report").await;
+        height
+    };
+    let (answer, height) = tokio::join!(site.server.post(&held), answered);
+    assert_eq!(problem(&answer), None);
+    device.answered(&answer);
+    device.later(60);
+    device.poll(&site.server).await;
+    let floor = device.unit.device.kept().trust().floor();
+    assert_eq!((floor.epoch.get(), floor.height.get()), (1, height));
+    assert_eq!(device.problems(), []);
+}
+
+#[tokio::test]
 async fn a_stopping_server_answers_what_it_holds_back() {
     let site = Site::new().await;
     let mut device = site.active().await;
