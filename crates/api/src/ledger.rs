@@ -401,6 +401,20 @@ pub struct Status {
     /// How old the newest block is, by the node's clock, in milliseconds. `None` before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
+    /// How long one of the newest views took on average, in milliseconds: of the last ten seconds, or between the two newest blocks. `None`
+    /// before the node has seen two blocks of the epoch since its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view_time_ms: Option<u64>,
+    /// How old the epoch is, by the node's clock, in milliseconds: since its first block. `None` before that, and while the ledger's time
+    /// runs after the clocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_age_ms: Option<u64>,
+    /// That the epoch has lasted longer than it should, and what to do, in words. Among several validators only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_overdue: Option<String>,
+    /// Whose votes the newest certificates of the epoch have. `None` before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<Votes>,
     /// The other validators' nodes. `None` where there are none, and before the node speaks with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peers: Option<Peers>,
@@ -414,6 +428,36 @@ pub struct Status {
     pub waits_for: Option<String>,
     /// Version of the software.
     pub version: Cow<'static, str>,
+}
+
+/// Votes in the newest certificates, as the node has them. A certificate has a quorum's votes and need not have more, so that one
+/// or another is missing in each; whoever is missing in all of them is away, or too slow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Votes {
+    /// How many certificates are counted: the newest of the epoch, 1,000 at most.
+    pub counted: u64,
+    /// Height of the oldest of them.
+    pub from: u64,
+    /// How many of them are without this node's own vote; `None` for a follower.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
+    /// All validators, in the order of the set.
+    pub validators: Vec<ValidatorVotes>,
+}
+
+/// One validator's votes in these certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidatorVotes {
+    /// Its vote key.
+    pub vote_key: Hex32,
+    /// Where the other nodes reach its node.
+    #[serde(default)]
+    pub address: String,
+    /// How many of the certificates are without its vote.
+    pub missed: u64,
+    /// Height of the newest that has it; `None`: none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<u64>,
 }
 
 /// The other validators' nodes, as a node sees them.

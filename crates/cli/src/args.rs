@@ -159,3 +159,95 @@ pub(crate) enum Verb {
     /// Write the manual pages to a folder
     Man(verb::man::Args),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::exit::Exit;
+
+    const UNITS: [&str; 2] = [
+        include_str!("../../../packaging/kusabi-node.service"),
+        include_str!("../../../packaging/kusabi-server.service"),
+    ];
+
+    /// The value of the only line of a unit with this name.
+    fn line<'t>(unit: &'t str, name: &str) -> &'t str {
+        let named = |line: &'t str| line.strip_prefix(name)?.strip_prefix('=');
+        let mut values = unit.lines().filter_map(named);
+        let value = values.next().unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(values.next(), None, "{name} twice");
+        value
+    }
+
+    #[test]
+    fn the_packaged_units_start_what_there_is() {
+        for (unit, verb) in UNITS.into_iter().zip(["node", "server"]) {
+            let words: Vec<_> = line(unit, "ExecStart").split(' ').collect();
+            let cli = Cli::try_parse_from(&words).unwrap();
+            let (data, config) = match cli.verb {
+                Verb::Node(verb::node::Verb::Run(args)) if verb == "node" => {
+                    (args.data, args.config)
+                }
+                Verb::Server(verb::server::Verb::Run(args)) if verb == "server" => args.places(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(words.first(), Some(&"/usr/bin/kusabi"));
+            // The directory is the unit's own, and the file the one that is packaged beside it.
+            let state = format!("/var/lib/{}", line(unit, "StateDirectory"));
+            assert_eq!(data.to_str(), Some(&*state));
+            assert_eq!(line(unit, "Environment"), format!("KUSABI_HOME={state}"));
+            assert_eq!(line(unit, "User"), line(unit, "StateDirectory"));
+            assert!(line(unit, "AssertPathExists").starts_with(&format!("{state}/")));
+            let packaged = format!("/etc/kusabi/{verb}.toml");
+            assert_eq!(config.unwrap().to_str(), Some(&*packaged));
+        }
+    }
+
+    #[test]
+    fn the_packaged_units_do_not_repeat_what_a_person_has_to_mend() {
+        let prevented = UNITS.map(|unit| {
+            assert_eq!(line(unit, "Restart"), "on-failure");
+            let codes = line(unit, "RestartPreventExitStatus").split(' ');
+            let codes: Vec<u8> = codes.map(|code| code.parse().unwrap()).collect();
+            for code in &codes {
+                let mut known = Exit::TABLE.iter();
+                assert!(known.any(|(exit, ..)| *exit as u8 == *code), "{code}");
+            }
+            codes
+        });
+        for exit in [
+            Exit::Usage,
+            Exit::File,
+            Exit::Config,
+            Exit::NotWritable,
+            Exit::DiskFull,
+            Exit::OtherChain,
+            Exit::Genesis,
+            Exit::Damaged,
+        ] {
+            let code = exit as u8;
+            assert!(
+                prevented.iter().all(|codes| codes.contains(&code)),
+                "{code}"
+            );
+        }
+        for exit in [Exit::VotesLost, Exit::WrongKey] {
+            assert!(prevented[0].contains(&(exit as u8)));
+        }
+        // These pass by themselves, or need not come again.
+        for exit in [
+            Exit::Unavailable,
+            Exit::InUse,
+            Exit::Address,
+            Exit::Internal,
+        ] {
+            let code = exit as u8;
+            assert!(
+                !prevented.iter().any(|codes| codes.contains(&code)),
+                "{code}"
+            );
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, future::Future, time::Duration};
 
+use futures::future::join_all;
 use kusabi_api::{
     HttpLedger, Kind, Ledger as _, Problem,
     ledger::{NodeView, Status, Step, StepKind},
@@ -278,13 +279,18 @@ impl Connection {
 }
 
 fn way(address: &str) -> Result<(HttpLedger, Runtime)> {
-    let http = HttpLedger::new(address)
-        .map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    Ok((http(address)?, runtime()?))
+}
+
+fn http(address: &str) -> Result<HttpLedger> {
+    HttpLedger::new(address).map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
-    Ok((http, runtime))
+        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))
 }
 
 /// How a node says that it is doing; nothing of it is proven.
@@ -292,6 +298,16 @@ pub(crate) fn status_of(address: &str) -> Result<Status> {
     let (http, runtime) = way(address)?;
     let status = runtime.block_on(http.status());
     status.map_err(|why| failure(&why.into()))
+}
+
+/// The same of several nodes, asked at the same time, in their order. Fails where an address is none.
+pub(crate) fn statuses_of(addresses: &[String]) -> Result<Vec<Result<Status>>> {
+    let nodes = addresses.iter().map(|address| http(address));
+    let nodes: Vec<_> = nodes.collect::<Result<_>>()?;
+    let statuses = runtime()?.block_on(join_all(nodes.iter().map(|node| node.status())));
+    let failed =
+        |status: std::result::Result<_, Problem>| status.map_err(|why| failure(&why.into()));
+    Ok(statuses.into_iter().map(failed).collect())
 }
 
 /// An action signed by key files.
@@ -312,12 +328,7 @@ pub(crate) fn transaction(
 
 /// What a node says of itself. Not proven: who appoints it compares.
 pub(crate) fn node(url: &str) -> Result<NodeView> {
-    let http =
-        HttpLedger::new(url).map_err(|problem| Failure::new(Exit::Usage, problem.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format!("no runtime: {error}")))?;
+    let (http, runtime) = way(url)?;
     runtime
         .block_on(http.node())
         .map_err(|why| failure(&why.into()))

@@ -135,7 +135,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Doctor(args) => verb::doctor::run(args, session),
         Verb::Genesis(verb) => verb::genesis::run(verb, session),
         Verb::Epoch(verb) => verb::epoch::run(verb, session),
-        Verb::Node(verb) => verb::node::run(verb, session).map(done),
+        Verb::Node(verb) => verb::node::run(verb, session),
         Verb::Key(verb) => verb::key::run(verb, session),
         Verb::Batch(verb) => verb::batch::run(verb, session),
         Verb::Sign(args) => verb::sign::run(args, session).map(done),

@@ -144,6 +144,25 @@ impl Sent<'_> {
     }
 }
 
+/// A packaged file with what is commented out as well, and how many settings it has: behind a `#` that no space follows stands one.
+#[cfg(test)]
+pub(crate) fn with_comments(packaged: &str) -> (String, usize) {
+    let lines = packaged.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
+    });
+    let lines: Vec<_> = lines.collect();
+    let table = lines.iter().position(|line| line.starts_with('['));
+    // A table is one setting, and stands last.
+    let (settings, tables) = lines.split_at(table.unwrap_or(lines.len()));
+    let count = |lines: &[&str], sign: char| {
+        let settings = lines.iter().filter(|line| !line.starts_with("# "));
+        settings.filter(|line| line.contains(sign)).count()
+    };
+    let settings = count(settings, '=') + count(tables, '[');
+    (lines.join("\n"), settings)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

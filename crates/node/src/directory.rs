@@ -64,12 +64,14 @@ pub enum DirectoryError {
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),
     /// Made by another version of this program.
-    #[error("{path} has the format {found:?}, and this program reads {FORMAT_TEXT:?}")]
+    #[error("{path} was made by {} version of this program: its format is {:?}, and this one reads {expected:?}", age(found, expected), found.trim_end())]
     Format {
         /// The directory.
         path: PathBuf,
         /// What its marker says.
         found: String,
+        /// The format that this program reads.
+        expected: &'static str,
     },
     /// It is a follower's, and was to be a validator's.
     #[error("{0} is the directory of a follower, which has no vote")]
@@ -133,6 +135,24 @@ pub enum DirectoryError {
     },
 }
 
+/// How a format stands to the one that this program reads: both end in a number.
+fn age(found: &str, expected: &str) -> &'static str {
+    let number = |text: &str| {
+        let (name, number) = text.trim_end().rsplit_once(' ')?;
+        Some((name.to_owned(), number.parse::<u32>().ok()?))
+    };
+    match (number(found), number(expected)) {
+        (Some((of, found)), Some((name, expected))) if of == name && found != expected => {
+            if found > expected {
+                "a newer"
+            } else {
+                "an older"
+            }
+        }
+        _ => "another",
+    }
+}
+
 impl DirectoryError {
     /// What a person can do about it, where more can be said than what happened.
     #[must_use]
@@ -148,7 +168,8 @@ impl DirectoryError {
                 "name another one: a follower has no keys, and a directory of its own"
             }
             Self::Format { .. } => {
-                "use the program that made it to back it up, and restore the backup with this one"
+                "nothing in it was changed: start it with the version that it ran with last; where that is an older one, that version \
+                 backs it up, and this one restores the backup"
             }
             Self::Outline { .. } => {
                 "the file was changed or damaged; restore a backup into a new directory"
@@ -500,6 +521,7 @@ impl Directory {
                 return Err(DirectoryError::Format {
                     path: path.to_owned(),
                     found,
+                    expected: FORMAT_TEXT.trim_ascii_end(),
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

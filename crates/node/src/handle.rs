@@ -9,6 +9,7 @@ use crate::{
     health::{Following, Pulse},
     outline::Outline,
     pool::{Ended, Pool, PoolUsage, ReserveError, Source},
+    tally::Tally,
 };
 use bytes::Bytes;
 use kusabi_core::{
@@ -256,6 +257,7 @@ pub struct NodeHandle {
     /// Whether it answers.
     pub(crate) begun: watch::Receiver<bool>,
     pub(crate) pulse: watch::Receiver<Option<Pulse>>,
+    pub(crate) tally: watch::Receiver<Option<Tally>>,
     /// Whom a follower follows; a validator follows nobody.
     pub(crate) following: Option<watch::Receiver<Following>>,
     pub(crate) stop: watch::Sender<bool>,

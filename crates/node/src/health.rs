@@ -18,6 +18,11 @@ const STALE_MIN: Duration = Duration::from_secs(10);
 /// For so long fewer nodes may be connected than a quorum takes: others are restarted, connections break.
 const SHORT: Duration = Duration::from_secs(30);
 
+/// The members end an epoch at the latest after so long, for vote keys are fresh in each.
+const EPOCH_MAX: Duration = Duration::from_hours(24 * 30);
+/// How often it is said that an epoch has lasted longer.
+const REMIND_MS: u64 = 24 * 3_600_000;
+
 /// What the engine felt last.
 #[derive(Clone, Debug)]
 pub(crate) struct Pulse {
@@ -280,6 +285,8 @@ pub(crate) struct Signs<'a> {
     pub(crate) pulse: Option<&'a Pulse>,
     /// Whom a follower follows.
     pub(crate) following: Option<&'a Following>,
+    /// Time of the epoch's first block, in milliseconds since 1970, where there is one.
+    pub(crate) epoch_began_ms: Option<u64>,
     pub(crate) now: Instant,
 }
 
@@ -289,6 +296,23 @@ impl Signs<'_> {
         let (newest, pulse) = (self.newest?, self.pulse?);
         let age_ms = pulse.clock_ms.saturating_sub(newest.time_ms);
         (newest.height > Height::ZERO).then(|| Duration::from_millis(age_ms))
+    }
+
+    /// How old the epoch is, by the node's clock: keys grow older also while the ledger stands still.
+    pub(crate) fn epoch_age(&self) -> Option<Duration> {
+        let (began_ms, pulse) = (self.epoch_began_ms?, self.pulse?);
+        let age_ms = pulse.clock_ms.saturating_sub(began_ms);
+        Some(Duration::from_millis(age_ms))
+    }
+
+    /// How old the epoch is, where that is older than it should become.
+    ///
+    /// That of a lone validator may become as old as it likes. Epochs turn so that vote keys taken from one machine after the other
+    /// never add up to a quorum of one epoch. A lone validator's key is a quorum by itself: whoever copies it has the ledger at
+    /// once, and has the next key in the same way; and each turn is one more step that every device has to follow.
+    pub(crate) fn epoch_overdue(&self) -> Option<Duration> {
+        self.epoch_age()
+            .filter(|age| self.validators > 1 && *age > EPOCH_MAX)
     }
 
     /// What the node waits for; nothing, when it is ready.
@@ -379,6 +403,42 @@ impl Signs<'_> {
     }
 }
 
+/// That an epoch has lasted longer than it should, and what to do, in words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overdue(pub(crate) Duration);
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days = |time: Duration| time.as_secs() / 86_400;
+        write!(
+            f,
+            "the epoch is {} days old, and it should end after {} at the latest: the members appoint the next one, with fresh vote \
+             keys (kusabi epoch new)",
+            days(self.0),
+            days(EPOCH_MAX)
+        )
+    }
+}
+
+/// Keeps when it was last said that the epoch has to be ended.
+#[derive(Debug, Default)]
+pub(crate) struct Reminder {
+    told_ms: Option<u64>,
+}
+
+impl Reminder {
+    /// Whether it is to be said at this time: once a day, also where the clock was set back.
+    pub(crate) fn is_due(&mut self, clock_ms: u64) -> bool {
+        let due = self
+            .told_ms
+            .is_none_or(|told_ms| clock_ms.abs_diff(told_ms) >= REMIND_MS);
+        if due {
+            self.told_ms = Some(clock_ms);
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +479,7 @@ mod tests {
             newest: Some(newest(12, time_ms, seen)),
             pulse: Some(&pulse),
             following: None,
+            epoch_began_ms: None,
             now,
         }
         .waits_for()
@@ -516,6 +577,7 @@ mod tests {
             newest: Some(late),
             pulse: Some(&pulse),
             following: None,
+            epoch_began_ms: None,
             now,
         };
         assert_eq!(signs.waits_for(), None);
@@ -539,6 +601,7 @@ mod tests {
                 newest,
                 pulse: Some(&pulse),
                 following: None,
+                epoch_began_ms: None,
                 now,
             };
             signs.waits_for().unwrap().to_string()
@@ -569,6 +632,7 @@ mod tests {
             newest: Some(newest(12, 0, begin)),
             pulse: Some(&pulse),
             following: None,
+            epoch_began_ms: None,
             now: later(begin, 100_000),
         };
         assert_eq!(signs(true).waits_for(), None);
@@ -602,6 +666,7 @@ mod tests {
                 newest: Some(newest(12, CLOCK_MS - old_ms, begin)),
                 pulse: Some(&pulse),
                 following: Some(following),
+                epoch_began_ms: None,
                 now: later(begin, after),
             }
             .waits_for()
@@ -657,5 +722,69 @@ mod tests {
         };
         assert!(height(1).same(&height(2)));
         assert!(!height(1).same(&WaitsFor::Disk));
+    }
+
+    /// Of a ledger with so many validators, whose epoch began at 1,000 ms, and whose node's clock says this.
+    fn overdue(validators: usize, clock_ms: u64) -> Option<Duration> {
+        let pulse = Pulse {
+            clock_ms,
+            peers: None,
+        };
+        let signs = Signs {
+            validators,
+            heartbeat: HEARTBEAT,
+            begun: true,
+            newest: None,
+            pulse: Some(&pulse),
+            following: None,
+            epoch_began_ms: Some(1_000),
+            now: Instant::now(),
+        };
+        let age_ms = clock_ms.saturating_sub(1_000);
+        assert_eq!(signs.epoch_age(), Some(Duration::from_millis(age_ms)));
+        signs.epoch_overdue()
+    }
+
+    #[test]
+    fn an_epoch_is_overdue_after_thirty_days_by_the_clock_that_is_given() {
+        const DAY_MS: u64 = 86_400_000;
+        // A clock behind the epoch's beginning.
+        assert_eq!(overdue(4, 0), None);
+        assert_eq!(overdue(4, 1_000 + 30 * DAY_MS), None);
+        let age = overdue(4, 1_001 + 30 * DAY_MS).unwrap();
+        let said = Overdue(age).to_string();
+        assert!(
+            said.contains("30 days old") && said.contains("kusabi epoch new"),
+            "{said}"
+        );
+        // Thirty years ahead.
+        let said = Overdue(overdue(4, 10_957 * DAY_MS).unwrap()).to_string();
+        assert!(said.contains("10956 days old"), "{said}");
+        // A lone validator may keep its key.
+        assert_eq!(overdue(1, 10_957 * DAY_MS), None);
+        // Nothing is known of an epoch that has no block yet, or before the clock was felt.
+        let nothing = Signs {
+            validators: 4,
+            heartbeat: HEARTBEAT,
+            begun: true,
+            newest: None,
+            pulse: None,
+            following: None,
+            epoch_began_ms: Some(1_000),
+            now: Instant::now(),
+        };
+        assert_eq!(nothing.epoch_age(), None);
+    }
+
+    #[test]
+    fn a_reminder_comes_once_a_day() {
+        let mut reminder = Reminder::default();
+        let hour_ms = 3_600_000;
+        let at = 1_800_000_000_000;
+        let due = [0, 1, 23, 24, 25, 47, 48].map(|hour| reminder.is_due(at + hour * hour_ms));
+        assert_eq!(due, [true, false, false, true, false, false, true]);
+        // A clock that was a year ahead and was set right.
+        assert!(reminder.is_due(at - 365 * 24 * hour_ms));
+        assert!(!reminder.is_due(at - 365 * 24 * hour_ms + 1));
     }
 }

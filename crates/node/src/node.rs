@@ -105,6 +105,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
     let (newest_end, newest) = watch::channel(None);
     let (begun_end, begun) = watch::channel(false);
     let (pulse_end, pulse) = watch::channel(None);
+    let (tally_end, tally) = watch::channel(None);
     let (stop, stop_end) = watch::channel(false);
     let link = Arc::new(Link::new(outline, Pool::new(limits)));
     let again = ingest.downgrade();
@@ -117,6 +118,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         newest,
         begun,
         pulse,
+        tally,
         following: None,
         stop,
     };
@@ -129,6 +131,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         newest: newest_end,
         begun: begun_end,
         pulse: pulse_end,
+        tally: tally_end,
         stop: stop_end,
     };
     (handle, ends)

@@ -10,7 +10,7 @@ use std::{
 
 use kusabi_api::{
     admin::Server,
-    ledger::{Followed, Role},
+    ledger::{Followed, Role, Votes},
 };
 use kusabi_core::{
     id::{Handle, OrgName},
@@ -25,7 +25,7 @@ use crate::{
     fleet::Fleet,
     page::{Answer, Page, elapsed, grouped},
     session::Session,
-    verb::org,
+    verb::{self, org},
 };
 
 /// Below this a disk is nearly full, in bytes: some weeks of blocks.
@@ -195,6 +195,16 @@ fn node(session: &Session, findings: &mut Findings) {
             findings.ok("node", format!("ready, {role}version {}", status.version));
         }
     }
+    if let Some(overdue) = &status.epoch_overdue {
+        findings.warn(
+            "epoch",
+            overdue.as_str(),
+            "docs/consortium.md, \"Fresh vote keys\"; until then everything goes on as before",
+        );
+    }
+    if let Some(votes) = &status.votes {
+        away(votes, findings);
+    }
     for node in status.following.into_iter().flat_map(|f| f.nodes) {
         let Followed {
             address,
@@ -229,6 +239,21 @@ fn node(session: &Session, findings: &mut Findings) {
             "validators",
             format!("{said}; not connected: {}", peers.missing.join(", ")),
             "tell whoever runs them; when fewer than a quorum are left, the ledger stops",
+        );
+    }
+}
+
+/// Validators that have not signed for long, though the ledger goes on.
+fn away(votes: &Votes, findings: &mut Findings) {
+    for validator in verb::node::away(votes) {
+        findings.warn(
+            "votes",
+            format!(
+                "none of the newest {} certificates has a vote of {}",
+                grouped(votes.counted),
+                validator.address
+            ),
+            "it is away, or too slow to be among those whose votes are counted: ask whoever runs it",
         );
     }
 }

@@ -37,8 +37,13 @@ impl Place {
 
     /// The same, started through another command.
     pub(crate) fn command_through(&self, through: &[String], line: &str) -> Command {
+        self.command_of(crate::kusabi(), through, line)
+    }
+
+    /// The same of another copy of the program.
+    pub(crate) fn command_of(&self, program: PathBuf, through: &[String], line: &str) -> Command {
         let mut words: Vec<_> = through.iter().map(Into::into).collect();
-        words.push(crate::kusabi().into_os_string());
+        words.push(program.into_os_string());
         let mut command = Command::new(words.remove(0));
         command
             .args(words)

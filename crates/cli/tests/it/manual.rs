@@ -64,6 +64,7 @@ const VERBS: &[&str] = &[
     "node join",
     "node prepare",
     "node run",
+    "node status",
     "order",
     "order list",
     "org",

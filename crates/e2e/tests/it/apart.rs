@@ -1,7 +1,7 @@
 //! Organisations on machines of their own, as far as one machine can be several: each node in a network namespace of its own,
 //! clients in one more, and lines between them that a test makes slow, lossy or cuts.
 
-use std::{fs::File, net::Ipv4Addr, sync::Arc};
+use std::{fs::File, net::Ipv4Addr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 
 use kusabi_core::id::{ChainId, OrgName};
 
@@ -117,14 +117,38 @@ impl Apart {
         self.machines[number].volume.as_ref().unwrap()
     }
 
+    /// Has a disk be slow for an organisation's node from its next start on: whatever it has put on the disk takes so long.
+    pub(crate) fn slow_down(&mut self, number: usize, each: Duration) {
+        let calls = "fsync,fdatasync,sync_file_range";
+        let strace = format!(
+            "strace --daemonize --follow-forks --seccomp-bpf --quiet=all -o /dev/null -e trace={calls} -e inject={calls}:delay_exit={}",
+            each.as_micros()
+        );
+        // As a grandchild, so that what is started is the node still.
+        let words = strace.split(' ').map(str::to_owned);
+        self.machines[number].through.extend(words);
+    }
+
+    /// Its disk is as fast as before from its next start on.
+    pub(crate) fn speed_up(&mut self, number: usize) {
+        let machine = &mut self.machines[number];
+        machine.through = machine.space.enter().map(str::to_owned).to_vec();
+    }
+
     /// Starts a founder's node and does not wait.
     pub(crate) fn begin(&self, number: usize) -> Starting {
+        self.begin_with(number, crate::kusabi())
+    }
+
+    /// The same with another copy of the program.
+    pub(crate) fn begin_with(&self, number: usize, program: PathBuf) -> Starting {
         let machine = &self.machines[number];
         let line = format!(
             "node run --data {} --listen {}:7040 --json --genesis nordic.genesis",
             machine.data, machine.address
         );
-        self.begin_as(number, &line)
+        let command = self.place.command_of(program, &machine.through, &line);
+        self.spawn(number, command)
     }
 
     /// Starts a node that waits until the others have appointed it, told by another one's node, and does not wait for that.
@@ -143,7 +167,12 @@ impl Apart {
     /// Starts a node with this command on its machine. What it logs is in `ORG.log`.
     pub(crate) fn begin_as(&self, number: usize, line: &str) -> Starting {
         let machine = &self.machines[number];
-        let mut command = self.place.command_through(&machine.through, line);
+        let command = self.place.command_through(&machine.through, line);
+        self.spawn(number, command)
+    }
+
+    fn spawn(&self, number: usize, mut command: Command) -> Starting {
+        let machine = &self.machines[number];
         let log = self.place.path(format!("{}.log", machine.org));
         let log = File::options().create(true).append(true).open(log);
         command.stderr(log.unwrap());

@@ -1,6 +1,9 @@
-//! A disk that is full, among several organisations.
+//! Disks that are full or slow, among several organisations.
 
-use std::time::Instant;
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crate::{
     apart::Apart,
@@ -60,6 +63,62 @@ fn a_full_disk_stops_its_node_and_nobody_else() {
     apart.start(&[2]);
     let told = clients.prove(&apart.clients);
     assert!(told.acknowledged.len() >= 80 && told.found >= 100);
+    apart.stop();
+    println!("done after {:?}", started.elapsed());
+}
+
+/// How long a slow disk takes for each time that something is put on it.
+const SLOW: Duration = Duration::from_millis(200);
+
+#[test]
+fn a_slow_disk_costs_its_own_turns_and_nothing_that_was_acknowledged() {
+    let strace = Command::new("strace").arg("--version").output();
+    assert!(
+        strace.is_ok(),
+        "this test slows a disk down with strace, which is not here: apt install strace"
+    );
+    let _alone = crate::fleet::alone();
+    let started = Instant::now();
+    let seed = seed();
+    let mut apart = Apart::found(&NAMES, 4, seed);
+    apart.start(&ALL);
+    apart.by(0, "org grant acme/keys/writer.key").ok();
+    let clients = Clients::send(&apart.clients, apart.nodes(4), CROWD, seed);
+    clients.some(40, &ALL);
+    let fast = [0, 1, 2];
+    let before = clients.some(100, &fast);
+
+    apart.node(3).stop();
+    apart.slow_down(3, SLOW);
+    apart.start(&[3]);
+    clients.some(1, &[3]);
+    let with_it = clients.some(100, &fast);
+    let [median, longest] = clients.times(100);
+    // It is behind for as long as blocks come faster than it can put them on its disk, and says so, or it keeps up.
+    let newest = clients.newest();
+    let behind = clients.reaches(3, newest);
+    let served = clients.some(4, &[3]);
+    println!(
+        "100 by the others within {before:?}, and beside a node whose disk takes {SLOW:?} within {with_it:?} (each {median:?}, at \
+         most {longest:?}); it came to their newest block after {behind:?}, 4 of its own within {served:?}"
+    );
+    // Each fourth turn is the slow node's.
+    assert!(
+        with_it < before * 3 + Duration::from_secs(2),
+        "{with_it:?} instead of {before:?}"
+    );
+    // Killed while it writes slowly, it has lost nothing, and with a fast disk it is as the others.
+    apart.kill(3);
+    clients.some(20, &fast);
+    apart.speed_up(3);
+    apart.start(&[3]);
+    clients.some(4, &[3]);
+    let told = clients.prove(&apart.clients);
+    assert!(
+        told.acknowledged.len() >= 250,
+        "{}",
+        told.acknowledged.len()
+    );
     apart.stop();
     println!("done after {:?}", started.elapsed());
 }

@@ -33,6 +33,7 @@ mod node;
 mod partitions;
 mod postgres;
 mod storm;
+mod upgrade;
 mod volume;
 mod wire;
 

@@ -73,6 +73,7 @@ impl FollowerDirectory {
                 return Err(DirectoryError::Format {
                     path: path.to_owned(),
                     found,
+                    expected: FOLLOWER_TEXT.trim_ascii_end(),
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

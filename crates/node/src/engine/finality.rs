@@ -80,7 +80,7 @@ pub(super) struct Announce {
     /// Where it is noted whether the epoch ends.
     pub(super) epochs: Epochs,
     /// For each part that waits for nothing else than that it moves.
-    pub(super) moved: [Arc<Notify>; 3],
+    pub(super) moved: [Arc<Notify>; 4],
 }
 
 /// Puts a block in the place of an older one.

@@ -20,6 +20,7 @@ use super::{
     service::{self, Certificate, Services, Sources},
     shelf::{Own, Shelf},
     state::{self, Caches, Databases, PAGE},
+    tally,
 };
 use crate::{
     handle::{FinalBlock, Newest},
@@ -36,7 +37,7 @@ use kusabi_core::{
     tx::{ActionCode, code_of},
 };
 use std::{collections::VecDeque, num::NonZeroUsize, path::Path, sync::Arc};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// Blocks that are checked and written together.
 const BATCH: usize = 64;
@@ -152,6 +153,18 @@ pub(super) async fn run<E: Runtime>(
         };
         move |context| service::serve(context, services, sources, None)
     });
+    let moved = Arc::new(Notify::new());
+    let counting = context.child("tally").spawn({
+        let parts = tally::Parts {
+            epochs: epochs.clone(),
+            founded_ms: genesis.header.time_ms,
+            shelf: Shelf::Own(shelf.clone()),
+            newest: announced.subscribe(),
+            moved: moved.clone(),
+            tally: ends.tally,
+        };
+        move |_| tally::count(parts)
+    });
     // What takes long has a thread of its own.
     let following = context.child("blocks").dedicated();
     let following = following.spawn(move |context| async move {
@@ -165,6 +178,7 @@ pub(super) async fn run<E: Runtime>(
             pool,
             announced,
             outside: ends.newest,
+            moved,
             waiting: VecDeque::new(),
             due: None,
             unpruned: 0,
@@ -187,6 +201,7 @@ pub(super) async fn run<E: Runtime>(
     select! {
         ended = following => ended.unwrap_or(Err(EngineError::Ended)),
         _ = serving => Ok(()),
+        _ = counting => Err(EngineError::Ended),
     }
 }
 
@@ -238,6 +253,8 @@ struct Follower<E: Runtime> {
     pool: Arc<TransactionPool>,
     announced: watch::Sender<Option<Newest>>,
     outside: watch::Sender<Option<Newest>>,
+    /// Told of each block that is shown.
+    moved: Arc<Notify>,
     /// Kept and not run: the block that is certified has not come yet.
     waiting: VecDeque<Arc<Block>>,
     /// That block's header and certificate.
@@ -346,6 +363,7 @@ impl<E: Runtime> Follower<E> {
         self.announced.send_replace(Some(told));
         self.outside
             .send_if_modified(|outside| raise(outside, told));
+        self.moved.notify_one();
         let ids: Vec<_> = transactions.iter().map(|bytes| TxId::of(bytes)).collect();
         let (hash, position) = (*block.hash(), block.position());
         self.pool.finalized(hash, position, header.height, &ids);

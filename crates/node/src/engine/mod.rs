@@ -4,7 +4,8 @@
 //!   it, on rows that `execute` fetches; `block` is the engine's view of it; `finality` tells the pool when it is durable.
 //! - Answers: `service` takes the questions, `proof` writes the formats, `head` finds the header of a state.
 //! - Between nodes: `network` the channels, `gossip` transactions that wait, `pulse` who is connected, `turn` how an epoch ended,
-//!   `freshness` receipts that what is shown is of now, `repair` certificates that this node has missed.
+//!   `freshness` receipts that what is shown is of now, `repair` certificates that this node has missed, `tally` counts whose votes
+//!   the certificates have.
 //! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
 //! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned, `held` knows
 //!   which blocks have certificates; `archive` reads and writes it while no engine runs.
@@ -39,6 +40,7 @@ mod shelf;
 pub mod simulation;
 mod start;
 mod state;
+mod tally;
 mod turn;
 
 pub use archive::{ImportError, Imported, Tail, genesis_header};

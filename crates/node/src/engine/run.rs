@@ -17,6 +17,7 @@ use crate::{
     handle::{Asked, Lookup, Newest, Offered, Query},
     health::Pulse,
     outline::{EpochOutline, NodeOutline, Outline},
+    tally::Tally,
 };
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
@@ -52,6 +53,7 @@ pub(crate) struct Ends {
     /// Whether it answers; told by whoever gave the engine its `ready`.
     pub(crate) begun: watch::Sender<bool>,
     pub(crate) pulse: watch::Sender<Option<Pulse>>,
+    pub(crate) tally: watch::Sender<Option<Tally>>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -276,6 +278,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         threads: instructions.threads,
         pool: instructions.pool,
         nonces: ends.nonces,
+        tally: ends.tally,
         #[cfg(feature = "testing")]
         crimes,
     };

@@ -19,12 +19,14 @@ use super::{
     service::{self, Services},
     shelf::Shelf,
     state::{self, Caches, Database, PAGE},
+    tally::{self, Parts as TallyParts},
     turn::Turn,
 };
 use crate::{
     directory::VoteKey,
     handle::{Asked, Newest},
     outline::Outline,
+    tally::Tally,
 };
 use commonware_broadcast::buffered;
 use commonware_consensus::{
@@ -104,6 +106,7 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) threads: NonZeroUsize,
     pub(super) pool: Arc<TransactionPool>,
     pub(super) nonces: Queue<mpsc::Receiver<Asked>>,
+    pub(super) tally: watch::Sender<Option<Tally>>,
     #[cfg(feature = "testing")]
     pub(super) crimes: super::simulation::Crimes,
 }
@@ -185,6 +188,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         threads,
         pool,
         nonces,
+        tally,
         #[cfg(feature = "testing")]
         crimes,
     } = parameters;
@@ -235,6 +239,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let (certificates, blocks) = archive::open(&context, &pages, &epochs).await?;
     let (certificates, held) = Noted::new(certificates);
     let genesis = archive::genesis::<E>(&epochs, &outline)?;
+    let founded_ms = genesis.header.time_ms;
     let plan = SyncPlan::init(context.child("plan"), "plan-").await;
     let (marshal, mailbox, floor) = Marshal::<_, Standard<Block>, _, _, _, _, _>::init(
         context.child("marshal"),
@@ -335,7 +340,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     // A lone validator's first vote is its first block. Among others a vote leaves before there is one: it is noted below.
     let mut first_vote = Some(first_vote);
     let with_first_block = first_vote.take_if(|_| alone);
-    let moved = [(); 3].map(|()| Arc::new(Notify::new()));
+    let moved = [(); 4].map(|()| Arc::new(Notify::new()));
     let followed = context.child("finality").spawn({
         let pool = pool.clone();
         let announce = Announce {
@@ -583,7 +588,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let taking = context.child("told");
         talking.push(taking.spawn(move |context| ingest::take_in(context, door, told, again)));
     }
-    let [to_freshness, to_turn, to_repair] = moved;
+    let [to_freshness, to_turn, to_repair, to_tally] = moved;
     let vouching = freshness::Parts::<W> {
         epochs: epochs.clone(),
         me: epoch.index(&key).ok_or(EngineError::VoteKey)?,
@@ -617,6 +622,15 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let repaired = context.child("repair");
         talking.push(repaired.spawn(move |context| repair.run(context)));
     }
+    let counted = TallyParts::<E> {
+        epochs: epochs.clone(),
+        founded_ms,
+        shelf: Shelf::Engine(mailbox.clone(), held.clone()),
+        newest: newest.subscribe(),
+        moved: to_tally,
+        tally,
+    };
+    talking.push(context.child("tally").spawn(move |_| tally::count(counted)));
     talking.extend(muxers);
     talking.extend(network);
     let talking = async {

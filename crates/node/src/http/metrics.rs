@@ -150,6 +150,11 @@ impl Metrics {
                     status.waiting_max,
                 ),
                 (
+                    "epoch_overdue",
+                    "1 when the epoch has lasted longer than it should.",
+                    u64::from(status.epoch_overdue.is_some()),
+                ),
+                (
                     "ready",
                     "1 when the node serves a ledger that goes on.",
                     u64::from(status.ready),
@@ -169,6 +174,26 @@ impl Metrics {
                     status.peers.as_ref().map(|peers| peers.connected),
                 ),
                 (
+                    "view_time_ms",
+                    "How long one of the newest views took on average, in milliseconds.",
+                    status.view_time_ms,
+                ),
+                (
+                    "epoch_age_seconds",
+                    "Age of the epoch by the node's clock.",
+                    status.epoch_age_ms.map(|age_ms| age_ms / 1_000),
+                ),
+                (
+                    "votes_counted",
+                    "Newest certificates of the epoch in which votes are counted, 1,000 at most.",
+                    status.votes.as_ref().map(|votes| votes.counted),
+                ),
+                (
+                    "votes_missed",
+                    "How many of these are without this node's vote.",
+                    status.votes.as_ref().and_then(|votes| votes.missed),
+                ),
+                (
                     "behind",
                     "Heights from a follower's newest block to the newest that it knows of.",
                     status.following.as_ref().map(|following| following.behind),
@@ -178,6 +203,23 @@ impl Metrics {
                 if let Some(value) = value {
                     metric(name, "gauge", help, &[("", value)]);
                 }
+            }
+            let validators = status.votes.iter().flat_map(|votes| &votes.validators);
+            let missed: Vec<_> = validators
+                .map(|of| {
+                    let (vote_key, address) = (&of.vote_key, &of.address);
+                    let labels = format!("{{vote_key=\"{vote_key}\",address=\"{address}\"}}");
+                    (labels, of.missed)
+                })
+                .collect();
+            let missed: Vec<_> = missed.iter().map(|(of, n)| (of.as_str(), *n)).collect();
+            if !missed.is_empty() {
+                metric(
+                    "validator_votes_missed",
+                    "gauge",
+                    "How many of the counted certificates are without this validator's vote.",
+                    &missed,
+                );
             }
         }
         page

@@ -10,9 +10,10 @@ use crate::{
         carry::{Asked, Carried, Carrier},
     },
     handle::{Events, FinalBlock, NodeHandle, QueryError, SubmitError},
-    health::{Signs, WaitsFor},
+    health::{Overdue, Reminder, Signs, WaitsFor},
     outline::Outline,
     pool::PoolLimits,
+    tally::Tally,
 };
 use bytes::Bytes;
 use futures::stream;
@@ -21,7 +22,7 @@ use kusabi_api::{
     effect::first_row,
     ledger::{
         BlockEvents, CATCH_UP, MAX_WAIT, MAX_WALK_STEPS, NodeView, Receipt, Role, Status, Step,
-        StepKind, Submitted, Transaction, ValidatorNode,
+        StepKind, Submitted, Transaction, ValidatorNode, ValidatorVotes, Votes,
     },
 };
 use kusabi_core::{
@@ -219,6 +220,27 @@ impl NodeLedger {
         }
     }
 
+    /// Logs once a day that the members have to end the epoch. Runs as long as the node does.
+    pub async fn log_epoch(&self) {
+        let mut pulse = self.node.pulse.clone();
+        let mut reminder = Reminder::default();
+        loop {
+            let overdue = self.signs(|signs| {
+                let clock_ms = signs.pulse.map(|pulse| pulse.clock_ms);
+                signs.epoch_overdue().zip(clock_ms)
+            });
+            if let Some((age, clock_ms)) = overdue
+                && reminder.is_due(clock_ms)
+            {
+                tracing::warn!("{}", Overdue(age));
+            }
+            // With an error the node has ended.
+            if pulse.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     fn signs<T>(&self, read: impl FnOnce(&Signs<'_>) -> T) -> T {
         let newest = *self.node.newest.borrow();
         let pulse = self.node.pulse.borrow();
@@ -230,8 +252,50 @@ impl NodeLedger {
             newest,
             pulse: pulse.as_ref(),
             following: following.as_deref(),
+            epoch_began_ms: self.tally(|tally| tally.began_ms).flatten(),
             now: Instant::now(),
         })
+    }
+
+    /// What was counted of the present epoch.
+    fn tally<T>(&self, read: impl FnOnce(&Tally) -> T) -> Option<T> {
+        let tally = self.node.tally.borrow();
+        let present = self.node.outline().newest().number;
+        tally
+            .as_ref()
+            .filter(|tally| tally.epoch() == present)
+            .map(read)
+    }
+
+    /// Whose votes the newest certificates have.
+    fn votes(&self) -> Option<Votes> {
+        let outline = self.node.outline();
+        let epoch = outline.newest();
+        let me = self.node.keys().map(|keys| keys.vote);
+        self.tally(|tally| {
+            let mut own = None;
+            let validators = epoch.vote_keys.iter().enumerate().map(|(n, vote_key)| {
+                let missed = tally.missed(n).unwrap_or_default();
+                if Some(*vote_key) == me {
+                    own = Some(missed);
+                }
+                let node = epoch.nodes.get(n);
+                ValidatorVotes {
+                    vote_key: (*vote_key).into(),
+                    address: node.map(|node| node.address.clone()).unwrap_or_default(),
+                    missed,
+                    newest: tally.voted(n).map(Height::get),
+                }
+            });
+            let validators = validators.collect();
+            Some(Votes {
+                counted: tally.counted(),
+                from: tally.from()?.get(),
+                missed: own,
+                validators,
+            })
+        })
+        .flatten()
     }
 
     /// Nothing is asked of a node that does not answer yet: it says what it waits for.
@@ -629,6 +693,8 @@ impl Ledger for NodeLedger {
                 let peers = signs.pulse.and_then(|pulse| pulse.peers.as_ref());
                 (signs.age(), signs.waits_for(), peers.map(Into::into))
             });
+            let (epoch_age, overdue) =
+                self.signs(|signs| (signs.epoch_age(), signs.epoch_overdue()));
             let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             let height = status.height.unwrap_or_default();
             let following = self.node.following.as_ref();
@@ -650,6 +716,10 @@ impl Ledger for NodeLedger {
                 waiting_max: self.shared.pool.count as u64,
                 view: status.view,
                 age_ms: age.map(ms),
+                view_time_ms: self.tally(Tally::view_time_ms).flatten(),
+                epoch_age_ms: epoch_age.map(ms),
+                epoch_overdue: overdue.map(|age| Overdue(age).to_string()),
+                votes: self.votes(),
                 peers,
                 ready: waits_for.is_none(),
                 waits_for: waits_for.map(|waits_for| waits_for.to_string()),

@@ -73,12 +73,22 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
     ));
     drop(Directory::open_for(path, &world.chain).unwrap());
 
-    for other in ["kusabi node 1\n", "kusabi node 4\n"] {
+    for (other, said) in [
+        ("kusabi node 1\n", "was made by an older version"),
+        ("kusabi node 4\n", "was made by a newer version"),
+        ("kusabi node 10\n", "was made by a newer version"),
+        ("kusabi node x\n", "was made by another version"),
+        ("kusabi other 4\n", "was made by another version"),
+    ] {
         fs::write(path.join("format"), other).unwrap();
-        assert!(matches!(
-            Directory::open(path),
-            Err(DirectoryError::Format { .. })
-        ));
+        let why = Directory::open(path).unwrap_err();
+        assert!(matches!(why, DirectoryError::Format { .. }), "{why}");
+        let formats = format!(
+            "its format is {:?}, and this one reads \"kusabi node 3\"",
+            other.trim_end()
+        );
+        let why = why.to_string();
+        assert!(why.contains(said) && why.ends_with(&formats), "{why}");
     }
     fs::write(path.join("format"), "kusabi node 3\n").unwrap();
 

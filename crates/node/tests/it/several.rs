@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use kusabi_api::{
     Kind, Ledger as _,
-    ledger::{Peers, Status},
+    ledger::{Peers, Status, Votes},
 };
 use kusabi_core::{
     anchor::Anchor,
@@ -290,6 +290,71 @@ async fn until(ledger: &NodeLedger, so_far: impl Fn(&Status) -> bool) -> Status 
         // It feels once a second.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn votes_that_are_missing_are_counted_and_a_restart_forgets_none() {
+    let all = tokio::time::timeout(Duration::from_secs(120), counting());
+    all.await.expect("blocks come");
+}
+
+async fn counting() {
+    let members = Members::new(4);
+    let mut nodes = members.start_all().await;
+    let vote_key = members.members[3].0.public();
+    let of_third = |votes: &Votes| {
+        let mut all = votes.validators.iter();
+        let found = all.find(|of| of.vote_key.0 == vote_key).unwrap();
+        (found.missed, found.newest)
+    };
+    for number in 0..20 {
+        members.register(&nodes[0].handle(), 300 + number).await;
+    }
+    let ledger = members.ledger_of(&nodes[0]);
+    let counted =
+        |status: &Status, at_least| status.votes.as_ref().is_some_and(|v| v.counted >= at_least);
+    let status = until(&ledger, |status| counted(status, 10)).await;
+    let votes = status.votes.clone().unwrap();
+    // The time of this world, which was founded long ago, runs after the clocks: it tells no age and no speed.
+    assert_eq!((status.epoch_age_ms, status.view_time_ms), (None, None));
+    assert_eq!(status.epoch_overdue, None);
+    // Of the newest certificates each has a quorum's votes.
+    let missed: u64 = votes.validators.iter().map(|of| of.missed).sum();
+    assert_eq!((votes.validators.len(), votes.from), (4, 1));
+    assert!(missed <= votes.counted, "{votes:?}");
+    assert!(votes.missed.unwrap() <= votes.counted, "{votes:?}");
+    assert!(of_third(&votes).1.is_some(), "{votes:?}");
+
+    // One goes: all votes of it are missing from then on, and none of the others'.
+    stop(nodes.pop().unwrap()).await;
+    let gone = nodes[0].handle().status().height.unwrap();
+    for number in 0..20 {
+        members.register(&nodes[0].handle(), 400 + number).await;
+    }
+    let height = nodes[0].handle().status().height.unwrap().get();
+    let heard = |status: &Status| {
+        let votes = status.votes.as_ref().unwrap();
+        let newest = votes.validators.iter().filter_map(|of| of.newest).max();
+        newest.is_some_and(|newest| newest >= height)
+    };
+    let votes = until(&ledger, heard).await.votes.unwrap();
+    let (missed, newest) = of_third(&votes);
+    assert!(missed >= 10 && newest.is_some(), "{votes:?}");
+    // What was under way when it went may have its vote still.
+    assert!(newest.unwrap() <= gone.get() + 2, "{votes:?}");
+
+    // The node is started again: it counts from its disk.
+    stop(nodes.remove(0)).await;
+    let node = members.start(0).await;
+    let ledger = members.ledger_of(&node);
+    let again = until(&ledger, |status| counted(status, votes.counted)).await;
+    let again = again.votes.unwrap();
+    assert_eq!(again.from, 1);
+    let (since, after) = of_third(&again);
+    assert!(since >= missed, "{again:?}");
+    assert_eq!(after, newest);
+    nodes.push(node);
+    join_all(nodes.into_iter().map(stop)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

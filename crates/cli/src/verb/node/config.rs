@@ -155,6 +155,38 @@ fn read(path: &Path) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::with_comments;
+
+    #[test]
+    fn the_packaged_file_is_accepted_and_has_every_setting() {
+        let packaged = include_str!("../../../../../packaging/node.toml");
+        let plain: File = toml::from_str(packaged).unwrap();
+        assert_eq!(plain.listen, Some(SocketAddr::from(([127, 0, 0, 1], 7040))));
+        let (text, settings) = with_comments(packaged);
+        let File {
+            listen,
+            name,
+            org,
+            heartbeat_s,
+            threads,
+            peer_listen,
+            peers: named,
+            follow,
+        } = toml::from_str(&text).unwrap();
+        // What is commented out is what happens without it.
+        let defaults = Settings::resolve(&Said::default()).unwrap();
+        assert_eq!(listen, Some(defaults.listen));
+        assert_eq!(
+            (name.as_deref(), org.as_deref()),
+            (Some("home"), Some("home"))
+        );
+        assert_eq!(heartbeat_s.map(|s| s * 1_000), Some(defaults.heartbeat_ms));
+        let threads_before = kusabi_node::node::Config::default().threads;
+        assert_eq!(threads, Some(threads_before));
+        assert_eq!(peer_listen.map(|at| at.ip().is_unspecified()), Some(true));
+        assert_eq!((peers(named).unwrap().len(), follow.len()), (1, 2));
+        assert_eq!(settings, 8, "{text}");
+    }
 
     #[test]
     fn the_manual_names_every_setting() {

@@ -6,7 +6,10 @@ pub(crate) mod join;
 mod prepare;
 pub(crate) mod process;
 pub(crate) mod run;
+mod status;
 mod waiting;
+
+pub(crate) use status::away;
 
 use std::io;
 
@@ -28,15 +31,18 @@ pub(crate) enum Verb {
     Join(join::Args),
     Prepare(prepare::Args),
     Follow(follow::Args),
+    Status(status::Args),
 }
 
-pub(crate) fn run(verb: &Verb, session: &Session) -> Result<()> {
-    match verb {
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
+    let done = match verb {
         Verb::Run(args) => run::run(args, session),
         Verb::Join(args) => join::run(args, session),
         Verb::Prepare(args) => prepare::run(args, session),
         Verb::Follow(args) => follow::run(args, session),
-    }
+        Verb::Status(args) => return status::run(args, session),
+    };
+    done.map(|()| Exit::Ok)
 }
 
 /// Why a node's directory cannot be used, with the exit code of each reason.
@@ -102,6 +108,8 @@ pub(crate) fn stop_failure(why: &Stop, alone: bool) -> Failure {
         Stop::DiskFull => Exit::DiskFull,
         Stop::Storage(_) => Exit::File,
         Stop::Refused(why) => engine_exit(why),
+        // Its key is not one that the ledger names any more, however often it is started.
+        Stop::Left(_) => Exit::WrongKey,
         _ => Exit::Internal,
     };
     advised(exit, why, why.advice(alone))
@@ -122,6 +130,8 @@ const fn engine_exit(why: &EngineError) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use kusabi_core::id::Epoch;
+
     use super::*;
 
     /// Exit code, sentence and advice of what ends a node, where others run the ledger with it.
@@ -191,6 +201,8 @@ mod tests {
             assert!(advice.contains(advised), "{advice}");
             assert!(!advice.contains("recover"), "{advice}");
         }
+        let left = stop_failure(&Stop::Left(Epoch::new(7)), false);
+        assert_eq!(left.exit() as u8, 19, "{left}");
         let alone = stop_failure(&Stop::Refused(EngineError::VotesLost(3)), true);
         assert!(alone.advice().unwrap().contains("recover the ledger"));
     }

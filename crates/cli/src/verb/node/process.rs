@@ -121,6 +121,9 @@ impl Ground {
             let api = Api::new(Arc::clone(&ledger), self.limits, stopping_end);
             let health = Arc::clone(&ledger);
             self.runtime.spawn(async move { health.log_health().await });
+            let reminding = Arc::clone(&ledger);
+            self.runtime
+                .spawn(async move { reminding.log_epoch().await });
             self.runtime.spawn(serve(listener, api))
         };
         Ok(Process {

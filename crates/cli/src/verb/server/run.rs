@@ -73,6 +73,14 @@ pub(crate) struct Args {
     config: Option<PathBuf>,
 }
 
+impl Args {
+    /// Its directory and its configuration file.
+    #[cfg(test)]
+    pub(crate) fn places(self) -> (PathBuf, Option<PathBuf>) {
+        (self.data, self.config)
+    }
+}
+
 /// The configuration file. Everything is optional; the command line comes first.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -311,6 +319,21 @@ fn read(path: &Path) -> Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::with_comments;
+
+    #[test]
+    fn the_packaged_file_is_accepted_and_has_every_setting() {
+        let packaged = include_str!("../../../../../packaging/server.toml");
+        let plain: File = toml::from_str(packaged).unwrap();
+        assert_eq!(plain.listen, Some(DEVICE_LISTEN));
+        assert_eq!(plain.admin_listen, Some(ADMIN_LISTEN));
+        let (text, settings) = with_comments(packaged);
+        let file: File = toml::from_str(&text).unwrap();
+        assert!(file.tls_chain.is_some() && file.tls_key.is_some());
+        assert!(file.database.is_some() && file.firmware.is_some());
+        assert!(successors(&[], file.successors).is_ok());
+        assert_eq!(settings, 8, "{text}");
+    }
 
     #[test]
     fn the_manual_names_every_setting() {

@@ -275,6 +275,117 @@ fn the_nodes_of_four_organisations_are_watched_and_one_that_is_away_is_said() {
 }
 
 #[test]
+fn node_status_is_a_screen_for_each_node() {
+    let place = founded();
+    let starting: Vec<_> = NAMES.iter().map(|org| begin(&place, org)).collect();
+    let mut nodes: Vec<_> = starting.into_iter().map(Starting::ready).collect();
+    let urls: Vec<_> = nodes.iter().map(|node| node.address.clone()).collect();
+    for url in &urls {
+        until(url, "/readyz", "200");
+    }
+    let end = Instant::now() + LONG;
+    while !get(&urls[0], "/v1/status").contains("\"connected\":3")
+        || !get(&urls[0], "/v1/status").contains("\"view_time_ms\"")
+    {
+        assert!(Instant::now() < end, "acme is not connected to three");
+    }
+    let profile = "--profile acme/profile.toml";
+    let all = urls.join(" ");
+    let ran = place.run(&format!("node status {all} {profile}"));
+    let said = ran.ok().out();
+    println!("{said}");
+    for url in &urls {
+        assert!(said.contains(&format!("Ready {url}\n")), "{said}");
+    }
+    for words in [
+        "  ledger   nordic, a validator\n",
+        "  epoch    0, 4 validators, ",
+        "  peers    connected to 3 of 3\n",
+        "  pending  0 of 65,536 transactions\n",
+        "  sync     shows the newest block\n",
+        "  version  0.1.0\n",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    // The profile's node, as a program reads it.
+    let line = format!(
+        "node status --profile acme/profile.toml --ledger {} --json",
+        urls[0]
+    );
+    let json = place.run(&line).json();
+    let node = &json["nodes"][0];
+    assert_eq!(
+        (&node["state"], json["nodes"].as_array().unwrap().len()),
+        (&"ready".into(), 1)
+    );
+    let status = &node["status"];
+    assert_eq!(status["votes"]["validators"].as_array().unwrap().len(), 4);
+    let [counted, missed] = ["counted", "missed"].map(|n| status["votes"][n].as_u64().unwrap());
+    assert!(counted > 0 && missed <= counted, "{status}");
+    for known in ["view_time_ms", "epoch_age_ms", "age_ms"] {
+        assert!(status[known].is_u64(), "{known} in {status}");
+    }
+    assert!(status.get("epoch_overdue").is_none(), "{status}");
+    let metrics = get(&urls[0], "/metrics");
+    for name in [
+        "view_time_ms",
+        "epoch_age_seconds",
+        "votes_counted",
+        "votes_missed",
+    ] {
+        assert!(
+            metrics.contains(&format!("\nkusabi_{name} ")),
+            "{name} in {metrics}"
+        );
+    }
+    assert_eq!(
+        metrics.matches("\nkusabi_validator_votes_missed{").count(),
+        4
+    );
+
+    // One is away: it is said of that one, and by the others.
+    nodes.pop().unwrap().kill();
+    let delta = address(&place, "delta");
+    while !get(&urls[0], "/v1/status").contains("\"connected\":2") {
+        assert!(Instant::now() < end, "acme is connected to delta still");
+    }
+    let ran = place.run(&format!("node status {all} {profile}"));
+    ran.exits(4);
+    let said = ran.out();
+    assert!(said.contains(&format!("No answer {}\n", urls[3])), "{said}");
+    assert!(
+        said.contains(&format!(
+            "connected to 2 of 3; not connected:\n           {delta}\n"
+        )),
+        "{said}"
+    );
+    assert_eq!(said.matches("Ready ").count(), 3, "{said}");
+    // Without a quorum none is ready, and each says for what it waits.
+    nodes.pop().unwrap().kill();
+    until(&urls[0], "/readyz", "503");
+    let ran = place.run(&format!("node status {} {profile}", urls[0]));
+    ran.exits(1);
+    let said = ran.out();
+    assert!(
+        said.starts_with(&format!("Not ready {}\n", urls[0])),
+        "{said}"
+    );
+    assert!(
+        said.contains("  waits for  no quorum: connected to 1 of 3"),
+        "{said}"
+    );
+    // A node of another ledger than the one that is named, and what is no address.
+    let other = "ab".repeat(32);
+    let ran = place.run(&format!("node status {} --chain {other}", urls[0]));
+    ran.exits(15);
+    assert!(ran.out().contains("Another ledger"), "{}", ran.out());
+    place.run("node status nonsense").exits(2);
+    for node in nodes {
+        node.stop();
+    }
+}
+
+#[test]
 fn a_node_of_peers_that_is_none_is_refused_with_those_that_are() {
     let place = founded();
     let shown = place.run("genesis show nordic.genesis --json").json();

@@ -461,6 +461,12 @@ async fn health_readiness_status_metrics() {
         "kusabi_view 7",
         "kusabi_block_age_ms 1500",
         "kusabi_peers_connected 1",
+        "kusabi_view_time_ms 52",
+        "kusabi_epoch_age_seconds 2678400",
+        "kusabi_epoch_overdue 1",
+        "kusabi_votes_counted 40",
+        "kusabi_votes_missed 11",
+        "kusabi_validator_votes_missed{vote_key=\"abababababababababababababababababababababababababababababababab\",address=\"a.example:7043\"} 29",
         "# TYPE kusabi_height gauge",
     ] {
         assert!(

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use futures::stream;
 use kusabi_api::{
     Answer, Block, EventStream, Kind, Ledger, Problem,
-    ledger::{BlockEvents, Peers, Receipt, Role, Status, Step, StepKind, Submitted, Transaction},
+    ledger::{
+        BlockEvents, Peers, Receipt, Role, Status, Step, StepKind, Submitted, Transaction,
+        ValidatorVotes, Votes,
+    },
 };
 use kusabi_core::id::{ChainId, Epoch, Handle, Height, Nonce, StateKey, TxId};
 use kusabi_node::http::{Api, Limits, serve};
@@ -178,6 +181,20 @@ impl Ledger for Memory {
             waiting_max: 4096,
             view: 7,
             age_ms: Some(1_500),
+            view_time_ms: Some(52),
+            epoch_age_ms: Some(2_678_400_999),
+            epoch_overdue: Some("the epoch is 31 days old".into()),
+            votes: Some(Votes {
+                counted: 40,
+                from: 2,
+                missed: Some(11),
+                validators: vec![ValidatorVotes {
+                    vote_key: [0xab; 32].into(),
+                    address: "a.example:7043".into(),
+                    missed: 29,
+                    newest: None,
+                }],
+            }),
             peers: Some(Peers {
                 connected: 1,
                 of: 3,

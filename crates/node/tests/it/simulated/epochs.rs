@@ -9,17 +9,23 @@ use super::{
 };
 use crate::random::Random;
 use futures::future::join_all;
+use kusabi_api::Ledger as _;
 use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{id::Epoch, set::EpochSet};
 use kusabi_node::{
     engine::{genesis_header, simulation::consortium::Fleet},
     handle::{FinalBlock, NodeHandle, Stop},
     history::History,
+    ledger::NodeLedger,
+    pool::PoolLimits,
 };
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+
+/// Nothing is handed in there.
+const LIMITS: PoolLimits = PoolLimits { count: 1, bytes: 1 };
 
 /// Whoever is a validator in each epoch, from epoch 0 on.
 pub(super) type Plan = Vec<Vec<usize>>;
@@ -117,6 +123,17 @@ fn an_epoch_follows_another_and_nobody_notices() {
         let outline = nodes[0].outline();
         let (last, newest) = (&outline.epochs()[1], outline.newest());
         assert_eq!(newest.set_hash, set_hash(&f, &p, 2));
+        // Votes are counted anew in each.
+        let ledger = NodeLedger::new(nodes[0].clone(), &outline, LIMITS).unwrap();
+        let votes = loop {
+            if let Some(votes) = ledger.status().await.unwrap().votes {
+                break votes;
+            }
+            fleet.sleep(Duration::from_millis(20)).await;
+        };
+        assert!(votes.counted > 0 && votes.from >= newest.first, "{votes:?}");
+        let keys = votes.validators.iter().map(|of| of.vote_key.0);
+        assert!(keys.eq(newest.vote_keys.iter().copied()), "{votes:?}");
         // No block of an epoch above its last, which alone names the next set.
         let blocks = super::blocks(&nodes[0]).await;
         for block in &blocks {
