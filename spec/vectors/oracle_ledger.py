@@ -29,6 +29,7 @@ ED25519 = bytes.fromhex("1b853d683ec6bb1281289654aa9df8284fda6a8ae75d025ee71c8d0
 X25519 = u(1, 9) + bytes(31)
 NAME = b"cameras"
 ORG = H(b"kusabi.org.v1", NAME)[:16]
+FIRST = H(b"kusabi.org.v1", b"first")[:16] + bytes(16)
 HANDLE, OTHER, DIGEST = H(b"handle"), H(b"other handle"), H(b"digest")
 CHAIN, BINDING, METADATA = H(b"chain"), H(b"binding")[:16], H(b"metadata")
 
@@ -81,9 +82,12 @@ rows = [
     ("short blob part", 6, DIGEST + u(2, 0), pad(u(1, 6) + u(1, 1) + u(1, 1) + u(1, 0) + bytes([7]))),
     ("ledger", 7, b"", pad(u(1, 7) + u(1, 1) + u(4, 2) + u(8, 3) + H(b"set") + H(b"recovery") + u(6, 4000))),
     ("ledger of an epoch that ends", 7, b"", ledger(u(6, 5000) + H(b"next set"))),
-    ("record that moved", 1, HANDLE, record(version=3, tail=b"\2\0")),
-    ("spent record that moved", 1, HANDLE, record(purpose=1, status=2, version=3, ended=11, tail=b"\1\0")),
-    ("member", 2, ORG, organisation(u(2, 256) + u(6, 0) + u(6, 0))),
+    ("record that moved", 1, HANDLE, record(version=3, predecessor=FIRST, tail=b"\2\1")),
+    ("record that moved and came back", 1, HANDLE, record(version=3, predecessor=ORG + bytes(16), tail=b"\2\1")),
+    ("record that follows and moved", 1, HANDLE, record(version=2, predecessor=OTHER, tail=b"\1\0")),
+    ("spent record that moved", 1, HANDLE,
+     record(purpose=1, status=2, version=3, ended=11, predecessor=FIRST, tail=b"\1\1")),
+    ("member", 2, ORG, organisation(u(2, 256) + u(6, 0) + u(6, 0) + u(6, 2**41))),
     ("frozen guest", 2, ORG, organisation(u(2, 0) + u(6, 0) + u(6, 2**41))),
     ("removed organisation", 2, ORG, organisation(u(2, 0) + u(6, 77) + u(6, 0))),
     ("members", 8, b"", members(given=256, seats=seats(0, 9, 255), newest=DIGEST)),
@@ -94,7 +98,11 @@ rows = [
 bad_rows = [
     ("Kind", pad(u(1, 10) + u(1, 1))),
     ("Version", pad(u(1, 3) + u(1, 2) + u(4, 1) + ORG + u(1, 2) + u(1, 3))),
-    ("Reserved", record(tail=b"\0\1")),
+    ("Reserved", record(version=2, predecessor=FIRST[:31] + b"\1", tail=b"\1\1")),
+    ("Value", record(version=2, predecessor=FIRST, tail=b"\1\2")),
+    ("Contradiction", record(tail=b"\0\1")),
+    ("Contradiction", record(predecessor=FIRST, tail=b"\0\1")),
+    ("Contradiction", record(version=2, tail=b"\1\0")),
     ("Value", record(purpose=64)),
     ("Value", record(suite=3)),
     ("Value", record(status=0)),
@@ -112,8 +120,8 @@ bad_rows = [
     ("Contradiction", ledger(u(6, 5000) + bytes(32))),
     ("Contradiction", ledger(u(6, 0) + H(b"next set"))),
     ("Contradiction", record(version=2)),
-    ("Contradiction", record(tail=b"\1\0")),
-    ("Contradiction", record(purpose=8, version=2, tail=b"\1\0")),
+    ("Contradiction", record(predecessor=FIRST, tail=b"\1\1")),
+    ("Contradiction", record(purpose=8, version=2, predecessor=FIRST, tail=b"\1\1")),
     ("Value", organisation(u(2, 257) + u(6, 0) + u(6, 0))),
     ("Contradiction", organisation(u(2, 1) + u(6, 77) + u(6, 0))),
     ("Contradiction", members(seats=bytes(32))),
@@ -155,7 +163,8 @@ def entry(handle, purpose, metadata=None):
 LOW, HIGH = sorted([HANDLE, OTHER])
 OTHER_ORG = H(b"kusabi.org.v1", b"newcomer")[:16]
 SIGNATURE = bytes([6]) * 64
-OFFICERS = [entry(LOW, 6), entry(HIGH, 6)]
+P256_G = bytes.fromhex("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")  # SEC 2: the base point
+OFFICERS = [entry(LOW, 6), [HIGH, 6, 2, P256_G + P256_G, BINDING, None]]
 ADMIT = [0, "newcomer", 2, [[officer, SIGNATURE] for officer in OFFICERS], 1000, 1]
 
 
@@ -184,9 +193,9 @@ actions = [
     [12, ORG, bytes(90), bytes(400), bytes(60)],
     [13, bytes(90), bytes(500), bytes(60)],
     [14, EVERY],
-    [15, ORG, proposed([6, 3600000]), 1],
-    [15, ORG, proposed([4, ORG]), 0],
-    [16, ORG, 70000, 16],
+    [15, ORG, 0, proposed([6, 3600000]), 1],
+    [15, ORG, 255, proposed([4, ORG]), 0],
+    [16, ORG, 70000, 15],
     [17, ORG, OTHER_ORG, [[LOW, 1], [HIGH, 2]]],
 ]
 
@@ -233,9 +242,16 @@ bad_transactions = [
     ("Order", transaction([14, proposed([0, "newcomer", 1, ADMIT[3][::-1], 1000, 1])])),
     ("Purpose", transaction([14, proposed([0, "newcomer", 1, [[entry(LOW, 5), SIGNATURE]], 1000, 1])])),
     ("Value", transaction([14, proposed([*ADMIT[:5], 2])])),
-    ("Value", transaction([15, ORG, EVERY, 2])),
+    ("Order", transaction([14, proposed(ADMIT, [0, "second", 1, [[entry(LOW, 6), SIGNATURE]], 1000, 1])])),
+    ("Order", transaction([14, proposed(ADMIT, [0, "second", 1, [[entry(H(b"third"), 6), SIGNATURE]], 1000, 0])])),
+    ("Order", transaction([14, proposed([0, "newcomer", 1, [[entry(LOW, 6), SIGNATURE], [entry(HIGH, 6), SIGNATURE]], 1000, 1])])),
+    ("Order", transaction([14, proposed([0, "newcomer", 1, [
+        [entry(LOW, 6), SIGNATURE], [[HIGH, 6, 1, ED25519 + bytes(32), BINDING, None], SIGNATURE]], 1000, 1])])),
+    ("Cbor", transaction([15, ORG, EVERY, 1])),
+    ("Value", transaction([15, ORG, 256, EVERY, 1])),
+    ("Value", transaction([15, ORG, 0, EVERY, 2])),
     ("Value", transaction([16, ORG, 1, 0])),
-    ("Value", transaction([16, ORG, 1, 17])),
+    ("Value", transaction([16, ORG, 1, 16])),
     ("Value", transaction([17, ORG, ORG, [[LOW, 1]]])),
     ("Count", transaction([17, ORG, OTHER_ORG, []])),
     ("Order", transaction([17, ORG, OTHER_ORG, [[HIGH, 1], [LOW, 1]]])),
@@ -277,7 +293,6 @@ bad_transactions = [
 
 # Of the form that the format asks for, but with a point that is none or of small order: they decode, and go no further.
 P256_NO_POINT = b"\x02" + b"\xff" * 32          # x is not below p
-P256_G = bytes.fromhex("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")  # SEC 2: the base point
 SPKI_ED25519 = bytes.fromhex("302a300506032b6570032100")                                      # RFC 8410
 SPKI_P256 = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")             # RFC 5480
 unkeyed = [

@@ -192,14 +192,16 @@ def main():
     after_handover = chain + u(1, 8) + set_hash(sets[1]) + u(40, 8) + last + recovery_hash
 
     fresh = epoch_set(7, organisations, [(Key("vote 7 0"), org(b"a"))])
-    def recover(from_height, parent_height):
+    def recover(from_height, parent_height, epoch=7):
+        fresh = epoch_set(epoch, organisations, [(Key("vote 7 0"), org(b"a"))])
         payload = b"\x01" + u(from_height, 8) + u(parent_height, 8) + last + H(b"nodes") + u(len(fresh), 2) + fresh
         return payload + recovery_set + u(2, 1) + b"".join(
             u(i, 1) + recovery_keys[i].state(chain, 66, 0x201, payload) for i in (0, 1))
 
-    recovery, farthest = recover(5000, 40), recover(40 + 2**40, 40)
+    recovery, farthest = recover(5000, 40), recover(40 + 2**40, 40, 2**56)
     refused_recoveries = [["From", recover(40, 40)], ["From", recover(39, 40)], ["TooFar", recover(41 + 2**40, 40)],
-                          ["TooFar", recover(2**48 - 1, 40)], ["Height", recover(2**48, 40)]]
+                          ["TooFar", recover(2**48 - 1, 40)], ["Height", recover(2**48, 40)],
+                          ["EpochTooFar", recover(5000, 40, 2**56 + 1)], ["EpochTooFar", recover(5000, 40, 2**64 - 1)]]
     # What a device at these floors makes of a handover that ends epoch 0 at height 40.
     floor = lambda epoch, height, hash_: chain + u(epoch, 8) + set_hash(sets[epoch]) + u(height, 8) + hash_ + recovery_hash
     floors = [[None, floor(0, 39, H(b"seen"))], [None, floor(0, 40, last)], [None, floor(0, 40, bytes(32))],

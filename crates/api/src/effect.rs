@@ -93,8 +93,19 @@ pub fn shows(action: &Action, row: &Row, height: Height) -> bool {
         (Action::Propose { proposal }, Row::Proposal(row)) => {
             row.id == proposal.id() && row.proposed == height
         }
-        // Whose seats are among those who voted is for whoever knows the seats.
-        (Action::Vote { proposal, .. }, Row::Proposal(row)) => row.id == proposal.id(),
+        (
+            Action::Vote {
+                seat,
+                proposal,
+                yes,
+                ..
+            },
+            Row::Proposal(row),
+        ) => {
+            // A yes stands; a no may have become one.
+            let said = row.yes.contains(*seat) || (!yes && row.no.contains(*seat));
+            row.id == proposal.id() && said
+        }
         (
             Action::Officers {
                 org, org_version, ..
@@ -206,9 +217,9 @@ mod tests {
     use kusabi_core::{
         id::{Binding, Digest, OrgId},
         keystore::{KeyStore, Seed, SoftKey},
-        row::{AnchorRow, ArtPolicy, Reason, Release, Topic},
+        row::{AnchorRow, ArtPolicy, ProposalRow, Reason, Release, Seat, Seats, Topic},
         suite::{Purpose, Suite},
-        tx::Entry,
+        tx::{Act, Entry, Proposal},
     };
 
     const ORG: OrgId = OrgId::new([1; 16]);
@@ -363,6 +374,47 @@ mod tests {
             &withdraw,
             &[Row::Release(withdrawn)],
             &[Row::Release(release(20, 7))],
+        );
+
+        let acts = || vec![Act::Heartbeat { ms: 1_000 }];
+        let proposal = Proposal::new(ORG, 1 << 41, acts()).unwrap();
+        let other = Proposal::new(ORG, 1 << 40, acts()).unwrap();
+        let voted = |of: &Proposal, yes: &[u8], no: &[u8]| {
+            let seats = |numbers: &[u8]| {
+                let numbers = numbers.iter().map(|number| Seat::new(*number));
+                numbers.fold(Seats::default(), Seats::with)
+            };
+            Row::Proposal(ProposalRow {
+                id: of.id(),
+                proposer: ORG,
+                proposed: at(9),
+                carried: Height::ZERO,
+                expires_ms: of.expires_ms(),
+                previous: None,
+                yes: seats(yes),
+                no: seats(no),
+            })
+        };
+        let vote = |yes| Action::Vote {
+            org: ORG,
+            seat: Seat::new(3),
+            proposal: Box::new(proposal.clone()),
+            yes,
+        };
+        // Others have voted; it has said no; it is another proposal's.
+        check(
+            &vote(true),
+            &[voted(&proposal, &[0, 3], &[1])],
+            &[
+                voted(&proposal, &[0, 2, 4], &[]),
+                voted(&proposal, &[0], &[3]),
+                voted(&other, &[3], &[]),
+            ],
+        );
+        check(
+            &vote(false),
+            &[voted(&proposal, &[0], &[3]), voted(&proposal, &[0, 3], &[])],
+            &[voted(&proposal, &[0], &[2]), voted(&other, &[], &[3])],
         );
 
         let anchored = |topic, height, org| {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use kusabi_core::{
     id::{Handle, Height},
     proof::{Claim, Proof, ProofError},
-    row::{Reason, ReleaseStatus, Row, Seat, Seats, Status, Topic},
+    row::{Origin, Reason, ReleaseStatus, Row, Seat, Seats, Status, Topic},
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -190,6 +190,9 @@ pub struct RecordView {
     /// How often it has come to another owner.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub moves: u8,
+    /// ID of the organisation that put a key that has moved on the ledger; not of one that follows on another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_organisation: Option<Hex<16>>,
 }
 
 #[expect(
@@ -217,6 +220,10 @@ impl From<&kusabi_core::row::Record> for RecordView {
             binding: Hex(record.binding().to_bytes()),
             metadata: record.metadata().map(|digest| Hex(digest.to_bytes())),
             moves: record.moves(),
+            first_organisation: match record.origin() {
+                Origin::Registered(first) if record.moves() > 0 => Some(Hex(first.to_bytes())),
+                Origin::Registered(_) | Origin::Follows(_) => None,
+            },
         }
     }
 }

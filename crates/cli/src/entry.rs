@@ -2,7 +2,7 @@
 
 use kusabi_core::{
     id::{ChainId, Handle, KusabiId, OrgId, OrgName},
-    row::Record,
+    row::{Origin, Record},
     suite::{BindingContext, PublicKeys, Purpose},
     tx::Entry,
 };
@@ -65,8 +65,14 @@ pub(crate) fn binding(record: &Record, id: Option<&KusabiId>, chain: &ChainId) -
         return Binding::Unchecked;
     };
     if record.is_bound(id, chain) {
-        Binding::Holds
-    } else if record.moves() > 0 {
+        return Binding::Holds;
+    }
+    // It was made for its first owner. Who owned it when it followed on another key does not stand in the record.
+    let made = match record.origin() {
+        Origin::Registered(first) => record.was_made_for(&first, id, chain),
+        Origin::Follows(_) => true,
+    };
+    if record.moves() > 0 && made {
         Binding::Moved
     } else {
         Binding::Broken
@@ -118,4 +124,43 @@ pub(crate) fn foreign(handle: &Handle) -> Failure {
         format!("the record under {handle} is not this key's: its binding does not hold"),
     )
     .advise("someone who saw the handle registered a key of his own under it; make a new key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kusabi_core::{
+        id::{Digest, Height},
+        keystore::{KeyStore as _, Seed, SoftKey},
+        suite::Suite,
+    };
+
+    #[test]
+    fn a_key_that_moved_is_its_first_owners_and_a_copied_entry_is_nobodys() {
+        let (id, chain) = (KusabiId::new([8; 16]), ChainId::new([9; 32]));
+        let [home, thief, buyer] =
+            ["home", "thief", "buyer"].map(|name| OrgName::new(name).unwrap().id());
+        let (suite, purpose) = (Suite::Curve25519, Purpose::Act);
+        let keys = SoftKey::from_seed(suite, &Seed::new([7; 32]))
+            .unwrap()
+            .public_keys();
+        let context = BindingContext {
+            chain: &chain,
+            owner: &home,
+            purpose,
+        };
+        let bound = keys.bind(&id, &context);
+        let height = Height::new(5).unwrap();
+        let put_by = |org| Record::register(purpose, keys, org, height, bound, Digest::ZERO);
+        let tied = |record: &Record| binding(record, Some(&id), &chain);
+        assert_eq!(tied(&put_by(home)), Binding::Holds);
+        assert_eq!(tied(&put_by(home).move_to(buyer).unwrap()), Binding::Moved);
+        assert_eq!(tied(&put_by(thief)), Binding::Broken);
+        assert_eq!(
+            tied(&put_by(thief).move_to(buyer).unwrap()),
+            Binding::Broken
+        );
+        let follows = put_by(home).after(Handle::new([6; 32]));
+        assert_eq!(tied(&follows.move_to(buyer).unwrap()), Binding::Moved);
+    }
 }

@@ -1,7 +1,7 @@
 //! What members propose and how they vote, as people read it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -23,12 +23,18 @@ use crate::{
 };
 
 /// Proposals that are walked through to find out whose seat is which; beyond it a seat is shown as its number.
-const WALKED_MAX: usize = 10_000;
+const NAMED_MAX: usize = 256;
+/// Proposals among which one is looked for by the first digits of its ID.
+const SOUGHT_MAX: usize = 1_024;
+/// Fewest digits by which one is looked for.
+const DIGITS_MIN: usize = 8;
 
-/// Where a proposal is read from: a file, or its ID on the ledger.
+/// Where a proposal is read from: a file, or its ID on the ledger, or the first digits of it.
 #[derive(Clone, Debug)]
 pub(crate) enum Which {
     Id(ProposalId),
+    /// Hexadecimal digits, so many that they are no whole ID; or a file that has them as its name.
+    Digits(String),
     File(PathBuf),
 }
 
@@ -36,9 +42,15 @@ impl std::str::FromStr for Which {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(text
-            .parse()
-            .map_or_else(|_| Self::File(text.into()), Self::Id))
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Id(id));
+        }
+        let digits = text.len() >= DIGITS_MIN && text.bytes().all(|b| b.is_ascii_hexdigit());
+        Ok(if digits {
+            Self::Digits(text.to_owned())
+        } else {
+            Self::File(text.into())
+        })
     }
 }
 
@@ -50,21 +62,56 @@ impl Which {
                 let row = known(connection, id)?;
                 content(connection, &row)
             }
-            Self::File(path) => {
-                let bytes = files::read(path, PROPOSAL_BYTES_MAX as u64 + 1)?;
-                Proposal::decode(&bytes).map_err(|why| {
-                    Failure::new(
-                        Exit::File,
-                        format!(
-                            "{} is neither a proposal nor the ID of one: {why}",
-                            path.display()
-                        ),
-                    )
-                    .advise("`kusabi org proposals` lists those on the ledger with their IDs")
-                })
+            Self::Digits(digits) if !Path::new(digits).exists() => {
+                content(connection, &begins_with(connection, digits)?)
             }
+            Self::Digits(name) => from_file(Path::new(name)),
+            Self::File(path) => from_file(path),
         }
     }
+}
+
+fn from_file(path: &Path) -> Result<Proposal> {
+    let bytes = files::read(path, PROPOSAL_BYTES_MAX as u64 + 1)?;
+    Proposal::decode(&bytes).map_err(|why| {
+        Failure::new(
+            Exit::File,
+            format!(
+                "{} is neither a proposal nor the ID of one: {why}",
+                path.display()
+            ),
+        )
+        .advise("`kusabi org proposals` lists those on the ledger with their IDs")
+    })
+}
+
+/// The one proposal whose ID begins with these digits.
+fn begins_with(connection: &Connection, digits: &str) -> Result<ProposalRow> {
+    let digits = digits.to_ascii_lowercase();
+    let mut found = None;
+    for row in walk(connection, &members(connection)?).take(SOUGHT_MAX) {
+        let row = row?;
+        if !row.id.to_string().starts_with(&digits) {
+            continue;
+        }
+        if let Some(other) = found.replace(row) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "several proposals begin with {digits}, {} and {} among them",
+                    other.id, row.id
+                ),
+            )
+            .advise("give more digits of the one that is meant"));
+        }
+    }
+    found.ok_or_else(|| {
+        Failure::new(
+            Exit::Negative,
+            format!("none of the newest {SOUGHT_MAX} proposals begins with {digits}"),
+        )
+        .advise("`kusabi org proposals` lists those on the ledger; an older one is found by its whole ID (--json)")
+    })
 }
 
 /// Writes a proposal's bytes to a new file.
@@ -124,58 +171,78 @@ pub(crate) fn content(connection: &Connection, row: &ProposalRow) -> Result<Prop
         })
 }
 
-/// Walks from the newest proposal back, at most `limit`.
-pub(crate) fn walk(
-    connection: &Connection,
+/// Walks from the newest proposal back; each step asks the ledger once.
+pub(crate) fn walk<'c>(
+    connection: &'c Connection,
     members: &Members,
-    limit: usize,
-) -> Result<Vec<ProposalRow>> {
-    let mut rows = Vec::new();
+) -> impl Iterator<Item = Result<ProposalRow>> + use<'c> {
     let mut next = members.newest;
-    while let Some(id) = next
-        && rows.len() < limit
-    {
-        let row = known(connection, &id)?;
-        next = row.previous;
-        rows.push(row);
-    }
-    Ok(rows)
+    std::iter::from_fn(move || {
+        let row = known(connection, &next.take()?);
+        next = row.as_ref().ok().and_then(|row| row.previous);
+        Some(row)
+    })
 }
 
 /// Whose seats are which: founders, and those who were admitted.
+#[derive(Default)]
 pub(crate) struct Names(BTreeMap<u8, String>);
 
 impl Names {
-    pub(crate) fn read(connection: &Connection, members: &Members) -> Result<Self> {
+    /// The names of the members who have voted on these.
+    pub(crate) fn of(
+        connection: &Connection,
+        members: &Members,
+        rows: &[ProposalRow],
+    ) -> Result<Self> {
+        let voted = rows
+            .iter()
+            .flat_map(|row| row.yes.iter().chain(row.no.iter()));
+        let mut nameless: BTreeSet<Seat> =
+            voted.filter(|seat| members.seats.contains(*seat)).collect();
+        let mut names = Self::default();
+        if nameless.is_empty() {
+            return Ok(names);
+        }
         let document = connection.genesis()?;
         let genesis = Genesis::decode(&document)
             .map_err(|why| Failure::new(Exit::Unproven, why.to_string()))?;
-        let founders = genesis
-            .founders()
-            .filter_map(|one| OrgName::new(one.name).ok());
-        let mut organisations: Vec<OrgId> = founders.map(|name| name.id()).collect();
-        for row in walk(connection, members, WALKED_MAX)? {
+        let founders = genesis.founders();
+        for name in founders.filter_map(|one| OrgName::new(one.name).ok()) {
+            names.add(connection, &name.id(), &mut nameless)?;
+        }
+        let mut newest = walk(connection, members).take(NAMED_MAX);
+        while !nameless.is_empty()
+            && let Some(row) = newest.next().transpose()?
+        {
             if row.carried == Height::ZERO {
                 continue;
             }
-            let proposal = content(connection, &row)?;
-            organisations.extend(proposal.acts().iter().filter_map(|act| match act {
-                Act::Admit { candidate, .. } => Some(candidate.name.id()),
-                _ => None,
-            }));
-        }
-        let mut names = BTreeMap::new();
-        for org in organisations {
-            if let Some(Row::Organisation(row)) = connection.organisation(&org)?.into_value()
-                && let Some(seat) = row.seat
-            {
-                names.insert(seat.number(), row.name.to_string());
+            for act in content(connection, &row)?.acts() {
+                if let (Act::Admit { .. } | Act::Seat { .. }, Some(org)) = (act, act.org()) {
+                    names.add(connection, &org, &mut nameless)?;
+                }
             }
         }
-        Ok(Self(names))
+        Ok(names)
     }
 
-    fn of(&self, seats: &Seats, members: &Members) -> Vec<String> {
+    fn add(
+        &mut self,
+        connection: &Connection,
+        org: &OrgId,
+        nameless: &mut BTreeSet<Seat>,
+    ) -> Result<()> {
+        if let Some(Row::Organisation(row)) = connection.organisation(org)?.into_value()
+            && let Some(seat) = row.seat
+        {
+            nameless.remove(&seat);
+            self.0.insert(seat.number(), row.name.to_string());
+        }
+        Ok(())
+    }
+
+    fn listed(&self, seats: &Seats, members: &Members) -> Vec<String> {
         let name = |seat: Seat| {
             if !members.seats.contains(seat) {
                 return format!("seat {} (no member any more)", seat.number());
@@ -250,23 +317,22 @@ struct Votes {
     proposed_at: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     carried_at: Option<u64>,
-    high: bool,
-    members: usize,
     yes: Vec<String>,
     no: Vec<String>,
+    /// What it takes, while it is open: it depends on who is a member, and how an organisation stands, when it is counted.
+    #[serde(flatten)]
+    takes: Option<Takes>,
+}
+
+#[derive(Serialize)]
+struct Takes {
+    high: bool,
+    members: usize,
     needed: usize,
 }
 
-impl Sheet {
-    /// With what the ledger knows of it, if it does.
-    pub(crate) fn of(
-        connection: &Connection,
-        proposal: &Proposal,
-        row: Option<&ProposalRow>,
-        members: &Members,
-        names: &Names,
-        now_ms: u64,
-    ) -> Result<Self> {
+impl Takes {
+    fn now(connection: &Connection, proposal: &Proposal, members: &Members) -> Result<Self> {
         let mut high = false;
         for act in proposal.acts() {
             let organisation = match act.org() {
@@ -279,23 +345,41 @@ impl Sheet {
             high |= act.is_high(organisation.as_ref());
         }
         let count = members.count();
-        let votes = row.map(|row| Votes {
-            proposed_at: row.proposed.get(),
-            carried_at: (row.carried != Height::ZERO).then(|| row.carried.get()),
+        let needed = (1..=count).find(|yes| carries(*yes, count, high));
+        Ok(Self {
             high,
             members: count,
-            yes: names.of(&row.yes, members),
-            no: names.of(&row.no, members),
-            needed: (1..=count)
-                .find(|yes| carries(*yes, count, high))
-                .unwrap_or(count),
-        });
+            needed: needed.unwrap_or(count),
+        })
+    }
+}
+
+impl Sheet {
+    /// With what the ledger knows of it, if it does.
+    pub(crate) fn of(
+        connection: &Connection,
+        proposal: &Proposal,
+        row: Option<&ProposalRow>,
+        members: &Members,
+        names: &Names,
+        now_ms: u64,
+    ) -> Result<Self> {
         let state = match row {
             None => "not proposed",
             Some(row) if row.carried != Height::ZERO => "carried",
             Some(row) if row.expires_ms < now_ms => "run out",
             Some(_) => "open",
         };
+        let takes = (state == "open")
+            .then(|| Takes::now(connection, proposal, members))
+            .transpose()?;
+        let votes = row.map(|row| Votes {
+            proposed_at: row.proposed.get(),
+            carried_at: (row.carried != Height::ZERO).then(|| row.carried.get()),
+            yes: names.listed(&row.yes, members),
+            no: names.listed(&row.no, members),
+            takes,
+        });
         let officers = proposal.acts().iter().flat_map(|act| {
             let name = match act {
                 Act::Admit { candidate, .. } => candidate.name.to_string(),
@@ -331,7 +415,11 @@ impl Sheet {
     /// Its line in a table: ID, state, votes, what.
     pub(crate) fn line(&self) -> Vec<String> {
         let votes = self.votes.as_ref().map_or_else(String::new, |votes| {
-            format!("{} of {}", votes.yes.len(), votes.needed)
+            let yes = votes.yes.len();
+            match &votes.takes {
+                Some(takes) => format!("{yes} of {}", takes.needed),
+                None => yes.to_string(),
+            }
         });
         let mut acts = self.acts.join("; ");
         if acts.chars().count() > 60 {
@@ -368,18 +456,20 @@ impl Answer for Sheet {
         if let Some(votes) = &self.votes {
             page.field("for it", listed(&votes.yes))
                 .field("against it", listed(&votes.no))
-                .field(
+                .field_if(
                     "needed",
-                    format!(
-                        "{} of {} members{}",
-                        votes.needed,
-                        votes.members,
-                        if votes.high {
-                            ", two thirds"
-                        } else {
-                            ", more than a third"
-                        }
-                    ),
+                    votes.takes.as_ref().map(|takes| {
+                        format!(
+                            "{} of {} members{}",
+                            takes.needed,
+                            takes.members,
+                            if takes.high {
+                                ", two thirds"
+                            } else {
+                                ", more than a third"
+                            }
+                        )
+                    }),
                 )
                 .field(
                     "proposed at",

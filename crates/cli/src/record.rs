@@ -3,7 +3,7 @@
 use kusabi_api::{verify::Proven, view::RecordView};
 use kusabi_core::{
     id::Handle,
-    row::{Record, Status},
+    row::{Origin, Record, Status},
 };
 use serde::Serialize;
 
@@ -111,6 +111,13 @@ impl Shown {
             page.field("ended", format!("block {}{why}", grouped(ended.get())));
         }
         page.field_if(
+            "first owner",
+            match record.origin() {
+                Origin::Registered(first) if record.moves() > 0 => Some(first.to_string()),
+                Origin::Registered(_) | Origin::Follows(_) => None,
+            },
+        )
+        .field_if(
             "in other hands",
             record
                 .compromised_since()

@@ -21,6 +21,9 @@ const VERSION: u8 = 1;
 /// How far above the block that survived a recovery may start: far above every floor (with a hundred blocks a second it
 /// takes 348 years), and 255 recoveries with a typing error still leave heights.
 pub const RECOVERY_JUMP_MAX: u64 = 1 << 40;
+/// Highest epoch that a recovery may open: 256 typing errors of 2^48, and as many epochs again by handovers, lie above every clock's
+/// milliseconds. Without it a recovery into epoch 2^64 − 1 would be the last change of all.
+pub const RECOVERY_EPOCH_MAX: u64 = 1 << 56;
 const RECOVERY_SIGNATURE_LEN: usize = 1 + Signature::LEN;
 
 /// Why a handover or a recovery is refused.
@@ -37,6 +40,8 @@ pub enum HandoverError {
     From,
     /// A recovery that starts more than 2^40 heights above the block that survived.
     TooFar,
+    /// A recovery into an epoch above 2^56.
+    EpochTooFar,
     /// The next set is malformed, or a key of it is not valid.
     NextSet(SetError),
     /// The next set's epoch does not follow: old + 1 for a handover, above the anchor's for a recovery.
@@ -63,6 +68,7 @@ impl fmt::Display for HandoverError {
             Self::Height => f.write_str("a height is out of range"),
             Self::From => f.write_str("the recovery starts below the block that survived"),
             Self::TooFar => f.write_str("the recovery starts more than 2^40 heights above the block that survived; look for a typing error in its height"),
+            Self::EpochTooFar => f.write_str("the recovery opens an epoch above 2^56, after which there are too few; look for a typing error in its number"),
             Self::NextSet(error) => write!(f, "the next set is refused: {error}"),
             Self::NextEpoch => f.write_str("the next set's epoch does not follow"),
             Self::OldSet => f.write_str("the old validator set is not the one that is named"),
@@ -87,6 +93,7 @@ crate::code::codes!(HandoverError {
     NextEpoch = 0x2105,
     OldSet = 0x2106,
     Organisations = 0x2107,
+    EpochTooFar = 0x2108,
 } in { Wire, NextSet, Anchor, Votes, Officers, Recovery });
 
 impl From<WireError> for HandoverError {
@@ -383,6 +390,9 @@ impl<'a> Recovery<'a> {
         }
         if from.get() - parent_height.get() > RECOVERY_JUMP_MAX {
             return Err(HandoverError::TooFar);
+        }
+        if next_set.epoch().get() > RECOVERY_EPOCH_MAX {
+            return Err(HandoverError::EpochTooFar);
         }
         Ok(Self {
             payload,

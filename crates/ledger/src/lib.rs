@@ -24,6 +24,7 @@
 mod block;
 mod check;
 mod claims;
+mod council;
 mod reads;
 mod rejection;
 mod state;
@@ -36,6 +37,7 @@ pub use block::{
 };
 pub use check::{BlockContext, Checked, check};
 pub use claims::{Claims, Verified, claims, verify};
+pub use council::Decisions;
 pub use reads::{reads, signer_reads};
 pub use rejection::Rejection;
 pub use state::{MemoryState, Overlay, State, Write};

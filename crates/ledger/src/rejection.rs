@@ -141,11 +141,15 @@ pub enum Rejection {
     SetMembers = 0x1041,
     /// More officers would have to sign than there are.
     OfficersThreshold = 0x1042,
+    /// The vote is of a seat that the organisation has no more.
+    OtherSeat = 0x1043,
+    /// The organisation has made as many proposals as it may for now.
+    TooManyProposals = 0x1044,
 }
 
 impl Rejection {
     /// Every rejection, for documentation and tests.
-    pub const ALL: [Self; 66] = [
+    pub const ALL: [Self; 68] = [
         Self::WrongChain,
         Self::UnknownOrganisation,
         Self::UnknownRecord,
@@ -212,6 +216,8 @@ impl Rejection {
         Self::HeartbeatTooLong,
         Self::SetMembers,
         Self::OfficersThreshold,
+        Self::OtherSeat,
+        Self::TooManyProposals,
     ];
 
     /// Its number.
@@ -287,6 +293,8 @@ impl fmt::Display for Rejection {
             Self::HeartbeatTooLong => "the heartbeat would be longer than the one that the ledger was founded with, which devices count on; name a shorter one",
             Self::SetMembers => "the next validator set names an organisation that is no member of the ledger; have the members admit or seat it first",
             Self::OfficersThreshold => "more officers would have to sign than the organisation has; grant another officer key first",
+            Self::OtherSeat => "the vote is of a seat that the organisation has no more; vote again with its present one",
+            Self::TooManyProposals => "a member makes at most 16 proposals at once and then one an hour; propose it later, or as acts of one proposal",
             Self::BadKey => "a public key in the transaction is not a key of its suite; make the key pair again",
             Self::DamagedState => "a row of this node's own state cannot be read; stop the node and run the audit",
         })

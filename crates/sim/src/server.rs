@@ -176,11 +176,20 @@ impl Shop {
 
     /// The device of a key, found by its predecessors as a rebuilt server does.
     pub fn device(&mut self, org: OrgId, handle: &Handle) -> DeviceId {
+        self.find(org, handle).unwrap_or_else(|first| {
+            let new = self.devices.len();
+            self.devices.insert((org, first), new);
+            new
+        })
+    }
+
+    /// The device of a key, or the first key of one that the organisation's servers have not met.
+    fn find(&self, org: OrgId, handle: &Handle) -> Result<DeviceId, Handle> {
         let mut at = *handle;
         // A chain of keys is as long as the ledger is high, at most.
         for _ in 0..64 {
             if let Some(device) = self.devices.get(&(org, at)) {
-                return *device;
+                return Ok(*device);
             }
             match self
                 .ledger
@@ -191,9 +200,7 @@ impl Shop {
                 None => break,
             }
         }
-        let new = self.devices.len();
-        self.devices.insert((org, at), new);
-        new
+        Err(at)
     }
 }
 
@@ -322,7 +329,8 @@ impl Server {
             }
         };
         let (record, owner) = self.regards(shop.ledger.record(&handle));
-        let accepted = greeting.accept(record.as_ref(), &owner)?;
+        let here = shop.find(self.org, &handle).is_ok();
+        let accepted = greeting.accept(record.as_ref(), &owner, here)?;
         let device = shop.device(self.org, &handle);
         let seen = shop.rows.get(&device).map_or(0, |row| row.version);
         let proof = shop.ledger.prove(&StateKey::record(&self.key.handle));

@@ -82,14 +82,27 @@ fn members_decide_and_guests_do_not() {
         (&open["state"], &open["votes"]["needed"]),
         (&"open".into(), &2.into())
     );
+    assert_eq!(
+        (&open["votes"]["high"], &open["votes"]["members"]),
+        (&true.into(), &2.into())
+    );
     assert_eq!(open["votes"]["yes"], serde_json::json!(["beta"]));
     two.run("org vote raise.proposal --no", ACME).ok();
     let id = open["id"].as_str().unwrap();
     let against = two.run(&format!("org proposals {id} --json"), ACME).json();
     assert_eq!(against["votes"]["no"], serde_json::json!(["acme"]));
+    let page = two.run(&format!("org proposals {id}"), ACME).out();
+    assert!(page.contains("2 of 2 members, two thirds"), "{page}");
     two.says(&format!("org vote {id} --no"), BETA, 3, &["a yes stands"]);
     let carried = two.run(&format!("org vote {id} --yes --json"), ACME).json();
     assert_eq!(carried["state"], "carried");
+    // What it would take today says nothing about what it took.
+    for votes in [&carried["votes"], &admitted["votes"]] {
+        assert!(votes["carried_at"].is_u64());
+        for of_today in ["needed", "high", "members"] {
+            assert!(votes.get(of_today).is_none(), "{of_today} in {votes}");
+        }
+    }
     let acme = two.run("org show acme --json", ACME).json();
     assert_eq!(acme["quota"], 5000);
     two.says(
@@ -119,10 +132,74 @@ fn members_decide_and_guests_do_not() {
         "let acme have up to 5,000 rows",
         "for it",
         "acme, beta",
-        "2 of 2",
     ] {
         assert!(page.contains(words), "{words:?} in {page}");
     }
+    assert!(!page.contains("needed"), "{page}");
+    two.node.stop();
+}
+
+#[test]
+fn a_proposal_is_voted_on_by_what_the_table_prints() {
+    let two = Two::new();
+    two.run("org propose --seat beta", ACME).ok();
+    let propose = |rows| {
+        let open = two.run(&format!("org propose --set-quota acme={rows} --json"), BETA);
+        open.json()["id"].as_str().unwrap().to_owned()
+    };
+    let id = propose(5_000);
+    let table = two.run("org proposals", ACME).out();
+    let row = table.lines().find(|line| line.contains("open")).unwrap();
+    let digits = row.split_whitespace().next().unwrap();
+    assert!(id.starts_with(digits) && digits.len() >= 8, "{table}");
+    two.says(
+        "org vote 0123456789abcdef --yes",
+        ACME,
+        1,
+        &["none of the newest 1024 proposals begins with 0123456789abcdef"],
+    );
+    // Fewer digits are a file's name.
+    two.says(&format!("org vote {} --yes", &id[..7]), ACME, 5, &[]);
+    let voted = two.run(&format!("org vote {digits} --yes --json"), ACME);
+    let voted = voted.json();
+    assert_eq!(
+        (&voted["id"], &voted["state"]),
+        (&id.into(), &"carried".into())
+    );
+    two.node.stop();
+}
+
+#[test]
+fn who_cannot_be_admitted_is_not_proposed() {
+    let two = Two::new();
+    let before = two.run("org proposals --json", ACME).json();
+    two.says(
+        "org propose --admit beta.application",
+        ACME,
+        1,
+        &["has an organisation beta already", "--seat beta"],
+    );
+    // Another name with an officer whose handle is there already.
+    let chain = &two.node.chain;
+    let init = "org init gamma --name gamma";
+    two.place.run(init).ok();
+    two.place
+        .run(&format!(
+            "org apply gamma --chain {chain} --out gamma.application"
+        ))
+        .ok();
+    two.run("org grant gamma/keys/officer.key", ACME).ok();
+    two.says(
+        "org propose --admit gamma.application",
+        ACME,
+        1,
+        &[
+            "of an officer of gamma is taken, by a key of acme",
+            "apply again",
+        ],
+    );
+    let after = two.run("org proposals --json", ACME).json();
+    assert_eq!(before, after);
     two.node.stop();
 }
 
@@ -207,6 +284,8 @@ fn devices_come_to_another_organisation_when_both_sign() {
     shown.exits(1);
     let shown: serde_json::Value = serde_json::from_str(shown.out().trim()).unwrap();
     assert_eq!(shown["binding"], "moved");
+    let first = kusabi_core::id::OrgName::new("acme").unwrap().id();
+    assert_eq!(shown["record"]["first_organisation"], first.to_string());
     assert_eq!(shown["organisation_name"], "beta", "{shown}");
     two.node.stop();
 }

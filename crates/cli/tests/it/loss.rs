@@ -2,7 +2,13 @@
 
 use std::fs;
 
-use kusabi_core::set::EpochSet;
+use kusabi_core::{
+    handover::{Recovery, RecoveryParts},
+    id::{Epoch, OrgId},
+    set::{EpochSet, EpochSetParts, OrganisationParts},
+    suite::VerificationKey,
+    tx::{Action, Draft, Transaction},
+};
 use kusabi_node::directory::Directory;
 use snapbox::str;
 
@@ -272,6 +278,133 @@ fn only_officers_in_force_sign_for_the_next_epoch() {
     named.sort();
     expected.sort();
     assert_eq!(named, expected);
+}
+
+/// What a set is made of.
+fn parts_of(set: &EpochSet<'_>) -> EpochSetParts {
+    let organisations = set.organisations().enumerate().map(|(index, one)| {
+        let of = |organisation| usize::from(organisation) == index;
+        let votes = set.validators().filter(|one| of(one.organisation));
+        OrganisationParts {
+            id: one.id,
+            threshold: u8::try_from(one.officers.threshold()).unwrap(),
+            officers: (0..one.officers.len())
+                .filter_map(|officer| one.officers.key(officer))
+                .collect(),
+            vote_keys: votes.map(|one| *one.vote_key).collect(),
+        }
+    });
+    EpochSetParts {
+        epoch: set.epoch(),
+        organisations: organisations.collect(),
+    }
+}
+
+/// Writes what somebody makes of a recovery on its way.
+fn forge(place: &Place, change: impl FnOnce(&mut RecoveryParts, &mut EpochSetParts)) {
+    let draft = Transaction::decode(&fs::read(place.path("draft")).unwrap()).unwrap();
+    let Action::Recovery { recovery, nodes } = draft.action() else {
+        panic!("a recovery");
+    };
+    let recovery = Recovery::decode(recovery).unwrap();
+    let (mut parts, mut set) = (recovery.parts(), parts_of(recovery.next_set()));
+    change(&mut parts, &mut set);
+    parts.next_set = set.encode().unwrap();
+    let keys = recovery.recovery_set().as_bytes();
+    let action = Action::Recovery {
+        recovery: parts.encode(keys, &[]).unwrap(),
+        nodes: nodes.clone(),
+    };
+    let forged = Draft::new(draft.chain(), action).unwrap().finish().unwrap();
+    fs::write(place.path("forged"), forged.as_bytes()).unwrap();
+}
+
+#[test]
+fn a_recovery_is_signed_if_it_is_what_the_directory_gives() {
+    let place = Place::new();
+    let node = Node::start(&place);
+    for name in ["second", "stranger"] {
+        let new = format!("key new {name}.key --purpose officer");
+        place.run(&new).ok();
+    }
+    node.run(&place, "org grant second.key").ok();
+    node.run(&place, "backup older").exits(0);
+    place.run("key new one.key").ok();
+    node.run(&place, "key register one.key").ok();
+    node.stop();
+    place.run("node prepare --data ledger --org home").ok();
+    place
+        .run("recover new --data ledger --out draft ledger/home.node")
+        .ok();
+    let sign = |file: &str, data: &str| {
+        place.run(&format!(
+            "recover sign {file} --data {data} --key ledger/keys/recovery.key --out {file}.signed"
+        ))
+    };
+    let refuses = |words: &str| {
+        let ran = sign("forged", "ledger");
+        assert!(
+            ran.exits(1).err().contains(words),
+            "{words:?} in {}",
+            ran.err()
+        );
+        assert!(!place.path("forged.signed").exists());
+    };
+    let key = |name: &str| -> VerificationKey {
+        let shown = place.run(&format!("key show {name} --json")).json();
+        let hex = shown["signing_key"].as_str().unwrap().to_owned();
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let raw: Vec<u8> = (0..hex.len()).step_by(2).map(digits).collect();
+        VerificationKey::ed25519(&raw.try_into().unwrap()).unwrap()
+    };
+    let (second, stranger) = (key("second.key"), key("stranger.key"));
+    let without = |officers: &mut Vec<VerificationKey>| officers.retain(|key| *key != second);
+
+    forge(&place, |_, set| without(&mut set.organisations[0].officers));
+    refuses("it leaves out");
+    forge(&place, |_, set| {
+        without(&mut set.organisations[0].officers);
+        set.organisations[0].officers.push(stranger);
+    });
+    refuses("is no officer of home");
+    forge(&place, |_, set| set.organisations[0].threshold = 2);
+    refuses("2 officers of home sign together, and 1 do");
+    forge(&place, |_, set| {
+        set.organisations.push(OrganisationParts {
+            id: OrgId::new([7; 16]),
+            threshold: 1,
+            officers: vec![stranger],
+            vote_keys: vec![],
+        });
+    });
+    refuses("which epoch 0 does not");
+    for epoch in [0, 1 << 50, 1 << 56] {
+        forge(&place, |_, set| set.epoch = Epoch::new(epoch));
+        refuses(&format!("it opens epoch {epoch}, and yours is 0"));
+    }
+    // A block that is not there could have any officers.
+    forge(&place, |parts, set| {
+        parts.parent_height = parts.parent_height.next().unwrap();
+        without(&mut set.organisations[0].officers);
+    });
+    refuses("and your directory goes up to block");
+    place.run("restore older --data behind").ok();
+    let behind = sign("draft", "behind");
+    assert!(
+        behind
+            .exits(1)
+            .err()
+            .contains("restore a backup of the copy"),
+        "{}",
+        behind.err()
+    );
+    sign("draft", "ledger").ok();
+
+    // The number of an epoch by which nothing could follow is no recovery at all.
+    let too_far = "recover new --data ledger --out far ledger/home.node --above-epoch";
+    for above in [1_u64 << 50, u64::MAX] {
+        place.run(&format!("{too_far} {above}")).exits(2);
+    }
 }
 
 #[test]

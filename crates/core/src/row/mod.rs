@@ -21,10 +21,12 @@ pub use anchor::{AnchorRow, Topic};
 pub use blob::{BLOB_PART_BYTES, BlobPart};
 pub use ledger::{Ends, LedgerRow};
 pub use members::{MEMBERS_MAX, Members, SEATS_MAX, Seat, Seats};
-pub use organisation::{CAP_FLOOR, Organisation, WINDOW_HEIGHTS};
+pub use organisation::{
+    CAP_FLOOR, Organisation, PROPOSAL_EVERY_MS, PROPOSALS_AT_ONCE, WINDOW_HEIGHTS,
+};
 pub use policy::ArtPolicy;
 pub use proposal::ProposalRow;
-pub use record::{REST_HEIGHTS, Reason, Record, Status, Validity};
+pub use record::{Origin, REST_HEIGHTS, Reason, Record, Status, Validity};
 pub use release::{Release, ReleaseStatus};
 
 use crate::crypto::sha256;

@@ -10,6 +10,12 @@ pub const WINDOW_HEIGHTS: u64 = 1000;
 /// Revocations with one signature that every organisation has in each window, however small it is.
 pub const CAP_FLOOR: u32 = 16;
 
+/// How much of its time a member uses up with each proposal, in milliseconds: an hour.
+pub const PROPOSAL_EVERY_MS: u64 = 3_600_000;
+
+/// Proposals that a member may make at once; then one each [`PROPOSAL_EVERY_MS`].
+pub const PROPOSALS_AT_ONCE: u64 = 16;
+
 /// An organisation with its counts.
 ///
 /// The counts are the ledger's own bookkeeping: `active` and `rows` equal what a walk over all rows would find.
@@ -26,7 +32,7 @@ pub struct Organisation {
     pub officers_n: u8,
     /// Active records.
     pub active: u64,
-    /// Records, releases, anchors and blob parts.
+    /// Records, releases, anchors and blob parts. Proposals are none of them.
     pub rows: u64,
     /// Upper bound of `rows`.
     pub quota: u64,
@@ -42,9 +48,32 @@ pub struct Organisation {
     pub removed: Height,
     /// Time until which the members have frozen it, in milliseconds since 1970, past or to come; zero if they never have.
     pub frozen_until_ms: u64,
+    /// Time up to which its proposals have used up what it may propose, in milliseconds since 1970; zero before the first.
+    pub proposed_until_ms: u64,
 }
 
 impl Organisation {
+    /// An organisation that begins, before its first record; `k` of its `n` officers act together.
+    #[must_use]
+    pub fn new(name: OrgName, quota: u64, k: u8, n: u8, seat: Option<Seat>) -> Self {
+        Self {
+            version: 1,
+            name,
+            officers_k: k,
+            officers_n: n,
+            active: 0,
+            rows: 0,
+            quota,
+            window: 0,
+            window_cap: Self::cap_of(0),
+            revoked_in_window: 0,
+            seat,
+            removed: Height::ZERO,
+            frozen_until_ms: 0,
+            proposed_until_ms: 0,
+        }
+    }
+
     /// The cap of a window at whose beginning so many records were active.
     pub fn cap_of(active: u64) -> u32 {
         u32::try_from(active / 100)
@@ -73,6 +102,18 @@ impl Organisation {
     /// Whether nothing is added for it at this time.
     pub fn is_frozen(&self, time_ms: u64) -> bool {
         time_ms < self.frozen_until_ms
+    }
+
+    /// With one more proposal at this time; `None` while it has made as many as it may.
+    #[must_use]
+    pub fn propose(self, time_ms: u64) -> Option<Self> {
+        let until = self.proposed_until_ms.max(time_ms);
+        let proposed_until_ms = until.saturating_add(PROPOSAL_EVERY_MS);
+        let latest = time_ms.saturating_add(PROPOSALS_AT_ONCE * PROPOSAL_EVERY_MS);
+        (proposed_until_ms <= latest).then_some(Self {
+            proposed_until_ms,
+            ..self
+        })
     }
 
     /// The organisation's ID.
@@ -111,6 +152,7 @@ impl Organisation {
             seat: Seat::read(&mut r)?,
             removed: super::height(&mut r)?,
             frozen_until_ms: r.u48()?,
+            proposed_until_ms: r.u48()?,
         };
         super::end(r)?;
         if name.id() != id
@@ -147,7 +189,8 @@ impl Organisation {
             Seat::write(self.seat, w);
             w.u48(self.removed.get());
             w.u48(self.frozen_until_ms);
-            w.zeros(89);
+            w.u48(self.proposed_until_ms);
+            w.zeros(83);
         })
     }
 }

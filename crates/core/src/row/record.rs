@@ -97,6 +97,16 @@ impl Validity {
     }
 }
 
+/// By whose word a record came onto the ledger. No transfer changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// An organisation's keys put it there: its first owner. Whoever sees an entry can copy it, binding and all, so that this need
+    /// not be the organisation that the key was made for.
+    Registered(OrgId),
+    /// It took the place of this key: both keys signed that, in their owner's name.
+    Follows(Handle),
+}
+
 /// Heights for which a key that followed on another is not superseded.
 pub const REST_HEIGHTS: u64 = 64;
 
@@ -112,7 +122,7 @@ pub struct Record {
     registered: Height,
     ended: Height,
     compromised: Height,
-    predecessor: Handle,
+    origin: Origin,
     binding: Binding,
     metadata: Digest,
     moves: u8,
@@ -138,7 +148,7 @@ impl Record {
             registered: height,
             ended: Height::ZERO,
             compromised: Height::ZERO,
-            predecessor: Handle::ZERO,
+            origin: Origin::Registered(owner),
             binding,
             metadata,
             moves: 0,
@@ -149,7 +159,7 @@ impl Record {
     #[must_use]
     pub const fn after(self, predecessor: Handle) -> Self {
         Self {
-            predecessor,
+            origin: Origin::Follows(predecessor),
             ..self
         }
     }
@@ -314,8 +324,27 @@ impl Record {
     }
 
     /// The key that it follows on.
-    pub fn predecessor(&self) -> Option<Handle> {
-        (!self.predecessor.is_zero()).then_some(self.predecessor)
+    pub const fn predecessor(&self) -> Option<Handle> {
+        match self.origin {
+            Origin::Registered(_) => None,
+            Origin::Follows(predecessor) => Some(predecessor),
+        }
+    }
+
+    /// By whose word it came onto the ledger.
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Whether it was put on the ledger for this organisation: by it, or by a key's holder in the place of that key, which the key
+    /// itself has signed. The binding alone does not say so: it stands in clear in every entry and record, and whoever copies an
+    /// entry into its own name copies the binding with it.
+    pub fn was_made_for(&self, owner: &OrgId, id: &KusabiId, chain: &ChainId) -> bool {
+        let by = match self.origin {
+            Origin::Registered(first) => first == *owner,
+            Origin::Follows(_) => true,
+        };
+        by && self.is_bound_to(owner, id, chain)
     }
 
     /// Whether it is tied to a kusabi-ID: then it was made by somebody who knew the ID, for this chain. Records of the genesis
@@ -324,8 +353,7 @@ impl Record {
         self.is_bound_to(&self.owner, id, chain)
     }
 
-    /// Whether it is tied to a kusabi-ID for this organisation: a key that has moved is so for its first owner.
-    pub fn is_bound_to(&self, owner: &OrgId, id: &KusabiId, chain: &ChainId) -> bool {
+    fn is_bound_to(&self, owner: &OrgId, id: &KusabiId, chain: &ChainId) -> bool {
         let chain = if self.registered == Height::FIRST {
             &ChainId::ZERO
         } else {
@@ -387,10 +415,12 @@ impl Record {
         let compromised = super::height(&mut r)?;
         let owner = OrgId::new(r.array()?);
         let keys: [u8; PublicKeys::LEN] = r.array()?;
-        let predecessor = Handle::new(r.array()?);
+        let before: [u8; Handle::LEN] = r.array()?;
         let binding = Binding::new(r.array()?);
         let metadata = Digest::new(r.array()?);
         let moves = r.u8()?;
+        let first = r.flag().map_err(|_| RowError::Value)?;
+        let origin = read_origin(&before, first, owner, moves)?;
         super::end(r)?;
         let keys = UncheckedKeys::decode(suite, &keys)
             .and_then(keys_of)
@@ -408,7 +438,7 @@ impl Record {
             registered,
             ended,
             compromised,
-            predecessor,
+            origin,
             binding,
             metadata,
             moves,
@@ -455,11 +485,46 @@ impl Record {
             w.u48(self.compromised.get());
             w.put(self.owner.as_bytes());
             w.put(self.keys.as_bytes());
-            w.put(self.predecessor.as_bytes());
+            // Until it moves, the first owner is the owner.
+            match &self.origin {
+                Origin::Registered(first) if self.moves > 0 => {
+                    w.put(first.as_bytes());
+                    w.zeros(Handle::LEN - OrgId::LEN);
+                }
+                Origin::Registered(_) => w.zeros(Handle::LEN),
+                Origin::Follows(predecessor) => w.put(predecessor.as_bytes()),
+            }
             w.put(self.binding.as_bytes());
             w.put(self.metadata.as_bytes());
             w.u8(self.moves);
-            w.zeros(1);
+            w.flag(self.moves > 0 && matches!(self.origin, Origin::Registered(_)));
         })
+    }
+}
+
+/// Reads whom or what a record comes from: its predecessor, or the first owner of one that has none and has moved.
+fn read_origin(
+    before: &[u8; Handle::LEN],
+    first: bool,
+    owner: OrgId,
+    moves: u8,
+) -> Result<Origin, RowError> {
+    if first {
+        let mut r = Reader::new(before);
+        let first = OrgId::new(r.array()?);
+        super::end(r)?;
+        return if moves > 0 {
+            Ok(Origin::Registered(first))
+        } else {
+            Err(RowError::Contradiction)
+        };
+    }
+    let predecessor = Handle::new(*before);
+    if !predecessor.is_zero() {
+        Ok(Origin::Follows(predecessor))
+    } else if moves == 0 {
+        Ok(Origin::Registered(owner))
+    } else {
+        Err(RowError::Contradiction)
     }
 }

@@ -60,6 +60,7 @@ fn samples() -> [Row; 18] {
             seat: Some(Seat::new(255)),
             removed: Height::ZERO,
             frozen_until_ms: 0,
+            proposed_until_ms: 1 << 40,
         }),
         Row::ArtPolicy(ArtPolicy {
             version: 1,
@@ -144,7 +145,8 @@ fn every_row_reads_back() {
 
 #[test]
 fn a_changed_byte_is_refused_or_means_something_else() {
-    for row in samples() {
+    let moved = record(Purpose::Pre).move_to(OrgId::new([7; 16])).unwrap();
+    for row in samples().into_iter().chain([Row::Record(moved)]) {
         let bytes = row.encode();
         for index in 0..ROW_BYTES {
             for bit in 0..8 {
@@ -169,7 +171,31 @@ fn refuses_each_kind_of_fault() {
     };
     assert_eq!(with(0, 2), Err(RowError::Kind));
     assert_eq!(with(1, 2), Err(RowError::Version));
-    assert_eq!(with(191, 1), Err(RowError::Reserved));
+    assert_eq!(
+        with(191, 1),
+        Err(RowError::Contradiction),
+        "a first owner before it has moved"
+    );
+    assert_eq!(with(191, 2), Err(RowError::Value), "no flag");
+    let mut moved = record(Purpose::Act)
+        .move_to(OrgId::new([7; 16]))
+        .unwrap()
+        .encode();
+    moved[141] = 1;
+    assert_eq!(
+        Record::decode(&moved),
+        Err(RowError::Reserved),
+        "beside the first owner"
+    );
+    moved[141] = 0;
+    moved[191] = 0;
+    assert!(Record::decode(&moved).is_ok(), "then it is a predecessor");
+    moved[110..126].fill(0);
+    assert_eq!(
+        Record::decode(&moved),
+        Err(RowError::Contradiction),
+        "moved, and from nobody"
+    );
     assert_eq!(with(2, 0), Err(RowError::Value), "purpose 0");
     assert_eq!(
         with(2, 64),
@@ -328,8 +354,45 @@ fn a_key_moves_while_it_is_a_devices_and_active() {
     for row in [moved, moved.move_to(other).unwrap(), ended] {
         assert_eq!(Record::decode(&row.encode()), Ok(row));
     }
+    // Who owned it first stays, wherever it goes; a key that follows on another keeps that one's name instead.
+    let first = record(Purpose::Act).owner();
+    for row in [moved, moved.move_to(first).unwrap(), ended] {
+        assert_eq!(row.origin(), Origin::Registered(first));
+        assert_eq!(row.predecessor(), None);
+    }
+    let before = Handle::new([6; 32]);
+    let follows = record(Purpose::Act).after(before).move_to(other).unwrap();
+    assert_eq!(follows.origin(), Origin::Follows(before));
+    assert_eq!(Record::decode(&follows.encode()), Ok(follows));
     let often = (0..255).try_fold(record(Purpose::Act), |record, _| record.move_to(other));
     assert_eq!(often.unwrap().move_to(other), None);
+}
+
+#[test]
+fn a_copied_entry_makes_no_record_that_was_made_for_its_first_owner() {
+    let (id, chain) = (KusabiId::new([8; 16]), ChainId::new([9; 32]));
+    let [home, thief, buyer] = ["home", "thief", "buyer"].map(|n| OrgName::new(n).unwrap().id());
+    let context = BindingContext {
+        chain: &chain,
+        owner: &home,
+        purpose: Purpose::Act,
+    };
+    let binding = keys().bind(&id, &context);
+    let put_by =
+        |org| Record::register(Purpose::Act, keys(), org, height(10), binding, Digest::ZERO);
+    let copied = put_by(thief).move_to(buyer).unwrap();
+    let own = put_by(home).move_to(buyer).unwrap();
+    let follows = put_by(buyer).after(Handle::new([6; 32]));
+    assert!(own.was_made_for(&home, &id, &chain));
+    assert!(own.move_to(thief).unwrap().was_made_for(&home, &id, &chain));
+    assert!(follows.was_made_for(&home, &id, &chain));
+    for org in [home, thief, buyer] {
+        assert!(!copied.was_made_for(&org, &id, &chain));
+    }
+    for row in [own, follows] {
+        assert!(!row.was_made_for(&buyer, &id, &chain));
+        assert!(!row.was_made_for(&home, &KusabiId::new([7; 16]), &chain));
+    }
 }
 
 #[test]

@@ -134,11 +134,17 @@ impl Greeting {
         decode_canonical(&self.payload).map_err(|_| Refusal::Malformed)
     }
 
-    /// Holds it against the record of its handle.
+    /// Holds it against the record of its handle. Whether the key was `here` before, as one of this organisation's, says what the
+    /// server keeps of its fleet: a key that has moved is let in where it came from, to learn that, and at its owner's.
     ///
     /// # Errors
     /// A [`Refusal`] for each rule; [`Refusal::Malformed`] for an enrolment.
-    pub fn accept(self, record: Option<&Record>, org: &OrgId) -> Result<Accepted, Refusal> {
+    pub fn accept(
+        self,
+        record: Option<&Record>,
+        org: &OrgId,
+        here: bool,
+    ) -> Result<Accepted, Refusal> {
         let Hello::Session { handle, floor } = self.hello()? else {
             return Err(Refusal::Malformed);
         };
@@ -147,8 +153,8 @@ impl Greeting {
         if record.keys().agreement_key() != Some(*self.responder.peer()) {
             return Err(Refusal::OtherKey);
         }
-        // One that has moved may have been this organisation's a moment ago: its device asks for the proof of it.
-        if record.owner() != *org && record.moves() == 0 {
+        // One that was this organisation's a moment ago: its device asks for the proof of what became of it.
+        if record.owner() != *org && !(here && record.moves() > 0) {
             return Err(Refusal::OtherOrganisation);
         }
         if !matches!(record.purpose(), Purpose::Pre | Purpose::Act) {

@@ -5,12 +5,12 @@ use alloc::vec::Vec;
 
 use super::{
     APPOINTMENT_BYTES_MAX, ART_K_MAX, ART_KEYS_MAX, ENTRIES_MAX, GENESIS_BYTES_MAX,
-    GENESIS_SIGNATURES_MAX, HANDOVER_BYTES_MAX, OFFICERS_MAX, Proposal, RECOVERY_BYTES_MAX,
+    GENESIS_SIGNATURES_MAX, HANDOVER_BYTES_MAX, OFFICERS_K_MAX, Proposal, RECOVERY_BYTES_MAX,
     SIGNATURES_MAX, TARGETS_MAX, TxError,
 };
 use crate::id::{Binding, Digest, Handle, Height, OrgId};
 use crate::nodes::NODES_LEN_MAX;
-use crate::row::{Reason, Topic};
+use crate::row::{Reason, Seat, Topic};
 use crate::set::EPOCH_SET_LEN_MAX;
 use crate::suite::{ForeignAlgorithm, PublicKeys, Purpose, Suite, UncheckedKeys};
 
@@ -361,6 +361,8 @@ pub enum Action {
     Vote {
         /// Whose vote.
         org: OrgId,
+        /// Its seat: a vote of an earlier one is none of this one.
+        seat: Seat,
         /// On what: its bytes, so that whoever signs has it before him.
         proposal: Box<Proposal>,
         /// For it or against it.
@@ -372,7 +374,7 @@ pub enum Action {
         org: OrgId,
         /// Its row version.
         org_version: u32,
-        /// How many, 1 to 16.
+        /// How many, 1 to 15.
         k: u8,
     },
     /// Gives devices to another organisation.
@@ -583,7 +585,7 @@ impl Action {
                 within(handover.len(), 1, HANDOVER_BYTES_MAX)?;
                 within(nodes.len(), 1, NODES_LEN_MAX)
             }
-            Self::Officers { k, .. } if !(1..=OFFICERS_MAX).contains(k) => Err(TxError::Value),
+            Self::Officers { k, .. } if !(1..=OFFICERS_K_MAX).contains(k) => Err(TxError::Value),
             Self::Transfer { org, to, targets } => {
                 if org == to {
                     return Err(TxError::Value);

@@ -16,7 +16,7 @@ use super::{
 use crate::cbor::{CborError, Decoder, Encoder, FromCbor, ToCbor, decode_canonical};
 use crate::id::{Binding, ChainId, Digest, Handle, OrgId, TxId};
 use crate::nodes::NODES_LEN_MAX;
-use crate::row::{Reason, Topic};
+use crate::row::{Reason, Seat, Topic};
 use crate::set::EPOCH_SET_LEN_MAX;
 use crate::suite::{PublicKeys, Purpose, Signature, Suite, UncheckedKeys};
 use crate::wire::Sink;
@@ -146,8 +146,8 @@ impl FromCbor<'_> for Action {
         let expected = match code {
             14 => 2,
             0 | 1 | 6 | 11 => 3,
-            2 | 3 | 5 | 9 | 10 | 13 | 15 | 16 | 17 => 4,
-            8 | 12 => 5,
+            2 | 3 | 5 | 9 | 10 | 13 | 16 | 17 => 4,
+            8 | 12 | 15 => 5,
             4 => 6,
             7 => 7,
             _ => return Err(TxError::Action),
@@ -248,6 +248,7 @@ impl Action {
             },
             15 => Self::Vote {
                 org,
+                seat: Seat::new(d.u8()?),
                 proposal: Box::new(proposal(d)?),
                 yes: flag(d)?,
             },
@@ -379,8 +380,13 @@ impl ToCbor for Action {
             Self::Propose { proposal } => {
                 e.array(2).u64(code).bytes(proposal.as_bytes());
             }
-            Self::Vote { org, proposal, yes } => {
-                e.array(4).u64(code).bytes(org);
+            Self::Vote {
+                org,
+                seat,
+                proposal,
+                yes,
+            } => {
+                e.array(5).u64(code).bytes(org).u64(seat.number().into());
                 e.bytes(proposal.as_bytes()).u64((*yes).into());
             }
             Self::Officers {

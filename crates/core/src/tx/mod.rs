@@ -39,6 +39,8 @@ pub const SIGNATURES_MAX: usize = 16;
 pub const GENESIS_SIGNATURES_MAX: usize = 80;
 /// Most officers of an organisation: as many as can sign one transaction.
 pub const OFFICERS_MAX: u8 = 16;
+/// Most officers that an organisation can ask for, so that with a writer of the one who takes they can sign a transfer.
+pub const OFFICERS_K_MAX: u8 = 15;
 /// Most release keys of an organisation.
 pub const ART_KEYS_MAX: usize = 16;
 /// Most release keys that a policy can ask for, so that the old and the new ones fit the signatures of one transaction.
@@ -67,7 +69,8 @@ pub enum TxError {
     Action = 0x0b04,
     /// A list with more or fewer elements than it may have.
     Count = 0x0b05,
-    /// Handles (of entries, named records or signatures) do not ascend strictly: out of order or twice.
+    /// Handles (of entries, named records or signatures) do not ascend strictly: out of order or twice; or what a proposal names once
+    /// stands in it twice: an organisation, an officer's handle or key.
     Order = 0x0b06,
     /// A purpose that this action does not take.
     Purpose = 0x0b07,
@@ -92,7 +95,7 @@ impl fmt::Display for TxError {
             Self::Version => "the transaction has a format version that this ledger does not know; use a matching tool",
             Self::Action => "the transaction names an action that this ledger does not know; use a matching tool",
             Self::Count => "a list in the transaction has too many or too few elements; split it, or add what is missing",
-            Self::Order => "handles in the transaction are out of order or stand twice; name each once, in ascending order",
+            Self::Order => "handles in the transaction are out of order or stand twice, or its proposal names an organisation or an officer's key twice; name each once, handles in ascending order",
             Self::Purpose => "the transaction gives a key a purpose that this action does not take; use the action that does",
             Self::Suite => "the transaction gives a key a suite that this action does not take; only registered act and app keys can be foreign",
             Self::Key => "a public key in the transaction is not a key of its suite; make the key pair again",

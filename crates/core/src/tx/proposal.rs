@@ -315,8 +315,29 @@ impl Parts {
                 return Err(TxError::Order);
             }
         }
+        // spec: of two officers with one handle the second would take the first one's record; two with one key are one.
+        let officers = || {
+            let officers = self.acts.iter().flat_map(Act::officers);
+            officers.map(|consent| &consent.entry)
+        };
+        for (index, entry) in officers().enumerate() {
+            let mut earlier = officers().take(index);
+            if earlier.any(|other| other.handle() == entry.handle() || shares_a_key(other, entry)) {
+                return Err(TxError::Order);
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether two officers' entries bring one signing key: the first half of either suite's keys.
+fn shares_a_key(one: &Entry, other: &Entry) -> bool {
+    fn signing(entry: &Entry) -> Option<(Suite, &[u8])> {
+        let keys = entry.keys().compact()?;
+        let (signing, _) = keys.split_at_checked(keys.len() / 2)?;
+        Some((entry.keys().suite(), signing))
+    }
+    signing(one).is_some_and(|key| signing(other) == Some(key))
 }
 
 impl FromCbor<'_> for Parts {

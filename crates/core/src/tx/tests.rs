@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::id::{Binding, Digest, Height, OrgId, OrgName};
 use crate::keystore::{KeyStore, Seed, SoftKey};
-use crate::row::{Reason, Topic};
+use crate::row::{Reason, Seat, Topic};
 use crate::suite::{ForeignAlgorithm, PublicKeys, Suite};
 
 const CHAIN: ChainId = ChainId::new([0xcc; 32]);
@@ -179,13 +179,14 @@ fn samples() -> Vec<Action> {
         },
         Action::Vote {
             org: org(),
+            seat: Seat::new(200),
             proposal: Box::new(proposal()),
             yes: true,
         },
         Action::Officers {
             org: org(),
             org_version: 3,
-            k: 16,
+            k: OFFICERS_K_MAX,
         },
         Action::Transfer {
             org: org(),
@@ -253,6 +254,50 @@ fn a_cut_or_changed_transaction_is_refused_or_another() {
             }
         }
     }
+}
+
+#[test]
+fn an_officers_handle_or_key_stands_in_one_proposal_once() {
+    let admit = |name: &str, officers: &[&Entry]| Act::Admit {
+        candidate: Candidate {
+            name: name.parse().unwrap(),
+            threshold: 1,
+            officers: officers
+                .iter()
+                .map(|entry| Consent {
+                    entry: Entry::clone(entry),
+                    signature: Signature::new([5; 64]),
+                })
+                .collect(),
+        },
+        quota: 9,
+        seat: false,
+    };
+    let with_key = |handle: u8, seed: u8| {
+        let keys = key(seed).public_keys();
+        let binding = Binding::new([handle; 16]);
+        Entry::new(self::handle(handle), Purpose::Officer, keys, binding, None).unwrap()
+    };
+    let new = |acts| Proposal::new(org(), 1 << 41, acts).map(drop);
+    let [one, two] = [3, 4].map(|seed| entry(seed, Purpose::Officer));
+    let apart = vec![admit("one", &[&one]), admit("two", &[&two])];
+    assert_eq!(new(apart), Ok(()));
+    for other in [one.clone(), with_key(3, 4), with_key(4, 3)] {
+        let acts = vec![admit("one", &[&one]), admit("two", &[&other])];
+        assert_eq!(new(acts), Err(TxError::Order), "{other:?}");
+        let acts = vec![admit("one", &[&one, &other])];
+        assert_eq!(new(acts), Err(TxError::Order));
+    }
+    // The same signing key with another agreement key.
+    let (four, six) = (key(4).public_keys(), key(6).public_keys());
+    let mixed = PublicKeys::curve25519(
+        four.as_bytes()[..32].try_into().unwrap(),
+        six.as_bytes()[32..64].try_into().unwrap(),
+    );
+    let binding = Binding::new([9; 16]);
+    let mixed = Entry::new(handle(9), Purpose::Officer, mixed.unwrap(), binding, None).unwrap();
+    let acts = vec![admit("one", &[&two]), admit("two", &[&mixed])];
+    assert_eq!(new(acts), Err(TxError::Order));
 }
 
 fn refused(action: Action) -> TxError {

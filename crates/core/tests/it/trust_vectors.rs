@@ -3,7 +3,9 @@
 use kusabi_core::anchor::Anchor;
 use kusabi_core::appointment::Appointment;
 use kusabi_core::checkpoint::FinalizeVote;
-use kusabi_core::handover::{Handover, HandoverError, RECOVERY_JUMP_MAX, Recovery};
+use kusabi_core::handover::{
+    Handover, HandoverError, RECOVERY_EPOCH_MAX, RECOVERY_JUMP_MAX, Recovery,
+};
 use kusabi_core::header::Header;
 use kusabi_core::id::{ChainId, StateKey};
 use kusabi_core::proof::{Proof, ProofError};
@@ -113,6 +115,7 @@ fn a_recovery_jumps_only_so_far() {
     let farthest = Recovery::decode(&v.farthest_recovery.0).unwrap();
     let verified = farthest.check(&anchor).unwrap();
     assert_eq!(verified.from().get(), 40 + RECOVERY_JUMP_MAX);
+    assert_eq!(verified.next_set().epoch().get(), RECOVERY_EPOCH_MAX);
     for (error, bytes) in v.refused_recoveries {
         let refused = Recovery::decode(&bytes.0).unwrap_err();
         assert_eq!(format!("{refused:?}"), error);

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use kusabi_core::anchor::Anchor;
 use kusabi_core::genesis::{Genesis, GenesisError};
 use kusabi_core::handover::Recovery;
-use kusabi_core::id::{Height, OrgName, StateKey};
+use kusabi_core::id::{Height, StateKey};
 use kusabi_core::nodes::Nodes;
-use kusabi_core::row::{LedgerRow, Members, Organisation, Seats};
+use kusabi_core::row::{LedgerRow, Organisation};
 use kusabi_core::suite::VerificationKey;
 use kusabi_core::tx::Entry;
 
 use super::desk::{Desk, exactly, next};
+use crate::council::founded;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -32,38 +33,10 @@ impl<S: State + ?Sized> Desk<'_, S> {
         exactly(self.signers()?.len(), entries.len())?;
 
         let mut rest = entries.iter();
-        let heartbeat_ms =
-            u32::try_from(genesis.heartbeat_ms()).map_err(|_| Rejection::GenesisMalformed)?;
-        let mut members = Members {
-            version: 1,
-            given: 0,
-            seats: Seats::default(),
-            heartbeat_ms,
-            longest_heartbeat_ms: heartbeat_ms,
-            newest: None,
-        };
-        for (founder, of_set) in genesis.founders().zip(genesis.epoch_set().organisations()) {
-            let name = OrgName::new(founder.name).map_err(|_| Rejection::GenesisMalformed)?;
-            let officers = of_set.officers;
-            let (with, seat) = members.seat_one().ok_or(Rejection::GenesisMalformed)?;
-            members = with;
-            let count = |count| u8::try_from(count).map_err(|_| Rejection::GenesisMalformed);
-            let mut organisation = Organisation {
-                version: 1,
-                name,
-                officers_k: count(officers.threshold())?,
-                officers_n: count(officers.len())?,
-                active: 0,
-                rows: 0,
-                quota: founder.quota,
-                window: 0,
-                window_cap: Organisation::cap_of(0),
-                revoked_in_window: 0,
-                seat: Some(seat),
-                removed: Height::ZERO,
-                frozen_until_ms: 0,
-            };
-            for key in officers.encoded() {
+        let (members, organisations) = founded(&genesis)?;
+        let sets = genesis.epoch_set().organisations();
+        for (mut organisation, of_set) in organisations.into_iter().zip(sets) {
+            for key in of_set.officers.encoded() {
                 let entry = rest.next().ok_or(Rejection::GenesisEntries)?;
                 self.found_officer(&mut organisation, entry, key)?;
             }

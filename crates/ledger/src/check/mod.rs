@@ -130,7 +130,12 @@ pub fn check(
             nodes,
         } => desk.handover(old_set, handover, nodes)?,
         Action::Propose { proposal } => desk.propose(proposal)?,
-        Action::Vote { org, proposal, yes } => desk.vote(*org, proposal, *yes)?,
+        Action::Vote {
+            org,
+            seat,
+            proposal,
+            yes,
+        } => desk.vote(*org, *seat, proposal, *yes)?,
         Action::Officers {
             org,
             org_version,

@@ -2,7 +2,7 @@
 
 use kusabi_core::id::{OrgId, OrgName, StateKey};
 use kusabi_core::keystore::KeyStore as _;
-use kusabi_core::row::{Members, Organisation, ProposalRow};
+use kusabi_core::row::{Members, Organisation, ProposalRow, Seat};
 use kusabi_core::suite::Signature;
 use kusabi_core::tx::{Act, Action, Candidate, Consent, Proposal, Transaction};
 
@@ -58,7 +58,7 @@ impl World {
         )
     }
 
-    /// The vote of an organisation.
+    /// The vote of an organisation, of the seat that it has now; of seat 0 where it has none.
     #[must_use]
     pub fn vote_of(
         &self,
@@ -69,6 +69,10 @@ impl World {
     ) -> Transaction {
         let action = Action::Vote {
             org,
+            seat: self
+                .organisation_of(&org)
+                .and_then(|row| row.seat)
+                .unwrap_or(Seat::new(0)),
             proposal: Box::new(proposal.clone()),
             yes,
         };

@@ -1,11 +1,12 @@
 //! Proposals, votes, what they do, and what a member alone may not.
 
+use kusabi_core::genesis::Genesis;
 use kusabi_core::id::{ChainId, Height, OrgId};
-use kusabi_core::row::Organisation;
+use kusabi_core::row::{Organisation, PROPOSAL_EVERY_MS, PROPOSALS_AT_ONCE};
 use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Act, Action, FREEZE_MS, PROPOSAL_OPEN_MS_MAX, Proposal};
 use kusabi_ledger::testing::{TestKey, World};
-use kusabi_ledger::{Rejection, claims};
+use kusabi_ledger::{Decisions, Rejection, claims};
 
 use crate::{accept, refuse, revocation, with_key};
 
@@ -312,6 +313,183 @@ fn votes_of_the_departed_do_not_count_and_fewer_members_need_fewer() {
     let again = world.vote(1, &proposal, true);
     accept(&mut world, again);
     assert!(is_carried(&world, &proposal));
+}
+
+#[test]
+fn a_vote_of_an_earlier_seat_is_none_of_the_next_one() {
+    let mut world = World::open_of(4);
+    // Signed, and held by whoever saw it; and one that was counted.
+    let (held_for, counted_for) = (
+        quota(world.org, of(&world, 0).quota - 1),
+        quota(world.org, of(&world, 0).quota - 2),
+    );
+    let (counted_in, transaction) = world.propose(0, vec![counted_for]);
+    accept(&mut world, transaction);
+    let counted = world.vote(2, &counted_in, true);
+    accept(&mut world, counted.clone());
+    let (held_in, transaction) = world.propose(0, vec![held_for]);
+    accept(&mut world, transaction);
+    let held = [true, false].map(|yes| world.vote(2, &held_in, yes));
+    let org = world.org_of(2);
+    carry(&mut world, vec![Act::Remove { org }], &[1, 3]);
+    refuse(&mut world, counted.clone(), Rejection::NoSeat);
+    carry(&mut world, vec![Act::Seat { org }], &[1]);
+    assert_ne!(of(&world, 2).seat.unwrap().number(), 2);
+    refuse(&mut world, counted, Rejection::OtherSeat);
+    for vote in held {
+        refuse(&mut world, vote, Rejection::OtherSeat);
+    }
+    // Neither was another's seat ever theirs to name.
+    let stolen = Action::Vote {
+        org,
+        seat: of(&world, 1).seat.unwrap(),
+        proposal: Box::new(held_in.clone()),
+        yes: true,
+    };
+    let stolen = world.sign(stolen, &[&world.others[1].officer]);
+    refuse(&mut world, stolen, Rejection::OtherSeat);
+    let again = world.vote(2, &held_in, true);
+    accept(&mut world, again);
+    assert_eq!(world.proposal_row(&held_in).unwrap().yes.count(), 2);
+}
+
+#[test]
+fn members_whose_quotas_are_full_still_decide() {
+    let mut world = World::open_of(2);
+    for member in 0..2 {
+        let org = world.org_of(member);
+        let full = quota(org, of(&world, member).rows);
+        world.time_ms += 1;
+        carry(&mut world, vec![full], &[1]);
+    }
+    let key = TestKey::new(42, Purpose::App);
+    let register = world.register(&[&key]);
+    refuse(&mut world, register.clone(), Rejection::Quota);
+    let org = world.org;
+    let raise = quota(org, of(&world, 0).quota + 1);
+    let raised = carry(&mut world, vec![raise], &[1]);
+    assert!(is_carried(&world, &raised));
+    accept(&mut world, register);
+}
+
+#[test]
+fn a_member_makes_sixteen_proposals_at_once_and_then_one_an_hour() {
+    let mut world = World::open_of(4);
+    let (org, rows) = (world.org, of(&world, 0).rows);
+    let wish = |world: &World, n| {
+        let raised = of(world, 0).quota + n;
+        world.propose(0, vec![quota(org, raised)]).1
+    };
+    for n in 1..=PROPOSALS_AT_ONCE {
+        let transaction = wish(&world, n);
+        accept(&mut world, transaction);
+    }
+    assert_eq!(of(&world, 0).rows, rows);
+    let one_more = wish(&world, 17);
+    refuse(&mut world, one_more, Rejection::TooManyProposals);
+    // Others are not concerned.
+    let (_, others) = world.propose(1, vec![Act::Freeze { org }]);
+    accept(&mut world, others);
+    world.time_ms += PROPOSAL_EVERY_MS - 1;
+    let early = wish(&world, 17);
+    refuse(&mut world, early, Rejection::TooManyProposals);
+    world.time_ms += 1;
+    let on_time = wish(&world, 17);
+    accept(&mut world, on_time);
+    let next = wish(&world, 18);
+    refuse(&mut world, next, Rejection::TooManyProposals);
+}
+
+/// What the rules do not prevent (spec/governance.md), and what members do then.
+#[test]
+fn who_takes_a_candidates_handle_stops_that_admission_and_not_the_next() {
+    let mut world = World::open_of(4);
+    let officer = TestKey::new(GUEST, Purpose::Officer);
+    let admit = |world: &World, officer: &TestKey| Act::Admit {
+        candidate: world.candidate("newcomer", 1, &[officer]),
+        quota: 10,
+        seat: true,
+    };
+    let act = admit(&world, &officer);
+    let proposal = carry(&mut world, vec![act], &[1]);
+    let mut taking = TestKey::new(40, Purpose::App);
+    taking.handle = officer.handle;
+    let taken = world.register(&[&taking]);
+    accept(&mut world, taken);
+    let last = world.vote(2, &proposal, true);
+    refuse(&mut world, last, Rejection::HandleTaken);
+    // Whoever did it signed for it, and is stopped by more than a third. The next application has other handles.
+    let culprit = world.record(&officer.handle).unwrap().owner();
+    let (freeze, transaction) = world.propose(1, vec![Act::Freeze { org: culprit }]);
+    accept(&mut world, transaction);
+    let vote = world.vote(2, &freeze, true);
+    accept(&mut world, vote);
+    let mut taking = TestKey::new(41, Purpose::App);
+    let fresh = TestKey::new(GUEST + 1, Purpose::Officer);
+    taking.handle = fresh.handle;
+    let (admission, transaction) = world.propose(1, vec![admit(&world, &fresh)]);
+    accept(&mut world, transaction);
+    let taken = world.register(&[&taking]);
+    refuse(&mut world, taken, Rejection::Frozen);
+    for voter in [2, 3] {
+        let vote = world.vote(voter, &admission, true);
+        accept(&mut world, vote);
+    }
+    assert!(is_carried(&world, &admission));
+}
+
+#[test]
+fn what_final_transactions_decided_is_what_the_rows_say() {
+    let mut world = World::open_of(4);
+    let genesis = Genesis::decode(&world.document).unwrap();
+    let mut decisions = Decisions::new(&genesis).unwrap();
+    let officer = TestKey::new(GUEST, Purpose::Officer);
+    let candidate = world.candidate("newcomer", 1, &[&officer]);
+    let (newcomer, gone) = (candidate.name.id(), world.org_of(3));
+    let (own, org_1) = (world.org, world.org_of(1));
+    let admit = Act::Admit {
+        candidate,
+        quota: 1,
+        seat: false,
+    };
+    // With two of four: carried where more than a third is enough.
+    let raise = |world: &World| quota(own, of(world, 0).quota + 1);
+    let lower = |world: &World| quota(org_1, of(world, 1).quota - 1);
+    let mut carried = 0;
+    let acts: [&dyn Fn(&World) -> Act; 9] = [
+        &raise,
+        &lower,
+        &|_| Act::Freeze { org: org_1 },
+        &|_| Act::Thaw { org: org_1 },
+        &|_| Act::Freeze { org: org_1 },
+        &|_| Act::Remove { org: gone },
+        &lower,
+        &|_| admit.clone(),
+        &|_| Act::Seat { org: newcomer },
+    ];
+    for act in acts {
+        world.time_ms += 1;
+        let (proposal, transaction) = world.propose(0, vec![act(&world)]);
+        let votes = [1, 2].map(|voter| world.vote(voter, &proposal, true));
+        for transaction in [transaction].into_iter().chain(votes) {
+            if is_open(&world, &proposal) {
+                accept(&mut world, transaction.clone());
+                let (height, time_ms) = (world.height, world.time_ms);
+                let said = decisions.follow(transaction.action(), height, time_ms);
+                let done = is_carried(&world, &proposal);
+                assert_eq!(said.unwrap(), done.then_some(&proposal));
+                carried += usize::from(done);
+            }
+        }
+    }
+    assert_eq!(carried, acts.len());
+    assert_eq!(world.members_row().count(), 4);
+}
+
+fn is_open(world: &World, proposal: &Proposal) -> bool {
+    world
+        .proposal_row(proposal)
+        .is_none_or(|row| row.carried == Height::ZERO)
 }
 
 #[test]

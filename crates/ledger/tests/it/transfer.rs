@@ -1,7 +1,7 @@
 //! Devices that come to another organisation: both say so, and the old owner can do nothing with them any more.
 
 use kusabi_core::id::OrgId;
-use kusabi_core::row::Status;
+use kusabi_core::row::{Origin, Status};
 use kusabi_core::suite::Purpose;
 use kusabi_core::tx::{Act, Action, Transaction};
 use kusabi_ledger::Rejection;
@@ -58,6 +58,7 @@ fn a_device_moves_with_its_row_and_the_old_owner_loses_all_power() {
         (to, 2, 1)
     );
     assert!(record.is_active());
+    assert_eq!(record.origin(), Origin::Registered(world.org));
     // What ties it to its ID names the first owner: nobody pairs with it before it has replaced its key.
     assert!(!record.is_bound(&act.id, &world.chain));
 

@@ -1,16 +1,16 @@
 //! The follower: the organisation's part of the ledger's events, written into the database.
 //!
 //! **What it is used for**: to know which devices there are, which keys hang on which device, how a list looks, and whom to wake. It is
-//! read from a node and not proven, and nothing that matters rests on it: who opens a session, what a device installs, who may be
-//! ordered what is proven by [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once
-//! more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
+//! read from a node and not proven, but for transfers: they end orders and forget tripwire values, so that each key's record is proven
+//! first. On the rest nothing rests that matters: who opens a session, what a device installs, who may be ordered what is proven by
+//! [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
 //! what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
 use super::{App, Change as Told, Error};
 use crate::store::{
     Tx, devices, doorstep, followed, followed::Position, orders, releases, timeline,
 };
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, future::try_join_all};
 use kusabi_api::{
     Hex, Hex32, Kind, Problem,
     admin::{Device, DeviceKey, DeviceState, EventKind, Freshness, Inventory},
@@ -19,6 +19,7 @@ use kusabi_api::{
 };
 use kusabi_core::{
     id::{Handle, Height},
+    row::Record,
     suite::Purpose,
     tx::Transaction,
 };
@@ -29,8 +30,12 @@ use tokio::sync::{broadcast, watch};
 /// Most blocks that are looked at at once.
 const BLOCKS_MAX: usize = 64;
 
-/// Keys after which a transaction ends: the database has other writers, who wait.
+/// Keys after which a transaction ends: the database has other writers, who wait. What one block does beyond goes into further ones: done
+/// again after a crash, it changes nothing.
 const KEYS_MAX: usize = 4096;
+
+/// Most keys that have moved of which the proof is asked for at once.
+const PROOFS_MAX: usize = 8;
 
 /// Blocks without anything of the organisation after which the place is noted all the same.
 const SILENT_MAX: u64 = 1024;
@@ -38,11 +43,26 @@ const SILENT_MAX: u64 = 1024;
 /// Keys that one follows on, at most, that are looked through for a device that was here before: as many as the door looks through.
 const PREDECESSORS_MAX: usize = 64;
 
-/// Status of a key that is another organisation's now.
+/// Status of a key that is another organisation's now, and of one that was taken out of force.
 const MOVED: &str = "moved";
+const REVOKED: &str = "revoked";
 
 /// First and longest pause before the ledger is asked again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// What an event says.
+#[derive(Clone, Debug)]
+enum Said {
+    /// Taken as it is.
+    Plain(Change),
+    /// A key has gone to another organisation.
+    GivenAway { handle: Hex32, to: Hex<16> },
+    /// A key has come from another one.
+    Taken {
+        handle: Hex32,
+        from: Option<Hex<16>>,
+    },
+}
 
 /// What an event does to the database.
 #[derive(Clone, Debug)]
@@ -59,16 +79,18 @@ enum Change {
         how: How,
     },
     Revoked(Hex32),
-    /// A key that is another organisation's now.
+    /// A key that is another organisation's now, as the ledger proves.
     GivenAway {
         handle: Hex32,
         to: Hex<16>,
     },
-    /// A key that came from another organisation.
+    /// A key that came from another organisation, as the ledger proves.
     Taken {
         key: Origin,
         from: Option<Hex<16>>,
     },
+    /// A key that came from another organisation, and has gone on to another one since.
+    Passed(Origin),
     Published(Hex32),
     Withdrawn(Hex32),
 }
@@ -190,7 +212,7 @@ impl App {
         until: Option<u64>,
     ) -> Result<Applied, Error> {
         let org = Hex(self.org().to_bytes());
-        let mut changes = Vec::new();
+        let mut said = Vec::new();
         let mut handles: Vec<&Hex32> = Vec::new();
         let mut ended: Vec<&Hex32> = Vec::new();
         for block in blocks {
@@ -203,11 +225,8 @@ impl App {
                     time_ms: block.time_ms,
                 };
                 let from = event.organisation;
-                for handle in &moved.keys {
-                    if let Some(key) = self.origin(*handle).await? {
-                        changes.push((at, Change::Taken { key, from }));
-                    }
-                }
+                let taken = |&handle| (at, Said::Taken { handle, from });
+                said.extend(moved.keys.iter().map(taken));
             }
             for event in block.events.iter().filter(ours) {
                 if let Some(moved) = &event.moved {
@@ -226,51 +245,79 @@ impl App {
                         height: block.height,
                         time_ms: block.time_ms,
                     };
-                    changes.push((at, change));
+                    said.push((at, change));
                 })?;
             }
         }
         let due =
             at.height - noted.height >= SILENT_MAX || until.is_some_and(|until| at.height >= until);
-        if changes.is_empty() && handles.is_empty() && !due {
+        if said.is_empty() && handles.is_empty() && !due {
             return Ok(Applied::Silent);
+        }
+        for (part, last) in parts(&said) {
+            // The place is noted with the last of it.
+            if !self.write(noted, last.then_some(at), part).await? {
+                return Ok(Applied::Moved);
+            }
+        }
+        for handle in ended {
+            self.own_key(*handle);
+        }
+        for handle in handles {
+            // Nobody may be listening.
+            let _ = self.changes.send(Handle::new(handle.0));
+        }
+        Ok(Applied::Noted)
+    }
+
+    /// Writes in one transaction what events say, and the place where it is whole. False where the database does not stand at `noted`.
+    async fn write(
+        &self,
+        noted: Position,
+        place: Option<Position>,
+        said: &[(At, Said)],
+    ) -> Result<bool, Error> {
+        let mut changes = Vec::new();
+        for some in said.chunks(PROOFS_MAX) {
+            let mut asked = Vec::with_capacity(some.len());
+            for (at, said) in some {
+                asked.push(self.prove(*at, said));
+            }
+            let proven = try_join_all(asked).await?;
+            let proven = some.iter().zip(proven);
+            changes.extend(proven.filter_map(|((at, _), change)| Some((*at, change?))));
         }
         let trust = self.ledger.trust();
         let (changes, trust) = (&changes, &trust);
-        let applied = self
+        let written = self
             .store
             .tx("follow the ledger", move |tx| {
                 Box::pin(async move {
                     if followed::position(tx.on()).await? != noted {
-                        return Ok::<_, Error>((Applied::Moved, Vec::new()));
+                        return Ok::<_, Error>(None);
                     }
                     let mut devices = Vec::new();
                     for (at, change) in changes {
                         devices.extend(change.apply(tx, at).await?);
                     }
-                    followed::set_position(tx.on(), at).await?;
-                    let (anchor, set) = (trust.anchor().encode(), trust.set());
-                    followed::set_trust(tx.on(), &anchor, set).await?;
-                    Ok((Applied::Noted, devices))
+                    if let Some(place) = place {
+                        followed::set_position(tx.on(), place).await?;
+                        let (anchor, set) = (trust.anchor().encode(), trust.set());
+                        followed::set_trust(tx.on(), &anchor, set).await?;
+                    }
+                    Ok(Some(devices))
                 })
             })
             .await?;
-        let (applied, mut devices) = applied;
-        if matches!(applied, Applied::Noted) {
-            devices.sort_unstable();
-            devices.dedup();
-            for device in devices {
-                self.announce(Told::Device(device));
-            }
-            for handle in ended {
-                self.own_key(*handle);
-            }
-            for handle in handles {
-                // Nobody may be listening.
-                let _ = self.changes.send(Handle::new(handle.0));
-            }
+        let Some(mut devices) = written else {
+            return Ok(false);
+        };
+        devices.sort_unstable();
+        devices.dedup();
+        for device in devices {
+            self.announce(Told::Device(device));
         }
-        Ok(applied)
+        Ok(true)
     }
 
     async fn transactions(&self, height: u64) -> Result<Vec<Transaction>, Error> {
@@ -289,28 +336,64 @@ impl App {
         decoded.collect()
     }
 
-    /// A key that came from another organisation: what it is for, and what it follows on, as the ledger proves it. `None` when it proves
-    /// no such key; it may have ended since.
-    async fn origin(&self, handle: Hex32) -> Result<Option<Origin>, Error> {
+    /// What an event does; nothing where the ledger does not prove what it says. What came and has gone since, or went and has come back,
+    /// is as it is now: of the ways in between nothing is left to be done.
+    async fn prove(&self, at: At, said: &Said) -> Result<Option<Change>, Error> {
+        Ok(match *said {
+            Said::Plain(ref change) => Some(change.clone()),
+            Said::GivenAway { handle, to } => {
+                let moved = self.moved(at, handle).await?;
+                let gone = moved.filter(|record| record.owner() != self.org());
+                gone.map(|_| Change::GivenAway { handle, to })
+            }
+            Said::Taken { handle, from } => {
+                let Some(record) = self.moved(at, handle).await? else {
+                    return Ok(None);
+                };
+                let ours = record.owner() == self.org();
+                let key = Origin {
+                    handle,
+                    purpose: record.purpose(),
+                    before: self.before(&record).await?,
+                };
+                Some(match ours {
+                    true => Change::Taken { key, from },
+                    false => Change::Passed(key),
+                })
+            }
+        })
+    }
+
+    /// The record of a key that has moved, as the ledger proves it at the event's height or above; `None` when it proves no such.
+    async fn moved(&self, at: At, handle: Hex32) -> Result<Option<Record>, Error> {
+        let proven = self.ask(self.ledger.record(&Handle::new(handle.0))).await?;
+        let height = proven.height().get();
+        if height < at.height {
+            return Err(Problem::new(
+                Kind::BadAnswer,
+                format!(
+                    "the ledger node speaks of block {}, and proves the key {handle} as it was at block {height}",
+                    at.height
+                ),
+            )
+            .into());
+        }
+        Ok(proven.into_value().filter(|record| record.moves() > 0))
+    }
+
+    /// The keys that one follows on, the newest first.
+    async fn before(&self, record: &Record) -> Result<Vec<Hex32>, Error> {
         let mut before = Vec::new();
-        let mut origin = None;
-        let mut next = Some(Handle::new(handle.0));
-        while let Some(at) = next.filter(|_| before.len() <= PREDECESSORS_MAX) {
+        let mut next = record.predecessor();
+        while let Some(at) = next.filter(|_| before.len() < PREDECESSORS_MAX) {
             let proven = self.ask(self.ledger.record(&at)).await?;
             let Some(record) = proven.into_value() else {
                 break;
             };
-            match origin {
-                None => origin = Some(record.purpose()),
-                Some(_) => before.push(Hex(at.to_bytes())),
-            }
+            before.push(Hex(at.to_bytes()));
             next = record.predecessor();
         }
-        Ok(origin.map(|purpose| Origin {
-            handle,
-            purpose,
-            before,
-        }))
+        Ok(before)
     }
 
     /// Says so when one of the server's own keys is ended: nothing else would.
@@ -351,11 +434,23 @@ fn portion(blocks: &[BlockEvents]) -> usize {
         keys += block
             .events
             .iter()
-            .map(|event| event.added.len() + event.ended.len())
+            .map(|event| {
+                let moved = event.moved.as_ref().map_or(0, |moved| moved.keys.len());
+                event.added.len() + event.ended.len() + moved
+            })
             .sum::<usize>();
         room
     };
     blocks.iter().take_while(fits).count().max(1)
+}
+
+/// What goes into one transaction, and whether it is the last one: there is one at least.
+fn parts<T>(all: &[T]) -> impl Iterator<Item = (&[T], bool)> {
+    let count = all.len().div_ceil(KEYS_MAX).max(1);
+    (1..=count).map(move |n| {
+        let part = all.chunks(KEYS_MAX).nth(n - 1).unwrap_or_default();
+        (part, n == count)
+    })
 }
 
 /// The place after a block, if it is the next one.
@@ -394,8 +489,9 @@ fn beyond(height: u64) -> Error {
 fn read(
     event: &Event,
     transactions: &[Transaction],
-    change: &mut impl FnMut(Change),
+    say: &mut impl FnMut(Said),
 ) -> Result<(), Error> {
+    let mut change = |change| say(Said::Plain(change));
     match (&*event.action, &event.added[..], &event.ended[..]) {
         ("register", ..) => {
             let transaction = usize::try_from(event.index)
@@ -438,7 +534,7 @@ fn read(
             moved
                 .keys
                 .iter()
-                .for_each(|&handle| change(Change::GivenAway { handle, to }));
+                .for_each(|&handle| say(Said::GivenAway { handle, to }));
         }),
         ("publish", ..) => event
             .digest
@@ -494,15 +590,38 @@ impl Change {
                     Some(device) => device,
                     None => known(tx, at, handle, state).await?,
                 };
-                if devices::with_key(tx.on(), handle.0).await?.is_some() {
-                    devices::revive_key(tx.on(), handle.0).await?;
-                } else {
-                    let entry = key_of(handle, purpose.name(), before.first().copied(), height);
-                    devices::insert_key(tx.on(), &device, &entry).await?;
+                match devices::key(tx.on(), handle.0).await? {
+                    Some((_, key)) if key.status == MOVED => {
+                        devices::revive_key(tx.on(), handle.0).await?;
+                        devices::set_state(tx.on(), &device, state).await?;
+                    }
+                    // It has been here all the time, as far as is known here.
+                    Some(_) => {}
+                    None => {
+                        let entry = key_of(handle, purpose.name(), before.first().copied(), height);
+                        devices::insert_key(tx.on(), &device, &entry).await?;
+                        devices::set_state(tx.on(), &device, state).await?;
+                    }
                 }
-                devices::set_state(tx.on(), &device, state).await?;
                 let detail = json!({ "handle": handle, "height": height, "from": from });
                 at.say(tx, &device, EventKind::Taken, &detail).await?;
+                Ok(Some(device))
+            }
+            Self::Passed(ref key) => {
+                // Only one that was known before a rebuild, by this key, is put in its place again.
+                let device = kusabi_api::admin::device_id(&key.handle);
+                let known = devices::find(tx.on(), &device).await?.is_some();
+                if !known || !devices::keys(tx.on(), &device).await?.is_empty() {
+                    return Ok(None);
+                }
+                let before = key.before.first().copied();
+                let entry = DeviceKey {
+                    status: MOVED.into(),
+                    ended: Some(height),
+                    ..key_of(key.handle, key.purpose.name(), before, height)
+                };
+                devices::insert_key(tx.on(), &device, &entry).await?;
+                devices::set_state(tx.on(), &device, DeviceState::Moved).await?;
                 Ok(Some(device))
             }
             Self::Device { handle, purpose } => {
@@ -542,8 +661,10 @@ impl Change {
                 };
                 // Of a key that ended before it is now known that it was compromised: the device has another one.
                 let ended = before.ended.unwrap_or(height);
-                devices::end_key(tx.on(), handle.0, "revoked", ended).await?;
-                if before.ended.is_none() {
+                devices::end_key(tx.on(), handle.0, REVOKED, ended).await?;
+                // The block may be done again.
+                let again = before.status == REVOKED && ended == height;
+                if before.ended.is_none() || again {
                     devices::set_state(tx.on(), &device, DeviceState::Revoked).await?;
                 }
                 at.tell(tx, &device, EventKind::Revoked, handle).await?;
@@ -625,5 +746,46 @@ fn key_of(handle: Hex32, purpose: &str, predecessor: Option<Hex32>, height: u64)
         registered: height,
         status: String::from("active"),
         ended: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kusabi_core::id::TxId;
+
+    #[test]
+    fn keys_that_move_end_a_transaction_as_others_do() {
+        let block = |keys: usize| BlockEvents {
+            height: 1,
+            time_ms: 0,
+            skipped: 0,
+            events: vec![Event {
+                index: 0,
+                id: TxId::new([1; 32]),
+                action: "transfer".into(),
+                organisation: None,
+                added: Vec::new(),
+                ended: Vec::new(),
+                moved: Some(Moved {
+                    to: Hex([2; 16]),
+                    keys: vec![Hex([3; 32]); keys],
+                }),
+                digest: None,
+            }],
+        };
+        let blocks = [1024, 3072, 1, 1].map(block);
+        assert_eq!(portion(&blocks), 2);
+        assert_eq!(portion(&blocks[1..]), 3);
+        assert_eq!(portion(&[block(KEYS_MAX + 1), block(1)]), 1);
+        let parts: Vec<_> = parts(&[0; 2 * KEYS_MAX + 1])
+            .map(|(part, last)| (part.len(), last))
+            .collect();
+        assert_eq!(parts, [(KEYS_MAX, false), (KEYS_MAX, false), (1, true)]);
+        assert_eq!(
+            super::parts::<u8>(&[]).count(),
+            1,
+            "the place is noted all the same"
+        );
     }
 }

@@ -45,6 +45,26 @@ impl Drop for Counted<'_> {
     }
 }
 
+/// What is found under the handle of a hello.
+struct Looked {
+    record: Option<Record>,
+    /// The height at which it was proven, where it is not at hand yet.
+    proven_at: Option<Height>,
+    /// Whether the key is or was one of this fleet.
+    here: bool,
+}
+
+impl Looked {
+    fn elsewhere(found: Option<(Record, Height)>) -> Self {
+        let (record, proven_at) = found.unzip();
+        Self {
+            record,
+            proven_at,
+            here: false,
+        }
+    }
+}
+
 /// Why a handshake has no welcome.
 enum Turned {
     Refused(Refusal),
@@ -156,8 +176,12 @@ impl Door {
             Hello::Session { handle, .. } => handle,
             Hello::Enrol { .. } => return self.enrol(source, greeting).await,
         };
-        let (record, proven_at) = self.look_up(source, &handle).await?;
-        let accepted = greeting.accept(record.as_ref(), &self.app.org())?;
+        let Looked {
+            record,
+            proven_at,
+            here,
+        } = self.look_up(source, &handle).await?;
+        let accepted = greeting.accept(record.as_ref(), &self.app.org(), here)?;
         let record = record.ok_or(Refusal::Unknown)?;
         if let Some(height) = proven_at {
             // Only now: what strangers name takes no room beside the fleet's records.
@@ -183,37 +207,45 @@ impl Door {
         Ok(frame)
     }
 
-    /// The record under the handle of a hello; the height at which it was proven, where it is not at hand yet. A key of this fleet needs no
-    /// share; what is asked for any other one has its bounds ([`strangers`](crate::app::strangers)).
-    async fn look_up(
-        &self,
-        source: IpAddr,
-        handle: &Handle,
-    ) -> Result<(Option<Record>, Option<Height>), crate::app::Error> {
+    /// The record under the handle of a hello. A key of this fleet needs no share; what is asked for any other one has its bounds
+    /// ([`strangers`](crate::app::strangers)).
+    async fn look_up(&self, source: IpAddr, handle: &Handle) -> Result<Looked, crate::app::Error> {
         if let Some(record) = self.view.known(handle) {
-            return Ok((Some(record), None));
+            let here = record.owner() == self.app.org() || self.is_here(handle).await?;
+            return Ok(Looked {
+                record: Some(record),
+                proven_at: None,
+                here,
+            });
         }
         if self.app.strangers.is_absent(handle) {
-            return Ok((None, None));
+            return Ok(Looked::elsewhere(None));
         }
-        let ours = self.fleet.find(handle).is_some() || {
-            let _turn = self.knocking.acquire().await;
-            let mut reader = self.app.store.read("find a device by its hello").await?;
-            doorstep::find(reader.on(), handle.to_bytes())
-                .await?
-                .is_some()
-        };
-        if ours {
+        if self.is_here(handle).await? {
             let place = self.looking.try_acquire();
             let _place = place.map_err(|_| crate::app::Error::Crowded {
                 wait_secs: BUSY_SECS.into(),
             })?;
-            return Ok((self.view.record(&self.app, handle).await?, None));
+            return Ok(Looked {
+                record: self.view.record(&self.app, handle).await?,
+                proven_at: None,
+                here: true,
+            });
         }
         let found = self.app.strangers.record(&self.app, source, handle).await?;
-        Ok(found.map_or((None, None), |(record, height)| {
-            (Some(record), Some(height))
-        }))
+        Ok(Looked::elsewhere(found))
+    }
+
+    /// Whether a key is or was one of this fleet.
+    async fn is_here(&self, handle: &Handle) -> Result<bool, crate::app::Error> {
+        if self.fleet.find(handle).is_some() {
+            return Ok(true);
+        }
+        let _turn = self.knocking.acquire().await;
+        let mut reader = self.app.store.read("find a device by its hello").await?;
+        Ok(doorstep::find(reader.on(), handle.to_bytes())
+            .await?
+            .is_some())
     }
 
     /// Anyone can ask, and nobody is told from another before the database is read: it takes of the source's share, and its turn.

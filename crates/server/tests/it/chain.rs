@@ -35,6 +35,8 @@ pub(crate) struct Chain {
     pub(crate) slow: AtomicBool,
     /// Whether it says nothing of what its blocks do.
     pub(crate) hides: AtomicBool,
+    /// What it makes up: said of the next block.
+    pub(crate) invents: Mutex<Vec<Event>>,
     pub(crate) heartbeat_ms: AtomicU64,
     /// Questions for rows.
     pub(crate) lookups: AtomicU64,
@@ -59,6 +61,7 @@ impl Chain {
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             hides: AtomicBool::new(false),
+            invents: Mutex::default(),
             heartbeat_ms: AtomicU64::new(600_000),
             lookups: AtomicU64::new(0),
             stuck: watch::Sender::new(false),
@@ -118,7 +121,9 @@ impl Chain {
             height,
             time_ms: 1_750_000_000_000 + height,
             skipped: 0,
-            events: events.collect(),
+            events: events
+                .chain(self.invents.lock().unwrap().drain(..))
+                .collect(),
         };
         self.blocks
             .lock()

@@ -2,16 +2,19 @@
 
 use crate::site::{Client, How, Server, Site, held};
 use axum::http::Method;
-use kusabi_api::{Hex, admin::device_id};
+use kusabi_api::{Hex, admin::device_id, ledger::Moved};
 use kusabi_core::{
     device::{Event, Input, Settings},
-    id::{Handle, OrgId},
+    id::{Handle, OrgId, TxId},
+    protocol::reply::SealedProblem,
     suite::Purpose,
     tx::{Act, Action, Named},
 };
 use kusabi_ledger::testing::{OFFICER, TestKey, WRITER};
 use kusabi_server::device::Successors;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering::SeqCst;
+use tokio::sync::broadcast::Receiver;
 
 /// Numbers of the other organisation's keys.
 const THEIRS: u64 = 7000;
@@ -19,16 +22,20 @@ const HINT: &str = "https://devices.newcomer.example";
 
 /// An organisation with a writer and a server's key.
 fn admit(site: &Site) -> OrgId {
+    admit_as(site, "newcomer", THEIRS)
+}
+
+fn admit_as(site: &Site, name: &str, number: u64) -> OrgId {
     let [officer, writer, ps] = [Purpose::Officer, Purpose::Writer, Purpose::Ps]
         .into_iter()
-        .zip(THEIRS..)
+        .zip(number..)
         .map(|(purpose, number)| TestKey::new(number, purpose))
         .collect::<Vec<_>>()
         .try_into()
         .unwrap();
     let mut org = None;
     site.chain.commit(|world| {
-        let candidate = world.candidate("newcomer", 1, &[&officer]);
+        let candidate = world.candidate(name, 1, &[&officer]);
         org = Some(candidate.name.id());
         let act = Act::Admit {
             candidate,
@@ -222,7 +229,6 @@ async fn a_device_whose_poll_is_held_back_is_told_at_once_and_where_to_go() {
 
 /// Until a poll is held back.
 async fn held_back(server: &Server) {
-    use std::sync::atomic::Ordering::SeqCst;
     server
         .until(async || server.door.counts().held.load(SeqCst) > 0)
         .await;
@@ -307,4 +313,143 @@ async fn a_rebuilt_server_knows_which_devices_went_and_which_came() {
         assert_eq!(server.timeline(id).await, before);
     }
     other.stop().await;
+}
+
+/// What a node says that lies: these keys went from one organisation to another.
+fn made_up(from: OrgId, to: OrgId, keys: &[Handle]) -> kusabi_api::ledger::Event {
+    kusabi_api::ledger::Event {
+        index: 0,
+        id: TxId::new([9; 32]),
+        action: "transfer".into(),
+        organisation: Some(Hex(from.to_bytes())),
+        added: Vec::new(),
+        ended: Vec::new(),
+        moved: Some(Moved {
+            to: Hex(to.to_bytes()),
+            keys: keys.iter().map(|key| Hex(key.to_bytes())).collect(),
+        }),
+        digest: None,
+    }
+}
+
+/// The server's node says this of its next block, and the follower is through with it: it comes across `last`, which nothing else names.
+async fn is_told(site: &Site, events: Vec<kusabi_api::ledger::Event>, last: Handle) {
+    let mut changes = site.server.app.ledger_changes();
+    site.chain.invents.lock().unwrap().extend(events);
+    site.chain.heartbeat();
+    comes_across(&mut changes, last).await;
+}
+
+async fn comes_across(changes: &mut Receiver<Handle>, last: Handle) {
+    let seen = async { while changes.recv().await.unwrap() != last {} };
+    let time = std::time::Duration::from_secs(20);
+    tokio::time::timeout(time, seen).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_makes_transfers_up_changes_nothing() {
+    let site = Site::new().await;
+    let to = admit(&site);
+    let home = site.chain.lock().world.org;
+    let mut device = site.active().await;
+    let id = device.id.clone();
+    rest(&site).await;
+    // In quarantine, with an order that waits; and its copy is known for one.
+    device.poll(&site.server).await;
+    let mut thief = device.copy(77);
+    thief.power_cut();
+    device.poll_anew(&site.server).await;
+    thief.poll_anew(&site.server).await;
+    assert_eq!(site.server.state(&id).await, "quarantined");
+    site.server.order(&id, "report").await;
+    let waits = [(String::from("report"), String::from("waiting"))];
+    assert_eq!(site.server.orders(&id).await, waits);
+
+    // It went; it came; another organisation's came, and one that nobody has.
+    let key = device.current();
+    let [foreign, none] = [THEIRS + 10, THEIRS + 11].map(|n| TestKey::new(n, Purpose::Act));
+    site.chain.commit(|world| {
+        let entries = vec![foreign.entry(&world.chain, &to)];
+        let action = Action::Register { org: to, entries };
+        world.sign(action, &[&TestKey::new(THEIRS + 1, Purpose::Writer)])
+    });
+    let lies = vec![
+        made_up(home, to, &[key]),
+        made_up(to, home, &[key, foreign.handle, none.handle]),
+    ];
+    let before = site.server.timeline(&id).await;
+    is_told(&site, lies, none.handle).await;
+    assert_eq!(site.server.state(&id).await, "quarantined");
+    assert_eq!(site.server.orders(&id).await, waits);
+    assert_eq!(site.server.timeline(&id).await, before);
+    let all = site.server.get("/api/v1/devices?limit=200").await;
+    assert_eq!(all["items"].as_array().unwrap().len(), 1, "{all}");
+    thief.later(7200);
+    thief.poll_anew(&site.server).await;
+    assert_eq!(thief.problems(), [SealedProblem::Fork, SealedProblem::Fork]);
+
+    // What is true is done; and it does not come back because a node says so.
+    transfer(&site, key, to);
+    let moved = async || stands(&site.server, &id, "moved").await;
+    site.server.until(moved).await;
+    let last = Handle::new([7; 32]);
+    is_told(&site, vec![made_up(to, home, &[key, last])], last).await;
+    assert_eq!(site.server.state(&id).await, "moved");
+    let dropped = [(String::from("report"), String::from("dropped"))];
+    assert_eq!(site.server.orders(&id).await, dropped);
+}
+
+#[tokio::test]
+async fn of_keys_that_moved_few_are_asked_for_at_once() {
+    let site = Site::new().await;
+    let to = admit(&site);
+    let home = site.chain.lock().world.org;
+    site.settled().await;
+    let mut changes = site.server.app.ledger_changes();
+    let keys: Vec<_> = (0..200_u8).map(|n| Handle::new([n + 1; 32])).collect();
+    site.chain.stuck.send_replace(true);
+    let before = site.chain.lookups.load(SeqCst);
+    let asked = || site.chain.lookups.load(SeqCst) - before;
+    let lies = vec![made_up(to, home, &keys)];
+    site.chain.invents.lock().unwrap().extend(lies);
+    site.chain.heartbeat();
+    // The door asks for its own key's proof, too.
+    site.server.until(async || asked() >= 8).await;
+    assert!(asked() < 16, "{} at once", asked());
+    site.chain.stuck.send_replace(false);
+    comes_across(&mut changes, *keys.last().unwrap()).await;
+    assert!(asked() >= 200, "{}", asked());
+}
+
+#[tokio::test]
+async fn a_server_of_an_organisation_that_never_had_it_lets_no_key_in_that_moved() {
+    let site = Site::new().await;
+    let to = admit(&site);
+    let third = admit_as(&site, "third", THEIRS + 100);
+    let mut device = site.active().await;
+    rest(&site).await;
+    transfer(&site, device.current(), to);
+    site.settled().await;
+    device.later(60);
+    device
+        .until(&site.server, |device| device.saw(&Event::Moved { to }))
+        .await;
+    let stranger = site
+        .another(How {
+            ps: THEIRS + 102,
+            ..theirs(third)
+        })
+        .await;
+    let counts = stranger.door.counts();
+    let refused = || counts.refused.load(SeqCst);
+    for _ in 0..40 {
+        device.speak(&stranger, Input::Tick).await;
+        device.later(60);
+    }
+    assert!(refused() > 0, "it was never greeted");
+    assert_eq!(counts.welcomed.load(SeqCst), 0);
+    // Where it comes from it is let in, to learn so.
+    let welcomed = &site.server.door.counts().welcomed;
+    assert!(welcomed.load(SeqCst) > 0);
+    stranger.stop().await;
 }

@@ -2,15 +2,14 @@
 //! it holds (spec/device-protocol.md, "Owners").
 
 use kusabi_core::device::{Event, Gate, Input, Kept, KeyOrigin, Settings, Stop};
-use kusabi_core::id::{KusabiId, StateKey};
-use kusabi_core::keystore::Seed;
+use kusabi_core::id::{KusabiId, OrgId, StateKey};
+use kusabi_core::keystore::{KeyStore as _, Seed};
 use kusabi_core::protocol::reply::Task;
 use kusabi_core::protocol::request::Facts;
 use kusabi_core::row::Reason;
 use kusabi_core::server::Refusal;
-use kusabi_core::suite::{Purpose, Suite};
+use kusabi_core::suite::{BindingContext, Purpose, Suite};
 use kusabi_core::tx::{Action, Entry, Named};
-use kusabi_ledger::testing::TestKey;
 use kusabi_sim::fleet::{Chaos, Fleet};
 use kusabi_sim::owner::Owner;
 use kusabi_sim::random::Random;
@@ -319,6 +318,7 @@ fn who_only_says_that_a_device_was_given_away_changes_nothing() {
     assert_eq!(two.fleet.units[unit].device.kept().org(), two.gives.org);
     let asked = two.fleet.requests - before;
     assert!(asked < 20_000, "it talks without end: {asked} requests");
+    assert_eq!(two.fleet.hints[unit], Vec::<String>::new());
     // And one that says so, and shows something else.
     let ps = two.fleet.servers[0].key.handle;
     let other = two.fleet.shop.ledger.prove(&StateKey::record(&ps));
@@ -330,52 +330,103 @@ fn who_only_says_that_a_device_was_given_away_changes_nothing() {
     two.fleet.run_ms(2 * HOUR);
     assert!(two.fleet.shop.polls > polls);
     assert!(!two.has_moved(unit));
+    // Nor is anything of it left when the device does come to another owner, who is told of by nobody.
+    two.fleet.servers[0].hint = None;
+    two.transfer(unit);
+    two.reachable(unit);
+    two.follows(unit);
+    assert_eq!(two.fleet.hints[unit], Vec::<String>::new());
+}
+
+/// What everybody sees who sees the entry in a transaction, on its way or on the ledger: the device's own, with the binding that its ID
+/// made for its owner.
+fn entry_for(fleet: &Fleet, org: &OrgId, id: &KusabiId, seed: &Seed, purpose: Purpose) -> Entry {
+    let public = stored(id.clone(), Suite::Curve25519, seed).1.public_keys();
+    let context = BindingContext {
+        chain: &fleet.shop.ledger.world.chain,
+        owner: org,
+        purpose,
+    };
+    let binding = public.bind(id, &context);
+    Entry::new(id.handle(), purpose, public, binding, None).unwrap()
+}
+
+fn register(fleet: &mut Fleet, by: &Owner, entry: &Entry) -> bool {
+    let action = Action::Register {
+        org: by.org,
+        entries: vec![entry.clone()],
+    };
+    let transaction = fleet.shop.ledger.world.sign(action, &[&by.writer]);
+    fleet.shop.ledger.submit(transaction).is_ok()
 }
 
 #[test]
 fn who_registers_a_devices_key_and_hands_it_on_has_no_device_by_that() {
-    // A device that is to be enrolled: everybody who sees it ask learns its handle and its public keys.
-    let mut two = Two::new(23, Suite::Curve25519, 1);
+    // A device that leaves its factory with its key, pre or act, and one that is to be enrolled.
+    for (purpose, enrols) in [
+        (Purpose::Pre, false),
+        (Purpose::Act, false),
+        (Purpose::Act, true),
+    ] {
+        let mut two = Two::new(23, Suite::Curve25519, 1);
+        let thief = two.fleet.admit("thief", 3100);
+        let id = KusabiId::new([3; 16]);
+        let seed = Seed::new([4; 32]);
+        let (trust, servers) = (two.fleet.trust(), two.fleet.known_servers());
+        let home = two.gives.org;
+        let kept = if enrols {
+            Kept::enrolling(trust, home, &servers, id.handle())
+        } else {
+            Kept::provisioned(trust, home, &servers, id.handle(), purpose)
+        };
+        let entry = entry_for(&two.fleet, &home, &id, &seed, purpose);
+        // Byte for byte the owner's entry, and first: the owner's own comes too late.
+        assert!(register(&mut two.fleet, &thief, &entry));
+        assert!(!register(&mut two.fleet, &two.gives, &entry));
+        assert!(two.fleet.transfer(&id.handle(), &thief, &two.takes));
+        let record = two.fleet.shop.ledger.record(&id.handle()).unwrap();
+        assert_eq!(
+            (record.owner(), record.moves(), record.binding()),
+            (two.takes.org, 1, entry.binding())
+        );
+
+        let mut disk = Disk::default();
+        disk.slots[0] = Some(stored(id.clone(), Suite::Curve25519, &seed));
+        let unit = two.fleet.ship(&kept.unwrap(), disk, Settings::default());
+        // By way of its owner's server, as its buyer's server claims it, and as a liar shows it.
+        two.fleet.run_ms(6 * HOUR);
+        two.fleet.servers[0].custody = Custody::Kept;
+        two.fleet.run_ms(6 * HOUR);
+        two.fleet.servers[0] = two.fleet.server_of(&two.takes, 600);
+        two.fleet.run_ms(6 * HOUR);
+        assert!(!two.has_moved(unit), "{:?}", two.fleet.events[unit]);
+        let kept = two.fleet.units[unit].device.kept();
+        assert_eq!(kept.org(), home);
+        assert_eq!(kept.is_registered(), !enrols);
+        assert_eq!(two.fleet.current(unit), id.handle());
+    }
+}
+
+/// The one who copies a factory key's entry can give the record back, and nothing was taken by it.
+#[test]
+fn a_copied_record_that_is_given_back_is_the_owners() {
+    let mut two = Two::new(24, Suite::Curve25519, 1);
     let thief = two.fleet.admit("thief", 3100);
-    let id = KusabiId::new([3; 16]);
-    let (seed, suite) = (Seed::new([4; 32]), Suite::Curve25519);
-    let kept = Kept::enrolling(
-        two.fleet.trust(),
-        two.gives.org,
-        &two.fleet.known_servers(),
-        id.handle(),
-    );
-    let key = stored(id.clone(), suite, &seed);
-    let entry = {
-        use kusabi_core::keystore::KeyStore as _;
-        let known =
-            TestKey::new(4000, Purpose::Act).entry(&two.fleet.shop.ledger.world.chain, &thief.org);
-        Entry::new(
-            id.handle(),
-            Purpose::Act,
-            key.1.public_keys(),
-            known.binding(),
-            None,
-        )
-        .unwrap()
-    };
-    let action = Action::Register {
-        org: thief.org,
-        entries: vec![entry],
-    };
-    let world = &two.fleet.shop.ledger.world;
-    let transaction = world.sign(action, &[&thief.writer]);
-    two.fleet.shop.ledger.submit(transaction).unwrap();
-    assert!(two.fleet.transfer(&id.handle(), &thief, &two.takes));
+    let (id, seed) = (KusabiId::new([3; 16]), Seed::new([4; 32]));
+    let home = two.gives.org;
+    let entry = entry_for(&two.fleet, &home, &id, &seed, Purpose::Pre);
+    assert!(register(&mut two.fleet, &thief, &entry));
+    assert!(two.fleet.transfer(&id.handle(), &thief, &two.gives));
+    let (trust, servers) = (two.fleet.trust(), two.fleet.known_servers());
+    let kept = Kept::provisioned(trust, home, &servers, id.handle(), Purpose::Pre);
     let mut disk = Disk::default();
-    disk.slots[0] = Some(key);
+    disk.slots[0] = Some(stored(id.clone(), Suite::Curve25519, &seed));
     let unit = two.fleet.ship(&kept.unwrap(), disk, Settings::default());
-    two.fleet.run_ms(6 * HOUR);
-    two.fleet.servers[0] = two.fleet.server_of(&two.takes, 600);
-    two.fleet.run_ms(DAY);
-    assert!(!two.has_moved(unit), "{:?}", two.fleet.events[unit]);
-    assert_eq!(two.fleet.units[unit].device.kept().org(), two.gives.org);
-    assert!(!two.fleet.units[unit].device.kept().is_registered());
+    assert!(two.fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
+    two.fleet.run_ms(MINUTE);
+    two.transfer(unit);
+    two.reachable(unit);
+    two.follows(unit);
 }
 
 #[test]
@@ -458,13 +509,20 @@ fn a_device_that_comes_back_is_served_by_its_first_owner_again() {
 
 #[test]
 fn a_server_refuses_a_device_that_was_never_its_own() {
-    let (mut two, unit) = Two::settled();
-    let server = two.fleet.server_of(&two.takes, 600);
-    two.fleet.servers[0] = server;
-    let refuses = |fleet: &Fleet| fleet.servers[0].refusal == Some(Refusal::OtherOrganisation);
-    assert!(two.fleet.run_until(6 * HOUR, refuses));
-    two.fleet.run_ms(6 * HOUR);
-    assert!(!two.has_moved(unit));
+    for moved in [false, true] {
+        let (mut two, unit) = Two::settled();
+        let third = two.fleet.admit("third", 3100);
+        if moved {
+            two.transfer(unit);
+        }
+        two.fleet.servers[0] = two.fleet.server_of(&third, 600);
+        let refuses = |fleet: &Fleet| fleet.servers[0].refusal == Some(Refusal::OtherOrganisation);
+        assert!(two.fleet.run_until(6 * HOUR, refuses));
+        let handshakes = two.fleet.shop.handshakes;
+        two.fleet.run_ms(6 * HOUR);
+        assert_eq!(two.fleet.shop.handshakes, handshakes);
+        assert!(!two.has_moved(unit));
+    }
 }
 
 /// Given away at any moment, whatever it is doing (an activation, the replacing of a key), while everything goes wrong.

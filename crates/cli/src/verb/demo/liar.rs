@@ -206,7 +206,7 @@ impl Mind {
         };
         let record = self.record(&device).await?;
         let accepted = greeting
-            .accept(record.as_ref(), &self.loot.org)
+            .accept(record.as_ref(), &self.loot.org, true)
             .map_err(|refusal| refusal.problem())?;
         // Its own key's proof is a true one: without it the device would not speak with it at all. One that slept over an epoch is
         // led on first.

@@ -14,7 +14,7 @@ use crate::{
 /// List what was proposed to the members, or show one proposal with its votes
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The proposal: its ID, or a file with it [default: list them]
+    /// The proposal: its ID, the first digits of it (8 or more), or a file with it [default: list them]
     #[arg(value_name = "PROPOSAL")]
     proposal: Option<Which>,
     /// How many are listed
@@ -52,13 +52,15 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         return say(session, &connection, &proposal);
     }
     let members = governing::members(&connection)?;
-    let names = Names::read(&connection, &members)?;
+    let rows = governing::walk(&connection, &members)
+        .take(args.last)
+        .collect::<Result<Vec<_>>>()?;
+    let names = Names::of(&connection, &members, &rows)?;
     let now = session.now_ms();
     let sheet = |row: &kusabi_core::row::ProposalRow| {
         let proposal = governing::content(&connection, row)?;
         Sheet::of(&connection, &proposal, Some(row), &members, &names, now)
     };
-    let rows = governing::walk(&connection, &members, args.last)?;
     session.output().say(&Listed {
         members: members.count(),
         proposals: rows.iter().map(sheet).collect::<Result<_>>()?,

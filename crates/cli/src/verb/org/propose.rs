@@ -1,10 +1,10 @@
 //! `kusabi org propose`: puts something to the members.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kusabi_core::{
     id::OrgName,
-    tx::{Act, Action, Proposal},
+    tx::{Act, Action, Candidate, Proposal},
 };
 
 use crate::{
@@ -98,8 +98,10 @@ fn proposal(
 ) -> Result<Proposal> {
     let mut acts = Vec::new();
     for path in &args.admit {
+        let candidate = Application::read(path, connection.chain())?.candidate;
+        free(connection, &candidate, path)?;
         acts.push(Act::Admit {
-            candidate: Application::read(path, connection.chain())?.candidate,
+            candidate,
             quota: args.quota,
             seat: !args.guest,
         });
@@ -140,11 +142,42 @@ fn proposal(
     })
 }
 
+/// Refuses a candidate whose name or handles are taken: that would be voted on, and only then be found to be impossible.
+fn free(connection: &Connection, candidate: &Candidate, path: &Path) -> Result<()> {
+    let name = candidate.name;
+    if connection.organisation(&name.id())?.value().is_some() {
+        return Err(Failure::new(
+            Exit::Negative,
+            format!("the ledger has an organisation {name} already"),
+        )
+        .advise(format!(
+            "give it a seat (--seat {name}), or have whoever applies choose another name"
+        )));
+    }
+    for consent in &candidate.officers {
+        let handle = consent.entry.handle();
+        if let Some(record) = connection.record(&handle)?.value() {
+            let owner = connection.organisation_name(&record.owner())?;
+            return Err(Failure::new(
+                Exit::Negative,
+                format!(
+                    "{}: the handle {handle} of an officer of {name} is taken, by a key of {owner}",
+                    path.display()
+                ),
+            )
+            .advise(
+                "have it apply again with new officers' keys: kusabi org init, kusabi org apply",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Shows a proposal as it stands now.
 pub(super) fn say(session: &Session, connection: &Connection, proposal: &Proposal) -> Result<()> {
     let members = governing::members(connection)?;
-    let names = Names::read(connection, &members)?;
     let row = governing::find(connection, &proposal.id())?;
+    let names = Names::of(connection, &members, row.as_slice())?;
     let now = session.now_ms();
     let sheet = Sheet::of(connection, proposal, row.as_ref(), &members, &names, now)?;
     session.output().say(&sheet)

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How many
-    #[arg(value_name = "K", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(value_name = "K", value_parser = clap::value_parser!(u8).range(1..=15))]
     k: u8,
     /// Organisation [default: the profile's]
     #[arg(long, value_name = "NAME")]

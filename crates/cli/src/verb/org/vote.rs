@@ -5,7 +5,13 @@ use std::path::PathBuf;
 use kusabi_core::{id::OrgName, tx::Action};
 
 use super::propose::say;
-use crate::{connection::Connection, failure::Result, governing::Which, session::Session};
+use crate::{
+    connection::Connection,
+    exit::Exit,
+    failure::{Failure, Result},
+    governing::Which,
+    session::Session,
+};
 
 /// Vote on a proposal
 ///
@@ -13,7 +19,7 @@ use crate::{connection::Connection, failure::Result, governing::Which, session::
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("vote").required(true))]
 pub(crate) struct Args {
-    /// The proposal: its ID, or a file with it
+    /// The proposal: its ID, the first digits of it (8 or more), or a file with it
     #[arg(value_name = "PROPOSAL")]
     proposal: Which,
     /// For it
@@ -35,8 +41,17 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let connection = Connection::open(session)?;
     let proposal = args.proposal.read(&connection)?;
     let officers = session.officer_keys(&args.officers)?;
+    let organisation = connection.known_organisation(&org.id())?;
+    let seat = organisation.seat.ok_or_else(|| {
+        Failure::new(
+            Exit::Refused,
+            format!("{org} is no member of this ledger and has no vote"),
+        )
+        .advise("members give it a seat: kusabi org propose --seat")
+    })?;
     let action = Action::Vote {
         org: org.id(),
+        seat,
         proposal: Box::new(proposal.clone()),
         yes: args.yes,
     };

@@ -30,6 +30,10 @@ use crate::{
 /// How far a machine's clock may be behind the newest block, in milliseconds: as far as a header's time may run ahead.
 const CLOCK_BEHIND_MS_MAX: u64 = 60 * 60 * 1_000;
 
+/// How far above what was, or the time in milliseconds, a recovery's epoch may be: so a typing error costs one of the 256 such jumps
+/// that there are ([`RECOVERY_EPOCH_MAX`](kusabi_core::handover::RECOVERY_EPOCH_MAX)).
+const EPOCH_JUMP_MAX: u64 = 1 << 48;
+
 /// The numbers that a recovery chooses, and what it gives up.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Choice {
@@ -104,14 +108,23 @@ impl Basis {
 /// The newest block in a directory, and the officers in force there.
 pub(super) fn survey(directory: &Directory) -> Result<(Header, Officers)> {
     let genesis = Genesis::decode(directory.outline().document()).map_err(|why| wrong(&why))?;
-    let mut officers = Officers::default();
+    let mut officers = Officers::new(&genesis).map_err(|why| wrong(&why))?;
     let mut last = None;
     let mut malformed = None;
     let tail = read_stopped(directory, |block| {
+        let Header {
+            height, time_ms, ..
+        } = block.header;
         for bytes in &block.transactions {
-            match Transaction::decode(bytes) {
-                Ok(transaction) => officers.follow(&transaction, genesis.epoch_set()),
-                Err(why) => malformed = Some((block.header.height, why)),
+            let followed = Transaction::decode(bytes)
+                .map_err(|why| why.to_string())
+                .and_then(|transaction| {
+                    let founded = genesis.epoch_set();
+                    let followed = officers.follow(&transaction, founded, height, time_ms);
+                    followed.map_err(|why| why.to_string())
+                });
+            if let (Err(why), None) = (followed, &malformed) {
+                malformed = Some((height, why));
             }
         }
         last = Some(block.header);
@@ -206,6 +219,11 @@ impl Seen {
     }
 }
 
+/// The highest epoch that a recovery may open after this one, at this time.
+pub(super) fn farthest_epoch(newest: u64, now_ms: u64) -> u64 {
+    newest.max(now_ms).saturating_add(EPOCH_JUMP_MAX)
+}
+
 /// The highest numbers that are known to have been used.
 struct Before {
     /// Height of the last block that survived.
@@ -245,6 +263,15 @@ impl Before {
             Some(above) => self.epoch.max(above).saturating_add(1),
             None => self.epoch.saturating_add(1).max(now_ms),
         };
+        if epoch > farthest_epoch(self.epoch, now_ms) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("epoch {epoch} is more than 2^48 above every one that can have been"),
+            )
+            .advise(
+                "look for a typing error in --above-epoch: numbers that are jumped over are gone for good",
+            ));
+        }
         let highest = self.kept.saturating_add(RECOVERY_JUMP_MAX);
         // 34 years; what is farther was founded by a wrong clock.
         let age_ms = now_ms.saturating_sub(self.created_ms).min(highest);
@@ -278,19 +305,18 @@ impl Before {
     }
 }
 
-/// The same organisations, with the officers in force and these validators; and their nodes.
-fn next(
+/// The same organisations, with the officers in force and these validators.
+pub(super) fn organisations(
     outline: &Outline,
     officers: &Officers,
-    epoch: Epoch,
     seats: &[(OrgId, Seat)],
-) -> Result<(Vec<u8>, Vec<u8>)> {
+) -> Result<Vec<OrganisationParts>> {
     let set = EpochSet::decode(&outline.newest().set).map_err(|why| wrong(&why))?;
     let votes_of = |id: &OrgId| {
         let of = seats.iter().filter(|(org, _)| org == id);
         of.map(|(_, seat)| seat.vote_key).collect()
     };
-    let organisations = set
+    Ok(set
         .organisations()
         .map(|organisation| {
             let named: Vec<VerificationKey> = (0..organisation.officers.len())
@@ -304,7 +330,17 @@ fn next(
                 vote_keys: votes_of(&organisation.id),
             }
         })
-        .collect();
+        .collect())
+}
+
+/// The set of the epoch that follows, and its nodes.
+pub(super) fn next(
+    outline: &Outline,
+    officers: &Officers,
+    epoch: Epoch,
+    seats: &[(OrgId, Seat)],
+) -> Result<(Vec<u8>, Vec<u8>)> {
+    let organisations = organisations(outline, officers, seats)?;
     let impossible = |why: &dyn std::fmt::Display| {
         Failure::new(
             Exit::Usage,
@@ -426,5 +462,17 @@ mod tests {
             numbers(&before, &choice(Some(1 << 48), Some(1)), 1_000),
             Err(Exit::Usage)
         );
+        // So far, and no farther.
+        let farthest = NOW_MS + (1 << 48);
+        assert_eq!(
+            numbers(&before, &choice(Some(9), Some(farthest - 1)), 1_000),
+            Ok((9, farthest))
+        );
+        for above in [farthest, u64::MAX] {
+            assert_eq!(
+                numbers(&before, &choice(Some(9), Some(above)), 1_000),
+                Err(Exit::Usage)
+            );
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod alone;
 mod basis;
+mod compare;
 mod finish;
 mod new;
 mod show;

@@ -6,12 +6,12 @@ use kusabi_core::{genesis::Genesis, nodes::Nodes};
 use kusabi_node::directory::Directory;
 use serde::Serialize;
 
-use super::{basis::survey, recovery_key, sign, wrong};
+use super::{compare::compare, recovery_key, sign, wrong};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     founding::Places,
-    page::{Answer, Page, grouped},
+    page::{Answer, Page},
     recovering::Recovering,
     session::Session,
     verb::{epoch::names_in, node::directory_failure},
@@ -20,8 +20,9 @@ use crate::{
 /// Sign a recovery with your recovery key
 ///
 /// Read it first (kusabi recover show FILE): up to which block it keeps the ledger, who validates from then on, whose officers sign.
-/// With --data it is compared with your organisation's directory: that it is of this ledger, keeps all that you have, and names the
-/// keys that your node has ready. On the machine where the recovery key is there may be none: then compare the digest with the
+/// With --data it is compared with your organisation's directory, which ends with the block that it goes on from: that it is of this
+/// ledger, names the organisations, thresholds and officers that are in force there, an epoch above yours, and the keys that your
+/// node has ready. On the machine where the recovery key is there may be none: then compare the digest with the
 /// others, by telephone, and say --compared. What it does not keep is lost for good.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -74,7 +75,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<()> {
             Directory::open(&Places::new(data).node()).map_err(|why| directory_failure(&why))?;
         let name = names_in(directory.outline().document());
         session.output().say_unless_json(&recovering.sheet(name)?)?;
-        compare(&recovering, &directory, &args.file)?;
+        check(&recovering, &directory, &args.file, session.now_ms())?;
     } else {
         let name = |id: &kusabi_core::id::OrgId| id.to_string();
         session.output().say_unless_json(&recovering.sheet(name)?)?;
@@ -105,7 +106,7 @@ pub(super) fn of_another_chain(
 }
 
 /// Refuses what says of this ledger anything else than this directory does.
-fn compare(recovering: &Recovering, directory: &Directory, file: &Path) -> Result<()> {
+fn check(recovering: &Recovering, directory: &Directory, file: &Path, now_ms: u64) -> Result<()> {
     let outline = directory.outline();
     if recovering.chain != *outline.chain() {
         return Err(of_another_chain(file, recovering, outline.chain()));
@@ -122,21 +123,7 @@ fn compare(recovering: &Recovering, directory: &Directory, file: &Path) -> Resul
             "somebody changed it: do not sign",
         );
     }
-    let (last, _) = survey(directory)?;
-    let kept = recovering.parts.parent_height;
-    let same = last.height != kept || last.hash(outline.chain()) == recovering.parts.parent_hash;
-    if last.height > kept || !same {
-        return refused(
-            format!(
-                "{} keeps the ledger up to block {}, and your directory goes up to block {}{}",
-                file.display(),
-                grouped(kept.get()),
-                grouped(last.height.get()),
-                if same { "" } else { ", with another content" }
-            ),
-            "do not sign: send the others a backup of yours, and have the recovery made from the newest copy",
-        );
-    }
+    compare(recovering, directory, &file.display().to_string(), now_ms)?;
     let next = recovering.next()?;
     let nodes = Nodes::decode(&recovering.nodes).map_err(|why| wrong(&why))?;
     let vote_key = directory

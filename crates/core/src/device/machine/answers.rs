@@ -512,9 +512,9 @@ impl Device {
     }
 
     /// A proven record under one of the device's own handles, and whether it holds the device's key. It does so for the device's
-    /// owner; or for another one, to whom it has come. Then it is bound to the organisation that the key was made for (`bound`),
-    /// which nobody can do who does not know its kusabi-ID: an organisation that registers the device's public key under its
-    /// handle has no device by that, nor has the one to whom it hands that on.
+    /// owner; or for another one, to whom it has come from the organisation that the key was made for (`bound`). The record says who
+    /// owned it first, and whose word that was: who copies the device's entry from a transaction and registers it first has no
+    /// device by that, nor has the one to whom it hands that on.
     fn own<K: KeyRing>(
         &self,
         keys: &K,
@@ -530,7 +530,7 @@ impl Device {
         let mine = *record.keys() == public
             && record.purpose() == identity.purpose
             && (record.owner() == self.kept.org
-                || (record.moves() > 0 && record.is_bound_to(bound, id, &chain)));
+                || (record.moves() > 0 && record.was_made_for(bound, id, &chain)));
         Ok(Some((mine, record)))
     }
 }

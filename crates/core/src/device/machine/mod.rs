@@ -228,6 +228,8 @@ pub struct Device {
     told_moved: bool,
     /// Where it said that the new owner's is.
     hint: ArrayString<URL_LEN_MAX>,
+    /// Whether that is to be handed out as soon as the record shows the move.
+    hint_due: bool,
     /// Whether the next handshake is made as the key that is to follow.
     as_next: bool,
     /// A key is being made in the other slot.
@@ -387,6 +389,7 @@ impl Device {
             doubts: false,
             told_moved: false,
             hint: ArrayString::new(),
+            hint_due: false,
             as_next: false,
             making: false,
             submitted: false,

@@ -35,9 +35,10 @@ impl Device {
         rng: &mut impl CryptoRng,
     ) {
         let proven = matches!(&self.phase, Phase::Session(session) if session.proven);
-        if proven && !hint.is_empty() && hint != self.hint {
+        // Handed out when the record shows that it is so: a liar's is forgotten.
+        if proven && !hint.is_empty() {
             self.hint = hint;
-            self.push(Step::Hint);
+            self.hint_due = true;
         }
         self.doubts = true;
         self.told_moved = true;
@@ -74,6 +75,7 @@ impl Device {
             // As long as it is like that, nothing is done that only an owner may want.
             Own::Ended(_) | Own::Other => {
                 self.enrolled = false;
+                self.hint_due = false;
                 return self.fail(rng);
             }
         };
@@ -89,11 +91,15 @@ impl Device {
     /// A proof says whose the device is.
     pub(super) fn owned_by(&mut self, owner: OrgId, rng: &mut impl CryptoRng) {
         let moved = owner != self.kept.org;
+        let hinted = core::mem::take(&mut self.hint_due);
         if moved {
             self.forget_orders();
             self.kept.come_to(owner);
             self.event(Event::Moved { to: owner });
             self.persist();
+            if hinted {
+                self.push(Step::Hint);
+            }
         }
         if self.meets_stranger() {
             self.fail(rng);

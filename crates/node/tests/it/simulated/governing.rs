@@ -13,7 +13,7 @@ use crate::random::{Random, seeds};
 use futures::future::{join, join_all, join3};
 use kusabi_core::{
     id::{Epoch, Handle, Height, OrgId, ProposalId, StateKey},
-    row::{Members, Organisation, ProposalRow, Record, RowBytes},
+    row::{Members, Organisation, ProposalRow, Record, RowBytes, Seat},
     suite::Purpose,
     tx::{Act, Action, FREEZE_MS, Named, Proposal, Transaction},
 };
@@ -209,6 +209,7 @@ fn may_be_refused(why: &Refusal) -> bool {
             | R::VoteStands
             | R::NoEffect
             | R::NoSeat
+            | R::OtherSeat
             | R::Frozen
             | R::Removed
             | R::OrganisationExists
@@ -243,6 +244,9 @@ struct Org {
     removed: bool,
     quota: u64,
     frozen_until_ms: u64,
+    /// The seat of which it votes, as far as it has, and those that it had before.
+    seat: Option<Seat>,
+    left: Vec<Seat>,
 }
 
 /// A proposal as the blocks say.
@@ -300,7 +304,15 @@ impl Tally {
                 assert!(before.is_none(), "proposed twice");
                 self.vote(proposal.id(), by, true, height, now);
             }
-            Action::Vote { org, proposal, yes } => {
+            Action::Vote {
+                org,
+                seat,
+                proposal,
+                yes,
+            } => {
+                let by = self.orgs.get_mut(org).unwrap();
+                assert_eq!(by.seat.get_or_insert(*seat), seat, "two seats at a time");
+                assert!(!by.left.contains(seat), "a vote of a seat that is given up");
                 self.vote(proposal.id(), *org, *yes, height, now);
             }
             Action::Register { org, entries } => {
@@ -361,6 +373,7 @@ impl Tally {
             }
             (Act::Remove { .. }, Some((id, org))) => {
                 (org.member, org.removed) = (false, true);
+                org.left.extend(org.seat.take());
                 // Back again, it votes anew.
                 for open in self.proposals.values_mut() {
                     open.yes.remove(&id);
