@@ -101,7 +101,7 @@ pub(crate) fn of_another(what: &str, owner: &str, named: &OrgName) -> Failure {
         format!("{what} is on the ledger already, as a key of {owner} and not of {named}"),
     )
     .advise(
-        "a key belongs to one organisation for ever: name that one with --org, or make a new key",
+        "name that one with --org, or make a new key; a device's key comes to another organisation with kusabi key transfer",
     )
 }
 

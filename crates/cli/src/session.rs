@@ -45,7 +45,7 @@ impl Session {
     }
 
     /// The profile and where it is. A default one that does not exist is empty; one that was named has to exist.
-    fn profile(&self) -> Result<&(PathBuf, Profile)> {
+    pub(crate) fn profile(&self) -> Result<&(PathBuf, Profile)> {
         if let Some(profile) = self.profile.get() {
             return Ok(profile);
         }

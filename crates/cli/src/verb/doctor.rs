@@ -150,6 +150,15 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         (Some(connection), Ok(org)) => {
             roles(connection, org, server.as_ref(), session, &mut findings);
         }
+        (_, Err(_))
+            if args.org.is_none() && session.profile().is_ok_and(|(_, p)| p.org.is_none()) =>
+        {
+            findings.warn(
+                "organisation",
+                "none is named, so the keys of none were looked at",
+                "name one with --org NAME; a node without a vote has none",
+            );
+        }
         (_, Err(failure)) => findings.failure("organisation", failure),
         (None, Ok(_)) => {}
     }

@@ -70,6 +70,14 @@ fn members_decide_and_guests_do_not() {
         &["is no member of this ledger and has no vote"],
     );
 
+    // Nobody votes on what the ledger would refuse at the last vote.
+    two.says(
+        "org propose --heartbeat 3600s",
+        ACME,
+        1,
+        &["founded with a heartbeat of", "none is longer"],
+    );
+
     // Seated, both have to agree on everything.
     two.run("org propose --seat beta", ACME).ok();
     let open = two

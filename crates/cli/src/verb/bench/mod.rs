@@ -6,6 +6,7 @@
 //! Rates and times depend on what else the machine does; CPU time per operation is what can be compared. A figure here is a
 //! measurement, never a test.
 
+mod consortium;
 mod devices;
 mod fleet;
 mod process;
@@ -28,6 +29,7 @@ use self::{
     fleet::{BATCH, Fleet},
     report::{Idle, Memory, Report, Restart, Size},
     server::Server,
+    writes::Nodes,
 };
 use crate::{
     exit::Exit,
@@ -53,6 +55,9 @@ pub(crate) struct Args {
     /// Measure a server with so many devices that speak to it, and nothing else: activations, handshakes, polls, orders
     #[arg(long, value_name = "N", conflicts_with = "only", value_parser = clap::value_parser!(u64).range(64..))]
     devices: Option<u64>,
+    /// Measure a ledger of so many organisations, each with a validator on this machine, and nothing else
+    #[arg(long, value_name = "N", conflicts_with_all = ["only", "devices"], value_parser = clap::value_parser!(u8).range(2..=9))]
+    validators: Option<u8>,
     /// How long lookups are measured
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -104,6 +109,12 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         session.output().say(&report)?;
         return Ok(Exit::Ok);
     }
+    if let Some(validators) = args.validators {
+        let folder = new_folder(args)?;
+        let measured = consortium::measure(args, validators, folder.path(), session);
+        session.output().say(&runtime.block_on(measured)?)?;
+        return Ok(Exit::Ok);
+    }
     let report = runtime.block_on(measure(args, session))?;
     session.output().say(&report)?;
     Ok(Exit::Ok)
@@ -143,21 +154,25 @@ async fn measure(args: &Args, session: &Session) -> Result<Report> {
     let batches = args.keys.div_ceil(BATCH);
     let keys = batches * BATCH;
     step("registering in batches");
-    let registered = writes::batches(&ledger, server.process(), &fleet, batches, |_| {}).await?;
+    let nodes = Nodes {
+        ledgers: vec![ledger.clone()],
+        processes: vec![server.process()],
+    };
+    let registered = writes::batches(&nodes, &fleet, batches, |_| {}).await?;
     report.batches = wanted(What::Batches).then_some(registered);
     let mut next = keys;
     if wanted(What::Singles) {
         step("registering single keys");
         let numbers = next..next + args.singles;
         next = numbers.end;
-        let singles = writes::singles(&ledger, server.process(), &fleet, numbers, 64).await?;
+        let singles = writes::singles(&nodes, &fleet, numbers, 64).await?;
         report.singles = Some(singles);
     }
     if wanted(What::Alone) {
         step("registering one key after the other");
         let numbers = next..next + ALONE;
         next = numbers.end;
-        let alone = writes::singles(&ledger, server.process(), &fleet, numbers, 1).await?;
+        let alone = writes::singles(&nodes, &fleet, numbers, 1).await?;
         report.alone = Some(alone);
     }
     let resident = |server: &Server| server.process().resident().map_err(unmeasurable);

@@ -88,6 +88,16 @@ pub(super) struct Writes {
 }
 
 #[derive(Debug, Serialize)]
+pub(super) struct Paced {
+    #[serde(flatten)]
+    pub(super) work: Work,
+    /// Registrations that began in each second.
+    pub(super) offered: u32,
+    #[serde(flatten)]
+    pub(super) latency: Latency,
+}
+
+#[derive(Debug, Serialize)]
 pub(super) struct Lookups {
     #[serde(flatten)]
     pub(super) work: Work,
@@ -148,6 +158,111 @@ pub(super) struct Size {
     #[serde(flatten)]
     pub(super) disk: Disk,
     pub(super) allocated_per_key: f64,
+}
+
+/// A ledger of several validators, all of them and the client on this machine. CPU times are those of all nodes together.
+#[derive(Debug, Serialize)]
+pub(super) struct Several {
+    pub(super) version: &'static str,
+    pub(super) machine: String,
+    pub(super) folder: String,
+    pub(super) validators: usize,
+    pub(super) batches: Batches,
+    pub(super) singles: Writes,
+    pub(super) paced: Vec<Paced>,
+    pub(super) lookups: Lookups,
+    /// With one validator killed.
+    pub(super) one_dead: Writes,
+    /// Seconds from its start until it shows the newest block of the others, and the votes of the newest certificates have its own.
+    pub(super) returned_s: f64,
+    /// Seconds until a node without a vote has fetched and run the whole ledger.
+    pub(super) followed_s: f64,
+    /// Bytes in memory of each node after that, the largest.
+    pub(super) resident: u64,
+    pub(super) size: Size,
+    /// Of the node that does most; no block but heartbeats.
+    pub(super) idle: Idle,
+}
+
+impl Answer for Several {
+    fn page(&self, page: &mut Page) {
+        page.good(
+            "Measured",
+            &format!("kusabi {} in {}", self.version, self.folder),
+        )
+        .field("machine", &*self.machine)
+        .field("validators", self.validators.to_string());
+        page.field(
+            format!(
+                "batches of {}, {} at once",
+                self.batches.keys_per_batch, self.batches.concurrency
+            ),
+            format!(
+                "{}\n{} a batch; {} keys",
+                rate(&self.batches.work, "keys"),
+                times(&self.batches.latency),
+                grouped(self.batches.work.operations)
+            ),
+        );
+        for (what, writes) in [
+            ("single keys", &self.singles),
+            ("with one dead", &self.one_dead),
+        ] {
+            page.field(
+                format!("{what}, {} at once", writes.concurrency),
+                format!("{}\n{}", rate(&writes.work, "keys"), times(&writes.latency)),
+            );
+        }
+        for paced in &self.paced {
+            page.field(
+                format!("single keys, {} offered a second", paced.offered),
+                format!("{}\n{}", rate(&paced.work, "keys"), times(&paced.latency)),
+            );
+        }
+        page.field(
+            "lookups at one node",
+            format!(
+                "{}\n{}",
+                rate(&self.lookups.work, "proofs"),
+                times(&self.lookups.latency)
+            ),
+        )
+        .field(
+            "proof",
+            format!(
+                "presence p50 {} B, max {} B; absence p50 {} B, max {} B",
+                self.lookups.proof_bytes_p50,
+                self.lookups.proof_bytes_max,
+                self.lookups.absence_bytes_p50,
+                self.lookups.absence_bytes_max
+            ),
+        )
+        .field("killed and back", format!("votes after {:.1} s", self.returned_s))
+        .field(
+            "a node without a vote",
+            format!("has fetched and run all after {:.1} s", self.followed_s),
+        )
+        .field("resident memory", format!("{} at most", mib(self.resident)))
+        .field(
+            "disk",
+            format!(
+                "{} a node for {} keys",
+                mib(self.size.disk.allocated),
+                grouped(self.size.keys)
+            ),
+        )
+        .field(
+            "idle",
+            format!(
+                "{:.3} % of a core, {} B of disk in {:.0} s and {} blocks; a day, extrapolated: {:.1} MB",
+                self.idle.cpu_percent,
+                self.idle.disk_bytes,
+                self.idle.seconds,
+                self.idle.blocks,
+                self.idle.day_bytes / 1e6
+            ),
+        );
+    }
 }
 
 /// Everything that was asked for.

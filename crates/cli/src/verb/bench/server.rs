@@ -43,39 +43,7 @@ impl Server {
 
     /// Starts a command in a folder and waits until it says that it is ready; gives what it says then, too.
     fn run(command: &[&str], folder: &Path) -> Result<(Self, Ready)> {
-        let program = std::env::current_exe().map_err(unmeasurable)?;
-        let mut child = Command::new(program)
-            // The profile of whoever measures is left alone.
-            .env("KUSABI_HOME", folder.join("home"))
-            .arg("--json")
-            .args(command)
-            .arg("--data")
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(unmeasurable)?;
-        let out = child
-            .stdout
-            .take()
-            .ok_or_else(|| unmeasurable("the node's output is not there"))?;
-        let mut out = BufReader::new(out);
-        let ((address, chain), said) = match ready(&mut out) {
-            Ok(ready) => ready,
-            Err(error) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(unmeasurable(error));
-            }
-        };
-        let server = Self {
-            child,
-            folder: folder.to_owned(),
-            address,
-            chain,
-            _out: out,
-        };
-        Ok((server, said))
+        Starting::begin(command, folder)?.ready()
     }
 
     pub(super) fn process(&self) -> Process {
@@ -104,6 +72,65 @@ impl Server {
         self.child.wait().map_err(unmeasurable)?;
         Ok(())
     }
+}
+
+/// A process that has not said yet that it is ready.
+pub(super) struct Starting {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Starting {
+    /// Starts a command in a folder.
+    pub(super) fn begin(command: &[&str], folder: &Path) -> Result<Self> {
+        let child = program(folder)?
+            .args(command)
+            .arg("--data")
+            .arg(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(unmeasurable)?;
+        let folder = folder.to_owned();
+        Ok(Self { child, folder })
+    }
+
+    /// Waits until it says where it serves.
+    pub(super) fn server(self) -> Result<Server> {
+        self.ready().map(|(server, _)| server)
+    }
+
+    fn ready(mut self) -> Result<(Server, Ready)> {
+        let out = self.child.stdout.take();
+        let out = out.ok_or_else(|| io::Error::other("the node's output is not there"));
+        let mut out = BufReader::new(out.map_err(unmeasurable)?);
+        match ready(&mut out) {
+            Ok(((address, chain), said)) => {
+                let server = Server {
+                    child: self.child,
+                    folder: self.folder,
+                    address,
+                    chain,
+                    _out: out,
+                };
+                Ok((server, said))
+            }
+            Err(error) => {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                Err(unmeasurable(error))
+            }
+        }
+    }
+}
+
+/// This program, with a home of its own: the profile of whoever measures is left alone.
+pub(super) fn program(folder: &Path) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().map_err(unmeasurable)?);
+    command
+        .env("KUSABI_HOME", folder.join("home"))
+        .arg("--json");
+    Ok(command)
 }
 
 /// A node with a server, in one process.
@@ -149,9 +176,10 @@ impl Site {
     }
 }
 
-/// What `kusabi node run --json` and `kusabi up --json` say when they answer; other lines have no address.
+/// What `kusabi node run --json` and `kusabi up --json` say when they answer.
 #[derive(Deserialize)]
 struct Ready {
+    event: String,
     #[serde(alias = "ledger")]
     address: String,
     chain: String,
@@ -165,7 +193,9 @@ struct Ready {
 fn ready(out: &mut impl io::BufRead) -> io::Result<((SocketAddr, ChainId), Ready)> {
     let mut line = String::new();
     while out.read_line(&mut line)? > 0 {
-        if let Ok(said) = serde_json::from_str::<Ready>(&line) {
+        if let Ok(said) = serde_json::from_str::<Ready>(&line)
+            && said.event == "ready"
+        {
             let address = said.address.trim_start_matches("http://");
             let place = (
                 address.parse().map_err(io::Error::other)?,
@@ -186,7 +216,7 @@ mod tests {
     fn the_line_that_counts_is_found() {
         let chain = "00".repeat(31) + "07";
         let said = format!(
-            "{{\"event\":\"founded\",\"chain\":\"{chain}\"}}\n{{\"event\":\"ready\",\"chain\":\"{chain}\",\"address\":\"http://127.0.0.1:7\",\"height\":2}}\n"
+            "{{\"event\":\"waiting\",\"chain\":\"{chain}\",\"address\":\"127.0.0.1:8\"}}\n{{\"event\":\"ready\",\"chain\":\"{chain}\",\"address\":\"http://127.0.0.1:7\",\"height\":2}}\n"
         );
         let ((address, found), _) = ready(&mut said.as_bytes()).unwrap();
         assert_eq!(address.port(), 7);

@@ -12,7 +12,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::{
     fleet::{BATCH, Fleet},
     process::Process,
-    report::{Batches, Latency, Work, Writes},
+    report::{Batches, Latency, Paced, Work, Writes},
     unmeasurable,
 };
 use crate::{
@@ -35,18 +35,45 @@ struct Window {
     latencies_us: Vec<u32>,
 }
 
-/// Sends transactions, `at_once` under way at any time, until all are final.
-async fn send(
-    ledger: &HttpLedger,
-    node: Process,
-    transactions: Vec<Bytes>,
-    at_once: usize,
-) -> Result<Window> {
-    let (node_before, client_before) = (cpu(node)?, cpu(Process::own())?);
+/// The nodes that are measured: what is sent goes to one after the other, and their CPU time is counted together.
+pub(super) struct Nodes {
+    pub(super) ledgers: Vec<HttpLedger>,
+    pub(super) processes: Vec<Process>,
+}
+
+impl Nodes {
+    fn cpu(&self) -> Result<Duration> {
+        self.processes.iter().map(|process| cpu(*process)).sum()
+    }
+}
+
+/// How transactions follow on one another.
+enum Pace {
+    /// So many are under way at any time.
+    AtOnce(usize),
+    /// So many begin in each second, whatever became of those before.
+    PerSecond(u32),
+}
+
+/// Sends transactions until all are final.
+async fn send(nodes: &Nodes, transactions: Vec<Bytes>, pace: Pace) -> Result<Window> {
+    let (node_before, client_before) = (nodes.cpu()?, cpu(Process::own())?);
     let start = Instant::now();
+    let (at_once, each) = match pace {
+        Pace::AtOnce(at_once) => (at_once, Duration::ZERO),
+        Pace::PerSecond(rate) => (Semaphore::MAX_PERMITS, Duration::from_secs(1) / rate),
+    };
     let turns = Arc::new(Semaphore::new(at_once));
     let mut tasks = JoinSet::new();
-    for transaction in transactions {
+    for (number, (transaction, ledger)) in transactions
+        .into_iter()
+        .zip(nodes.ledgers.iter().cycle())
+        .enumerate()
+    {
+        if !each.is_zero() {
+            let due = start + each * u32::try_from(number).unwrap_or(u32::MAX);
+            tokio::time::sleep_until(due.into()).await;
+        }
         let turn = Arc::clone(&turns)
             .acquire_owned()
             .await
@@ -76,7 +103,7 @@ async fn send(
     }
     Ok(Window {
         elapsed: start.elapsed(),
-        node: cpu(node)? - node_before,
+        node: nodes.cpu()? - node_before,
         client: cpu(Process::own())? - client_before,
         latencies_us,
     })
@@ -88,8 +115,7 @@ fn cpu(process: Process) -> Result<Duration> {
 
 /// Registers the keys `0..batches * 1024`. They are signed in groups, between the measured windows.
 pub(super) async fn batches(
-    ledger: &HttpLedger,
-    node: Process,
+    nodes: &Nodes,
     fleet: &Fleet,
     batches: u64,
     progress: impl Fn(u64),
@@ -102,7 +128,7 @@ pub(super) async fn batches(
         let count = GROUP.min(batches - first);
         let keys = first * BATCH..(first + count) * BATCH;
         let transactions = fleet.registrations(keys, BATCH)?;
-        let window = send(ledger, node, transactions, BATCHES_AT_ONCE).await?;
+        let window = send(nodes, transactions, Pace::AtOnce(BATCHES_AT_ONCE)).await?;
         rates.push((count * BATCH) as f64 / window.elapsed.as_secs_f64());
         elapsed += window.elapsed;
         on_node += window.node;
@@ -123,18 +149,34 @@ pub(super) async fn batches(
 
 /// Registers the keys of a range, each with a signature of its own.
 pub(super) async fn singles(
-    ledger: &HttpLedger,
-    node: Process,
+    nodes: &Nodes,
     fleet: &Fleet,
     numbers: std::ops::Range<u64>,
     at_once: usize,
 ) -> Result<Writes> {
     let keys = numbers.end - numbers.start;
     let transactions = fleet.registrations(numbers, 1)?;
-    let window = send(ledger, node, transactions, at_once).await?;
+    let window = send(nodes, transactions, Pace::AtOnce(at_once)).await?;
     Ok(Writes {
         work: Work::new(keys, window.elapsed, window.node, window.client),
         concurrency: at_once,
+        latency: Latency::of(window.latencies_us),
+    })
+}
+
+/// Registers the keys of a range one at a time, so many each second whatever becomes of those before.
+pub(super) async fn paced(
+    nodes: &Nodes,
+    fleet: &Fleet,
+    numbers: std::ops::Range<u64>,
+    per_second: u32,
+) -> Result<Paced> {
+    let keys = numbers.end - numbers.start;
+    let transactions = fleet.registrations(numbers, 1)?;
+    let window = send(nodes, transactions, Pace::PerSecond(per_second)).await?;
+    Ok(Paced {
+        work: Work::new(keys, window.elapsed, window.node, window.client),
+        offered: per_second,
         latency: Latency::of(window.latencies_us),
     })
 }

@@ -410,16 +410,23 @@ pub(super) fn copy(play: &mut Play) -> Result<Seen> {
         .cameras
         .get_mut(CLONED)
         .ok_or_else(|| broke("no camera to copy"))?;
+    // Copied at rest: what was under way when its power went it would say once more, and so would the copy, and only the one that
+    // speaks next is told from the other.
+    let polled = |camera: &Camera, mark| {
+        camera
+            .hear(mark, PATIENCE, |line| line.starts_with("debug polled"))
+            .map(|_| ())
+            .ok_or_else(|| broke("the camera does not poll"))
+    };
+    let mark = original.mark();
+    original.poll();
+    polled(original, mark)?;
     original.power_off();
     let mut copy = original.copied(&folder)?;
+    let mark = original.mark();
     original.power_on(&agent)?;
+    polled(original, mark)?;
     let serial = original.serial.clone();
-    original
-        .hear(original.mark().saturating_sub(1), PATIENCE, |line| {
-            line.starts_with("info connected")
-        })
-        .ok_or_else(|| broke("the camera did not come back"))?;
-    original.poll();
     let start = copy.power_on(&agent)?;
     let fork = copy.hear(0, PATIENCE, |line| {
         line.starts_with("warn the server cannot") && line.contains("two devices with this key")

@@ -19,6 +19,7 @@ mod turncoat;
 
 use std::{path::PathBuf, time::Instant};
 
+pub(super) use self::stage::free;
 use self::{play::Play, report::Report, stage::Stage};
 use crate::{
     exit::Exit,

@@ -372,7 +372,7 @@ impl Stage {
 }
 
 /// A free port of this machine; whoever takes it first has it.
-pub(super) fn free() -> Result<SocketAddr> {
+pub(in crate::verb) fn free() -> Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))
         .and_then(|listener| listener.local_addr())
         .map_err(broke)

@@ -129,6 +129,17 @@ fn proposal(
     acts.extend(args.thaw.iter().map(|org| Act::Thaw { org: id(org) }));
     if let Some(seconds) = args.heartbeat {
         let ms = seconds.saturating_mul(1_000);
+        let longest = u64::from(governing::members(connection)?.longest_heartbeat_ms);
+        if ms > longest {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!(
+                    "the ledger was founded with a heartbeat of {} s, and none is longer",
+                    longest / 1_000
+                ),
+            )
+            .advise("servers and operators know that one: propose a shorter one"));
+        }
         acts.push(Act::Heartbeat {
             ms: u32::try_from(ms).unwrap_or(u32::MAX),
         });

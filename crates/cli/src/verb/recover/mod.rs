@@ -68,12 +68,12 @@ fn recovery_key(path: &Path) -> Result<KeyFile> {
     Err(Failure::new(
         Exit::Usage,
         format!(
-            "{} is a {} key, and a recovery key is needed",
+            "{} holds a key of purpose {}, and a recovery key is needed",
             path.display(),
             key.purpose()
         ),
     )
-    .advise("the first start wrote it to keys/recovery.key"))
+    .advise("kusabi up and kusabi org init wrote it to keys/recovery.key"))
 }
 
 fn of_another_ledger(path: &Path) -> Failure {

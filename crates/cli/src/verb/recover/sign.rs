@@ -25,6 +25,7 @@ use crate::{
 /// node has ready. On the machine where the recovery key is there may be none: then compare the digest with the
 /// others, by telephone, and say --compared. What it does not keep is lost for good.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("how").required(true).args(["data", "compared"])))]
 pub(crate) struct Args {
     /// The recovery
     #[arg(value_name = "FILE")]
@@ -33,10 +34,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "KEYFILE")]
     key: PathBuf,
     /// Your organisation's directory; its node does not run
-    #[arg(long, value_name = "DIR", required_unless_present = "compared")]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// You have compared the digest with what others read in their directories
-    #[arg(long, conflicts_with = "data")]
+    #[arg(long)]
     compared: bool,
     /// The new file, with the signature
     #[arg(long, value_name = "FILE")]

@@ -100,8 +100,12 @@ fn chain(place: &Place) -> String {
 
 /// What `kusabi doctor` finds of one thing: its verdict, and what it says.
 fn doctor(place: &Place, url: &str, what: &str) -> (String, String) {
+    doctor_for(place, url, "--org acme", what)
+}
+
+fn doctor_for(place: &Place, url: &str, org: &str, what: &str) -> (String, String) {
     let ran = place.run(&format!(
-        "doctor --ledger {url} --org acme --chain {} --json",
+        "doctor --ledger {url} {org} --chain {} --json",
         chain(place)
     ));
     let found: serde_json::Value = serde_json::from_str(&ran.out()).unwrap();
@@ -182,6 +186,9 @@ fn a_node_serves_from_the_beginning_and_says_whom_it_waits_for() {
     assert_eq!(verdict, "fail", "{said}");
     assert!(said.contains("connected to 0 of 3"), "{said}");
     assert_eq!(doctor(&place, &url, "validators").0, "warn");
+    // Beside a node without a vote nobody may be there to be named.
+    let (verdict, said) = doctor_for(&place, &url, "", "organisation");
+    assert_eq!(verdict, "warn", "{said}");
 
     // A second one is seen by the first, and both end when they are asked to.
     let beta = begin(&place, "beta");

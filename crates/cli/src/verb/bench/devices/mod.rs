@@ -33,7 +33,7 @@ use super::{
     server::Site,
     unmeasurable,
     wire::Connection,
-    writes,
+    writes::{self, Nodes},
 };
 use crate::{
     failure::{Failure, Result},
@@ -463,7 +463,11 @@ pub(super) async fn measure(args: &super::Args, devices: u64, folder: &Path) -> 
     let ledger = site.server.ledger()?;
     let document = ledger.genesis().await.map_err(unmeasurable)?;
     let batches = args.keys.max(devices).div_ceil(BATCH);
-    writes::batches(&ledger, site.server.process(), &fleet, batches, |_| {}).await?;
+    let nodes = Nodes {
+        ledgers: vec![ledger],
+        processes: vec![site.server.process()],
+    };
+    writes::batches(&nodes, &fleet, batches, |_| {}).await?;
     let world = World {
         address: site.devices,
         genesis: Genesis::decode(&document).map_err(unmeasurable)?,
