@@ -410,22 +410,25 @@ pub(super) fn copy(play: &mut Play) -> Result<Seen> {
         .cameras
         .get_mut(CLONED)
         .ok_or_else(|| broke("no camera to copy"))?;
-    // Copied at rest: what was under way when its power went it would say once more, and so would the copy, and only the one that
-    // speaks next is told from the other.
-    let polled = |camera: &Camera, mark| {
-        camera
-            .hear(mark, PATIENCE, |line| line.starts_with("debug polled"))
-            .map(|_| ())
-            .ok_or_else(|| broke("the camera does not poll"))
+    // Copied once it has been answered in its session: the first message of one it would say once more, and so would the copy, and
+    // only when they speak next would they be told from each other.
+    let polls = |camera: &mut Camera| {
+        let mark = camera.mark();
+        camera.power_on(&agent)?;
+        let says = |words: &str| {
+            camera
+                .hear(mark, PATIENCE, |line| line.starts_with(words))
+                .ok_or_else(|| broke(format!("the camera does not say “{words}”")))
+        };
+        says("info connected")?;
+        camera.poll();
+        says("debug polled").map(|_| ())
     };
-    let mark = original.mark();
-    original.poll();
-    polled(original, mark)?;
+    original.power_off();
+    polls(original)?;
     original.power_off();
     let mut copy = original.copied(&folder)?;
-    let mark = original.mark();
-    original.power_on(&agent)?;
-    polled(original, mark)?;
+    polls(original)?;
     let serial = original.serial.clone();
     let start = copy.power_on(&agent)?;
     let fork = copy.hear(0, PATIENCE, |line| {
