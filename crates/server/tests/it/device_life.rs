@@ -1,6 +1,6 @@
 //! The life of devices through the device door: real router, real database, core's own device at the other end.
 
-use crate::site::{How, Site, held, problem, server_made};
+use crate::site::{Client, How, Site, held, problem, server_made};
 use kusabi_core::{
     device::{Event, Input, Settings},
     id::Digest,
@@ -424,21 +424,26 @@ async fn a_device_that_slept_through_epochs_is_led_on() {
     assert_eq!((floor.epoch.get(), floor.height.get()), (20, height));
 }
 
-#[tokio::test]
-async fn a_poll_that_is_held_back_over_the_end_of_an_epoch_disturbs_nobody() {
-    let site = Site::new().await;
-    let mut device = site.active().await;
+/// Has a device say all that it has to say, up to the poll that the server holds back.
+async fn held_back(site: &Site, device: &mut Client) -> Vec<u8> {
     device.unit.settings.hold_secs = 200;
     device.power_cut();
     device.later(7200);
     let mut request = device.input(Input::Tick);
-    let held = loop {
+    loop {
         let sent = request.unwrap();
         match tokio::time::timeout(Duration::from_millis(500), site.server.post(&sent)).await {
             Ok(answer) => request = device.answered(&answer),
-            Err(_) => break sent,
+            Err(_) => return sent,
         }
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_poll_that_is_held_back_over_the_end_of_an_epoch_disturbs_nobody() {
+    let site = Site::new().await;
+    let mut device = site.active().await;
+    let held = held_back(&site, &mut device).await;
     let id = device.id.clone();
     let answered = async {
         site.chain.lock().turn_epoch();
@@ -468,17 +473,7 @@ async fn a_poll_that_is_held_back_over_the_end_of_an_epoch_disturbs_nobody() {
 async fn a_stopping_server_answers_what_it_holds_back() {
     let site = Site::new().await;
     let mut device = site.active().await;
-    device.unit.settings.hold_secs = 200;
-    device.power_cut();
-    device.later(7200);
-    let mut request = device.input(Input::Tick);
-    let held = loop {
-        let sent = request.unwrap();
-        match tokio::time::timeout(Duration::from_millis(500), site.server.post(&sent)).await {
-            Ok(answer) => request = device.answered(&answer),
-            Err(_) => break sent,
-        }
-    };
+    let held = held_back(&site, &mut device).await;
     let (answer, ()) = tokio::join!(site.server.post(&held), site.server.door.stop());
     assert_eq!(problem(&answer), None);
     assert_eq!(problem(&site.server.post(&held).await), Some(Problem::Busy));
