@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node.lock                one process at a time
-//! format                   "kusabi node 3"; written last when a directory is made, so that a half-made one is none
+//! format                   "kusabi node 4"; written last when a directory is made, so that a half-made one is none
 //! genesis.cbor             the genesis document
 //! genesis-transaction.cbor the transaction of height 1
 //! vote.key                 seed of the vote key, 64 hex digits, for its owner only; none in a restored one
@@ -34,8 +34,8 @@ pub use follower::FollowerDirectory;
 
 const LOCK: &str = "node.lock";
 const FORMAT: &str = "format";
-const FORMAT_TEXT: &str = "kusabi node 3\n";
-const FOLLOWER_TEXT: &str = "kusabi follower 1\n";
+const FORMAT_TEXT: &str = "kusabi node 4\n";
+const FOLLOWER_TEXT: &str = "kusabi follower 2\n";
 const GENESIS: &str = "genesis.cbor";
 const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";

@@ -106,6 +106,57 @@ fn admit(place: &Place, chain: &str, members: &[(&str, &Node)], who: &[&str], mo
     assert_eq!(shown["state"], "carried", "{shown}");
 }
 
+/// Gives acme a second officer; what has that one named in the next set, where nobody else is.
+fn other_officer(place: &Place, nodes: &[(&str, &Node)]) -> String {
+    let acme = nodes[0].1;
+    let named = "--officer acme=acme/keys/second.key";
+    let new = |more: &str| {
+        let others: Vec<_> = nodes[1..]
+            .iter()
+            .map(|(_, node)| format!("--node {}", node.address))
+            .collect();
+        let new = format!(
+            "epoch new --profile acme/profile.toml {} {more}",
+            others.join(" ")
+        );
+        acme.run(place, &new)
+    };
+    place
+        .run("key new acme/keys/second.key --purpose officer")
+        .ok();
+    let unknown = new(&format!("{named} --out unknown.draft"));
+    unknown.exits(1);
+    let grant = "org grant acme/keys/second.key --profile acme/profile.toml";
+    acme.run(place, grant).ok();
+    let other = new("--officer acme=acme/keys/writer.key --out writer.draft");
+    other.exits(1);
+    assert!(
+        other.err().contains("is no officer's key of acme"),
+        "{}",
+        other.err()
+    );
+    // What changes who the officers are is not signed without having been read.
+    new(&format!("{named} --out named.draft")).ok();
+    let sign = "epoch sign named.draft --profile acme/profile.toml --out named.acme";
+    let unread = acme.run(place, sign);
+    unread.exits(1);
+    let said = "the appointment changes who the officers of acme are";
+    assert!(unread.err().contains(said), "{}", unread.err());
+    acme.run(place, &format!("{sign} --compared")).ok();
+    named.to_owned()
+}
+
+/// Ends acme's first officer: from here on the second one signs what acme's officers sign.
+fn replaces_the_first(place: &Place, acme: &Node) {
+    let profile = place.path("acme/profile.toml");
+    let before = std::fs::read_to_string(&profile).unwrap();
+    let after = before.replace("officer.key", "second.key");
+    assert_ne!(before, after);
+    std::fs::write(&profile, after).unwrap();
+    let withdraw = "org withdraw acme/keys/officer.key --profile acme/profile.toml";
+    acme.run(place, withdraw).ok();
+}
+
 pub(crate) fn register(place: &Place, node: &Node, org: &str, key: &str) {
     place.run(&format!("key new {key}")).ok();
     let register = format!("key register {key} --profile {org}/profile.toml");
@@ -130,9 +181,13 @@ fn validators_vote_with_fresh_keys_and_a_fifth_organisation_joins_for_one_that_l
     };
     println!("founded after {:?}: {:?}", started.elapsed(), named(&nodes));
 
-    // The same four, with fresh keys.
+    // The same four, with fresh keys; and for acme signs another officer from then on.
     let four: Vec<_> = NAMES.into_iter().zip(&nodes).collect();
-    let last = appoint(&place, &four, "", "second");
+    let officer = other_officer(&place, &four);
+    let mut signing = four.clone();
+    signing.rotate_left(1);
+    let last = appoint(&place, &signing, &officer, "second");
+    replaces_the_first(&place, &nodes[0]);
     for node in &nodes {
         shows(&runtime, node, last + 1);
     }

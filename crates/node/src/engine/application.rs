@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) patience: Duration,
     /// How much this node puts into a block.
     pub(super) portion: Portion,
+    /// Whether nobody else votes.
+    pub(super) alone: bool,
 }
 
 impl Shared {

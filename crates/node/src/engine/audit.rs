@@ -6,7 +6,7 @@ use super::{
     disk,
     epochs::Epochs,
     replay,
-    state::{self, Caches, Databases, PAGE},
+    state::{self, Caches, Databases},
 };
 use crate::{
     backup::BackupError,
@@ -15,7 +15,6 @@ use crate::{
     outline::Outline,
 };
 use commonware_glue::stateful::db::DatabaseSet;
-use commonware_runtime::buffer::paged::CacheRef;
 use commonware_utils::NZUsize;
 use kusabi_core::{header::Header, id::Height};
 use kusabi_ledger::BlockError;
@@ -109,8 +108,7 @@ pub(super) async fn replay<E: Runtime>(
     };
     let mut history = History::new(outline, genesis.header);
     let strategy = context.child("strategy").strategy(NZUsize!(2));
-    let pages = CacheRef::new(PAGE, NZUsize!(1 << 14));
-    let config = state::config(&Caches::default(), pages, strategy);
+    let config = state::config(&Caches::default(), strategy);
     let state = <Databases<E> as DatabaseSet<E>>::init(context.child("state"), config, None).await;
     for block in blocks {
         let block = block?;

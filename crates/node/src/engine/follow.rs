@@ -124,9 +124,7 @@ pub(super) async fn run<E: Runtime>(
         position => at(&shelf, position).await?,
     };
     let strategy = context.child("strategy").strategy(threads);
-    let state_pages = caches.page_cache / usize::from(PAGE.get());
-    let state_pages = NonZeroUsize::new(state_pages).unwrap_or(NZUsize!(1024));
-    let config = state::config(&caches, CacheRef::new(PAGE, state_pages), strategy);
+    let config = state::config(&caches, strategy);
     let state = <Databases<E> as DatabaseSet<E>>::init(context.child("state"), config, None).await;
     let mut shown = shown(&shelf, &state, &genesis, newest).await?;
 

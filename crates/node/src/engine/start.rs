@@ -202,10 +202,6 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let times = Times::new(epoch.vote_keys.len(), heartbeat);
     let strategy = context.child("strategy").strategy(threads);
     let pages = CacheRef::new(PAGE, NZUsize!(1024));
-    let state_pages = CacheRef::new(
-        PAGE,
-        NonZeroUsize::new(caches.page_cache / usize::from(PAGE.get())).unwrap_or(NZUsize!(1024)),
-    );
     let alone = epoch.vote_keys.len() == 1;
 
     let resolver = blocks_resolver::init(
@@ -299,12 +295,13 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         } else {
             Portion::AMONG_OTHERS
         },
+        alone,
     });
     let (stateful, stateful_mailbox) = Stateful::new(
         context.child("stateful"),
         StatefulConfig {
             application: Ledger(shared.clone()),
-            db_config: state::config(&caches, state_pages, strategy.clone()),
+            db_config: state::config(&caches, strategy.clone()),
             provider: (),
             marshal: (mailbox.clone(), floor),
             mailbox_size: MAILBOX,

@@ -52,17 +52,19 @@ impl Default for Caches {
     }
 }
 
-/// Bytes of a page of every page cache: with their checksum they fill a page of the operating system. Fixed for the life of the
-/// data.
+/// Bytes of a page of the files of blocks and certificates: with their checksum they fill a page of the operating system. Fixed
+/// for the life of the data.
 pub(super) const PAGE: NonZeroU16 = page_size(4096);
+/// Bytes of a page of the state's files. A change reads single rows and nodes of the tree that are spread over all of them, and
+/// what is read is a page, with its checksum computed and copied more than once. Fixed for the life of the data.
+const STATE_PAGE: NonZeroU16 = page_size(1024);
 const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
 
 /// The database's settings. Partitions and items per blob are fixed for the life of the data.
-pub(super) fn config(
-    caches: &Caches,
-    page_cache: CacheRef,
-    strategy: Rayon,
-) -> FixedConfig<EightCap, Rayon> {
+pub(super) fn config(caches: &Caches, strategy: Rayon) -> FixedConfig<EightCap, Rayon> {
+    let pages = caches.page_cache / usize::from(STATE_PAGE.get());
+    let pages = NonZeroUsize::new(pages).unwrap_or(NonZeroUsize::MIN);
+    let page_cache = CacheRef::new(STATE_PAGE, pages);
     FixedConfig {
         merkle_config: MmrConfig {
             journal_partition: "state-tree".into(),

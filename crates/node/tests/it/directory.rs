@@ -75,7 +75,7 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
 
     for (other, said) in [
         ("kusabi node 1\n", "was made by an older version"),
-        ("kusabi node 4\n", "was made by a newer version"),
+        ("kusabi node 5\n", "was made by a newer version"),
         ("kusabi node 10\n", "was made by a newer version"),
         ("kusabi node x\n", "was made by another version"),
         ("kusabi other 4\n", "was made by another version"),
@@ -84,13 +84,13 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
         let why = Directory::open(path).unwrap_err();
         assert!(matches!(why, DirectoryError::Format { .. }), "{why}");
         let formats = format!(
-            "its format is {:?}, and this one reads \"kusabi node 3\"",
+            "its format is {:?}, and this one reads \"kusabi node 4\"",
             other.trim_end()
         );
         let why = why.to_string();
         assert!(why.contains(said) && why.ends_with(&formats), "{why}");
     }
-    fs::write(path.join("format"), "kusabi node 3\n").unwrap();
+    fs::write(path.join("format"), "kusabi node 4\n").unwrap();
 
     let genesis = fs::read(path.join("genesis.cbor")).unwrap();
     let mut changed = genesis.clone();

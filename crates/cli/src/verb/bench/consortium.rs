@@ -16,6 +16,7 @@ use super::{
     fleet::{BATCH, Fleet},
     idle, machine, reads,
     report::{Idle, Several},
+    revocations::{self, Place},
     server::{Server, Starting, program},
     size, unmeasurable,
     writes::{self, Nodes},
@@ -219,6 +220,28 @@ pub(super) async fn measure(
         .reduce(most)
         .ok_or_else(|| unmeasurable("no node"))?;
 
+    step("revoking");
+    // Before there are many keys: these servers follow all of them.
+    let profile = first.file("profile.toml");
+    let mut places = Vec::new();
+    for member in &members {
+        let (key, folder) = (member.folder.join("ps.key"), member.folder.join("server"));
+        let path = key.display().to_string();
+        types(root, &["key", "new", &path, "--purpose", "ps"])?;
+        types(root, &["--profile", &profile, "org", "grant", &path])?;
+        let ledger = format!("http://{}", member.clients);
+        places.push((key, folder, ledger));
+    }
+    let places: Vec<_> = places
+        .iter()
+        .map(|(key, folder, ledger)| Place {
+            key,
+            folder,
+            ledger: ledger.clone(),
+        })
+        .collect();
+    let revocations = revocations::measure(&all, &fleet, &profile, &writer, &places).await?;
+
     step("registering in batches");
     let batches = args.keys.div_ceil(BATCH);
     let registered = writes::batches(&all, &fleet, batches, |_| {}).await?;
@@ -308,6 +331,7 @@ pub(super) async fn measure(
         singles,
         paced,
         lookups,
+        revocations,
         one_dead,
         returned_s,
         followed_s,

@@ -8,8 +8,9 @@ use kusabi_core::{
     crypto::{first_16, sha256},
     id::{ChainId, Handle, KusabiId, OrgId},
     keystore::{KeyStore as _, Seed, SoftKey},
+    row::Reason,
     suite::{BindingContext, Purpose, Suite},
-    tx::{Action, Draft, Entry},
+    tx::{Action, Draft, Entry, Named},
 };
 
 use crate::{
@@ -89,6 +90,26 @@ impl Fleet {
         let mut draft = Draft::new(self.chain, action).map_err(malformed)?;
         draft
             .sign(self.writer.handle(), Purpose::Writer, self.writer.key())
+            .map_err(malformed)?;
+        Ok(draft.finish().map_err(malformed)?.into_bytes().into())
+    }
+
+    /// The end of a key that nothing happened to since it was registered, said by its holder.
+    pub(super) fn revocation(&self, number: u64) -> Result<Bytes> {
+        let (id, key) = key(number)?;
+        let action = Action::Revoke {
+            org: self.org,
+            targets: vec![Named {
+                handle: id.handle(),
+                version: 1,
+            }],
+            reason: Reason::Retired,
+            compromised_since: None,
+            signers: 1,
+        };
+        let mut draft = Draft::new(self.chain, action).map_err(malformed)?;
+        draft
+            .sign(id.handle(), Purpose::Pre, &key)
             .map_err(malformed)?;
         Ok(draft.finish().map_err(malformed)?.into_bytes().into())
     }

@@ -12,6 +12,7 @@ mod fleet;
 mod process;
 mod reads;
 mod report;
+mod revocations;
 mod server;
 mod wire;
 mod writes;

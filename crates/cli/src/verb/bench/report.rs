@@ -171,6 +171,8 @@ pub(super) struct Several {
     pub(super) singles: Writes,
     pub(super) paced: Vec<Paced>,
     pub(super) lookups: Lookups,
+    /// From the moment that a revocation is sent until every server of the organisation says that the key has ended.
+    pub(super) revocations: Seen,
     /// With one validator killed.
     pub(super) one_dead: Writes,
     /// Seconds from its start until it shows the newest block of the others, and the votes of the newest certificates have its own.
@@ -182,6 +184,16 @@ pub(super) struct Several {
     pub(super) size: Size,
     /// Of the node that does most; no block but heartbeats.
     pub(super) idle: Idle,
+}
+
+/// How soon something is seen everywhere.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Seen {
+    pub(super) count: usize,
+    /// Each at a node of another organisation.
+    pub(super) servers: usize,
+    #[serde(flatten)]
+    pub(super) latency: Latency,
 }
 
 impl Answer for Several {
@@ -219,6 +231,14 @@ impl Answer for Several {
                 format!("{}\n{}", rate(&paced.work, "keys"), times(&paced.latency)),
             );
         }
+        page.field(
+            format!("revocations, {}", self.revocations.count),
+            format!(
+                "seen by all of {} servers: {}",
+                self.revocations.servers,
+                times(&self.revocations.latency)
+            ),
+        );
         page.field(
             "lookups at one node",
             format!(

@@ -133,16 +133,32 @@ pub(super) fn program(folder: &Path) -> Result<Command> {
     Ok(command)
 }
 
-/// A node with a server, in one process.
+/// A server: in one process with its node, or beside it.
 pub(super) struct Site {
     pub(super) server: Server,
     /// Where devices are answered.
-    pub(super) devices: SocketAddr,
+    devices: Option<String>,
     admin: String,
     token_file: PathBuf,
 }
 
 impl Site {
+    fn new((server, said): (Server, Ready)) -> Self {
+        Self {
+            server,
+            devices: said.devices.into_iter().next(),
+            admin: said.admin.unwrap_or_default(),
+            token_file: said.token_file.unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn devices(&self) -> Result<SocketAddr> {
+        let url = self.devices.as_deref().unwrap_or_default();
+        url.trim_start_matches("http://")
+            .parse()
+            .map_err(unmeasurable)
+    }
+
     /// Starts `kusabi up` in a folder.
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let any = "127.0.0.1:0";
@@ -155,17 +171,24 @@ impl Site {
             "--ledger-listen",
             any,
         ];
-        let (server, said) = Server::run(&command, folder)?;
-        let devices = said
-            .devices
-            .first()
-            .map(|url| url.trim_start_matches("http://"));
-        Ok(Self {
-            server,
-            devices: devices.unwrap_or_default().parse().map_err(unmeasurable)?,
-            admin: said.admin.unwrap_or_default(),
-            token_file: said.token_file.unwrap_or_default(),
-        })
+        Server::run(&command, folder).map(Self::new)
+    }
+
+    /// Starts `kusabi server run` in a folder, for whom the profile is of.
+    pub(super) fn beside(profile: &str, command: &[&str], folder: &Path) -> Result<Self> {
+        let any = "127.0.0.1:0";
+        let begins = ["--profile", profile, "server", "run"];
+        // No device asks it; a server wants to know its address all the same.
+        let ends = [
+            "--listen",
+            any,
+            "--admin-listen",
+            any,
+            "--device-url",
+            "http://localhost:7041",
+        ];
+        let command = [&begins[..], command, &ends[..]].concat();
+        Server::run(&command, folder).map(Self::new)
     }
 
     /// The admin API, as who runs the measurement.
@@ -176,12 +199,13 @@ impl Site {
     }
 }
 
-/// What `kusabi node run --json` and `kusabi up --json` say when they answer.
+/// What `kusabi node run --json`, `kusabi up --json` and `kusabi server run --json` say when they answer.
 #[derive(Deserialize)]
 struct Ready {
     event: String,
+    /// Of the ledger, where there is one.
     #[serde(alias = "ledger")]
-    address: String,
+    address: Option<String>,
     chain: String,
     #[serde(default)]
     devices: Vec<String>,
@@ -189,14 +213,15 @@ struct Ready {
     token_file: Option<PathBuf>,
 }
 
-/// Reads what the node says until it says that it is ready: where, and on which chain.
+/// Reads what a process says until it says that it is ready: where it answers, and on which chain.
 fn ready(out: &mut impl io::BufRead) -> io::Result<((SocketAddr, ChainId), Ready)> {
     let mut line = String::new();
     while out.read_line(&mut line)? > 0 {
         if let Ok(said) = serde_json::from_str::<Ready>(&line)
             && said.event == "ready"
         {
-            let address = said.address.trim_start_matches("http://");
+            let address = said.address.as_deref().or(said.admin.as_deref());
+            let address = address.unwrap_or_default().trim_start_matches("http://");
             let place = (
                 address.parse().map_err(io::Error::other)?,
                 said.chain.parse().map_err(io::Error::other)?,

@@ -22,10 +22,12 @@ use crate::{
 
 /// Longest wait for one answer.
 const WAIT: Duration = Duration::from_secs(60);
-/// Batches that are signed before and sent as one group.
-const GROUP: u64 = 128;
-/// Batches under way at once.
+/// Batches that are signed before and sent as one group, for each that is under way at once: at a group's end fewer are.
+const GROUP: u64 = 16;
+/// Batches under way at once, at one node.
 const BATCHES_AT_ONCE: usize = 16;
+/// Batches under way at once among several nodes, where what is proposed waits for its turn to be voted on.
+const BATCHES_AT_ONCE_AMONG_SEVERAL: usize = 32;
 
 /// What happened in one window.
 struct Window {
@@ -123,12 +125,16 @@ pub(super) async fn batches(
     let (mut elapsed, mut on_node, mut on_client) = <(Duration, Duration, Duration)>::default();
     let mut latencies_us = Vec::new();
     let mut rates = Vec::new();
+    let at_once = match nodes.ledgers.len() {
+        1 => BATCHES_AT_ONCE,
+        _ => BATCHES_AT_ONCE_AMONG_SEVERAL,
+    };
     let mut first = 0;
     while first < batches {
-        let count = GROUP.min(batches - first);
+        let count = (GROUP * at_once as u64).min(batches - first);
         let keys = first * BATCH..(first + count) * BATCH;
         let transactions = fleet.registrations(keys, BATCH)?;
-        let window = send(nodes, transactions, Pace::AtOnce(BATCHES_AT_ONCE)).await?;
+        let window = send(nodes, transactions, Pace::AtOnce(at_once)).await?;
         rates.push((count * BATCH) as f64 / window.elapsed.as_secs_f64());
         elapsed += window.elapsed;
         on_node += window.node;
@@ -140,7 +146,7 @@ pub(super) async fn batches(
     Ok(Batches {
         work: Work::new(batches * BATCH, elapsed, on_node, on_client),
         keys_per_batch: BATCH,
-        concurrency: BATCHES_AT_ONCE,
+        concurrency: at_once,
         latency: Latency::of(latencies_us),
         slowest_per_second: rates.iter().copied().fold(f64::INFINITY, f64::min),
         fastest_per_second: rates.iter().copied().fold(0.0, f64::max),

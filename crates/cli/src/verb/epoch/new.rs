@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use kusabi_api::ledger::NodeView;
+use kusabi_api::{ledger::NodeView, view::status};
 use kusabi_core::{
     appointment::AppointmentParts,
     id::{NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
     row::Row,
     set::{EpochSet, EpochSetParts, OrganisationParts},
+    suite::{Purpose, VerificationKey},
 };
 
 use super::names;
@@ -20,6 +21,7 @@ use crate::{
     member::Member,
     node_file::{NodeFile, Seat},
     session::Session,
+    who::Who,
 };
 
 /// Make the appointment of the next epoch's validators, for the officers to sign
@@ -43,9 +45,35 @@ pub(crate) struct Args {
     /// Where the others reach the node of an organisation, if it is not where they reached it so far
     #[arg(long = "address", value_name = "ORG=HOST:PORT")]
     addresses: Vec<Address>,
+    /// Officer of an organisation in the next set, several times for several: then these in the place of those of this set, and as
+    /// many of them act together as the ledger says. KEY is a handle or a key file
+    #[arg(long = "officer", value_name = "ORG=KEY")]
+    officers: Vec<OfficerKey>,
     /// The new file
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+}
+
+/// An organisation and a key that acts for it.
+#[derive(Clone, Debug)]
+struct OfficerKey {
+    org: OrgName,
+    key: Who,
+}
+
+impl std::str::FromStr for OfficerKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (org, key) = text.split_once('=').ok_or(
+            "an organisation and one of its officers' keys are needed, such as acme=HANDLE",
+        )?;
+        let Ok(key) = key.parse();
+        Ok(Self {
+            org: org.parse().map_err(|why| format!("{org}: {why}"))?,
+            key,
+        })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +196,16 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             }],
         );
     }
+    for name in args.officers.iter().map(|officer| &officer.org) {
+        let id = name.id();
+        let of = organisations.iter_mut().find(|known| known.id == id);
+        let of = of.ok_or_else(|| {
+            refused(format!(
+                "{name} is not among the organisations of the next epoch"
+            ))
+        })?;
+        (of.threshold, of.officers) = officers(&connection, name, &args.officers)?;
+    }
     for organisation in &organisations {
         let row = connection.organisation(&organisation.id)?.into_value();
         if !matches!(row, Some(Row::Organisation(row)) if row.seat.is_some()) {
@@ -247,6 +285,53 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     session
         .output()
         .say(&appointing.sheet(names(Some(&connection)))?)
+}
+
+/// How many of an organisation's officers act together, as the ledger proves, and the keys of those that are named for
+/// it.
+fn officers(
+    connection: &Connection,
+    org: &OrgName,
+    named: &[OfficerKey],
+) -> Result<(u8, Vec<VerificationKey>)> {
+    let mut keys = Vec::new();
+    for officer in named.iter().filter(|officer| officer.org == *org) {
+        let handle = officer.key.resolve()?.handle();
+        let record = connection.known_record(&handle)?;
+        if record.owner() != org.id() || record.purpose() != Purpose::Officer {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!("{handle} is no officer's key of {org}"),
+            ));
+        }
+        if !record.is_active() {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!(
+                    "{org}'s officer {handle} has ended ({})",
+                    status(record.status())
+                ),
+            ));
+        }
+        // An officer signs, so its key is one that can.
+        keys.extend(record.keys().verification_key());
+    }
+    keys.sort_by_key(VerificationKey::encode);
+    keys.dedup();
+    let threshold = connection.known_organisation(&org.id())?.officers_k;
+    if keys.len() < usize::from(threshold) {
+        return Err(refused(format!(
+            "{} of {org}'s officers act together, and {} named",
+            threshold,
+            if keys.len() == 1 {
+                "one is".to_owned()
+            } else {
+                format!("{} are", keys.len())
+            }
+        ))
+        .advise("name all of them that are to be in the set: --officer ORG=KEY for each"));
+    }
+    Ok((threshold, keys))
 }
 
 /// What a node brings into the next set, and for whom.

@@ -1,8 +1,9 @@
 //! The real world as the engine sees it: its own runtime, with a storage that fits what a ledger does.
 //!
 //! Two things are done differently from the engine's storage. Reads that the operating system can answer from memory are
-//! answered at once ([`Quick`]): this changes no byte on disk. And the votes, which are many small files that live a short
-//! while, stand in one file ([`Notebook`]).
+//! answered at once ([`Quick`]): this changes no byte on disk. And what is small and synchronised with each block stands
+//! together in one file ([`Notebook`]): the votes of an epoch in one, the certificates of the newest views and what the engine
+//! notes of its other files in another.
 
 mod notebook;
 mod quick;
@@ -19,7 +20,7 @@ use commonware_runtime::{
 };
 use commonware_utils::sync::AsyncMutex;
 use futures::{Stream, future::Either, stream};
-use notebook::{Note, Notebook};
+use notebook::{Lost, Note, Notebook};
 use quick::Quick;
 use rand_core::{TryCryptoRng, TryRng};
 use std::{
@@ -46,6 +47,7 @@ struct Shared<E: Runtime> {
     /// Where the files are, in the real world.
     folder: Option<PathBuf>,
     place: Place,
+    /// By their partitions below.
     notebooks: AsyncMutex<HashMap<String, Arc<Notebook<E>>>>,
     #[cfg(feature = "testing")]
     slow: Option<Slow<E>>,
@@ -288,20 +290,82 @@ impl<E: Runtime> Disk<E> {
         }
     }
 
-    /// The notebook of a partition, if it is one. Opened at its first use and open until the end.
-    async fn notebook(&self, partition: &str) -> Result<Option<Arc<Notebook<E>>>, Error> {
-        if !partition.starts_with(VOTES) {
+    /// Where a partition stands, if that is in a notebook. One is opened at its first use and open until the end.
+    async fn chapter(&self, partition: &str) -> Result<Option<Chapter<E>>, Error> {
+        let (title, prefix, lost) = if partition.starts_with(VOTES) {
+            // A node that has voted does not go on without its votes (`start`).
+            (partition, Vec::new(), Lost::Begins)
+        } else if is_small(partition) {
+            (NOTES, [partition.as_bytes(), b"/"].concat(), Lost::Fails)
+        } else {
             return Ok(None);
-        }
+        };
         let mut notebooks = self.shared.notebooks.lock().await;
-        if let Some(notebook) = notebooks.get(partition) {
-            return Ok(Some(notebook.clone()));
+        let book = match notebooks.get(title) {
+            Some(book) => book.clone(),
+            None => {
+                let world = self.inner.child("notebook");
+                let book = Arc::new(Notebook::open(world, &self.place(title), lost).await?);
+                notebooks.insert(title.to_owned(), book.clone());
+                book
+            }
+        };
+        let partition = partition.to_owned();
+        Ok(Some(Chapter {
+            book,
+            prefix,
+            partition,
+        }))
+    }
+}
+
+/// The notebook of what is small, beside that of the votes.
+const NOTES: &str = "notes";
+
+/// Whether the blobs of a partition are small and written with each block: what the engine notes of its other files, and
+/// certificates that it keeps for some views. The blocks of these views are not small, and what stays for ever is a file.
+fn is_small(partition: &str) -> bool {
+    partition.ends_with("-metadata")
+        || partition.contains("-notarizations-")
+        || partition.contains("-finalizations-")
+}
+
+/// A partition in a notebook: its blobs' names begin with the same bytes there.
+struct Chapter<E: Runtime> {
+    book: Arc<Notebook<E>>,
+    prefix: Vec<u8>,
+    partition: String,
+}
+
+impl<E: Runtime> Chapter<E> {
+    fn name(&self, name: &[u8]) -> Vec<u8> {
+        [&self.prefix, name].concat()
+    }
+
+    /// As the engine's storage does: a partition is there once something is in it.
+    fn scan(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let all = self.book.scan().into_iter();
+        let mine = all.filter_map(|name| Some(name.strip_prefix(&self.prefix[..])?.to_vec()));
+        if self.prefix.is_empty() {
+            // The mark among the votes is ours, and not the engine's: its names are eight bytes.
+            return Ok(mine.filter(|name| name.len() == 8).collect());
         }
-        let world = self.inner.child("notebook");
-        let notebook = Notebook::open(world, &self.place(partition)).await?;
-        let notebook = Arc::new(notebook);
-        notebooks.insert(partition.to_owned(), notebook.clone());
-        Ok(Some(notebook))
+        let names: Vec<_> = mine.collect();
+        if names.is_empty() {
+            return Err(Error::PartitionMissing(self.partition.clone()));
+        }
+        Ok(names)
+    }
+
+    fn remove(&self, name: Option<&[u8]>) -> Result<(), Error> {
+        match name {
+            Some(name) => self.book.remove(Some(&self.name(name))),
+            None if self.prefix.is_empty() => self.book.remove(None),
+            None => self
+                .scan()?
+                .iter()
+                .try_for_each(|name| self.book.remove(Some(&self.name(name)))),
+        }
     }
 }
 
@@ -314,8 +378,8 @@ impl<E: Runtime> Storage for Disk<E> {
         name: &[u8],
         versions: RangeInclusive<BlobVersion>,
     ) -> Result<(DiskBlob<E>, u64, BlobVersion), Error> {
-        if let Some(notebook) = self.notebook(partition).await? {
-            let (note, size, version) = notebook.open_blob(name, &versions)?;
+        if let Some(chapter) = self.chapter(partition).await? {
+            let (note, size, version) = chapter.book.open_blob(&chapter.name(name), &versions)?;
             return Ok((self.blob(Kind::Note(note)), size, version));
         }
         let place = self.place(partition);
@@ -327,15 +391,15 @@ impl<E: Runtime> Storage for Disk<E> {
     }
 
     async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
-        match self.notebook(partition).await? {
-            Some(notebook) => notebook.remove(name),
+        match self.chapter(partition).await? {
+            Some(chapter) => chapter.remove(name),
             None => self.inner.remove(&self.place(partition), name).await,
         }
     }
 
     async fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
-        match self.notebook(partition).await? {
-            Some(notebook) => Ok(notebook.scan()),
+        match self.chapter(partition).await? {
+            Some(chapter) => chapter.scan(),
             None => self.inner.scan(&self.place(partition)).await,
         }
     }
@@ -452,3 +516,6 @@ impl<E: Runtime> Blob for DiskBlob<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

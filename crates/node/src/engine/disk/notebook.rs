@@ -1,9 +1,11 @@
-//! Small blobs that live a short while, all in one file.
+//! Small blobs, all in one file.
 //!
 //! The engine keeps the votes of each view in a blob of its own: it makes one, synchronises it four times, and removes it
 //! 64 views later. As files of their own that costs a synchronisation of the new file, of its folder and of the folder above,
-//! one more for the removal, and each synchronisation of a growing file makes the file system write its journal. Here all of
-//! them are entries of one file whose room was written before, so that a synchronisation is one write of one place.
+//! one more for the removal, and each synchronisation of a growing file makes the file system write its journal. The
+//! certificates of the newest views, and what the engine notes of its other files, are synchronised with each block, several
+//! blobs at the same time. Here all of them are entries of one file whose room was written before, so that a synchronisation is
+//! one write of one place, and those who come while one is under way share the next.
 //!
 //! **Order instead of haste.** What was synchronised survives, and with it everything that was done to any blob of the
 //! partition before it. Making and removing a blob alone touch no disk: after a crash they may not have happened, as if the
@@ -38,7 +40,16 @@ type Chain = [u8; 16];
 type Name = Vec<u8>;
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
-/// One partition of the engine's storage, in one file.
+/// What to do where there are files and none of them can be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Begin anew: whoever needs what was lost finds out by itself.
+    Begins,
+    /// Do not go on. Nothing is written.
+    Fails,
+}
+
+/// Blobs of the engine's storage, in one file.
 pub(super) struct Notebook<E: Runtime> {
     world: E,
     partition: String,
@@ -96,14 +107,14 @@ impl Change<'_> {
     fn encode(&self) -> Vec<u8> {
         let named = |kind: u8, name: &[u8], rest: &[&[u8]]| {
             let mut body = vec![kind];
-            // The engine's names are eight bytes: a section's number.
+            // Not longer than `open_blob` takes them.
             body.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
             body.extend_from_slice(name);
             rest.iter().for_each(|part| body.extend_from_slice(part));
             body
         };
         match self {
-            Self::Begin => b"\0kusabi votes 1".to_vec(),
+            Self::Begin => b"\0kusabi notebook 1".to_vec(),
             Self::Make(name, version) => named(1, name, &[&version.to_be_bytes()]),
             Self::Write(name, offset, bytes) => named(2, name, &[&offset.to_be_bytes(), bytes]),
             Self::Resize(name, len) => named(3, name, &[&len.to_be_bytes()]),
@@ -117,7 +128,7 @@ impl Change<'_> {
         let (&kind, rest) = body.split_first()?;
         if !(1..=4).contains(&kind) {
             return match (kind, body) {
-                (0, b"\0kusabi votes 1") => Some(Change::Begin),
+                (0, b"\0kusabi notebook 1") => Some(Change::Begin),
                 (5, [_]) => Some(Change::RemoveAll),
                 (6, [_]) => Some(Change::Begun),
                 _ => None,
@@ -299,7 +310,7 @@ impl<E: Runtime> Pages<E> {
 
 impl<E: Runtime> Notebook<E> {
     /// Opens a partition of the world below.
-    pub(super) async fn open(world: E, partition: &str) -> Result<Self, Error> {
+    pub(super) async fn open(world: E, partition: &str, lost: Lost) -> Result<Self, Error> {
         let numbers = numbers(&world, partition).await?;
         let mut memory = None;
         for number in numbers.iter().rev() {
@@ -312,8 +323,11 @@ impl<E: Runtime> Notebook<E> {
                 break;
             }
         }
-        // None is whole: it was never begun, or is damaged; a node that has voted does not go on without its votes (`start`).
+        // None is whole: it was never begun, or is damaged.
         let whole = memory.is_some() || numbers.is_empty();
+        if !whole && lost == Lost::Fails {
+            return Err(Error::PartitionCorrupt(partition.to_owned()));
+        }
         let memory = memory.unwrap_or_default();
         let next = numbers.last().map_or(0, |last| last + 1);
         // What cannot be read stays, for whoever wants to know why.
@@ -332,6 +346,9 @@ impl<E: Runtime> Notebook<E> {
         name: &[u8],
         versions: &RangeInclusive<BlobVersion>,
     ) -> Result<(Note<E>, u64, BlobVersion), Error> {
+        if name.len() > usize::from(u8::MAX) {
+            return Err(Error::BlobMissing(self.partition.clone(), hex(name)));
+        }
         let mut memory = guard(&self.memory);
         if !memory.blobs.contains_key(name) {
             let change = Change::Make(name, versions.end().get());
@@ -373,11 +390,9 @@ impl<E: Runtime> Notebook<E> {
         Ok(())
     }
 
-    /// As the storage does, but leaves out what is not the engine's: its names are eight bytes.
+    /// The names of all blobs.
     pub(super) fn scan(&self) -> Vec<Name> {
-        let memory = guard(&self.memory);
-        let names = memory.blobs.keys().filter(|name| name.len() == 8);
-        names.cloned().collect()
+        guard(&self.memory).blobs.keys().cloned().collect()
     }
 
     /// Makes durable whatever was done before.

@@ -469,7 +469,7 @@ pub(super) async fn measure(args: &super::Args, devices: u64, folder: &Path) -> 
     };
     writes::batches(&nodes, &fleet, batches, |_| {}).await?;
     let world = World {
-        address: site.devices,
+        address: site.devices()?,
         genesis: Genesis::decode(&document).map_err(unmeasurable)?,
         org,
         server: KnownServer {

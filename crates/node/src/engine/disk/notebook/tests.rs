@@ -24,7 +24,11 @@ fn state_of(book: &Book) -> State {
 
 async fn begin(world: &World) -> Book {
     let world = world.child("notebook");
-    Arc::new(Notebook::open(world, PARTITION).await.unwrap())
+    Arc::new(
+        Notebook::open(world, PARTITION, Lost::Begins)
+            .await
+            .unwrap(),
+    )
 }
 
 fn open(book: &Book, name: &[u8]) -> Note<World> {
