@@ -36,6 +36,8 @@ const LOCK: &str = "node.lock";
 const FORMAT: &str = "format";
 const FORMAT_TEXT: &str = "kusabi node 4\n";
 const FOLLOWER_TEXT: &str = "kusabi follower 2\n";
+/// What the marker of a follower's directory begins with, whatever its version.
+const FOLLOWER: &str = "kusabi follower ";
 const GENESIS: &str = "genesis.cbor";
 const GENESIS_TRANSACTION: &str = "genesis-transaction.cbor";
 const VOTE_KEY: &str = "vote.key";
@@ -514,7 +516,7 @@ impl Directory {
         let format = path.join(FORMAT);
         match fs::read_to_string(&format) {
             Ok(text) if text == FORMAT_TEXT => {}
-            Ok(text) if text == FOLLOWER_TEXT => {
+            Ok(text) if text.starts_with(FOLLOWER) => {
                 return Err(DirectoryError::Follower(path.to_owned()));
             }
             Ok(found) => {

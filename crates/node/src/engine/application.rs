@@ -53,10 +53,10 @@ pub(super) struct Shared {
     pub(super) heartbeat_ms: AtomicU32,
     /// A leader that has nothing to propose gives its turn away after this long.
     pub(super) patience: Duration,
+    /// How long after the beginning of its turn a leader proposes at the earliest.
+    pub(super) pause: Duration,
     /// How much this node puts into a block.
     pub(super) portion: Portion,
-    /// Whether nobody else votes.
-    pub(super) alone: bool,
 }
 
 impl Shared {

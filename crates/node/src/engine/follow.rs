@@ -112,6 +112,7 @@ pub(super) async fn run<E: Runtime>(
     } = instructions;
     let epochs = Epochs::new(*outline.chain());
     let pages = CacheRef::new(PAGE, NZUsize!(1024));
+    disk::open_notes(&context).await?;
     let shelf = Own::open(&context, &pages, &epochs).await?;
     let newest = shelf.newest().await;
     let outline = outline.until(newest);

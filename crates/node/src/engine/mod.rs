@@ -119,6 +119,11 @@ pub enum EngineError {
         /// Why.
         why: String,
     },
+    /// What the engine notes of how far its other files go is gone.
+    #[error(
+        "the engine's notes are gone or cannot be read, and without them it does not believe its other files"
+    )]
+    NotesLost,
     /// What every ledger has is not there.
     #[error("the ledger is not whole: it has no {0}")]
     NotWhole(&'static str),
@@ -176,6 +181,15 @@ impl EngineError {
             }
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",
+            Self::NotesLost if alone => {
+                "keep this directory as it is: its blocks are whole; take a backup of it (kusabi backup FILE --data DIR), restore that \
+                 into a new directory, and recover the ledger with a new vote key"
+            }
+            Self::NotesLost => {
+                "keep this directory as it is: its blocks are whole; the others go on meanwhile, and this node comes back with fresh \
+                 keys (kusabi node prepare) that the next epoch names (kusabi epoch new --replace); a follower follows anew, into a \
+                 new directory"
+            }
             Self::NotWhole(_) => "restore a backup into a new directory, and please report this",
             Self::ForeignState => "follow the ledger anew, into a new directory",
             Self::Diverged(_) => {

@@ -1,4 +1,5 @@
-//! When a block is proposed: at once when there are transactions, otherwise at the heartbeat.
+//! When a block is proposed: when there are transactions, by a lone validator at once and among several after a pause; otherwise at
+//! the heartbeat.
 //!
 //! The wait stands in front of the engine's application actor and not inside the application's `propose`, because that
 //! actor applies no finalized block while a proposal is being built: waiting inside would hold back the very block whose
@@ -12,13 +13,8 @@ use commonware_cryptography::Digestible as _;
 use commonware_macros::select;
 use std::{sync::Arc, time::Duration};
 
-/// Pause before a build that gave nothing is tried again.
+/// How long after a build that gave nothing the next is tried.
 const RETRY: Duration = Duration::from_millis(10);
-/// From the beginning of a turn to its block, where others vote. What comes meanwhile goes into the same block, and the votes
-/// for the one before have the processors for themselves: measured on two cores, a fifth more is final in a second, and a
-/// single registration sooner (docs/performance.md).
-const BREATH: Duration = Duration::from_millis(10);
-
 /// An application that waits before it proposes.
 #[derive(Clone)]
 pub(super) struct Paced<A> {
@@ -53,8 +49,11 @@ impl<A> Paced<A> {
             let now = context.current();
             let heartbeat = shared.until_heartbeat(now);
             if any || heartbeat.is_zero() {
-                if !shared.alone {
-                    context.sleep_until(began + BREATH).await;
+                // From now on, and not until a time of the clock, which people set.
+                let passed = now.duration_since(began).unwrap_or_default();
+                let left = shared.pause.saturating_sub(passed);
+                if !left.is_zero() {
+                    context.sleep(left).await;
                 }
                 return true;
             }

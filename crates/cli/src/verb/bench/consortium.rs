@@ -225,21 +225,16 @@ pub(super) async fn measure(
     let profile = first.file("profile.toml");
     let mut places = Vec::new();
     for member in &members {
-        let (key, folder) = (member.folder.join("ps.key"), member.folder.join("server"));
-        let path = key.display().to_string();
-        types(root, &["key", "new", &path, "--purpose", "ps"])?;
-        types(root, &["--profile", &profile, "org", "grant", &path])?;
-        let ledger = format!("http://{}", member.clients);
-        places.push((key, folder, ledger));
+        let place = Place {
+            key: member.folder.join("ps.key"),
+            folder: member.folder.join("server"),
+            ledger: format!("http://{}", member.clients),
+        };
+        let key = place.key.display().to_string();
+        types(root, &["key", "new", &key, "--purpose", "ps"])?;
+        types(root, &["--profile", &profile, "org", "grant", &key])?;
+        places.push(place);
     }
-    let places: Vec<_> = places
-        .iter()
-        .map(|(key, folder, ledger)| Place {
-            key,
-            folder,
-            ledger: ledger.clone(),
-        })
-        .collect();
     let revocations = revocations::measure(&all, &fleet, &profile, &writer, &places).await?;
 
     step("registering in batches");

@@ -171,7 +171,7 @@ pub(super) struct Several {
     pub(super) singles: Writes,
     pub(super) paced: Vec<Paced>,
     pub(super) lookups: Lookups,
-    /// From the moment that a revocation is sent until every server of the organisation says that the key has ended.
+    /// From the moment that a revocation is sent until every server of one organisation says that the key has ended.
     pub(super) revocations: Seen,
     /// With one validator killed.
     pub(super) one_dead: Writes,

@@ -1,7 +1,7 @@
-//! How soon every server of an organisation knows that a key has ended.
+//! How soon every server of one organisation, each at another organisation's node, knows that a key has ended.
 
 use std::{
-    path::Path,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use super::{
     report::{Latency, Seen},
     server::Site,
     unmeasurable,
-    writes::{self, Nodes},
+    writes::{self, Nodes, WAIT},
 };
 use crate::failure::Result;
 
@@ -26,25 +26,25 @@ use crate::failure::Result;
 const KEYS: u64 = 200;
 /// Numbers of these keys: no other measurement comes so far.
 const FIRST: u64 = 1 << 40;
-/// How long one may take.
-const WAIT: Duration = Duration::from_secs(60);
+/// Registrations of these keys under way at once.
+const AT_ONCE: usize = 16;
 /// Between two looks at a device: what is measured comes out too long by up to so much.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// A place of a server: the file of its key, its folder, and the address of the node that it asks.
-pub(super) struct Place<'a> {
-    pub(super) key: &'a Path,
-    pub(super) folder: &'a Path,
+pub(super) struct Place {
+    pub(super) key: PathBuf,
+    pub(super) folder: PathBuf,
     pub(super) ledger: String,
 }
 
-/// Starts a server in each place, for the organisation that the profile is of, and has keys revoked that all of them know.
+/// Starts a server of the profile's organisation in each place, and has keys revoked that all of them know.
 pub(super) async fn measure(
     nodes: &Nodes,
     fleet: &Fleet,
     profile: &str,
     writer: &str,
-    places: &[Place<'_>],
+    places: &[Place],
 ) -> Result<Seen> {
     let [node, ..] = &nodes.ledgers[..] else {
         return Err(unmeasurable("no node"));
@@ -54,11 +54,11 @@ pub(super) async fn measure(
         .map(|place| {
             let key = place.key.display().to_string();
             let command = ["--ledger", &place.ledger, "--ps", &key, "--writer", writer];
-            Site::beside(profile, &command, place.folder)
+            Site::beside(profile, &command, &place.folder)
         })
         .collect::<Result<_>>()?;
     let servers: Vec<_> = sites.iter().map(Site::admin).collect::<Result<_>>()?;
-    writes::singles(nodes, fleet, FIRST..FIRST + KEYS, 16).await?;
+    writes::singles(nodes, fleet, FIRST..FIRST + KEYS, AT_ONCE).await?;
     let mut times = Vec::new();
     for number in FIRST..FIRST + KEYS {
         let id = device_id(&Hex(fleet::handle(number).to_bytes()));
@@ -99,19 +99,24 @@ async fn everywhere(
     let looks = servers.iter().map(async |server| {
         loop {
             // Before the server has heard of it there is none.
-            if let Ok(detail) = server.device(id).await
-                && is(detail.device.state)
-            {
+            let said = server.device(id).await;
+            if said.as_ref().is_ok_and(|detail| is(detail.device.state)) {
                 return Ok(Instant::now());
             }
             if Instant::now() > end {
+                let last = match said {
+                    Ok(detail) => detail.device.state.name().to_owned(),
+                    Err(problem) => problem.to_string(),
+                };
                 return Err(unmeasurable(format!(
-                    "a server does not see what became of {id}"
+                    "a server does not see what became of {id}: {last}"
                 )));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     });
     let seen = try_join_all(looks).await?;
-    Ok(seen.into_iter().max().unwrap_or(end))
+    seen.into_iter()
+        .max()
+        .ok_or_else(|| unmeasurable("no server"))
 }

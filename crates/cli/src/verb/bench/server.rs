@@ -153,7 +153,10 @@ impl Site {
     }
 
     pub(super) fn devices(&self) -> Result<SocketAddr> {
-        let url = self.devices.as_deref().unwrap_or_default();
+        let url = self
+            .devices
+            .as_deref()
+            .ok_or_else(|| unmeasurable("the server does not say where devices are answered"))?;
         url.trim_start_matches("http://")
             .parse()
             .map_err(unmeasurable)
@@ -174,7 +177,7 @@ impl Site {
         Server::run(&command, folder).map(Self::new)
     }
 
-    /// Starts `kusabi server run` in a folder, for whom the profile is of.
+    /// Starts `kusabi server run` in a folder, with the profile's organisation.
     pub(super) fn beside(profile: &str, command: &[&str], folder: &Path) -> Result<Self> {
         let any = "127.0.0.1:0";
         let begins = ["--profile", profile, "server", "run"];

@@ -21,9 +21,10 @@ use crate::{
 };
 
 /// Longest wait for one answer.
-const WAIT: Duration = Duration::from_secs(60);
-/// Batches that are signed before and sent as one group, for each that is under way at once: at a group's end fewer are.
-const GROUP: u64 = 16;
+pub(super) const WAIT: Duration = Duration::from_secs(60);
+/// Batches in a group, for each that is under way at once. A group is signed before it is sent; at its end fewer are under way, so
+/// it is long.
+const GROUP_PER_SLOT: u64 = 16;
 /// Batches under way at once, at one node.
 const BATCHES_AT_ONCE: usize = 16;
 /// Batches under way at once among several nodes, where what is proposed waits for its turn to be voted on.
@@ -131,7 +132,7 @@ pub(super) async fn batches(
     };
     let mut first = 0;
     while first < batches {
-        let count = (GROUP * at_once as u64).min(batches - first);
+        let count = (GROUP_PER_SLOT * at_once as u64).min(batches - first);
         let keys = first * BATCH..(first + count) * BATCH;
         let transactions = fleet.registrations(keys, BATCH)?;
         let window = send(nodes, transactions, Pace::AtOnce(at_once)).await?;

@@ -4,6 +4,7 @@
 //! keys are, `submit` brings the whole to the ledger. The nodes do the rest by themselves.
 
 mod new;
+mod officers;
 mod show;
 mod sign;
 mod submit;

@@ -2,17 +2,16 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use kusabi_api::{ledger::NodeView, view::status};
+use kusabi_api::ledger::NodeView;
 use kusabi_core::{
     appointment::AppointmentParts,
     id::{NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
     row::Row,
     set::{EpochSet, EpochSetParts, OrganisationParts},
-    suite::{Purpose, VerificationKey},
 };
 
-use super::names;
+use super::{names, officers};
 use crate::{
     appointing::Appointing,
     connection::{self, Connection},
@@ -45,8 +44,8 @@ pub(crate) struct Args {
     /// Where the others reach the node of an organisation, if it is not where they reached it so far
     #[arg(long = "address", value_name = "ORG=HOST:PORT")]
     addresses: Vec<Address>,
-    /// Officer of an organisation in the next set, several times for several: then these in the place of those of this set, and as
-    /// many of them act together as the ledger says. KEY is a handle or a key file
+    /// Officer of an organisation in the next set, once for each: these take the place of all that the present set names for it.
+    /// Each is one on the ledger, and as many sign together as the ledger says. KEY is a handle or a key file
     #[arg(long = "officer", value_name = "ORG=KEY")]
     officers: Vec<OfficerKey>,
     /// The new file
@@ -54,7 +53,7 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-/// An organisation and a key that acts for it.
+/// Who is to be an officer in the next set.
 #[derive(Clone, Debug)]
 struct OfficerKey {
     org: OrgName,
@@ -65,14 +64,14 @@ impl std::str::FromStr for OfficerKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (org, key) = text.split_once('=').ok_or(
-            "an organisation and one of its officers' keys are needed, such as acme=HANDLE",
-        )?;
+        let needed =
+            "an organisation and one of its officers' keys are needed, such as acme=HANDLE";
+        let (org, key) = of_org(text, needed)?;
         let Ok(key) = key.parse();
-        Ok(Self {
-            org: org.parse().map_err(|why| format!("{org}: {why}"))?,
-            key,
-        })
+        match key {
+            Who::Handle(_) | Who::File(_) => Ok(Self { org, key }),
+            Who::Standard | Who::InPlainSight => Err("give a handle or a key file".to_owned()),
+        }
     }
 }
 
@@ -86,14 +85,21 @@ impl std::str::FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (org, address) = text.split_once('=').ok_or(
-            "an organisation and its address are needed, such as acme=node.acme.example:7043",
-        )?;
+        let needed =
+            "an organisation and its address are needed, such as acme=node.acme.example:7043";
+        let (org, address) = of_org(text, needed)?;
         Ok(Self {
-            org: org.parse().map_err(|why| format!("{org}: {why}"))?,
+            org,
             address: address.to_owned(),
         })
     }
+}
+
+/// An organisation and what is said of it, `ORG=…`.
+fn of_org<'a>(text: &'a str, needed: &str) -> Result<(OrgName, &'a str), String> {
+    let (org, said) = text.split_once('=').ok_or(needed)?;
+    let org = org.parse().map_err(|why| format!("{org}: {why}"))?;
+    Ok((org, said))
 }
 
 fn refused(what: impl Into<String>) -> Failure {
@@ -196,16 +202,6 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             }],
         );
     }
-    for name in args.officers.iter().map(|officer| &officer.org) {
-        let id = name.id();
-        let of = organisations.iter_mut().find(|known| known.id == id);
-        let of = of.ok_or_else(|| {
-            refused(format!(
-                "{name} is not among the organisations of the next epoch"
-            ))
-        })?;
-        (of.threshold, of.officers) = officers(&connection, name, &args.officers)?;
-    }
     for organisation in &organisations {
         let row = connection.organisation(&organisation.id)?.into_value();
         if !matches!(row, Some(Row::Organisation(row)) if row.seat.is_some()) {
@@ -223,6 +219,21 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             )
             .advise("have the members decide first: kusabi org propose --admit FILE, or --seat ORG; or let it go: --remove ORG"));
         }
+    }
+    let mut named: BTreeMap<OrgId, (&OrgName, Vec<&Who>)> = BTreeMap::new();
+    for OfficerKey { org, key } in &args.officers {
+        let (_, keys) = named.entry(org.id()).or_insert((org, Vec::new()));
+        keys.push(key);
+    }
+    for (id, (org, keys)) in named {
+        let of = organisations.iter_mut().find(|known| known.id == id);
+        let of = of.ok_or_else(|| {
+            refused(format!(
+                "{org} is not among the organisations of the next epoch"
+            ))
+            .advise("check the name; whoever joins is added: --add MEMBER")
+        })?;
+        (of.threshold, of.officers) = officers::named(&connection, org, &keys)?;
     }
     for Address { org, address } in &args.addresses {
         let seats = seats.get_mut(&org.id());
@@ -285,53 +296,6 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     session
         .output()
         .say(&appointing.sheet(names(Some(&connection)))?)
-}
-
-/// How many of an organisation's officers act together, as the ledger proves, and the keys of those that are named for
-/// it.
-fn officers(
-    connection: &Connection,
-    org: &OrgName,
-    named: &[OfficerKey],
-) -> Result<(u8, Vec<VerificationKey>)> {
-    let mut keys = Vec::new();
-    for officer in named.iter().filter(|officer| officer.org == *org) {
-        let handle = officer.key.resolve()?.handle();
-        let record = connection.known_record(&handle)?;
-        if record.owner() != org.id() || record.purpose() != Purpose::Officer {
-            return Err(Failure::new(
-                Exit::Negative,
-                format!("{handle} is no officer's key of {org}"),
-            ));
-        }
-        if !record.is_active() {
-            return Err(Failure::new(
-                Exit::Negative,
-                format!(
-                    "{org}'s officer {handle} has ended ({})",
-                    status(record.status())
-                ),
-            ));
-        }
-        // An officer signs, so its key is one that can.
-        keys.extend(record.keys().verification_key());
-    }
-    keys.sort_by_key(VerificationKey::encode);
-    keys.dedup();
-    let threshold = connection.known_organisation(&org.id())?.officers_k;
-    if keys.len() < usize::from(threshold) {
-        return Err(refused(format!(
-            "{} of {org}'s officers act together, and {} named",
-            threshold,
-            if keys.len() == 1 {
-                "one is".to_owned()
-            } else {
-                format!("{} are", keys.len())
-            }
-        ))
-        .advise("name all of them that are to be in the set: --officer ORG=KEY for each"));
-    }
-    Ok((threshold, keys))
 }
 
 /// What a node brings into the next set, and for whom.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kusabi_core::{
     appointment::OfficerSignature,
-    id::OrgName,
+    id::{OrgId, OrgName},
     keystore::KeyStore as _,
     nodes::{Node, Nodes},
     set::{EpochSet, Validator},
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             Some(file) => Ready::of_file(file, &org)?,
             None => Ready::of_node(session)?,
         };
-        compare(&appointing, &org, &ready)?;
+        compare(&appointing, &org, &ready, names(connection.as_ref()))?;
     }
     let keys = session.officer_keys(&args.officers)?;
     let mut threshold = 0;
@@ -184,8 +184,13 @@ impl Ready {
 }
 
 /// Refuses where the appointment says of the organisation anything else than that it goes on as it is, with the keys that its node
-/// has ready.
-fn compare(appointing: &Appointing, org: &OrgName, ready: &Ready) -> Result<()> {
+/// has ready; and where the officers of any organisation that goes on become others.
+fn compare(
+    appointing: &Appointing,
+    org: &OrgName,
+    ready: &Ready,
+    name: impl Fn(&OrgId) -> String,
+) -> Result<()> {
     let refused = |what: String| {
         Err(Failure::new(Exit::Negative, what).advise(
             "if that is agreed on, compare the page by eye and say --compared; else somebody changed it: do not sign",
@@ -196,14 +201,22 @@ fn compare(appointing: &Appointing, org: &OrgName, ready: &Ready) -> Result<()> 
     let Some(index) = is else {
         return refused(format!("{org} leaves with this appointment"));
     };
-    let of = |set: &EpochSet<'_>| {
-        let organisation = set.organisations().find(|o| o.id == org.id());
-        organisation.map(|o| (o.officers.threshold(), o.officers.encoded().to_vec()))
-    };
-    if of(&old) != of(&next) {
-        return refused(format!(
-            "the appointment changes who the officers of {org} are"
-        ));
+    // Of whichever organisation: who signs for another one's officers is for all to have read, and that one may not have been asked.
+    for goes_on in old.organisations() {
+        let of = |set: &EpochSet<'_>| {
+            let organisation = set.organisations().find(|o| o.id == goes_on.id);
+            organisation.map(|o| (o.officers.threshold(), o.officers.encoded().to_vec()))
+        };
+        if of(&next).is_some_and(|then| of(&old) != Some(then)) {
+            let whose = if goes_on.id == org.id() {
+                org.to_string()
+            } else {
+                name(&goes_on.id)
+            };
+            return refused(format!(
+                "the appointment changes who the officers of {whose} are"
+            ));
+        }
     }
     let nodes = Nodes::decode(&appointing.nodes)
         .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;

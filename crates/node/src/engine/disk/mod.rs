@@ -2,13 +2,16 @@
 //!
 //! Two things are done differently from the engine's storage. Reads that the operating system can answer from memory are
 //! answered at once ([`Quick`]): this changes no byte on disk. And what is small and synchronised with each block stands
-//! together in one file ([`Notebook`]): the votes of an epoch in one, the certificates of the newest views and what the engine
-//! notes of its other files in another.
+//! together in one file ([`Notebook`]): the votes of an epoch in one, the certificates of the newest views and notes of how far
+//! other files go in another.
 
 mod notebook;
 mod quick;
 
-use super::{Runtime, start::VOTES};
+use super::{
+    EngineError, Runtime,
+    start::{self, VOTES},
+};
 use commonware_formatting::hex;
 use commonware_parallel::Rayon;
 use commonware_runtime::{
@@ -20,7 +23,7 @@ use commonware_runtime::{
 };
 use commonware_utils::sync::AsyncMutex;
 use futures::{Stream, future::Either, stream};
-use notebook::{Lost, Note, Notebook};
+use notebook::{Note, Notebook, Unreadable};
 use quick::Quick;
 use rand_core::{TryCryptoRng, TryRng};
 use std::{
@@ -292,49 +295,74 @@ impl<E: Runtime> Disk<E> {
 
     /// Where a partition stands, if that is in a notebook. One is opened at its first use and open until the end.
     async fn chapter(&self, partition: &str) -> Result<Option<Chapter<E>>, Error> {
-        let (title, prefix, lost) = if partition.starts_with(VOTES) {
-            // A node that has voted does not go on without its votes (`start`).
-            (partition, Vec::new(), Lost::Begins)
+        let (file, prefix, unreadable) = if partition.starts_with(VOTES) {
+            // `start` looks by itself whether votes are missing that there were.
+            (partition, Vec::new(), Unreadable::BeginAnew)
         } else if is_small(partition) {
-            (NOTES, [partition.as_bytes(), b"/"].concat(), Lost::Fails)
+            let prefix = [partition.as_bytes(), b"/"].concat();
+            (NOTES, prefix, Unreadable::Refuse)
         } else {
             return Ok(None);
         };
         let mut notebooks = self.shared.notebooks.lock().await;
-        let book = match notebooks.get(title) {
-            Some(book) => book.clone(),
+        let notebook = match notebooks.get(file) {
+            Some(notebook) => notebook.clone(),
             None => {
                 let world = self.inner.child("notebook");
-                let book = Arc::new(Notebook::open(world, &self.place(title), lost).await?);
-                notebooks.insert(title.to_owned(), book.clone());
-                book
+                let notebook = Notebook::open(world, &self.place(file), unreadable).await?;
+                let notebook = Arc::new(notebook);
+                notebooks.insert(file.to_owned(), notebook.clone());
+                notebook
             }
         };
-        let partition = partition.to_owned();
-        Ok(Some(Chapter {
-            book,
-            prefix,
-            partition,
-        }))
+        Ok(Some(Chapter { notebook, prefix }))
     }
 }
 
-/// The notebook of what is small, beside that of the votes.
+/// The notebook of what is small, beside those of the votes.
 const NOTES: &str = "notes";
 
-/// Whether the blobs of a partition are small and written with each block: what the engine notes of its other files, and
-/// certificates that it keeps for some views. The blocks of these views are not small, and what stays for ever is a file.
+/// The engine's notes of how far its other files go that it writes with each block.
+const HOW_FAR: [&str; 3] = [
+    "state-log-metadata",
+    "state-tree-metadata",
+    "marshal-application-metadata",
+];
+
+/// Whether the blobs of a partition are small and written with each block: by the engine's names, some of its notes, and the
+/// certificates in its caches of the newest views. Blocks may be a megabyte, and the archive is to be read without notes. Where
+/// the engine changes a name, the format of a directory has to change, too: what was noted would not be found.
 fn is_small(partition: &str) -> bool {
-    partition.ends_with("-metadata")
-        || partition.contains("-notarizations-")
-        || partition.contains("-finalizations-")
+    let caches = partition.strip_prefix("marshal-cache-cache-");
+    let certificates =
+        |cache: &str| cache.contains("-notarizations-") || cache.contains("-finalizations-");
+    HOW_FAR.contains(&partition) || caches.is_some_and(certificates)
+}
+
+/// Opens the notes before the state is: so where there is a state without them, they are lost.
+pub(super) async fn open_notes<E: Storage>(context: &E) -> Result<(), EngineError> {
+    let store = |why: Error| start::store("notes")(why);
+    let is_there = async |partition| match context.scan(partition).await {
+        Ok(names) => Ok(!names.is_empty()),
+        Err(Error::PartitionMissing(_)) => Ok(false),
+        Err(why) => Err(store(why)),
+    };
+    if is_there("state-log-blobs").await? && !is_there(NOTES).await? {
+        return Err(EngineError::NotesLost);
+    }
+    let [first, ..] = HOW_FAR;
+    match context.scan(first).await {
+        Ok(_) | Err(Error::PartitionMissing(_)) => Ok(()),
+        Err(Error::PartitionCorrupt(_)) => Err(EngineError::NotesLost),
+        Err(why) => Err(store(why)),
+    }
 }
 
 /// A partition in a notebook: its blobs' names begin with the same bytes there.
 struct Chapter<E: Runtime> {
-    book: Arc<Notebook<E>>,
+    notebook: Arc<Notebook<E>>,
+    /// None for votes, which have a notebook of their own.
     prefix: Vec<u8>,
-    partition: String,
 }
 
 impl<E: Runtime> Chapter<E> {
@@ -342,30 +370,39 @@ impl<E: Runtime> Chapter<E> {
         [&self.prefix, name].concat()
     }
 
-    /// As the engine's storage does: a partition is there once something is in it.
-    fn scan(&self) -> Result<Vec<Vec<u8>>, Error> {
-        let all = self.book.scan().into_iter();
+    fn names(&self) -> Vec<Vec<u8>> {
+        let all = self.notebook.scan().into_iter();
         let mine = all.filter_map(|name| Some(name.strip_prefix(&self.prefix[..])?.to_vec()));
-        if self.prefix.is_empty() {
-            // The mark among the votes is ours, and not the engine's: its names are eight bytes.
-            return Ok(mine.filter(|name| name.len() == 8).collect());
-        }
-        let names: Vec<_> = mine.collect();
-        if names.is_empty() {
-            return Err(Error::PartitionMissing(self.partition.clone()));
+        // The mark among the votes is ours, and not the engine's: its names are eight bytes.
+        mine.filter(|name| !self.prefix.is_empty() || name.len() == 8)
+            .collect()
+    }
+
+    /// As the engine's storage does: a partition among others is there while something is in it. One of votes always is.
+    fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
+        let names = self.names();
+        if names.is_empty() && !self.prefix.is_empty() {
+            return Err(Error::PartitionMissing(partition.to_owned()));
         }
         Ok(names)
     }
 
-    fn remove(&self, name: Option<&[u8]>) -> Result<(), Error> {
+    /// What is removed from among the votes comes back after a crash at worst. Notes are of other files: what the engine removes
+    /// from them is gone before it removes those.
+    async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
         match name {
-            Some(name) => self.book.remove(Some(&self.name(name))),
-            None if self.prefix.is_empty() => self.book.remove(None),
-            None => self
-                .scan()?
-                .iter()
-                .try_for_each(|name| self.book.remove(Some(&self.name(name)))),
+            Some(name) => self.notebook.remove(Some(&self.name(name)))?,
+            None if self.prefix.is_empty() => self.notebook.remove(None)?,
+            None => {
+                for name in self.scan(partition)? {
+                    self.notebook.remove(Some(&self.name(&name)))?;
+                }
+            }
         }
+        if self.prefix.is_empty() {
+            return Ok(());
+        }
+        self.notebook.sync().await
     }
 }
 
@@ -379,7 +416,8 @@ impl<E: Runtime> Storage for Disk<E> {
         versions: RangeInclusive<BlobVersion>,
     ) -> Result<(DiskBlob<E>, u64, BlobVersion), Error> {
         if let Some(chapter) = self.chapter(partition).await? {
-            let (note, size, version) = chapter.book.open_blob(&chapter.name(name), &versions)?;
+            let (note, size, version) =
+                chapter.notebook.open_blob(&chapter.name(name), &versions)?;
             return Ok((self.blob(Kind::Note(note)), size, version));
         }
         let place = self.place(partition);
@@ -392,14 +430,14 @@ impl<E: Runtime> Storage for Disk<E> {
 
     async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
         match self.chapter(partition).await? {
-            Some(chapter) => chapter.remove(name),
+            Some(chapter) => chapter.remove(partition, name).await,
             None => self.inner.remove(&self.place(partition), name).await,
         }
     }
 
     async fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
         match self.chapter(partition).await? {
-            Some(chapter) => chapter.scan(),
+            Some(chapter) => chapter.scan(partition),
             None => self.inner.scan(&self.place(partition)).await,
         }
     }

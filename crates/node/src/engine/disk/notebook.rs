@@ -8,8 +8,9 @@
 //! one write of one place, and those who come while one is under way share the next.
 //!
 //! **Order instead of haste.** What was synchronised survives, and with it everything that was done to any blob of the
-//! partition before it. Making and removing a blob alone touch no disk: after a crash they may not have happened, as if the
-//! crash had come a little earlier, but never without what came before them.
+//! notebook before it. Making and removing a blob alone touch no disk: after a crash they may not have happened, as if the
+//! crash had come a little earlier, but never without what came before them. Where other files have to know, whoever removes
+//! synchronises.
 //!
 //! The file is `‖` of entries: length of the body (u32), chain (16 bytes), body. The chain is the beginning of
 //! SHA-256(chain before ‖ body), so a torn or stale entry ends the reading. (A sector that holds acknowledged entries is
@@ -25,6 +26,7 @@ use commonware_utils::sync::AsyncMutex;
 use kusabi_core::crypto::{first_16, sha256};
 use std::{
     collections::BTreeMap,
+    io,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
@@ -40,13 +42,13 @@ type Chain = [u8; 16];
 type Name = Vec<u8>;
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
-/// What to do where there are files and none of them can be read.
+/// What becomes of a notebook that was begun and cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lost {
-    /// Begin anew: whoever needs what was lost finds out by itself.
-    Begins,
-    /// Do not go on. Nothing is written.
-    Fails,
+pub(super) enum Unreadable {
+    /// It is begun anew: whoever needs what was lost finds out by itself.
+    BeginAnew,
+    /// It is not opened, and nothing is written.
+    Refuse,
 }
 
 /// Blobs of the engine's storage, in one file.
@@ -107,7 +109,7 @@ impl Change<'_> {
     fn encode(&self) -> Vec<u8> {
         let named = |kind: u8, name: &[u8], rest: &[&[u8]]| {
             let mut body = vec![kind];
-            // Not longer than `open_blob` takes them.
+            // `open_blob` refuses longer ones.
             body.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
             body.extend_from_slice(name);
             rest.iter().for_each(|part| body.extend_from_slice(part));
@@ -278,9 +280,16 @@ impl<E: Runtime> Pages<E> {
         // Zeros that are really written: a later write then changes nothing but its own place.
         all.resize(room, 0);
         let (blob, _) = world.open(partition, &name(number)).await?;
-        blob.resize(0).await?;
-        blob.write_at(0, all, WriteOptions::default()).await?;
-        blob.sync().await?;
+        let written = async {
+            blob.resize(0).await?;
+            blob.write_at(0, all, WriteOptions::default()).await?;
+            blob.sync().await
+        };
+        if let Err(why) = written.await {
+            // It does not count yet, and its room may be what is missing.
+            let _ = world.remove(partition, Some(&name(number))).await;
+            return Err(why);
+        }
         if replaces {
             for old in numbers(world, partition).await? {
                 if old != number {
@@ -310,22 +319,30 @@ impl<E: Runtime> Pages<E> {
 
 impl<E: Runtime> Notebook<E> {
     /// Opens a partition of the world below.
-    pub(super) async fn open(world: E, partition: &str, lost: Lost) -> Result<Self, Error> {
+    pub(super) async fn open(
+        world: E,
+        partition: &str,
+        unreadable: Unreadable,
+    ) -> Result<Self, Error> {
         let numbers = numbers(&world, partition).await?;
         let mut memory = None;
+        let mut blank = true;
         for number in numbers.iter().rev() {
             let (blob, size) = world.open(partition, &name(*number)).await?;
             let size = usize::try_from(size).map_err(|_| Error::OffsetOverflow)?;
             let bytes = blob.read_at(0, size, ReadOptions::default()).await?;
+            let bytes = bytes.coalesce();
+            blank &= bytes.as_ref().iter().all(|byte| *byte == 0);
             // One that was not completely begun: the one before it still counts.
-            memory = read(bytes.coalesce().as_ref());
+            memory = read(bytes.as_ref());
             if memory.is_some() {
                 break;
             }
         }
-        // None is whole: it was never begun, or is damaged.
-        let whole = memory.is_some() || numbers.is_empty();
-        if !whole && lost == Lost::Fails {
+        // None is whole: damaged, unless nothing stands in any. Then its first beginning was broken off, and nobody was told of
+        // anything.
+        let whole = memory.is_some() || blank;
+        if !whole && unreadable == Unreadable::Refuse {
             return Err(Error::PartitionCorrupt(partition.to_owned()));
         }
         let memory = memory.unwrap_or_default();
@@ -347,7 +364,12 @@ impl<E: Runtime> Notebook<E> {
         versions: &RangeInclusive<BlobVersion>,
     ) -> Result<(Note<E>, u64, BlobVersion), Error> {
         if name.len() > usize::from(u8::MAX) {
-            return Err(Error::BlobMissing(self.partition.clone(), hex(name)));
+            let why = io::Error::from(io::ErrorKind::InvalidFilename);
+            return Err(Error::BlobOpenFailed(
+                self.partition.clone(),
+                hex(name),
+                why.into(),
+            ));
         }
         let mut memory = guard(&self.memory);
         if !memory.blobs.contains_key(name) {
@@ -396,7 +418,7 @@ impl<E: Runtime> Notebook<E> {
     }
 
     /// Makes durable whatever was done before.
-    async fn sync(&self) -> Result<(), Error> {
+    pub(super) async fn sync(&self) -> Result<(), Error> {
         let mut file = self.file.lock().await;
         let (begin, bodies, waiting) = {
             let memory = guard(&self.memory);

@@ -27,7 +27,7 @@ async fn read(disk: &Disk<World>, partition: &str, name: &[u8]) -> Vec<u8> {
     bytes.coalesce().as_ref().to_vec()
 }
 
-/// The partitions that a running node has, as far as they are small.
+/// Of the partitions that a running node has, small ones.
 const SMALL: [&str; 4] = [
     "state-log-metadata",
     "marshal-application-metadata",
@@ -47,7 +47,8 @@ fn small_partitions_share_a_file_and_are_as_independent_as_others() {
             write(&disk, partition, b"left", partition.as_bytes()).await;
             write(&disk, partition, b"a longer name than votes have", b"x").await;
         }
-        // What is not small, or begins like another's name, stands elsewhere.
+        // Blocks, the archive's own notes, and what only begins like a small one stand elsewhere.
+        write(&disk, "blocks-metadata", b"left", b"of the archive").await;
         write(
             &disk,
             "marshal-cache-cache-3-notarized-value",
@@ -69,8 +70,6 @@ fn small_partitions_share_a_file_and_are_as_independent_as_others() {
         assert!(matches!(missing, Err(Error::PartitionMissing(_))));
         disk.remove(rest[0], Some(b"left")).await.unwrap();
         assert_eq!(disk.scan(rest[0]).await.unwrap().len(), 1);
-        // A removal touches no disk; the next synchronisation brings it there.
-        write(&disk, rest[1], b"left", rest[1].as_bytes()).await;
         drop(disk);
 
         let disk = begin(&world);
@@ -84,25 +83,60 @@ fn small_partitions_share_a_file_and_are_as_independent_as_others() {
     });
 }
 
+/// The first file of the notes.
+const FIRST: [u8; 8] = [0; 8];
+
 #[test]
-fn notes_that_cannot_be_read_are_not_taken_for_none() {
+fn notes_that_are_lost_are_not_taken_for_none() {
     run(|world| async move {
-        write(&begin(&world), SMALL[0], b"left", b"how far the state goes").await;
-        let file = world.scan(NOTES).await.unwrap().remove(0);
-        let (blob, _) = world.open(NOTES, &file).await.unwrap();
-        blob.write_at(0, vec![0xff; 64], WriteOptions::SYNC)
-            .await
-            .unwrap();
+        let disk = begin(&world);
+        open_notes(&disk).await.unwrap();
+        write(&disk, SMALL[0], b"left", b"how far the state goes").await;
+        write(&disk, "state-log-blobs", b"one", b"the state").await;
+        drop(disk);
+        let (blob, size) = world.open(NOTES, &FIRST).await.unwrap();
+        let changed = vec![0xff; usize::try_from(size).unwrap()];
+        let options = WriteOptions::SYNC;
+        blob.write_at(0, changed.clone(), options).await.unwrap();
         drop(blob);
-        // Also at the second start: it stays as it is.
+        // Also at the second start, and the file stays as it is.
         for _ in 0..2 {
             let disk = begin(&world);
-            for partition in SMALL {
-                let refused = disk.scan(partition).await;
-                assert!(matches!(refused, Err(Error::PartitionCorrupt(_))));
-                let refused = disk.open(partition, b"left").await;
-                assert!(matches!(refused, Err(Error::PartitionCorrupt(_))));
-            }
+            let lost = open_notes(&disk).await;
+            assert!(matches!(lost, Err(EngineError::NotesLost)), "{lost:?}");
+            let refused = disk.open(SMALL[1], b"left").await;
+            assert!(matches!(refused, Err(Error::PartitionCorrupt(_))));
         }
+        let (blob, _) = world.open(NOTES, &FIRST).await.unwrap();
+        let now = blob.read_at(0, changed.len(), ReadOptions::default()).await;
+        assert_eq!(now.unwrap().coalesce().as_ref(), changed);
+        drop(blob);
+        world.remove(NOTES, None).await.unwrap();
+        for _ in 0..2 {
+            let lost = open_notes(&begin(&world)).await;
+            assert!(matches!(lost, Err(EngineError::NotesLost)), "{lost:?}");
+        }
+        // Without a state nothing was lost: a restored directory has blocks alone.
+        world.remove("state-log-blobs", None).await.unwrap();
+        write(&begin(&world), "blocks-key", b"one", b"a block").await;
+        open_notes(&begin(&world)).await.unwrap();
     });
+}
+
+#[test]
+fn a_first_start_that_was_broken_off_has_lost_nothing() {
+    for written in [0, 4_096] {
+        run(|world| async move {
+            let (blob, _) = world.open(NOTES, &FIRST).await.unwrap();
+            let options = WriteOptions::SYNC;
+            blob.write_at(0, vec![0; written], options).await.unwrap();
+            drop(blob);
+            let disk = begin(&world);
+            open_notes(&disk).await.unwrap();
+            write(&disk, SMALL[0], b"left", b"x").await;
+            drop(disk);
+            assert_eq!(read(&begin(&world), SMALL[0], b"left").await, b"x");
+            assert_eq!(world.scan(NOTES).await.unwrap().len(), 1);
+        });
+    }
 }

@@ -25,7 +25,7 @@ fn state_of(book: &Book) -> State {
 async fn begin(world: &World) -> Book {
     let world = world.child("notebook");
     Arc::new(
-        Notebook::open(world, PARTITION, Lost::Begins)
+        Notebook::open(world, PARTITION, Unreadable::BeginAnew)
             .await
             .unwrap(),
     )
@@ -238,6 +238,8 @@ fn blobs_are_as_independent_as_files() {
         let late = note.write_at(0, vec![1].into(), WriteOptions::default());
         late.await
             .expect_err("the removed one does not write into the new one");
+        let long = book.open_blob(&[b'x'; 256], &VERSION);
+        assert!(matches!(long, Err(Error::BlobOpenFailed(..))));
         let nobody = book.remove(Some(b"nobody"));
         assert!(matches!(nobody, Err(Error::BlobMissing(..))));
         drop((note, again));
