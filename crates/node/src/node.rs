@@ -336,8 +336,14 @@ fn caught<T>(directory: &Path, engine: impl FnOnce() -> Result<T, EngineError>) 
     match catch_unwind(AssertUnwindSafe(engine)) {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(EngineError::Ended)) => Err(why(directory, "a part of it ended")),
-        Ok(Err(EngineError::Store { why, .. })) if is_full(&why) => Err(Stop::DiskFull),
-        Ok(Err(error)) => Err(Stop::Refused(error)),
+        Ok(Err(error)) => {
+            if let EngineError::Store { why: said, .. } = &error
+                && matches!(why(directory, said), Stop::DiskFull)
+            {
+                return Err(Stop::DiskFull);
+            }
+            Err(Stop::Refused(error))
+        }
         Err(panic) => Err(why(directory, &message(&*panic))),
     }
 }
@@ -391,13 +397,16 @@ fn is_full(what: &str) -> bool {
     FULL_WORDS.iter().any(|word| what.contains(word))
 }
 
+/// Bytes that a disk has room for which is not full: more than the engine writes at once where it begins a file.
+const PROBE: usize = 4 << 20;
+
 /// The engine gives up by panicking and its storage errors do not always keep their cause, so the disk is asked, too.
 fn why(directory: &Path, what: &str) -> Stop {
     if is_full(what) {
         return Stop::DiskFull;
     }
     let probe = directory.join("probe");
-    let written = std::fs::write(&probe, [0u8; 1 << 16]);
+    let written = std::fs::write(&probe, vec![0u8; PROBE]);
     // Best effort: a leftover is overwritten by the next probe.
     let _ = std::fs::remove_file(&probe);
     match written {

@@ -90,6 +90,11 @@ fn one_process_at_a_time_and_nothing_foreign_is_touched() {
         let why = why.to_string();
         assert!(why.contains(said) && why.ends_with(&formats), "{why}");
     }
+    for follower in ["kusabi follower 1\n", "kusabi follower 2\n"] {
+        fs::write(path.join("format"), follower).unwrap();
+        let why = Directory::open(path).unwrap_err();
+        assert!(matches!(why, DirectoryError::Follower(_)), "{why}");
+    }
     fs::write(path.join("format"), "kusabi node 4\n").unwrap();
 
     let genesis = fs::read(path.join("genesis.cbor")).unwrap();
