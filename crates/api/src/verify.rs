@@ -158,7 +158,7 @@ impl Trust {
     }
 
     /// Follows one step, if it is good.
-    fn step(&mut self, step: &Step) -> Result<(), VerifyError> {
+    pub(crate) fn step(&mut self, step: &Step) -> Result<(), VerifyError> {
         let step = step::Step::decode(step.kind.into(), &step.bytes).map_err(VerifyError::Walk)?;
         self.take(&step).map(drop)
     }

@@ -177,15 +177,29 @@ impl<L: Ledger + ?Sized> Watched<L> {
         };
         let mut answered = founded.trust.anchor().epoch();
         for _ in 0..TURNS {
-            let asking = VerifyingLedger::new(Arc::clone(&self.ledger), founded.trust.clone());
-            let (trust, steps) = asking.way(founded.trust.clone(), None).await?;
+            let asking =
+                |trust: &Trust| VerifyingLedger::new(Arc::clone(&self.ledger), trust.clone());
+            let (mut trust, mut steps) = asking(&founded.trust)
+                .way(founded.trust.clone(), None)
+                .await?;
             // Evidence holds no more; a longer way is not followed.
-            if founded.steps.len() + steps.len() <= STEPS_MAX {
-                founded.steps.extend(steps);
-                founded.trust = trust;
+            if founded.steps.len() + steps.len() > STEPS_MAX {
+                steps.clear();
+                trust = founded.trust.clone();
             }
-            let asking = VerifyingLedger::new(Arc::clone(&self.ledger), founded.trust.clone());
-            let (checkpoint, bytes) = asking.checkpoint().await?;
+            let (checkpoint, bytes) = match asking(&trust).checkpoint().await {
+                // An epoch has ended, and the one to which the last step leads has no block yet: it is walked to once it has.
+                Err(VerifyError::Checkpoint(CheckpointError::Anchor(AnchorError::Epoch)))
+                    if steps.pop().is_some() =>
+                {
+                    trust = founded.trust.clone();
+                    steps.iter().try_for_each(|step| trust.step(step))?;
+                    asking(&trust).checkpoint().await?
+                }
+                answered => answered?,
+            };
+            founded.steps.extend(steps);
+            founded.trust = trust;
             answered = checkpoint.header().epoch;
             // It may have come to a later epoch meanwhile.
             if answered == founded.trust.anchor().epoch() {

@@ -202,6 +202,34 @@ async fn what_was_verified_before_is_compared_too() {
 }
 
 #[tokio::test]
+async fn an_epoch_without_a_block_yet_is_no_reason_to_refuse_the_last_of_the_one_before() {
+    let (puppet, mut node) = node(&[at(1), at(5)]);
+    node.look().await.unwrap();
+    *puppet.walk.lock().unwrap() = vec![recovery(1, 100, 200)];
+    let shown = |node: &Watched<Puppet>| {
+        let header = *node.newest().unwrap().header();
+        (header.epoch.get(), header.height.get())
+    };
+    for _ in 0..2 {
+        assert!(matches!(node.look().await.unwrap(), Look::On));
+        assert_eq!(shown(&node), (0, 5));
+    }
+    let first = At {
+        epoch: 1,
+        signer: 1,
+        ..at(100)
+    };
+    puppet.shows(&[at(1), at(5), first]);
+    assert!(matches!(node.look().await.unwrap(), Look::On));
+    assert_eq!(shown(&node), (1, 100));
+    // The way that was walked is kept: a block of the epoch before is refused from then on.
+    puppet.shows(&[at(1), at(6)]);
+    let refused = node.look().await.unwrap_err();
+    let epoch = VerifyError::Checkpoint(CheckpointError::Anchor(AnchorError::Epoch));
+    assert_eq!(refused, epoch);
+}
+
+#[tokio::test]
 async fn a_recovery_sets_nodes_apart_and_two_to_one_epoch_contradict() {
     let of = |epoch: u64, height| At {
         epoch,

@@ -44,8 +44,10 @@ const NONE: u8 = 3;
 pub(super) const AT_ONCE: usize = 16;
 /// How long answers are waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long nobody is asked once each of the others had nothing to give.
-const PAUSE: Duration = Duration::from_secs(60);
+/// How long nobody is asked once each of the others had nothing to give; then twice as long each time, until one gives something.
+/// Short at first: at a start they may not be connected yet, and of the newest blocks nobody has a certificate for a moment.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What it needs of the node.
 pub(super) struct Repair<W: Wire> {
@@ -69,6 +71,8 @@ struct Asking {
     brought: bool,
     /// Rounds in a row that brought nothing. Each asks others than the one before.
     in_vain: usize,
+    /// How long the next pause is.
+    pause: Duration,
     /// When this round ends, or the pause.
     until: SystemTime,
     pauses: bool,
@@ -82,6 +86,7 @@ impl<W: Wire> Repair<W> {
             asked: false,
             brought: false,
             in_vain: 0,
+            pause: PAUSE,
             until: context.current(),
             pauses: false,
         };
@@ -143,20 +148,20 @@ impl<W: Wire> Repair<W> {
     /// Ends a round and begins the next, or pauses.
     fn next_round(&mut self, asking: &mut Asking, now: SystemTime) {
         asking.open.clear();
-        if asking.asked {
-            asking.in_vain = if asking.brought {
-                0
-            } else {
-                asking.in_vain + 1
-            };
+        if asking.brought {
+            (asking.in_vain, asking.pause) = (0, PAUSE);
+        } else if asking.asked {
+            asking.in_vain += 1;
         }
         (asking.asked, asking.brought) = (false, false);
-        asking.until = now + PAUSE;
         asking.pauses = asking.in_vain >= self.others.len();
         if asking.pauses {
             asking.in_vain = 0;
+            asking.until = now + asking.pause;
+            asking.pause = (asking.pause * 2).min(PAUSE_MAX);
             return;
         }
+        asking.until = now + PAUSE_MAX;
         let ranges = self.held.uncovered(AT_ONCE * self.others.len());
         for (number, range) in ranges.into_iter().enumerate() {
             let Some(node) = self

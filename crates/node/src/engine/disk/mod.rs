@@ -353,7 +353,7 @@ pub(super) async fn open_notes<E: Storage>(context: &E) -> Result<(), EngineErro
     let [first, ..] = HOW_FAR;
     match context.scan(first).await {
         Ok(_) | Err(Error::PartitionMissing(_)) => Ok(()),
-        Err(Error::PartitionCorrupt(_)) => Err(EngineError::NotesLost),
+        Err(Error::PartitionCorrupt(_) | Error::BlobCorrupt(..)) => Err(EngineError::NotesLost),
         Err(why) => Err(store(why)),
     }
 }

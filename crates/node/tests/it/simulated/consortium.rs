@@ -27,6 +27,9 @@ use std::{
 /// How far the clocks of the members are apart at most.
 const SKEW_MS: usize = 400;
 
+/// How far ahead the clock of a single member may be.
+const FAR_MS: usize = 20_000;
+
 /// Later epochs for which the members have vote keys.
 const EPOCHS: u64 = 3;
 
@@ -35,17 +38,27 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Founder {
     pub(super) fn consortium(&self, seed: u64) -> Consortium {
+        self.consortium_apart(seed, None)
+    }
+
+    /// With a member whose clock is so far ahead.
+    fn consortium_apart(&self, seed: u64, far: Option<(usize, Duration)>) -> Consortium {
         let mut random = Random(seed ^ 0xc10c);
         let ledger = &self.ledger;
-        let members = (0..ledger.members()).map(|member| Member {
-            vote_key: VoteKey::new(ledger.vote_seed_in(0, member)),
-            later: (1..=EPOCHS)
-                .map(|epoch| VoteKey::new(ledger.vote_seed_in(epoch, member)))
-                .collect(),
-            node_key: NodeKey::new(ledger.node_seed_of(member)),
-            ahead: Duration::from_millis(random.below(SKEW_MS) as u64),
-        });
-        Consortium::new(seed, self.outline(), members.collect())
+        let mut members: Vec<_> = (0..ledger.members())
+            .map(|member| Member {
+                vote_key: VoteKey::new(ledger.vote_seed_in(0, member)),
+                later: (1..=EPOCHS)
+                    .map(|epoch| VoteKey::new(ledger.vote_seed_in(epoch, member)))
+                    .collect(),
+                node_key: NodeKey::new(ledger.node_seed_of(member)),
+                ahead: Duration::from_millis(random.below(SKEW_MS) as u64),
+            })
+            .collect();
+        if let Some((member, ahead)) = far {
+            members[member].ahead = ahead;
+        }
+        Consortium::new(seed, self.outline(), members)
     }
 }
 
@@ -391,9 +404,14 @@ fn quality(random: &mut Random) -> Option<Quality> {
 /// One life of a consortium with everything that may happen to it. Returns how many registrations were acknowledged.
 fn life(seed: u64) -> usize {
     let mut random = Random(seed);
-    let n = 4 + (seed % 4) as usize;
+    // Mostly few: a life of ten takes as long as many of four.
+    let n = [4, 5, 6, 7, 4, 8, 5, 9, 6, 10][(seed % 10) as usize];
     let founder = Founder::of(n as u64);
-    let mut consortium = founder.consortium(seed);
+    let far = (seed % 3 == 0).then(|| {
+        let ahead = Duration::from_millis(random.below(FAR_MS) as u64);
+        (random.below(n), ahead)
+    });
+    let mut consortium = founder.consortium_apart(seed, far);
     let told = Arc::new(Mutex::new(Told::default()));
     for round in 0..2 {
         let (f, t, mut r) = (
