@@ -407,7 +407,7 @@ fn life(seed: u64) -> usize {
     // Mostly few: a life of ten takes as long as many of four.
     let n = [4, 5, 6, 7, 4, 8, 5, 9, 6, 10][(seed % 10) as usize];
     let founder = Founder::of(n as u64);
-    let far = (seed % 3 == 0).then(|| {
+    let far = seed.is_multiple_of(3).then(|| {
         let ahead = Duration::from_millis(random.below(FAR_MS) as u64);
         (random.below(n), ahead)
     });
