@@ -15,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 /// How long after a build that gave nothing the next is tried.
 const RETRY: Duration = Duration::from_millis(10);
+
 /// An application that waits before it proposes.
 #[derive(Clone)]
 pub(super) struct Paced<A> {

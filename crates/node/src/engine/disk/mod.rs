@@ -387,8 +387,8 @@ impl<E: Runtime> Chapter<E> {
         Ok(names)
     }
 
-    /// What is removed from among the votes comes back after a crash at worst. Notes are of other files: what the engine removes
-    /// from them is gone before it removes those.
+    /// What is removed from among the votes comes back after a crash at worst. Notes are of other files, which the engine removes
+    /// next: there it is on disk when this returns.
     async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
         match name {
             Some(name) => self.notebook.remove(Some(&self.name(name)))?,
