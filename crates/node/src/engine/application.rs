@@ -55,6 +55,8 @@ pub(super) struct Shared {
     pub(super) patience: Duration,
     /// How long after the beginning of its turn a leader proposes at the earliest.
     pub(super) pause: Duration,
+    /// How long after it a leader that has nothing to propose makes an empty block, if its parent is not final yet.
+    pub(super) settles: Duration,
     /// How much this node puts into a block.
     pub(super) portion: Portion,
 }
@@ -82,6 +84,11 @@ impl Shared {
     pub(super) fn until_heartbeat(&self, now: SystemTime) -> Duration {
         let heartbeat = Duration::from_millis(self.heartbeat_ms.load(Ordering::Relaxed).into());
         heartbeat.saturating_sub(self.heads.moved_since(now))
+    }
+
+    /// Whether the block at this position is not final yet, as far as the state of this node shows.
+    pub(super) fn unsettled(&self, position: u64) -> bool {
+        *self.applied.borrow() < position
     }
 
     fn heartbeat_is_due(&self, now: SystemTime) -> bool {
@@ -324,10 +331,12 @@ impl<E: Runtime> Application<E> for Ledger {
             .ok()?;
         let ran = packed.ran?;
         self.0.note(header.epoch, &ran);
-        // An epoch that ends does so at once.
-        let due = ran.ends.is_some() || self.0.heartbeat_is_due(context.current());
+        // An epoch that ends does so at once; what is to become final does with this block (`pace`).
+        let due = ran.ends.is_some()
+            || self.0.heartbeat_is_due(context.current())
+            || self.0.unsettled(parent.position());
         if packed.transactions.is_empty() && !due {
-            // All candidates are refused: no reason for a block. `Paced` waits for the next.
+            // All candidates are refused: no reason for a block. `pace` waits for the next.
             self.0.pool.refused_on(parent.hash(), packed.refused);
             return None;
         }

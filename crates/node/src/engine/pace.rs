@@ -1,5 +1,9 @@
 //! When a block is proposed: when there are transactions, by a lone validator at once and among several after a pause; otherwise at
-//! the heartbeat.
+//! the heartbeat, or when the block below does not become final.
+//!
+//! A block that enough have voted for may miss the last votes: they were lost, or their senders had given the turn up already. It
+//! is final once a block on top of it is, and so it is for a node that alone has missed how it became final; until then whoever
+//! waits for it waits. So a leader that does not see its parent become final in time makes an empty block on it.
 //!
 //! The wait stands in front of the engine's application actor and not inside the application's `propose`, because that
 //! actor applies no finalized block while a proposal is being built: waiting inside would hold back the very block whose
@@ -40,7 +44,7 @@ impl<A> Paced<A> {
             return true;
         }
         let began = context.current();
-        let end = began + shared.patience;
+        let (end, settled) = (began + shared.patience, began + shared.settles);
         loop {
             let mut any = false;
             shared.pool.candidates(parent.hash(), |_| {
@@ -49,7 +53,9 @@ impl<A> Paced<A> {
             });
             let now = context.current();
             let heartbeat = shared.until_heartbeat(now);
-            if any || heartbeat.is_zero() {
+            let settles = settled.duration_since(now).unwrap_or_default();
+            let unsettled = settles.is_zero() && shared.unsettled(parent.position());
+            if any || unsettled || heartbeat.is_zero() {
                 // From now on, and not until a time of the clock, which people set.
                 let passed = now.duration_since(began).unwrap_or_default();
                 let left = shared.pause.saturating_sub(passed);
@@ -62,6 +68,11 @@ impl<A> Paced<A> {
             if left.is_zero() {
                 return false;
             }
+            let left = if settles.is_zero() {
+                left
+            } else {
+                left.min(settles)
+            };
             select! {
                 () = shared.pool.arrived() => {},
                 () = context.sleep(left.min(heartbeat)) => {},

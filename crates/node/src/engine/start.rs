@@ -120,6 +120,9 @@ struct Times {
     skip: Duration,
     /// How long a leader waits for transactions: always shorter than `leader`.
     patience: Duration,
+    /// How long a leader without transactions waits for its parent to become final. Several times as long as that takes, also
+    /// between continents: what is made in vain is an empty block.
+    settles: Duration,
     /// From the beginning of a turn to its block. What comes meanwhile goes into the same block, and the votes for the one before
     /// have the processors for themselves: measured on two cores, a fifth more is final in a second, and a single registration
     /// sooner (docs/performance.md).
@@ -137,6 +140,7 @@ impl Times {
                 skip: heartbeat * 4,
                 // Longer than the heartbeat, which is counted from a little later than the turn's beginning.
                 patience: heartbeat * 3 / 2,
+                settles: Duration::from_millis(400),
                 pause: Duration::ZERO,
             };
         }
@@ -146,6 +150,7 @@ impl Times {
             retry: Duration::from_millis(500),
             skip: Duration::from_secs(5),
             patience: Duration::from_millis(900),
+            settles: Duration::from_millis(400),
             pause: Duration::from_millis(10),
         }
     }
@@ -298,6 +303,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         // Until a block says otherwise. It never becomes longer.
         heartbeat_ms: AtomicU32::new(u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX)),
         patience: times.patience,
+        settles: times.settles,
         pause: times.pause,
         portion: if alone {
             Portion::ALONE
@@ -390,6 +396,11 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let block = block.inner();
         heads.push(block, context.current());
         pool.resume(block.position(), *block.hash());
+        shared.applied.send_if_modified(|applied| {
+            let newer = *applied < block.position();
+            *applied = block.position().max(*applied);
+            newer
+        });
         for told in [&newest, &outside] {
             told.send_if_modified(|newest| raise(newest, Newest::from(block)));
         }

@@ -384,6 +384,57 @@ fn a_member_that_was_away_has_the_certificates_brought_that_it_missed() {
     assert_eq!(out, Some(()));
 }
 
+/// Lines to a member are cut in the middle of a block, which it sees the votes for and not how it becomes final; or all of them are,
+/// so that nobody does. Nothing else is to be done then, and the heartbeat is a minute away.
+#[test]
+fn a_block_that_not_all_see_become_final_waits_for_no_heartbeat() {
+    let soon = Duration::from_secs(8);
+    for seed in 0..4 {
+        let founder = Founder::of(4);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let out = founder.consortium(seed).run(move |fleet| async move {
+            start(&fleet, 0..4).await;
+            open_for_all(&founder, &fleet).await;
+            let mut random = Random(seed);
+            for round in 0..12 {
+                let deaf: Vec<_> = match round % 3 {
+                    0 => (0..4).collect(),
+                    _ => vec![random.below(4)],
+                };
+                let asked = (deaf[0] + 1) % 4;
+                let node = fleet.node(asked).unwrap();
+                let registered = register(&founder, &node, &told);
+                let cut = async {
+                    fleet
+                        .sleep(Duration::from_millis(10 + random.below(50) as u64))
+                        .await;
+                    for to in &deaf {
+                        for from in 0..4 {
+                            fleet.link(from, *to, None).await;
+                        }
+                    }
+                    fleet.sleep(Duration::from_millis(200)).await;
+                    heal(&fleet).await;
+                };
+                let (registered, ()) = join(within(&fleet, soon, registered), cut).await;
+                assert!(registered.flatten().is_some(), "seed {seed} round {round}");
+                let newest = node.status().height.unwrap();
+                for member in 0..4 {
+                    let node = fleet.node(member).unwrap();
+                    let reached = within(&fleet, soon, node.reached(newest)).await;
+                    assert_eq!(
+                        reached,
+                        Some(Ok(())),
+                        "seed {seed} round {round}: member {member}, deaf were {deaf:?}"
+                    );
+                }
+            }
+            agreed(&founder, &fleet, &told).await;
+        });
+        assert_eq!(out, Some(()), "seed {seed}");
+    }
+}
+
 /// A quality that a line may have for a while.
 fn quality(random: &mut Random) -> Option<Quality> {
     match random.below(8) {
