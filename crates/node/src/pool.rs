@@ -91,6 +91,8 @@ struct Entry<T, R> {
 struct Pending<R> {
     parent: HeaderHash,
     position: u64,
+    /// Whether anything stands in it.
+    carries: bool,
     refused: Vec<(TxId, R)>,
 }
 
@@ -312,9 +314,24 @@ impl<T, R: Clone> Pool<T, R> {
         let pending = state.blocks.entry(block).or_insert(Pending {
             parent,
             position,
+            carries: !ids.is_empty(),
             refused: Vec::new(),
         });
         pending.refused.extend(refused);
+    }
+
+    /// Whether `tip`, or a block below it, is not final and keeps somebody waiting: for what stands in it, or for a refusal. Of a
+    /// block from before the start it is not known, and so it may.
+    pub(crate) fn unsettled(&self, tip: &HeaderHash) -> bool {
+        let state = self.lock();
+        let mut at = *tip;
+        while let Some(pending) = state.blocks.get(&at) {
+            if pending.carries || !pending.refused.is_empty() {
+                return true;
+            }
+            at = pending.parent;
+        }
+        at != state.last_final.1
     }
 
     /// Candidates were turned away on top of `basis`, and no block was made.
@@ -459,5 +476,35 @@ impl<T, R: Clone> State<T, R> {
             at = pending.parent;
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_somebody_waiting_is_what_stands_in_blocks_that_are_not_final() {
+        let hash = |n: u8| HeaderHash::new([n; 32]);
+        let (id, limits) = (
+            TxId::of(b"a transaction"),
+            PoolLimits { count: 1, bytes: 1 },
+        );
+        let pool: Pool<(), ()> = Pool::new(limits);
+        pool.resume(1, hash(1));
+        assert!(!pool.unsettled(&hash(1)));
+        assert!(pool.unsettled(&hash(2)), "of before the start");
+        pool.placed(hash(2), hash(1), 2, &[], Vec::new());
+        assert!(!pool.unsettled(&hash(2)));
+        pool.placed(hash(3), hash(2), 3, &[id], Vec::new());
+        pool.placed(hash(4), hash(3), 4, &[], Vec::new());
+        assert!(pool.unsettled(&hash(4)), "for what stands below");
+        assert!(!pool.unsettled(&hash(2)));
+        pool.finalized(hash(3), 3, Height::new(3).unwrap(), &[id]);
+        assert!(!pool.unsettled(&hash(4)));
+        pool.refused_on(&hash(4), vec![(id, ())]);
+        assert!(pool.unsettled(&hash(4)), "for a refusal");
+        pool.finalized(hash(4), 4, Height::new(4).unwrap(), &[]);
+        assert!(!pool.unsettled(&hash(4)));
     }
 }

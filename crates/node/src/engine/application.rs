@@ -55,7 +55,8 @@ pub(super) struct Shared {
     pub(super) patience: Duration,
     /// How long after the beginning of its turn a leader proposes at the earliest.
     pub(super) pause: Duration,
-    /// How long after it a leader that has nothing to propose makes an empty block, if its parent is not final yet.
+    /// After so much of its turn a leader that has nothing to propose makes an empty block, if blocks that are not final keep
+    /// somebody waiting.
     pub(super) settles: Duration,
     /// How much this node puts into a block.
     pub(super) portion: Portion,
@@ -84,11 +85,6 @@ impl Shared {
     pub(super) fn until_heartbeat(&self, now: SystemTime) -> Duration {
         let heartbeat = Duration::from_millis(self.heartbeat_ms.load(Ordering::Relaxed).into());
         heartbeat.saturating_sub(self.heads.moved_since(now))
-    }
-
-    /// Whether the block at this position is not final yet, as far as the state of this node shows.
-    pub(super) fn unsettled(&self, position: u64) -> bool {
-        *self.applied.borrow() < position
     }
 
     fn heartbeat_is_due(&self, now: SystemTime) -> bool {
@@ -334,7 +330,7 @@ impl<E: Runtime> Application<E> for Ledger {
         // An epoch that ends does so at once; what is to become final does with this block (`pace`).
         let due = ran.ends.is_some()
             || self.0.heartbeat_is_due(context.current())
-            || self.0.unsettled(parent.position());
+            || self.0.pool.unsettled(parent.hash());
         if packed.transactions.is_empty() && !due {
             // All candidates are refused: no reason for a block. `pace` waits for the next.
             self.0.pool.refused_on(parent.hash(), packed.refused);

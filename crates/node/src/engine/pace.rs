@@ -3,7 +3,8 @@
 //!
 //! A block that enough have voted for may miss the last votes: they were lost, or their senders had given the turn up already. It
 //! is final once a block on top of it is, and so it is for a node that alone has missed how it became final; until then whoever
-//! waits for it waits. So a leader that does not see its parent become final in time makes an empty block on it.
+//! waits for what stands in it waits. So a leader that sees none of it become final in time makes an empty block on it. (Nobody
+//! waits for an empty one: a disk that is slow gets no more of them for being slow.)
 //!
 //! The wait stands in front of the engine's application actor and not inside the application's `propose`, because that
 //! actor applies no finalized block while a proposal is being built: waiting inside would hold back the very block whose
@@ -54,7 +55,7 @@ impl<A> Paced<A> {
             let now = context.current();
             let heartbeat = shared.until_heartbeat(now);
             let settles = settled.duration_since(now).unwrap_or_default();
-            let unsettled = settles.is_zero() && shared.unsettled(parent.position());
+            let unsettled = settles.is_zero() && shared.pool.unsettled(parent.hash());
             if any || unsettled || heartbeat.is_zero() {
                 // From now on, and not until a time of the clock, which people set.
                 let passed = now.duration_since(began).unwrap_or_default();

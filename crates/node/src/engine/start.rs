@@ -120,8 +120,8 @@ struct Times {
     skip: Duration,
     /// How long a leader waits for transactions: always shorter than `leader`.
     patience: Duration,
-    /// How long a leader without transactions waits for its parent to become final. Several times as long as that takes, also
-    /// between continents: what is made in vain is an empty block.
+    /// How long a leader without transactions waits for the blocks below to become final. Longer than that takes, also between
+    /// continents; what is made in vain is an empty block.
     settles: Duration,
     /// From the beginning of a turn to its block. What comes meanwhile goes into the same block, and the votes for the one before
     /// have the processors for themselves: measured on two cores, a fifth more is final in a second, and a single registration
@@ -396,11 +396,6 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         let block = block.inner();
         heads.push(block, context.current());
         pool.resume(block.position(), *block.hash());
-        shared.applied.send_if_modified(|applied| {
-            let newer = *applied < block.position();
-            *applied = block.position().max(*applied);
-            newer
-        });
         for told in [&newest, &outside] {
             told.send_if_modified(|newest| raise(newest, Newest::from(block)));
         }
