@@ -327,7 +327,7 @@ impl<E: Runtime> Application<E> for Ledger {
             .ok()?;
         let ran = packed.ran?;
         self.0.note(header.epoch, &ran);
-        // An epoch that ends does so at once; what is to become final does with this block (`pace`).
+        // An epoch that ends does so at once; what is not final below becomes so with this block (`pace`).
         let due = ran.ends.is_some()
             || self.0.heartbeat_is_due(context.current())
             || self.0.pool.unsettled(parent.hash());

@@ -1,9 +1,9 @@
 //! When a block is proposed: when there are transactions, by a lone validator at once and among several after a pause; otherwise at
-//! the heartbeat, or when the block below does not become final.
+//! the heartbeat, or when what stands in the blocks below does not become final.
 //!
 //! A block that enough have voted for may miss the last votes: they were lost, or their senders had given the turn up already. It
 //! is final once a block on top of it is, and so it is for a node that alone has missed how it became final; until then whoever
-//! waits for what stands in it waits. So a leader that sees none of it become final in time makes an empty block on it. (Nobody
+//! waits for what stands in it waits. So a leader that does not see it become final in time makes an empty block on it. (Nobody
 //! waits for an empty one: a disk that is slow gets no more of them for being slow.)
 //!
 //! The wait stands in front of the engine's application actor and not inside the application's `propose`, because that

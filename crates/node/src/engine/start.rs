@@ -112,6 +112,10 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) crimes: super::simulation::Crimes,
 }
 
+/// How long a leader without transactions waits for what stands in the blocks below to become final. Longer than that takes, also
+/// between continents; what is made in vain is an empty block.
+const SETTLES: Duration = Duration::from_millis(400);
+
 /// Times of a round, from the number of validators and the heartbeat.
 struct Times {
     leader: Duration,
@@ -120,9 +124,6 @@ struct Times {
     skip: Duration,
     /// How long a leader waits for transactions: always shorter than `leader`.
     patience: Duration,
-    /// How long a leader without transactions waits for the blocks below to become final. Longer than that takes, also between
-    /// continents; what is made in vain is an empty block.
-    settles: Duration,
     /// From the beginning of a turn to its block. What comes meanwhile goes into the same block, and the votes for the one before
     /// have the processors for themselves: measured on two cores, a fifth more is final in a second, and a single registration
     /// sooner (docs/performance.md).
@@ -140,7 +141,6 @@ impl Times {
                 skip: heartbeat * 4,
                 // Longer than the heartbeat, which is counted from a little later than the turn's beginning.
                 patience: heartbeat * 3 / 2,
-                settles: Duration::from_millis(400),
                 pause: Duration::ZERO,
             };
         }
@@ -150,7 +150,6 @@ impl Times {
             retry: Duration::from_millis(500),
             skip: Duration::from_secs(5),
             patience: Duration::from_millis(900),
-            settles: Duration::from_millis(400),
             pause: Duration::from_millis(10),
         }
     }
@@ -303,7 +302,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         // Until a block says otherwise. It never becomes longer.
         heartbeat_ms: AtomicU32::new(u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX)),
         patience: times.patience,
-        settles: times.settles,
+        settles: SETTLES,
         pause: times.pause,
         portion: if alone {
             Portion::ALONE
