@@ -7,8 +7,9 @@
 //!   `freshness` receipts that what is shown is of now, `repair` certificates that this node has missed, `tally` counts whose votes
 //!   the certificates have.
 //! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
-//! - Disk: `disk` is the runtime with our storage for reads and votes; `kept` keeps the archive from being pruned, `held` knows
-//!   which blocks have certificates; `archive` reads and writes it while no engine runs.
+//! - Disk: `disk` is the runtime with our storage for reads, votes and what is small; `kept` keeps the archive from being pruned,
+//!   `held` knows which blocks have certificates; `archive` reads and writes it while no engine runs; `leap` takes the engine's
+//!   caches over the epochs that a recovery left out.
 //! - Without a vote: `follow` takes the blocks that others bring; `shelf` is where blocks are looked up, here as there.
 //! - `audit` replays everything, `replay` a block at a time; `simulation` is the world of the tests.
 
@@ -27,6 +28,7 @@ mod head;
 mod held;
 mod ingest;
 mod kept;
+mod leap;
 mod network;
 mod pace;
 mod proof;

@@ -13,6 +13,7 @@ use super::{
     head::Heads,
     ingest::{self, Door, Others},
     kept::{Kept, Noted},
+    leap,
     network::{ByVote, Links, Voters, Wire},
     pace::Paced,
     repair::Repair,
@@ -244,6 +245,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let broadcast = broadcast.start(links.proposals);
 
     disk::open_notes(&context).await?;
+    leap::over_lost_epochs(&context, &outline).await?;
     let (certificates, blocks) = archive::open(&context, &pages, &epochs).await?;
     let (certificates, held) = Noted::new(certificates);
     let genesis = archive::genesis::<E>(&epochs, &outline)?;
