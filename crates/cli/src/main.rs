@@ -48,6 +48,9 @@ use crate::{
     session::Session,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let Cli { globals, verb } = match Cli::try_parse() {
         Ok(cli) => cli,
