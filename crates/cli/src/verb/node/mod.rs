@@ -81,6 +81,7 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
         | DirectoryError::Restored { .. }
         | DirectoryError::NotAValidator(_) => Exit::WrongKey,
         _ => Exit::Damaged,
+        DirectoryError::Format { .. } => Exit::OtherFormat,
     };
     advised(exit, why, why.advice())
 }
