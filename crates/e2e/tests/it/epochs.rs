@@ -245,6 +245,13 @@ fn validators_vote_with_fresh_keys_and_a_fifth_organisation_joins_for_one_that_l
 fn a_ledger_of_one_grows_to_four_and_no_device_notices() {
     let started = Instant::now();
     let runtime = runtime();
+    // Started again it says so, and what it has is whole.
+    let again = place.run("node run --data delta --listen 127.0.0.1:0");
+    again.exits(19);
+    for said in ["has left: since epoch 2", "nothing is to be brought back"] {
+        assert!(again.err().contains(said), "{}", again.err());
+    }
+    place.run("backup delta.backup --data delta").ok();
     let place = Place::new();
     let solo = Node::begin(&place, "solo", "--org solo").ready();
     let chain = solo.chain.parse().unwrap();
