@@ -215,7 +215,7 @@ fn four_organisations_found_a_ledger() {
 fn found(place: &Place, org: &str) {
     let mut child = place
         .command(&format!(
-            "node run --data {org} --listen 127.0.0.1:0 --genesis nordic.genesis --json"
+            "node run --data {org} --listen 127.0.0.1:0 --genesis nordic.genesis --config listen.toml --json"
         ))
         .spawn()
         .unwrap();
@@ -225,6 +225,10 @@ fn found(place: &Place, org: &str) {
     assert_eq!(
         (&said["validators"], &said["quorum"]),
         (&4.into(), &3.into())
+    // All their addresses name one port, and tests run beside each other.
+    let address = running::port().local_addr().unwrap();
+    let config = format!("peer_listen = \"{address}\"\n");
+    fs::write(place.path("listen.toml"), config).unwrap();
     );
     child.kill().unwrap();
     child.wait().unwrap();
