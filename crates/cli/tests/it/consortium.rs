@@ -125,6 +125,12 @@ fn one_organisation_founds_a_ledger_and_runs_it() {
         .ok();
     let shown = node.run(&place, &format!("org show {profile} --json"));
     assert_eq!(shown.json()["name"], "solo");
+    // Each officer's key that lies beside the ledger is said.
+    let doctor = node.run(&place, &format!("doctor --data ledger {profile}"));
+    for n in 1..=3 {
+        let said = format!("ledger/keys/officer-{n}.key lies beside the ledger");
+        assert!(doctor.ok().out().contains(&said), "{}", doctor.out());
+    }
     node.stop();
 
     // Later starts need no genesis; the same one is no mistake, another one is.
