@@ -291,7 +291,7 @@ fn officers(was: Option<Members<'_>>, is: Option<Members<'_>>) -> Vec<Officer> {
         (key, change)
     });
     let go = old.iter().filter(|key| !next.contains(key));
-    stay.chain(go.map(|key| (key, "no officer any more")))
+    stay.chain(go.map(|key| (key, "leaves the set")))
         .map(|(key, change)| Officer {
             signing_key: hex(key.raw()),
             change,

@@ -26,7 +26,7 @@ use crate::{
     failure::{Failure, Result},
     floor::Floor,
     keyfile::KeyFile,
-    page::{Output, grouped},
+    page::{Output, counted, grouped},
     session::Session,
 };
 
@@ -263,9 +263,9 @@ impl Connection {
             if let Ok(status) = self.ledger.unverified().status().await {
                 let waits_for = status.waits_for.unwrap_or_else(|| {
                     format!(
-                        "the next block; the newest is {}, and {} transactions wait",
+                        "the next block after {}; pending: {}",
                         grouped(status.height),
-                        grouped(status.waiting)
+                        counted(status.waiting, "transaction")
                     )
                 });
                 if told.as_ref() != Some(&waits_for) {
