@@ -105,7 +105,8 @@ impl fmt::Display for Shown<'_> {
         f.write_char('"')?;
         for char in shown.chars() {
             match char {
-                ' ' => f.write_char(' ')?,
+                '"' | '\\' => write!(f, "\\{char}")?,
+                ' '..='~' => f.write_char(char)?,
                 char => write!(f, "{}", char.escape_default())?,
             }
         }
@@ -131,6 +132,7 @@ mod tests {
             &[
                 ("plain", &"http://a:1"),
                 ("hostile", &"a\nerror b=\"\u{1b}[2J\u{202e}"),
+                ("quoted", &"the server's \\ answer"),
                 ("empty", &""),
                 ("long", &long),
             ],
@@ -140,7 +142,7 @@ mod tests {
         let [line] = lines.as_slice() else {
             panic!("one line, not {lines:?}");
         };
-        let start = "info tried plain=http://a:1 hostile=\"a\\nerror b=\\\"\\u{1b}[2J\\u{202e}\" empty=\"\" long=\"xxx";
+        let start = "info tried plain=http://a:1 hostile=\"a\\nerror b=\\\"\\u{1b}[2J\\u{202e}\" quoted=\"the server's \\\\ answer\" empty=\"\" long=\"xxx";
         assert!(line.starts_with(start), "{line}");
         assert!(line.ends_with("x…\"") && line.len() < 600);
     }

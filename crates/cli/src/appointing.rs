@@ -6,7 +6,7 @@ use std::path::Path;
 
 use kusabi_core::{
     appointment::{Appointment, AppointmentParts, OfficerSignature},
-    id::{ChainId, OrgId},
+    id::{ChainId, Digest, OrgId},
     nodes::Nodes,
     quorum::{quorum, two_thirds},
     set::{EpochSet, Organisation as Members},
@@ -120,6 +120,14 @@ impl Appointing {
         })
     }
 
+    /// Digest of all that officers sign: the same for each of them.
+    pub(crate) fn digest(&self) -> Result<Digest> {
+        let payload = self.parts.payload();
+        payload
+            .map(|payload| Digest::of(&payload))
+            .map_err(|why| Failure::new(Exit::Internal, why.to_string()))
+    }
+
     /// Writes it to a new file.
     pub(crate) fn create(&self, path: &Path) -> Result<()> {
         let transaction = Draft::new(self.chain, self.action(self.org)?)
@@ -227,6 +235,7 @@ impl Appointing {
         let validators = next.validator_count();
         Ok(Sheet {
             chain: self.chain.to_string(),
+            digest: self.digest()?.to_string(),
             from_epoch: old.epoch().get(),
             to_epoch: next.epoch().get(),
             validators,
@@ -282,7 +291,7 @@ fn officers(was: Option<Members<'_>>, is: Option<Members<'_>>) -> Vec<Officer> {
         (key, change)
     });
     let go = old.iter().filter(|key| !next.contains(key));
-    stay.chain(go.map(|key| (key, "no officer any more")))
+    stay.chain(go.map(|key| (key, "leaves the set")))
         .map(|(key, change)| Officer {
             signing_key: hex(key.raw()),
             change,
@@ -294,6 +303,7 @@ fn officers(was: Option<Members<'_>>, is: Option<Members<'_>>) -> Vec<Officer> {
 #[derive(Serialize)]
 pub(crate) struct Sheet {
     chain: String,
+    digest: String,
     from_epoch: u64,
     to_epoch: u64,
     validators: usize,
@@ -312,6 +322,7 @@ impl Answer for Sheet {
             &format!("of the validators of epoch {}", self.to_epoch),
         )
         .field("chain", &*self.chain)
+        .field("digest", &*self.digest)
         .field(
             "quorum",
             format!("{} of {} validators", self.quorum, self.validators),

@@ -233,7 +233,7 @@ mod tests {
                 "{code}"
             );
         }
-        for exit in [Exit::VotesLost, Exit::WrongKey] {
+        for exit in [Exit::VotesLost, Exit::WrongKey, Exit::OtherFormat] {
             assert!(prevented[0].contains(&(exit as u8)));
         }
         // These pass by themselves, or need not come again.

@@ -26,7 +26,7 @@ use crate::{
     failure::{Failure, Result},
     floor::Floor,
     keyfile::KeyFile,
-    page::{Output, grouped},
+    page::{Output, counted, grouped},
     session::Session,
 };
 
@@ -263,9 +263,9 @@ impl Connection {
             if let Ok(status) = self.ledger.unverified().status().await {
                 let waits_for = status.waits_for.unwrap_or_else(|| {
                     format!(
-                        "the next block; the newest is {}, and {} transactions wait",
+                        "the next block after {}; pending: {}",
                         grouped(status.height),
-                        grouped(status.waiting)
+                        counted(status.waiting, "transaction")
                     )
                 });
                 if told.as_ref() != Some(&waits_for) {
@@ -344,6 +344,15 @@ pub(crate) fn failure(why: &VerifyError) -> Failure {
         )
         .advise("check --ledger and --chain; if both are right, this node is not to be trusted"),
         VerifyError::Transaction(why) => Failure::new(Exit::Usage, why.to_string()),
+        // To a later one the walk leads.
+        why if anchor_error(why) == Some(&AnchorError::Epoch) => Failure::new(
+            Exit::Unproven,
+            "the node answers for an epoch that is over, as this machine has verified",
+        )
+        .advise(
+            "when an epoch has ended, or the ledger was recovered, each node follows within seconds: run the same command again; one \
+             that stays behind stands still, as `kusabi node status` says, or shows an old state: ask another one with --ledger URL",
+        ),
         why => Failure::new(Exit::Unproven, why.to_string()).advise(match anchor_error(why) {
             Some(AnchorError::BelowFloor) => {
                 "the node is behind what this machine has verified, or shows an old state: wait until it has caught up, or ask \
@@ -382,5 +391,20 @@ fn refusal(problem: &Problem) -> Failure {
             Failure::new(Exit::Unavailable, what).advise("run the same command again later: it is safe")
         }
         _ => Failure::new(Exit::Refused, format!("the ledger refused: {what}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_has_not_followed_an_epoch_yet_is_given_time() {
+        let of = |why| failure(&VerifyError::Checkpoint(CheckpointError::Anchor(why)));
+        let over = of(AnchorError::Epoch);
+        assert_eq!(over.exit(), Exit::Unproven);
+        assert!(over.what().contains("epoch that is over"), "{over}");
+        assert!(over.advice().unwrap().contains("within seconds"));
+        assert!(of(AnchorError::Fork).what().contains("refused"));
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Exit {
     VotesLost = 18,
     /// The vote key or the node key is missing or another one's.
     WrongKey = 19,
+    /// What is stored is another version's.
+    OtherFormat = 20,
     /// A fault of kusabi itself.
     Internal = 70,
     /// Stopped by Ctrl-C; what was acknowledged is kept.
@@ -124,6 +126,11 @@ impl Exit {
             Self::WrongKey,
             "wrong-key",
             "the vote key or the node key is missing, damaged, or not the one that the ledger names",
+        ),
+        (
+            Self::OtherFormat,
+            "other-format",
+            "another version of this program made the data directory; nothing in it was changed",
         ),
         (
             Self::Internal,

@@ -35,7 +35,7 @@ use crate::{
     failure::{Failure, Result},
     files::{self, Mode},
     keyfile::{KeyFile, underivable},
-    member::{Own, founding_entry},
+    member::{self, Own, founding_entry},
     proposal::Proposal,
     verb::{genesis::check_own, node::directory_failure},
 };
@@ -292,6 +292,27 @@ pub(crate) fn key_at(
     Ok(key)
 }
 
+/// That the keys in a directory wait, and what starts a node with them.
+pub(crate) fn waits(places: &Places) -> Result<Failure> {
+    let root = places.root.display();
+    let join = format!("kusabi node join --data {root} --from URL --chain CHAIN");
+    // An organisation that begins; else a node that others are to name in the place of one that was lost.
+    let (wait_for, advice) = match member::file_in(&places.root)? {
+        Some(_) => (
+            "a ledger to be founded with others, or for the others to appoint them",
+            format!(
+                "name the finished genesis with --genesis FILE, or join a ledger that runs: {join}"
+            ),
+        ),
+        None => (
+            "the others to appoint them",
+            format!("join the ledger: {join}"),
+        ),
+    };
+    let what = format!("{root} holds keys that wait for {wait_for}");
+    Ok(Failure::new(Exit::Usage, what).advise(advice))
+}
+
 /// A ledger is founded in an empty directory, or in one where its founding was interrupted.
 fn refuse_other_content(places: &Places) -> Result<()> {
     if let Some(chain) = places.noted_chain()? {
@@ -305,14 +326,7 @@ fn refuse_other_content(places: &Places) -> Result<()> {
         .advise("bring the ledger back from a backup: kusabi recover --help"));
     }
     if Prepared::is_at(&places.node()) {
-        return Err(Failure::new(
-            Exit::Usage,
-            format!(
-                "{} holds keys that wait for a ledger to be founded with others",
-                places.root.display()
-            ),
-        )
-        .advise("name its finished genesis with --genesis FILE, or another directory"));
+        return Err(waits(places)?);
     }
     files::make_folder(&places.root)?;
     let entries =

@@ -19,7 +19,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     files::{self, Mode},
-    page::{Answer, Page, elapsed, grouped, instant},
+    page::{Answer, Page, counted, elapsed, grouped, instant},
 };
 
 /// Proposals that are walked through to find out whose seat is which; beyond it a seat is shown as its number.
@@ -33,7 +33,7 @@ const DIGITS_MIN: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) enum Which {
     Id(ProposalId),
-    /// Hexadecimal digits, so many that they are no whole ID; or a file that has them as its name.
+    /// Hexadecimal digits that are no whole ID; or a file that has them as its name.
     Digits(String),
     File(PathBuf),
 }
@@ -45,8 +45,8 @@ impl std::str::FromStr for Which {
         if let Ok(id) = text.parse() {
             return Ok(Self::Id(id));
         }
-        let digits = text.len() >= DIGITS_MIN && text.bytes().all(|b| b.is_ascii_hexdigit());
-        Ok(if digits {
+        let digits = text.bytes().all(|b| b.is_ascii_hexdigit());
+        Ok(if digits && !text.is_empty() {
             Self::Digits(text.to_owned())
         } else {
             Self::File(text.into())
@@ -63,12 +63,25 @@ impl Which {
                 content(connection, &row)
             }
             Self::Digits(digits) if !Path::new(digits).exists() => {
+                if digits.len() < DIGITS_MIN {
+                    return Err(too_few(digits));
+                }
                 content(connection, &begins_with(connection, digits)?)
             }
             Self::Digits(name) => from_file(Path::new(name)),
             Self::File(path) => from_file(path),
         }
     }
+}
+
+fn too_few(digits: &str) -> Failure {
+    let what = format!(
+        "{digits} has {}, and an ID is shortened to {DIGITS_MIN} or more",
+        counted(digits.len() as u64, "digit")
+    );
+    Failure::new(Exit::Usage, what).advise(
+        "`kusabi org proposals` shows enough of them; a file of that name is not here either",
+    )
 }
 
 fn from_file(path: &Path) -> Result<Proposal> {
@@ -265,7 +278,7 @@ pub(crate) fn words(act: &Act, connection: &Connection) -> Result<String> {
             quota,
             seat,
         } => format!(
-            "admit {} as a {}: {} of {} officers act for it, up to {} rows",
+            "admit {} as a {}: {} of {} officers act for it, up to {}",
             candidate.name,
             if *seat {
                 "member"
@@ -274,7 +287,7 @@ pub(crate) fn words(act: &Act, connection: &Connection) -> Result<String> {
             },
             candidate.threshold,
             candidate.officers.len(),
-            grouped(*quota)
+            counted(*quota, "row")
         ),
         Act::Remove { org } => format!(
             "remove {}: it has no vote and adds nothing any more",
@@ -282,7 +295,7 @@ pub(crate) fn words(act: &Act, connection: &Connection) -> Result<String> {
         ),
         Act::Seat { org } => format!("give {} a seat", name(org)?),
         Act::Quota { org, rows } => {
-            format!("let {} have up to {} rows", name(org)?, grouped(*rows))
+            format!("let {} have up to {}", name(org)?, counted(*rows, "row"))
         }
         Act::Freeze { org } => format!("freeze {}: it adds nothing for 72 hours", name(org)?),
         Act::Thaw { org } => format!("let {} add again", name(org)?),
@@ -482,7 +495,9 @@ impl Answer for Sheet {
                         .map(|height| format!("block {}", grouped(height))),
                 );
         }
-        page.field("until", instant(self.expires_ms));
+        // One that was carried is in force for good.
+        let until = (self.state != "carried").then(|| instant(self.expires_ms));
+        page.field_if("until", until);
     }
 }
 

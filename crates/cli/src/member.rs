@@ -39,7 +39,7 @@ use crate::{
     entry::entry,
     exit::Exit,
     failure::{Failure, Result},
-    founding::{Places, verification_key},
+    founding::{self, Places, verification_key},
     keyfile::{KeyFile, hex},
     profile::Sent,
     verb::node::directory_failure,
@@ -263,8 +263,12 @@ pub(crate) struct Own {
 impl Own {
     /// Opens what `kusabi org init` made, and compares the member file with every key that lies beside it.
     pub(crate) fn open(places: &Places) -> Result<Self> {
-        let path = file_in(places.root())?.filter(|_| Prepared::is_at(&places.node()));
-        let Some(path) = path else {
+        let waits = Prepared::is_at(&places.node());
+        let path = file_in(places.root())?;
+        if waits && path.is_none() {
+            return Err(founding::waits(places)?);
+        }
+        let Some(path) = path.filter(|_| waits) else {
             return Err(Failure::new(
                 Exit::File,
                 format!(

@@ -295,6 +295,14 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// So many of what is called `one`: `1 key`, `40 keys`.
+pub(crate) fn counted(number: u64, one: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        n => format!("{} {one}s", grouped(n)),
+    }
+}
+
 /// Milliseconds since 1970 as `2026-11-23T05:00:00Z`: the second that has begun, never one to come.
 pub(crate) fn instant(ms: u64) -> String {
     i64::try_from(ms - ms % 1_000)
@@ -330,6 +338,13 @@ mod tests {
             (1_234_567, "1,234,567"),
         ] {
             assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        for (number, text) in [(0, "0 keys"), (1, "1 key"), (2_000, "2,000 keys")] {
+            assert_eq!(counted(number, "key"), text);
         }
     }
 

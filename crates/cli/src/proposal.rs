@@ -20,7 +20,7 @@ use crate::{
     failure::{Failure, Result},
     files,
     keyfile::hex,
-    page::{Answer, Page, grouped, instant},
+    page::{Answer, Page, counted, grouped, instant},
 };
 
 /// The largest has a document of 16 KiB, 80 entries and as many signatures.
@@ -348,7 +348,7 @@ impl Answer for Sheet {
                     .field("vote key", &*validator.vote_key)
                     .field("node key", &*validator.node_key);
             }
-            page.field("quota", format!("{} rows", grouped(organisation.quota)));
+            page.field("quota", counted(organisation.quota, "row"));
         }
         page.gap();
         if may_fail == 0 {

@@ -2,16 +2,53 @@
 
 use kusabi_api::{verify::Proven, view::RecordView};
 use kusabi_core::{
-    id::Handle,
-    row::{Origin, Record, Status},
+    id::{Handle, OrgId},
+    row::{Origin, Record, Row, Status},
 };
 use serde::Serialize;
 
 use crate::{
+    connection::Connection,
     entry::Binding,
+    failure::Result,
     keyfile::{hex, words},
     page::{Page, grouped, instant},
 };
+
+/// Names of a record's organisations, as far as they are known: a proof that is checked offline has only their IDs.
+#[derive(Default)]
+pub(crate) struct Owners {
+    now: Option<String>,
+    /// Of the first owner, where that is another one.
+    first: Option<String>,
+}
+
+impl Owners {
+    /// As the ledger proves them.
+    pub(crate) fn of(connection: &Connection, record: Option<&Record>) -> Result<Self> {
+        let name = |org: OrgId| -> Result<Option<String>> {
+            Ok(match connection.organisation(&org)?.into_value() {
+                Some(Row::Organisation(row)) => Some(row.name.to_string()),
+                _ => None,
+            })
+        };
+        let Some(record) = record else {
+            return Ok(Self::default());
+        };
+        Ok(Self {
+            now: name(record.owner())?,
+            first: first_owner(record).map(name).transpose()?.flatten(),
+        })
+    }
+}
+
+/// Whose the key was at first, where it has moved since.
+fn first_owner(record: &Record) -> Option<OrgId> {
+    match record.origin() {
+        Origin::Registered(first) if record.moves() > 0 => Some(first),
+        Origin::Registered(_) | Origin::Follows(_) => None,
+    }
+}
 
 /// A record with what proves it.
 #[derive(Serialize)]
@@ -23,6 +60,8 @@ pub(crate) struct Shown {
     proven_time_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     organisation_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_organisation_name: Option<String>,
     binding: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<RecordView>,
@@ -36,7 +75,7 @@ impl Shown {
     pub(crate) fn new(
         handle: &Handle,
         proven: &Proven<Option<Record>>,
-        organisation_name: Option<String>,
+        owners: Owners,
         tied: Binding,
     ) -> Self {
         Self {
@@ -44,7 +83,8 @@ impl Shown {
             present: proven.value().is_some(),
             proven_at: proven.height().get(),
             proven_time_ms: proven.checkpoint().header().time_ms,
-            organisation_name,
+            organisation_name: owners.now,
+            first_organisation_name: owners.first,
             binding: tied.word(),
             record: proven.value().as_ref().map(RecordView::from),
             row: *proven.value(),
@@ -112,10 +152,10 @@ impl Shown {
         }
         page.field_if(
             "first owner",
-            match record.origin() {
-                Origin::Registered(first) if record.moves() > 0 => Some(first.to_string()),
-                Origin::Registered(_) | Origin::Follows(_) => None,
-            },
+            first_owner(record).map(|id| match &self.first_organisation_name {
+                Some(name) => format!("{name} ({id})"),
+                None => id.to_string(),
+            }),
         )
         .field_if(
             "in other hands",

@@ -111,6 +111,16 @@ pub enum DirectoryError {
     /// There is no vote key.
     #[error("{0} is missing, so this node cannot vote")]
     NoVoteKey(PathBuf),
+    /// The members have gone on without this node, which erased its vote key then.
+    #[error(
+        "the node in {path} has left: since epoch {since} it is not among the validators, and the vote key that it had is erased"
+    )]
+    Left {
+        /// The directory.
+        path: PathBuf,
+        /// The first epoch without it.
+        since: Epoch,
+    },
     /// It was made of a backup, which does not hold all that a vote key of its epochs may have signed.
     #[error(
         "{path} was restored from a backup of epoch {epoch}, whose vote keys must not vote again"
@@ -184,6 +194,11 @@ impl DirectoryError {
             Self::VoteKey(_) | Self::NoVoteKey(_) => {
                 "bring the file back; if it is gone for good, a lone validator recovers the ledger with a new vote key, and where \
                  others run the ledger too they go on without this node until the members name another key"
+            }
+            Self::Left { .. } => {
+                "nothing is to be brought back: the directory stays a whole copy of the ledger up to there (kusabi backup --data); to \
+                 go on seeing the ledger, follow it in a new directory (kusabi node follow); whoever is to vote again needs fresh keys \
+                 that the others appoint"
             }
             Self::NodeKey(_) => {
                 "restore the file: where others run the ledger too they know this node by it; a lone validator that removes it \
@@ -695,8 +710,23 @@ impl Directory {
             }
             (_, Some(restored)) => Err(restored),
             (Some(key), None) => Ok(key),
-            (None, None) => Err(DirectoryError::NoVoteKey(file)),
+            (None, None) => Err(match self.left_since() {
+                Some(since) => DirectoryError::Left {
+                    path: self.path.clone(),
+                    since,
+                },
+                None => DirectoryError::NoVoteKey(file),
+            }),
         }
+    }
+
+    /// The first epoch without this node, where it was among those of an earlier one.
+    fn left_since(&self) -> Option<Epoch> {
+        let mine = self.node_key.public();
+        let epochs = self.outline.epochs();
+        let named = |epoch: &EpochOutline| epoch.nodes.iter().any(|node| node.key == mine);
+        let last = epochs.iter().rposition(named)?;
+        epochs.get(last + 1).map(|epoch| epoch.number)
     }
 
     /// Whether it has a vote key that is a validator's in the newest epoch.

@@ -63,7 +63,8 @@ impl Stop {
                 Some("check the disk and start again; nothing that was acknowledged is lost")
             }
             Self::Left(_) => Some(
-                "it has handed over, and its old vote key is erased; its directory stays a whole copy of the ledger up to there",
+                "it has handed over, and its old vote key is erased; its directory stays a whole copy of the ledger up to there. To go \
+                 on seeing the ledger, follow it in a new directory (kusabi node follow)",
             ),
             Self::Fault(_) => Some("start again, and please report this"),
         }

@@ -160,7 +160,7 @@ pub enum WaitsFor {
     Nodes(Vec<String>),
     /// More nodes of validators.
     Quorum(Peers),
-    /// The ledger's first block, now that a quorum is connected.
+    /// The first block of the ledger, or of an epoch that was recovered or handed over to, now that a quorum is connected.
     FirstBlock(Peers),
     /// A new block, though a quorum is connected.
     Block {
@@ -281,6 +281,8 @@ pub(crate) struct Signs<'a> {
     pub(crate) heartbeat: Duration,
     /// Whether the node answers: it shows all that was final here before.
     pub(crate) begun: bool,
+    /// Whether it shows all blocks that there are before the newest epoch's first one.
+    pub(crate) at_opening: bool,
     pub(crate) newest: Option<Newest>,
     pub(crate) pulse: Option<&'a Pulse>,
     /// Whom a follower follows.
@@ -323,11 +325,13 @@ impl Signs<'_> {
         let peers = self.pulse.and_then(|pulse| pulse.peers.as_ref());
         let height = self.newest.map_or(Height::ZERO, |newest| newest.height);
         if !self.begun {
-            return Some(match peers {
-                _ if height > Height::ZERO => WaitsFor::CatchingUp { height, age: None },
-                None => WaitsFor::Disk,
-                Some(peers) if peers.short() => WaitsFor::Quorum(peers.clone()),
-                Some(peers) => WaitsFor::FirstBlock(peers.clone()),
+            return Some(match (self.newest, peers) {
+                (None, _) => WaitsFor::Disk,
+                (Some(_), _) if !self.at_opening => WaitsFor::CatchingUp { height, age: None },
+                (Some(_), None) => WaitsFor::Disk,
+                // Nobody has what comes next: a quorum makes it.
+                (Some(_), Some(peers)) if peers.short() => WaitsFor::Quorum(peers.clone()),
+                (Some(_), Some(peers)) => WaitsFor::FirstBlock(peers.clone()),
             });
         }
         if self.validators <= 1 {
@@ -476,6 +480,7 @@ mod tests {
             validators: 4,
             heartbeat: HEARTBEAT,
             begun: true,
+            at_opening: false,
             newest: Some(newest(12, time_ms, seen)),
             pulse: Some(&pulse),
             following: None,
@@ -574,6 +579,7 @@ mod tests {
             validators: 4,
             heartbeat: HEARTBEAT,
             begun: true,
+            at_opening: false,
             newest: Some(late),
             pulse: Some(&pulse),
             following: None,
@@ -589,7 +595,7 @@ mod tests {
     #[test]
     fn what_a_node_waits_for_before_it_begins() {
         let now = Instant::now();
-        let judge = |newest: Option<Newest>, peers: Option<Peers>| {
+        let judge_at = |at_opening, newest: Option<Newest>, peers: Option<Peers>| {
             let pulse = Pulse {
                 clock_ms: CLOCK_MS,
                 peers,
@@ -598,6 +604,7 @@ mod tests {
                 validators: 4,
                 heartbeat: HEARTBEAT,
                 begun: false,
+                at_opening,
                 newest,
                 pulse: Some(&pulse),
                 following: None,
@@ -606,7 +613,10 @@ mod tests {
             };
             signs.waits_for().unwrap().to_string()
         };
+        let judge = |newest, peers| judge_at(true, newest, peers);
         assert_eq!(judge(None, None), "starting: reading what is on the disk");
+        let unread = judge_at(false, None, Some(peers(0, 3, Some(now))));
+        assert_eq!(unread, "starting: reading what is on the disk");
         let genesis = Some(newest(0, 0, now));
         let said = judge(genesis, Some(peers(1, 3, Some(now))));
         assert!(said.starts_with("no quorum: connected to 1 of 3"), "{said}");
@@ -615,7 +625,15 @@ mod tests {
             "connected to 2 of 3 other validators, enough for the first block"
         );
         let twelve = Some(newest(12, 0, now));
-        assert_eq!(judge(twelve, None), "catching up: height 12");
+        let catching_up = judge_at(false, twelve, Some(peers(1, 3, Some(now))));
+        assert_eq!(catching_up, "catching up: height 12");
+        // With all that there was before a recovery, it is others who are missing.
+        let said = judge(twelve, Some(peers(1, 3, Some(now))));
+        assert!(said.starts_with("no quorum: connected to 1 of 3"), "{said}");
+        assert_eq!(
+            judge(twelve, Some(peers(2, 3, None))),
+            "connected to 2 of 3 other validators, enough for the first block"
+        );
     }
 
     #[test]
@@ -629,6 +647,7 @@ mod tests {
             validators: 1,
             heartbeat: HEARTBEAT,
             begun,
+            at_opening: false,
             newest: Some(newest(12, 0, begin)),
             pulse: Some(&pulse),
             following: None,
@@ -663,6 +682,7 @@ mod tests {
                 validators: 1,
                 heartbeat: HEARTBEAT,
                 begun,
+                at_opening: false,
                 newest: Some(newest(12, CLOCK_MS - old_ms, begin)),
                 pulse: Some(&pulse),
                 following: Some(following),
@@ -734,6 +754,7 @@ mod tests {
             validators,
             heartbeat: HEARTBEAT,
             begun: true,
+            at_opening: false,
             newest: None,
             pulse: Some(&pulse),
             following: None,
@@ -767,6 +788,7 @@ mod tests {
             validators: 4,
             heartbeat: HEARTBEAT,
             begun: true,
+            at_opening: false,
             newest: None,
             pulse: None,
             following: None,

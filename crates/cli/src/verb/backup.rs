@@ -8,7 +8,7 @@ use crate::{
     backup_file,
     connection::Connection,
     failure::{Failure, Result},
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     session::Session,
 };
 
@@ -39,7 +39,11 @@ impl Answer for Copied {
     fn page(&self, page: &mut Page) {
         page.good(
             "Copied",
-            &format!("{} blocks to {}", grouped(self.blocks), self.file.display()),
+            &format!(
+                "{} to {}",
+                counted(self.blocks, "block"),
+                self.file.display()
+            ),
         )
         .field("chain", &*self.chain)
         .field("up to", format!("block {}", grouped(self.height)))

@@ -23,6 +23,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     fleet::Fleet,
+    founding::Places,
     page::{Answer, Page, elapsed, grouped},
     session::Session,
     verb::{self, org},
@@ -575,22 +576,28 @@ fn directory(data: &Path, findings: &mut Findings) {
     for path in paths.iter().filter(|path| path.exists()) {
         mode("secret", path, findings);
     }
-    for (purpose, why) in [
-        (
-            Purpose::Officer,
-            "whoever takes it gives himself every role",
-        ),
+    let places = Places::new(data);
+    let officers = places.officer_keys().unwrap_or_else(|failure| {
+        findings.failure("key on this machine", &failure);
+        Vec::new()
+    });
+    let officers = officers
+        .into_iter()
+        .map(|path| (path, "whoever takes it acts as an officer"));
+    let others = [
         (Purpose::Recovery, "a disk that is lost takes it along"),
         (Purpose::Art, "whoever takes it signs firmware"),
-    ] {
-        let path = keys.join(format!("{purpose}.key"));
-        if path.exists() {
-            findings.warn(
-                "key on this machine",
-                format!("{} lies beside the ledger: {why}", path.display()),
-                "move it away from this machine",
-            );
-        }
+    ];
+    let others = others
+        .map(|(purpose, why)| (places.key(purpose), why))
+        .into_iter()
+        .filter(|(path, _)| path.exists());
+    for (path, why) in officers.chain(others) {
+        findings.warn(
+            "key on this machine",
+            format!("{} lies beside the ledger: {why}", path.display()),
+            "move it away from this machine",
+        );
     }
 }
 

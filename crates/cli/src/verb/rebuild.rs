@@ -7,7 +7,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     fleet::Fleet,
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     session::Session,
 };
 
@@ -33,9 +33,9 @@ impl Answer for Shown {
         .field(
             "devices",
             format!(
-                "{} with {} keys",
+                "{} with {}",
                 grouped(rebuilt.devices),
-                grouped(rebuilt.keys)
+                counted(rebuilt.keys, "key")
             ),
         )
         .field("releases", grouped(rebuilt.releases));
@@ -43,8 +43,8 @@ impl Answer for Shown {
             page.field(
                 "to be uploaded again",
                 format!(
-                    "{} releases: kusabi release upload FILE.release",
-                    grouped(rebuilt.manifests_missing)
+                    "{}: kusabi release upload FILE.release",
+                    counted(rebuilt.manifests_missing, "release")
                 ),
             );
         }
@@ -52,8 +52,8 @@ impl Answer for Shown {
             page.careful(
                 "Not on the ledger:",
                 &format!(
-                    "{} devices of the database",
-                    grouped(rebuilt.devices_unknown)
+                    "{} of the database",
+                    counted(rebuilt.devices_unknown, "device")
                 ),
             );
         }

@@ -15,7 +15,7 @@ use crate::{
     failure::{Failure, Result},
     files,
     founding::Places,
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     session::Session,
     verb::node::directory_failure,
 };
@@ -46,7 +46,11 @@ impl Answer for Restored {
     fn page(&self, page: &mut Page) {
         page.good(
             "Restored",
-            &format!("{} blocks to {}", grouped(self.blocks), self.data.display()),
+            &format!(
+                "{} to {}",
+                counted(self.blocks, "block"),
+                self.data.display()
+            ),
         )
         .field("chain", &*self.chain)
         .field("up to", format!("block {}", grouped(self.height)))

@@ -88,7 +88,19 @@ fn one_organisation_founds_a_ledger_and_runs_it() {
     assert_eq!(sheet["quorum"], 1);
     // Without its genesis the node neither starts nor founds another ledger over its keys.
     let early = place.run("node run --data ledger --listen 127.0.0.1:0");
-    refuses(&early, 2, &["wait for a ledger", "--genesis"]);
+    let said = [
+        "wait for a ledger",
+        "--genesis",
+        "kusabi node join --data ledger",
+    ];
+    refuses(&early, 2, &said);
+    // Those of a node that was lost wait for others to name them.
+    place.run("node prepare --data lost --org solo").ok();
+    let lost = "node run --data lost --listen 127.0.0.1:0";
+    for line in [lost, &format!("{lost} --genesis draft.genesis")] {
+        let said = ["wait for the others", "kusabi node join --data lost"];
+        refuses(&place.run(line), 2, &said);
+    }
     let unsigned = "node run --data ledger --listen 127.0.0.1:0 --genesis draft.genesis";
     refuses(&place.run(unsigned), 1, &["missing: solo"]);
 
@@ -113,6 +125,12 @@ fn one_organisation_founds_a_ledger_and_runs_it() {
         .ok();
     let shown = node.run(&place, &format!("org show {profile} --json"));
     assert_eq!(shown.json()["name"], "solo");
+    // Each officer's key that lies beside the ledger is said.
+    let doctor = node.run(&place, &format!("doctor --data ledger {profile}"));
+    for n in 1..=3 {
+        let said = format!("ledger/keys/officer-{n}.key lies beside the ledger");
+        assert!(doctor.ok().out().contains(&said), "{}", doctor.out());
+    }
     node.stop();
 
     // Later starts need no genesis; the same one is no mistake, another one is.
@@ -213,9 +231,13 @@ fn four_organisations_found_a_ledger() {
 
 /// Starts a node on the finished genesis, until it waits for the others.
 fn found(place: &Place, org: &str) {
+    // All their addresses name one port, and tests run beside each other.
+    let address = running::port().local_addr().unwrap();
+    let config = format!("peer_listen = \"{address}\"\n");
+    fs::write(place.path("listen.toml"), config).unwrap();
     let mut child = place
         .command(&format!(
-            "node run --data {org} --listen 127.0.0.1:0 --genesis nordic.genesis --json"
+            "node run --data {org} --listen 127.0.0.1:0 --genesis nordic.genesis --config listen.toml --json"
         ))
         .spawn()
         .unwrap();

@@ -144,6 +144,8 @@ fn members_decide_and_guests_do_not() {
         assert!(page.contains(words), "{words:?} in {page}");
     }
     assert!(!page.contains("needed"), "{page}");
+    // Nor does a deadline that is over with.
+    assert!(!page.contains("until"), "{page}");
     two.node.stop();
 }
 
@@ -166,8 +168,14 @@ fn a_proposal_is_voted_on_by_what_the_table_prints() {
         1,
         &["none of the newest 1024 proposals begins with 0123456789abcdef"],
     );
-    // Fewer digits are a file's name.
-    two.says(&format!("org vote {} --yes", &id[..7]), ACME, 5, &[]);
+    two.says(
+        &format!("org vote {} --yes", &id[..4]),
+        ACME,
+        2,
+        &["has 4 digits, and an ID is shortened to 8 or more"],
+    );
+    let missing = "org vote raise.proposal --yes";
+    two.says(missing, ACME, 5, &["raise.proposal could not be read"]);
     let voted = two.run(&format!("org vote {digits} --yes --json"), ACME);
     let voted = voted.json();
     assert_eq!(
@@ -295,5 +303,8 @@ fn devices_come_to_another_organisation_when_both_sign() {
     let first = kusabi_core::id::OrgName::new("acme").unwrap().id();
     assert_eq!(shown["record"]["first_organisation"], first.to_string());
     assert_eq!(shown["organisation_name"], "beta", "{shown}");
+    assert_eq!(shown["first_organisation_name"], "acme", "{shown}");
+    let page = two.run("key lookup one.key", ACME).out();
+    assert!(page.contains(&format!("acme ({first})")), "{page}");
     two.node.stop();
 }

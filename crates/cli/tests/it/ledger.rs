@@ -436,7 +436,7 @@ fn one_key_does_not_speak_for_a_batch() {
     assert_eq!(known(&handles), 5);
     let ran = node.run(&place, "batch submit theirs.list");
     assert!(
-        ran.out().contains("Not registered: 1 keys"),
+        ran.out().contains("Not registered: 1 key,"),
         "{}",
         ran.out()
     );

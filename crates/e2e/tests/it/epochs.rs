@@ -134,13 +134,32 @@ fn appoint_with_another_officer(place: &Place, nodes: &[(&str, &Node)]) -> u64 {
     );
     nobody.exits(2);
     epoch_new(place, nodes, "second.draft", named).ok();
+    epoch_new(place, nodes, "other.draft", "").ok();
     // Who the officers are, of oneself or of others, is not signed without having been read.
     for (org, node) in nodes {
         let sign = format!("epoch sign second.draft --profile {org}/profile.toml --out unread");
         let said = "the appointment changes who the officers of acme are";
         refused(node.run(place, &sign), said);
     }
-    sign_and_submit(place, nodes, "second", "--compared")
+    let last = sign_and_submit(place, nodes, "second", "--compared");
+    // Who has signed one for this epoch signs no other one, however it compares.
+    let (org, node) = nodes[1];
+    let sign =
+        format!("epoch sign other.draft --profile {org}/profile.toml --compared --out other.{org}");
+    let said = format!("{org}/keys/officer.key has signed another appointment of epoch 1");
+    refused(node.run(place, &sign), &said);
+    assert!(!place.path(format!("other.{org}")).exists());
+    node.run(place, &format!("{sign} --instead")).ok();
+    // Nor does he come back to the first one unasked; the same again is no other one.
+    let first = sign.replace("other.draft", "second.draft");
+    let first = first.replace("--out other", "--out again");
+    refused(node.run(place, &first), &said);
+    let again = format!(
+        "epoch sign second.draft --profile {0}/profile.toml --compared --out again.{0}",
+        nodes[2].0
+    );
+    nodes[2].1.run(place, &again).ok();
+    last
 }
 
 /// Ends acme's first officer. From here on the second one signs what acme's officers sign; the first signs no appointment.
@@ -226,6 +245,13 @@ fn validators_vote_with_fresh_keys_and_a_fifth_organisation_joins_for_one_that_l
     println!("epoch 2 after {:?}", started.elapsed());
     // Delta has handed over; the others need echo's vote now.
     nodes.pop().unwrap().ends_with("has no vote in it");
+    // Started again it says so, and what it has is whole.
+    let again = place.run("node run --data delta --listen 127.0.0.1:0");
+    again.exits(19);
+    for said in ["has left: since epoch 2", "nothing is to be brought back"] {
+        assert!(again.err().contains(said), "{}", again.err());
+    }
+    place.run("backup delta.backup --data delta").ok();
     nodes.remove(1).kill();
     register(&place, &echo, "acme", "three.key");
     let device = runtime.block_on(verifying(&echo.address, &chain));

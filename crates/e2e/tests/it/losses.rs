@@ -202,6 +202,18 @@ fn three_of_four_disks_are_lost_and_three_of_four_recovery_keys_name_new_validat
             format!("recover finish --data {data} acme.recovery beta.recovery corp.recovery");
         apart.at(number, &finish).ok();
     }
+    // The first one has all that is left, and says for whom it waits.
+    let mut first = apart.begin(0);
+    let said = loop {
+        let said = first.says();
+        if let Some(waits_for) = said["waits_for"].as_str() {
+            break waits_for.to_owned();
+        }
+        assert_eq!(said["validators"], 4, "{said}");
+    };
+    let alone = "no quorum: connected to 0 of 3 other validators, 3 of 4 validators are needed";
+    assert!(said.starts_with(alone), "{said}");
+    first.stop();
     apart.start(&ALL);
     println!("recovered after {:?}", started.elapsed());
 

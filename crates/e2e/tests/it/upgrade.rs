@@ -19,8 +19,8 @@ use crate::{
 /// A node that was started again has voted after so long.
 const VOTES_AGAIN: Duration = Duration::from_secs(10);
 
-/// The exit code for data that this program cannot read.
-const DAMAGED: i32 = 17;
+/// The exit code for data of another version of this program.
+const OTHER_FORMAT: i32 = 20;
 
 /// Waits until a node shows a certificate above this height with the vote of another one.
 fn votes_above(apart: &Apart, at: usize, of: usize, height: u64) {
@@ -92,7 +92,12 @@ fn a_new_version_comes_to_one_node_after_the_other_and_nobody_waits_for_it() {
     let format = apart.place.path("delta/node/format");
     let present = fs::read_to_string(&format).unwrap();
     fs::write(&format, "kusabi node 99\n").unwrap();
-    assert_eq!(apart.begin(3).fails(), Some(DAMAGED), "{}", apart.log(3));
+    assert_eq!(
+        apart.begin(3).fails(),
+        Some(OTHER_FORMAT),
+        "{}",
+        apart.log(3)
+    );
     for said in ["was made by a newer version", "kusabi node 99"] {
         assert!(apart.log(3).contains(said), "{}", apart.log(3));
     }

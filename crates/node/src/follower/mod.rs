@@ -87,7 +87,7 @@ impl Default for Times {
             turn: Duration::from_secs(600),
             look: Duration::from_secs(5),
             rest: Duration::from_secs(1),
-            rest_max: Duration::from_secs(30),
+            rest_max: Duration::from_secs(10),
             distrust: Duration::from_secs(60),
         }
     }
@@ -182,6 +182,8 @@ pub struct Follow {
     seen: watch::Sender<Following>,
     /// When each source may be asked again, and how long it rests the next time.
     rests: Vec<(Instant, Duration)>,
+    /// Who is said to be away, and nothing worse.
+    silent: Vec<bool>,
     /// How often each has promised what it did not give, since it last gave something.
     broken: Vec<u32>,
     /// Who is looked at next.
@@ -200,6 +202,7 @@ impl Follow {
         Self {
             chain: *node.chain(),
             rests: vec![(now, times.rest); sources.len()],
+            silent: vec![false; sources.len()],
             broken: vec![0; sources.len()],
             sources,
             times,
@@ -229,6 +232,7 @@ impl Follow {
             match left {
                 Left::Stopping => return,
                 Left::Behind(other) => {
+                    self.is_silent(source, false);
                     tracing::info!(
                         node = address,
                         "another node has blocks that this one does not give"
@@ -239,6 +243,7 @@ impl Follow {
                 }
                 Left::Slow => {}
                 Left::Broken(height) => {
+                    self.is_silent(source, false);
                     let why = format!(
                         "says that there is a block {height}, and does not give those up to it"
                     );
@@ -246,10 +251,12 @@ impl Follow {
                     self.trust_less(source);
                 }
                 Left::Away(why) => {
+                    self.is_silent(source, true);
                     self.trouble(source, &why, false);
                     self.rest_longer(source);
                 }
                 Left::Lied(why) => {
+                    self.is_silent(source, false);
                     tracing::warn!(
                         node = address,
                         %why,
@@ -320,6 +327,46 @@ impl Follow {
         });
     }
 
+    fn is_silent(&mut self, source: usize, silent: bool) {
+        if let Some(is) = self.silent.get_mut(source) {
+            *is = silent;
+        }
+    }
+
+    /// Whether one from whom no blocks are taken just now answers: what is said of him is to be of the present. What he was left
+    /// for otherwise stays said until he gives blocks.
+    fn heard(&mut self, source: usize, answer: &Result<Bytes, Problem>) {
+        let seen = self.seen.borrow();
+        let current = seen.from == Some(source);
+        let fine = seen
+            .nodes
+            .get(source)
+            .is_some_and(|node| node.trouble.is_none());
+        drop(seen);
+        let silent = self.silent.get(source) == Some(&true);
+        match answer {
+            Ok(_) if silent => {
+                self.is_silent(source, false);
+                self.clear(source);
+            }
+            Err(problem) if !current && (fine || silent) && problem.kind != Kind::BadAnswer => {
+                self.is_silent(source, true);
+                self.trouble(source, &problem.to_string(), false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes back what was said of a source.
+    fn clear(&self, source: usize) {
+        self.seen.send_modify(|seen| {
+            if let Some(node) = seen.nodes.get_mut(source) {
+                node.trouble = None;
+                node.lied = false;
+            }
+        });
+    }
+
     /// Takes blocks from a source until it is to be left.
     async fn take_from(&mut self, source: usize) -> Left {
         match self.take(source).await {
@@ -345,11 +392,9 @@ impl Follow {
         self.seen.send_modify(|seen| {
             seen.from = Some(source);
             seen.none_since = None;
-            if let Some(node) = seen.nodes.get_mut(source) {
-                node.trouble = None;
-                node.lied = false;
-            }
         });
+        self.is_silent(source, false);
+        self.clear(source);
         let mut verdicts = Verdicts::new();
         let left = self.stream(source, goal, &mut blocks, &mut verdicts).await;
         // What it has brought comes to its end first: the next one goes on where that leaves off, and is not blamed for it.
@@ -419,6 +464,7 @@ impl Follow {
                     self.feed.begun.send_replace(true);
                 }
                 (looked, shown) = &mut looking => {
+                    self.heard(looked, &shown);
                     if let Ok(height) = shown.map_err(Left::from).and_then(|shown| self.shown(&shown))
                         && height > said.0
                         && self.counts(looked)

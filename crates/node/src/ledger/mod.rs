@@ -245,8 +245,11 @@ impl NodeLedger {
         let newest = *self.node.newest.borrow();
         let pulse = self.node.pulse.borrow();
         let following = self.node.following.as_ref().map(|seen| seen.borrow());
+        let outline = self.node.outline();
+        let height = newest.map_or(Height::ZERO, |newest| newest.height);
         read(&Signs {
-            validators: self.node.outline().newest().vote_keys.len(),
+            validators: outline.newest().vote_keys.len(),
+            at_opening: height == outline.height_before_newest(),
             heartbeat: self.shared.heartbeat,
             begun: *self.node.begun.borrow(),
             newest,

@@ -26,7 +26,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ struct Shown {
     stops_at: usize,
     take: Box<Take>,
     asked: AtomicUsize,
+    /// Whether it does not answer.
+    away: AtomicBool,
 }
 
 impl Shown {
@@ -70,6 +72,7 @@ impl Shown {
             stops_at: usize::MAX,
             take: Box::new(|_, _| Err(Problem::new(Kind::Unreachable, "is away"))),
             asked: AtomicUsize::new(0),
+            away: AtomicBool::new(false),
         }
     }
 
@@ -122,6 +125,9 @@ impl Ledger for Shown {
     }
 
     fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
+        if self.away.load(SeqCst) {
+            return now(Err(Problem::new(Kind::Unreachable, "is away")));
+        }
         if let Some(boast) = &self.boast {
             return now(Ok(boast.clone()));
         }
@@ -300,6 +306,31 @@ async fn who_boasts_does_not_keep_a_follower_from_those_who_give() {
     let shown = status.following.clone().unwrap();
     assert_eq!(shown.from.as_deref(), Some("honest"), "{shown:?}");
     assert_eq!(trouble(&status, 0), "");
+    following.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_a_node_that_gives_no_blocks_is_of_the_present() {
+    let place = tempfile::tempdir().unwrap();
+    let giving = Arc::new(Shown::new(3));
+    let other = Arc::new(Shown::new(3));
+    let sources: Vec<(&str, Arc<dyn Ledger>)> = vec![("giving", giving), ("other", other.clone())];
+    let following = Following::begin(place.path(), sources);
+    let trouble = |status: &Status| {
+        let following = status.following.clone().unwrap();
+        assert_eq!(following.nodes[0].trouble, None);
+        following.nodes[1].trouble.clone()
+    };
+    following.reaches(3).await;
+    // It goes and comes back, while all blocks are taken from the first.
+    for _ in 0..2 {
+        other.away.store(true, SeqCst);
+        let gone = following.until(|status| trouble(status).is_some()).await;
+        assert!(trouble(&gone).unwrap().contains("is away"));
+        other.away.store(false, SeqCst);
+        let back = following.until(|status| trouble(status).is_none()).await;
+        assert_eq!(back.following.unwrap().from.as_deref(), Some("giving"));
+    }
     following.stop().await;
 }
 

@@ -71,7 +71,7 @@ impl Shown {
     }
 
     pub(super) fn page(&self, page: &mut Page) {
-        page.field("epoch", grouped(self.epoch))
+        page.field("epoch", self.epoch.to_string())
             .field("validators", grouped(self.validators as u64));
         for signer in &self.signed_both {
             let whose = signer.organisation.as_deref().unwrap_or("the recovery set");

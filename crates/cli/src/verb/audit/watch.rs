@@ -120,10 +120,11 @@ impl Round {
 
     /// What has to change to be worth a line.
     fn gist(&self) -> Vec<String> {
-        let nodes = self
-            .nodes
-            .iter()
-            .map(|node| format!("{:?}{:?}", node.state, node.why));
+        let nodes = self.nodes.iter().map(|node| match node.state {
+            // Why changes by itself: who starts says how far it has come.
+            State::Silent => format!("{:?}", node.state),
+            state => format!("{state:?}{:?}", node.why),
+        });
         let pairs = self
             .uncompared
             .iter()
@@ -200,12 +201,13 @@ impl Answer for Round {
 }
 
 fn row(node: &NodeLine) -> Vec<String> {
-    let number = |number: Option<u64>| number.map_or_else(String::new, grouped);
+    let text = |number: Option<String>| number.unwrap_or_default();
     vec![
         node.node.clone(),
-        number(node.height),
-        number(node.epoch),
-        node.time_ms.map_or_else(String::new, instant),
+        text(node.height.map(grouped)),
+        // A name, not a quantity.
+        text(node.epoch.map(|epoch| epoch.to_string())),
+        text(node.time_ms.map(instant)),
         match node.state {
             State::Ok => "ok",
             State::Behind => "behind",

@@ -17,7 +17,7 @@ use crate::{
     failure::{Failure, Result},
     files::{self, Mode},
     keyfile::{KeyFile, underivable},
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted},
     progress,
     session::Session,
     verb::key::SuiteName,
@@ -77,7 +77,7 @@ struct Made {
 
 impl Answer for Made {
     fn page(&self, page: &mut Page) {
-        page.good("Made", &format!("{} keys", grouped(self.count.into())))
+        page.good("Made", &counted(self.count.into(), "key"))
             .field(
                 "keys",
                 format!("{}, secret: they go to the devices", self.keys.display()),

@@ -15,7 +15,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     keyfile::KeyFile,
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     progress,
     session::Session,
 };
@@ -58,8 +58,8 @@ impl Answer for Registered {
     fn page(&self, page: &mut Page) {
         let tally = &self.tally;
         let rest = format!(
-            "{} keys of {}",
-            grouped(tally.registered as u64),
+            "{} of {}",
+            counted(tally.registered as u64, "key"),
             self.organisation
         );
         page.good("Registered", &rest)
@@ -88,8 +88,8 @@ impl Tally {
             .bad(
                 "Not registered:",
                 &format!(
-                    "{} keys, because other ones stand under their handles",
-                    grouped(self.foreign.len() as u64)
+                    "{}, because other ones stand under their handles",
+                    counted(self.foreign.len() as u64, "key")
                 ),
             )
             .field("handles", handles.join("\n"))

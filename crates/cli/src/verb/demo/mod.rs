@@ -36,10 +36,11 @@ pub(crate) struct Args {
     /// How many cameras
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(8..=200))]
     devices: u16,
-    /// How many validators: one, or four of four organisations, of which one fails, one turns hostile, and to which a fifth comes
+    /// How many validators: one, or four of four organisations, of which one fails, one turns hostile, and to which a fifth comes;
+    /// not with --keep
     #[arg(long, value_name = "1|4", default_value = "1", value_parser = ["1", "4"], conflicts_with = "keep")]
     validators: String,
-    /// Keep everything in this new folder, to look at it and to try the attacks again
+    /// Keep everything in this new folder, to look at it and to try the attacks again; with one validator only
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
     /// The paper's own mode: the server makes the device keys; then its disk and memory are searched for them

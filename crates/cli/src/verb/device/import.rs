@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use futures::future::join_all;
 use kusabi_api::{
-    Hex, Kind,
-    admin::{Device, DeviceImport, device_id},
+    Hex, Kind, Problem,
+    admin::{Device, DeviceImport, Text, device_id},
 };
 use kusabi_core::id::Handle;
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     fleet::{Fleet, refusal},
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     progress,
     roster::{self, Wanted},
     session::Session,
@@ -53,10 +53,7 @@ const fn is_zero(number: &usize) -> bool {
 
 impl Answer for Import {
     fn page(&self, page: &mut Page) {
-        page.good(
-            "Imported",
-            &format!("{} devices", grouped(self.devices as u64)),
-        );
+        page.good("Imported", &counted(self.devices as u64, "device"));
         if self.changed_there > 0 {
             page.field(
                 "left as they are",
@@ -152,6 +149,22 @@ enum Told {
     ChangedThere,
 }
 
+/// Why the server does not take a device, and which one.
+fn refused(import: &DeviceImport, problem: &Problem) -> Failure {
+    let serial = import.serial.as_ref().map_or("a device", Text::as_str);
+    let failure = Failure::new(
+        Exit::Refused,
+        format!("the server refused {serial}: {problem}"),
+    );
+    match problem.kind {
+        Kind::Unfit => failure.advise(
+            "a device that came from another organisation is among the server's already, by its ID (kusabi device list); one that had \
+             activated there cannot be given its serial and type yet (docs/transfer.md)",
+        ),
+        _ => failure,
+    }
+}
+
 async fn told(fleet: &Fleet, import: &DeviceImport) -> Result<Told> {
     let problem = match fleet.client().import_device(import).await {
         Ok(device) => return Ok(Told::Known(Box::new(device))),
@@ -163,13 +176,13 @@ async fn told(fleet: &Fleet, import: &DeviceImport) -> Result<Told> {
     // A device that was told before is left as it is, also when it has activated since and its first key is spent.
     let id = device_id(&import.handle);
     let Ok(detail) = fleet.client().device(&id).await else {
-        return Err(refusal(&problem));
+        return Err(refused(import, &problem));
     };
     let there = detail.device;
     let named = (&there.device_type, &there.serial, &there.name);
     match named {
         // Known from the ledger alone: it is another device that stands in the way.
-        (None, None, None) => Err(refusal(&problem)),
+        (None, None, None) => Err(refused(import, &problem)),
         named if named == (&import.device_type, &import.serial, &import.name) => {
             Ok(Told::Known(Box::new(there)))
         }

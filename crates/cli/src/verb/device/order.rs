@@ -79,7 +79,12 @@ impl Answer for Given {
         .field_if("release", order.release.map(|digest| digest.to_string()))
         .field("devices", grouped(order.devices));
         if order.devices == 0 {
-            page.text("No device is in this group, so nothing will happen.");
+            // Only one that has moved is left out.
+            let why = match order.target {
+                Target::Group(_) => "No device of yours is in this group".to_owned(),
+                Target::Device(_) => format!("{} belongs to another organisation now", self.whom),
+            };
+            page.text(&format!("{why}, so nothing will happen."));
         }
     }
 }

@@ -7,6 +7,7 @@ mod new;
 mod officers;
 mod show;
 mod sign;
+mod signed;
 mod submit;
 
 use clap::Subcommand;

@@ -11,7 +11,7 @@ use kusabi_core::{
 };
 use serde::Serialize;
 
-use super::names;
+use super::{names, signed::Signed};
 use crate::{
     appointing::Appointing,
     connection::{self, Connection},
@@ -28,7 +28,10 @@ use crate::{
 ///
 /// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. What it says of your own
 /// organisation is compared with the present set and with what your node says, or, where that was lost, with the node file of the
-/// new one; on a machine that has neither, or where a change is agreed on, compare by eye and say --compared. One appointment is signed for an epoch: destroy what is not used.
+/// new one; on a machine that has neither, or where a change is agreed on, compare by eye and say --compared.
+///
+/// One appointment is signed for an epoch. What a key has signed is noted beside it (KEYFILE.signed), and another one is refused:
+/// with two of one epoch the ledger can be led two ways, and the signatures stand under both.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The appointment
@@ -43,20 +46,23 @@ pub(crate) struct Args {
     /// You have compared what it says of your organisation
     #[arg(long)]
     compared: bool,
+    /// What you signed for this epoch before is used by nobody, and every file of it is destroyed
+    #[arg(long)]
+    instead: bool,
     /// The new file, with the signatures
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
 
 #[derive(Serialize)]
-struct Signed {
+struct Done {
     file: PathBuf,
     organisation: String,
     signatures: usize,
     threshold: usize,
 }
 
-impl Answer for Signed {
+impl Answer for Done {
     fn page(&self, page: &mut Page) {
         page.good("Signed", &format!("for {}", self.organisation))
             .field(
@@ -93,6 +99,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         compare(&appointing, &org, &ready, names(connection.as_ref()))?;
     }
     let keys = session.officer_keys(&args.officers)?;
+    let mut notes = unsigned(&appointing, args, session)?;
     let mut threshold = 0;
     let mut index = 0;
     for key in &keys {
@@ -130,18 +137,57 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             signature,
         });
     }
+    // Before anyone can have the signatures.
+    for (path, signed) in &mut notes {
+        if let Err(why) = signed.note(&chain, appointing.next()?.epoch(), &appointing.digest()?) {
+            session.output().warn(&format!(
+                "what was signed is not noted beside {}, so you have to know it yourself: {why}",
+                path.display()
+            ));
+        }
+    }
     appointing.create(&args.out)?;
     let signatures = appointing
         .signatures
         .iter()
         .filter(|signature| usize::from(signature.organisation) == index)
         .count();
-    session.output().say(&Signed {
+    session.output().say(&Done {
         file: args.out.clone(),
         organisation: org.to_string(),
         signatures,
         threshold,
     })
+}
+
+/// The notes beside each officer's key, none of which has signed something else for this epoch.
+fn unsigned(
+    appointing: &Appointing,
+    args: &Args,
+    session: &Session,
+) -> Result<Vec<(PathBuf, Signed)>> {
+    let digest = appointing.digest()?;
+    let epoch = appointing.next()?.epoch();
+    let mut notes = Vec::new();
+    for path in session.officers(&args.officers)? {
+        let signed = Signed::beside(&path)?;
+        let other = signed.other(&appointing.chain, epoch, &digest);
+        if let Some(other) = other.filter(|_| !args.instead) {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!(
+                    "{} has signed another appointment of epoch {epoch}: its digest is {other}, that of this one {digest}",
+                    path.display()
+                ),
+            )
+            .advise(
+                "with two of one epoch the ledger can be led two ways, and your signature stands under both: go on with the first, or \
+                 have every file of it destroyed and say --instead",
+            ));
+        }
+        notes.push((path, signed));
+    }
+    Ok(notes)
 }
 
 /// The keys that a node of the organisation has ready for the next epoch.

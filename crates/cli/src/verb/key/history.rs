@@ -9,7 +9,7 @@ use crate::{
     exit::Exit,
     failure::Result,
     page::{Answer, Page},
-    record::Shown,
+    record::{Owners, Shown},
     session::Session,
     who::Who,
 };
@@ -54,7 +54,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             _ => Binding::Unchecked,
         };
         next = proven.value().as_ref().and_then(Record::predecessor);
-        keys.push(Shown::new(&handle, &proven, None, tied));
+        let owners = Owners::of(&connection, proven.value().as_ref())?;
+        keys.push(Shown::new(&handle, &proven, owners, tied));
     }
     let good = keys.first().is_some_and(Shown::is_good);
     session.output().say(&History { keys })?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kusabi_core::row::{Record, Row};
+use kusabi_core::row::Record;
 use serde::Serialize;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     failure::Result,
     kept::Kept,
     page::{Answer, Page},
-    record::Shown,
+    record::{Owners, Shown},
     session::Session,
     who::Who,
 };
@@ -68,30 +68,24 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let found = if let Some(from) = &args.from {
         let proven = Kept::read(from)?.check(&chain, &handle, from)?;
         Found {
-            shown: Shown::new(&handle, &proven, None, tied(proven.value().as_ref())),
+            shown: Shown::new(
+                &handle,
+                &proven,
+                Owners::default(),
+                tied(proven.value().as_ref()),
+            ),
             saved: None,
             offline: true,
         }
     } else {
         let connection = Connection::open(session)?;
         let proven = connection.record(&handle)?;
-        let organisation = match proven.value() {
-            Some(record) => match connection.organisation(&record.owner())?.into_value() {
-                Some(Row::Organisation(row)) => Some(row.name.to_string()),
-                _ => None,
-            },
-            None => None,
-        };
+        let owners = Owners::of(&connection, proven.value().as_ref())?;
         if let Some(path) = &args.save {
             Kept::new(&connection, proven.proof())?.create(path)?;
         }
         Found {
-            shown: Shown::new(
-                &handle,
-                &proven,
-                organisation,
-                tied(proven.value().as_ref()),
-            ),
+            shown: Shown::new(&handle, &proven, owners, tied(proven.value().as_ref())),
             saved: args.save.clone(),
             offline: false,
         }

@@ -13,7 +13,7 @@ use crate::{
     exit::Exit,
     failure::{Failure, Result},
     files::{self, Mode},
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     session::Session,
     who::Who,
 };
@@ -70,7 +70,12 @@ impl Answer for Offered {
     fn page(&self, page: &mut Page) {
         page.good(
             "Offered",
-            &format!("{} keys of {} to {}", self.keys, self.from, self.to),
+            &format!(
+                "{} of {} to {}",
+                counted(self.keys as u64, "key"),
+                self.from,
+                self.to
+            ),
         )
         .field("file", self.file.display().to_string())
         .gap()
@@ -91,7 +96,7 @@ impl Answer for Taken {
     fn page(&self, page: &mut Page) {
         page.good(
             "Taken",
-            &format!("{} keys from {}", grouped(self.keys as u64), self.from),
+            &format!("{} from {}", counted(self.keys as u64, "key"), self.from),
         )
         .field("organisation", &*self.organisation)
         .field("at block", grouped(self.height));

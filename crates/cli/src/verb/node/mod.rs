@@ -79,7 +79,9 @@ pub(crate) fn directory_failure(why: &DirectoryError) -> Failure {
         | DirectoryError::NoVoteKey(_)
         | DirectoryError::NoNodeKey(_)
         | DirectoryError::Restored { .. }
+        | DirectoryError::Left { .. }
         | DirectoryError::NotAValidator(_) => Exit::WrongKey,
+        DirectoryError::Format { .. } => Exit::OtherFormat,
         _ => Exit::Damaged,
     };
     advised(exit, why, why.advice())

@@ -61,6 +61,8 @@ pub(crate) struct Process {
     new: bool,
     /// Whether it has a vote.
     votes: bool,
+    /// What is said first, should it wait for others.
+    waiting: Option<Waiting>,
 }
 
 /// What a node is served with, before there is one.
@@ -137,6 +139,7 @@ impl Ground {
             address: self.address,
             new,
             votes,
+            waiting: None,
         })
     }
 }
@@ -159,21 +162,20 @@ impl Process {
         let pool = config.pool;
         let validators = outline.newest().vote_keys.len();
         let reached = config.peers.or_else(|| named_port(&directory));
-        if let Some(address) = reached.filter(|_| validators > 1) {
-            session.output().say(&Waiting {
-                event: "waiting",
-                chain: outline.chain().to_string(),
-                address,
-                readyz: format!("{}/readyz", ground.address),
-                validators,
-                quorum: quorum(validators),
-            })?;
-        }
+        let waiting = reached.filter(|_| validators > 1).map(|address| Waiting {
+            event: "waiting",
+            chain: outline.chain().to_string(),
+            address,
+            readyz: format!("{}/readyz", ground.address),
+            validators,
+            quorum: quorum(validators),
+        });
         let alone = outline.newest().vote_keys.len() == 1;
         let node = Node::begin(directory, config).map_err(|why| start_failure(&why, alone))?;
         let ledger = NodeLedger::new(node.handle(), &outline, pool)
             .map_err(|why| Failure::new(Exit::Genesis, why.to_string()))?;
-        ground.serve(node, outline, ledger, new, true)
+        let process = ground.serve(node, outline, ledger, new, true)?;
+        Ok(Self { waiting, ..process })
     }
 
     /// Starts a follower. Does not wait until it answers.
@@ -251,12 +253,13 @@ impl Process {
     /// Waits until it answers, and says meanwhile what it waits for. Whether it does: otherwise it was asked to stop.
     pub(crate) fn wait_until_it_answers(&mut self, session: &Session) -> Result<bool> {
         let (signals, node, ledger) = (&mut self.signals, &mut self.node, &self.ledger);
+        let first = self.waiting.take();
         let ended = self.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = signals.asked_to_stop() => Ok(Ok(false)),
                 begun = node.begun() => Ok(begun.map(|()| true)),
-                said = waiting::say(ledger, session.output()) => said.map(|()| Ok(false)),
+                said = waiting::say(ledger, first, session.output()) => said.map(|()| Ok(false)),
             }
         })?;
         ended.map_err(|why| stop_failure(&why, self.is_alone()))

@@ -7,7 +7,7 @@ use crate::{
     connection::statuses_of,
     exit::Exit,
     failure::{Failure, Result},
-    page::{Answer, Page, elapsed, grouped},
+    page::{Answer, Page, counted, elapsed, grouped},
     session::Session,
 };
 
@@ -100,7 +100,11 @@ fn show(page: &mut Page, status: &Status) {
         .field(
             "epoch",
             with(
-                format!("{}, {}", status.epoch, count(status.validators)),
+                format!(
+                    "{}, {}",
+                    status.epoch,
+                    counted(status.validators.into(), "validator")
+                ),
                 ", ",
                 status.epoch_age_ms.map(old),
             ),
@@ -137,13 +141,6 @@ fn with(first: String, between: &str, then: Option<String>) -> String {
 
 fn old(ms: u64) -> String {
     format!("{} old", elapsed(ms))
-}
-
-fn count(validators: u8) -> String {
-    match validators {
-        1 => "1 validator".to_owned(),
-        n => format!("{n} validators"),
-    }
 }
 
 fn peers(peers: &Peers) -> String {

@@ -15,7 +15,7 @@ use crate::{
 /// What is over sooner is not said.
 const PASSING: Duration = Duration::from_secs(1);
 
-/// Said before a node starts that is not ready by itself.
+/// Said when a node begins to wait for others.
 #[derive(Serialize)]
 pub(super) struct Waiting {
     pub(super) event: &'static str,
@@ -59,9 +59,15 @@ impl Answer for Still {
     }
 }
 
-/// Says what the node of a ledger waits for, and again whenever that changes, for as long as it does not answer.
-pub(super) async fn say(ledger: &NodeLedger, output: Output) -> Result<()> {
-    let mut before = ledger.waits_for();
+/// Says what the node of a ledger waits for, and again whenever that changes, for as long as it does not answer. `first` is said
+/// once it is others.
+pub(super) async fn say(
+    ledger: &NodeLedger,
+    mut first: Option<Waiting>,
+    output: Output,
+) -> Result<()> {
+    // That it reads its disk goes without saying.
+    let mut before = Some(WaitsFor::Disk);
     loop {
         let mut now = ledger.waits_no_more_for(before.as_ref()).await;
         // What passes at once is not worth a line.
@@ -70,6 +76,11 @@ pub(super) async fn say(ledger: &NodeLedger, output: Output) -> Result<()> {
         }
         let news = !matches!((&before, &now), (Some(before), Some(now)) if before.same(now));
         if let Some(waits_for) = now.as_ref().filter(|_| news) {
+            if matches!(waits_for, WaitsFor::Quorum(_) | WaitsFor::FirstBlock(_))
+                && let Some(first) = first.take()
+            {
+                output.say(&first)?;
+            }
             output.say(&Still {
                 event: "waiting",
                 waits_for: waits_for.to_string(),

@@ -93,7 +93,8 @@ impl Answer for Made {
             .command(&self.member.display().to_string())
             .gap()
             .careful(
-                "Once the genesis is signed, move the officers' and the recovery key away from this machine.",
+                "Once the ledger runs and your writer has its role (kusabi org grant), move the officers' and the recovery key away \
+                 from this machine.",
                 "Whoever has them, acts for you.",
             );
     }

@@ -38,7 +38,7 @@ use crate::{
     files::{self, Mode},
     fleet::{self, Fleet},
     keyfile::KeyFile,
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
     progress,
     roster::{self, DEVICES_MAX, Wanted},
     session::Session,
@@ -146,8 +146,8 @@ impl Answer for Provisioned {
         page.good(
             "Provisioned",
             &format!(
-                "{} devices of {}",
-                grouped(self.devices as u64),
+                "{} of {}",
+                counted(self.devices as u64, "device"),
                 self.organisation
             ),
         )
@@ -173,10 +173,7 @@ impl Answer for Provisioned {
             }
         }
         if let Some(known) = &self.known {
-            page.field(
-                "the server knows",
-                format!("{} devices", grouped(known.devices as u64)),
-            );
+            page.field("the server knows", counted(known.devices as u64, "device"));
         }
         if let Some(told) = &self.expected {
             page.field(

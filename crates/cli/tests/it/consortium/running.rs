@@ -18,7 +18,7 @@ use crate::{
 const LONG: Duration = Duration::from_secs(120);
 
 /// A free port below those that the system gives to connections: one of these could take it while its node is stopped.
-fn port() -> TcpListener {
+pub(super) fn port() -> TcpListener {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = 10_000 + (std::process::id() % 500) as u16 * 20;
     (0..1_000)

@@ -295,12 +295,10 @@ impl<E: Runtime> Disk<E> {
 
     /// Where a partition stands, if that is in a notebook. One is opened at its first use and open until the end.
     async fn chapter(&self, partition: &str) -> Result<Option<Chapter<E>>, Error> {
-        let (file, prefix, unreadable) = if partition.starts_with(VOTES) {
-            // `start` looks by itself whether votes are missing that there were.
-            (partition, Vec::new(), Unreadable::BeginAnew)
+        let (file, prefix) = if partition.starts_with(VOTES) {
+            (partition, Vec::new())
         } else if is_small(partition) {
-            let prefix = [partition.as_bytes(), b"/"].concat();
-            (NOTES, prefix, Unreadable::Refuse)
+            (NOTES, [partition.as_bytes(), b"/"].concat())
         } else {
             return Ok(None);
         };
@@ -308,6 +306,12 @@ impl<E: Runtime> Disk<E> {
         let notebook = match notebooks.get(file) {
             Some(notebook) => notebook.clone(),
             None => {
+                let unreadable = match file {
+                    NOTES if self.has_state().await? => Unreadable::Refuse,
+                    NOTES => Unreadable::RefuseDamaged,
+                    // `start` looks by itself whether votes are missing that there were.
+                    _ => Unreadable::BeginAnew,
+                };
                 let world = self.inner.child("notebook");
                 let notebook = Notebook::open(world, &self.place(file), unreadable).await?;
                 let notebook = Arc::new(notebook);
@@ -317,10 +321,22 @@ impl<E: Runtime> Disk<E> {
         };
         Ok(Some(Chapter { notebook, prefix }))
     }
+
+    /// Whether there is a state. It is begun when the notes are open, and these are on disk then ([`open_notes`]).
+    async fn has_state(&self) -> Result<bool, Error> {
+        match self.inner.scan(&self.place(STATE)).await {
+            Ok(names) => Ok(!names.is_empty()),
+            Err(Error::PartitionMissing(_)) => Ok(false),
+            Err(why) => Err(why),
+        }
+    }
 }
 
 /// The notebook of what is small, beside those of the votes.
 const NOTES: &str = "notes";
+
+/// Where the state's log is.
+const STATE: &str = "state-log-blobs";
 
 /// The engine's notes of how far its other files go that it writes with each block.
 const HOW_FAR: [&str; 3] = [
@@ -339,22 +355,13 @@ fn is_small(partition: &str) -> bool {
     HOW_FAR.contains(&partition) || caches.is_some_and(certificates)
 }
 
-/// Opens the notes before the state is: so where there is a state without them, they are lost.
+/// Opens the notes before the state is: so where there is a state without them, or nothing at all stands in them, they are lost.
 pub(super) async fn open_notes<E: Storage>(context: &E) -> Result<(), EngineError> {
-    let store = |why: Error| start::store("notes")(why);
-    let is_there = async |partition| match context.scan(partition).await {
-        Ok(names) => Ok(!names.is_empty()),
-        Err(Error::PartitionMissing(_)) => Ok(false),
-        Err(why) => Err(store(why)),
-    };
-    if is_there("state-log-blobs").await? && !is_there(NOTES).await? {
-        return Err(EngineError::NotesLost);
-    }
     let [first, ..] = HOW_FAR;
     match context.scan(first).await {
         Ok(_) | Err(Error::PartitionMissing(_)) => Ok(()),
         Err(Error::PartitionCorrupt(_) | Error::BlobCorrupt(..)) => Err(EngineError::NotesLost),
-        Err(why) => Err(store(why)),
+        Err(why) => Err(start::store("notes")(why)),
     }
 }
 

@@ -42,12 +42,15 @@ type Chain = [u8; 16];
 type Name = Vec<u8>;
 type Bytes = Arc<Mutex<Vec<u8>>>;
 
-/// What becomes of a notebook that was begun and cannot be read.
+/// What becomes of a notebook of which no file is whole.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
     /// It is begun anew: whoever needs what was lost finds out by itself.
     BeginAnew,
-    /// It is not opened, and nothing is written.
+    /// It is not opened, and nothing is written; unless nothing at all stands in it: then its first beginning was broken off, and
+    /// nobody was told of anything.
+    RefuseDamaged,
+    /// It is not opened, and nothing is written: there is what was only begun after it.
     Refuse,
 }
 
@@ -339,12 +342,15 @@ impl<E: Runtime> Notebook<E> {
                 break;
             }
         }
-        // None is whole: damaged, unless nothing stands in any. Then its first beginning was broken off, and nobody was told of
-        // anything.
-        let whole = memory.is_some() || blank;
-        if !whole && unreadable == Unreadable::Refuse {
+        let refuse = match unreadable {
+            Unreadable::BeginAnew => false,
+            Unreadable::RefuseDamaged => !blank,
+            Unreadable::Refuse => true,
+        };
+        if memory.is_none() && refuse {
             return Err(Error::PartitionCorrupt(partition.to_owned()));
         }
+        let whole = memory.is_some() || blank;
         let memory = memory.unwrap_or_default();
         let next = numbers.last().map_or(0, |last| last + 1);
         // What cannot be read stays, for whoever wants to know why.

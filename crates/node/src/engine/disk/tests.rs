@@ -111,10 +111,20 @@ fn notes_that_are_lost_are_not_taken_for_none() {
         let now = blob.read_at(0, changed.len(), ReadOptions::default()).await;
         assert_eq!(now.unwrap().coalesce().as_ref(), changed);
         drop(blob);
-        world.remove(NOTES, None).await.unwrap();
-        for _ in 0..2 {
-            let lost = open_notes(&begin(&world)).await;
-            assert!(matches!(lost, Err(EngineError::NotesLost)), "{lost:?}");
+        // Nor where nothing at all stands in the file, or there is none: it was whole before the state was begun.
+        for left in [Some(changed.len()), Some(0), None] {
+            world.remove(NOTES, None).await.unwrap();
+            if let Some(left) = left {
+                let (blob, _) = world.open(NOTES, &FIRST).await.unwrap();
+                blob.write_at(0, vec![0; left], options).await.unwrap();
+            }
+            for _ in 0..2 {
+                let lost = open_notes(&begin(&world)).await;
+                assert!(
+                    matches!(lost, Err(EngineError::NotesLost)),
+                    "{left:?} {lost:?}"
+                );
+            }
         }
         // Without a state nothing was lost: a restored directory has blocks alone.
         world.remove("state-log-blobs", None).await.unwrap();

@@ -122,6 +122,9 @@ impl Consortium {
     }
 
     /// Runs `script`, to which no node runs yet, then cuts everybody's power. `None`: it did not come to its end.
+    ///
+    /// # Panics
+    /// Where a node did what none may ever do.
     pub fn run<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &mut self,
         script: impl FnOnce(Fleet) -> F + Send + 'static,
@@ -147,11 +150,16 @@ impl Consortium {
             ),
         };
         let (outline, members) = (self.outline.clone(), self.members.clone());
+        let faults = Arc::<Mutex<Vec<String>>>::default();
+        let found = faults.clone();
         let ((), disk) = runner.start_and_recover(move |context| async move {
-            let fleet = Fleet::new(context, outline, members).await;
+            let fleet = Fleet::new(context, outline, members, found).await;
             script(fleet).await;
         });
         self.disk = Some(disk);
+        // A panic within the world would end one node and nothing else.
+        let faults = faults.lock();
+        assert!(faults.is_empty(), "{faults:?}");
     }
 }
 
@@ -201,6 +209,8 @@ struct Inner {
     liars: Mutex<BTreeMap<usize, Option<Crimes>>>,
     hostile: Mutex<BTreeMap<usize, Handle<()>>>,
     slow: Arc<AtomicU64>,
+    /// What no node may ever do, whatever befalls it.
+    faults: Arc<Mutex<Vec<String>>>,
     _network: Handle<()>,
 }
 
@@ -215,6 +225,7 @@ impl Fleet {
         context: Context,
         outline: Outline,
         members: Vec<(Member, Arc<Mutex<Kept>>)>,
+        faults: Arc<Mutex<Vec<String>>>,
     ) -> Self {
         let keys: Vec<_> = members.iter().filter_map(|(m, _)| public(m)).collect();
         let epochs = crate::engine::epochs::Epochs::new(*outline.chain());
@@ -234,6 +245,7 @@ impl Fleet {
             liars: Mutex::default(),
             hostile: Mutex::default(),
             slow: Arc::default(),
+            faults,
             _network: network.start(),
             context: Mutex::new(context),
         }));
@@ -500,12 +512,19 @@ impl Fleet {
                     break;
                 };
                 link.pool.turn();
-                {
+                let opened = {
                     let mut kept = kept.lock();
-                    // What the engine gives has been checked.
-                    let _ = kept.outline.open_epoch(opening);
+                    let opened = kept.outline.open_epoch(opening);
                     kept.voted = false;
                     link.set_outline(&kept.outline);
+                    opened
+                };
+                // What the engine gives has been checked.
+                if let Err(why) = opened {
+                    let fault =
+                        format!("member {member} ends its epoch with what opens none: {why}");
+                    fleet.0.faults.lock().push(fault);
+                    break;
                 }
             }
             drop(until_noted);
