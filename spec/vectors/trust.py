@@ -184,6 +184,8 @@ def main():
     nodes_hash = H(b"kusabi.appointed.nodes.v1", b"a list of nodes")
     appointed = b"\x01" + u(0, 8) + set_hash(sets[0]) + nodes_hash + u(len(sets[1]), 2) + sets[1]
     payload = appointed + u(40, 8) + last
+    node = Key("node of vote 1 2")
+    next_keys = u(1, 8) + votes[1][2].public + node.public
     handover = payload + certificate(votes[0], [0, 1, 3], lambda k: k.state(chain, 64, 0x200, payload))
     by_org = sorted((org(o.encode()), sorted(officers[o], key=lambda k: k.encoded)) for o in "abc")
     officers_signed = u(4, 1) + b"".join(
@@ -240,6 +242,8 @@ def main():
         "chain": chain, "epoch sets": sets, "anchor": anchor,
         "header": h, "header hash": header_hash(chain, h), "finalize message": message,
         "appointment": appointed + officers_signed, "handover": handover, "after handover": after_handover,
+        "next keys": {"present": votes[0][2].public, "epoch": 1, "vote key": votes[1][2].public, "node key": node.public,
+                      "signature": votes[0][2].state(chain, 64, 0x205, next_keys)},
         "recovery": recovery, "before recovery": before_recovery, "after recovery": after_recovery, "farthest recovery": farthest,
         "refused recoveries": refused_recoveries, "floors": floors, "refused anchors": bad_anchors,
         "proofs": proofs, "empty": b"\x01\x03" + checkpoint + log.path(2, 0) + b"\0",

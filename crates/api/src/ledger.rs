@@ -343,6 +343,8 @@ pub struct NodeView {
     pub vote_key: Hex32,
     /// The vote key that it has ready for the next.
     pub next_vote_key: Hex32,
+    /// What its present vote key signed of that and of its node key (spec/proof.md, "Next keys").
+    pub next_keys_signature: Hex<64>,
     /// The nodes of all validators, in the order of the set.
     pub nodes: Vec<ValidatorNode>,
 }

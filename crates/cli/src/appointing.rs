@@ -1,16 +1,21 @@
 //! An appointment on its way: who the next validators are, with none, some or all of the officers' signatures.
 //!
-//! It travels as the transaction that will bring it to the ledger (spec/ledger.md, action 12), not yet signed by whoever brings it.
+//! It travels as the transaction that will bring it to the ledger (spec/ledger.md, action 12), not yet signed by whoever brings it,
+//! and behind that what the nodes of those who stay signed of their next keys (spec/proof.md, "Next keys"):
+//!
+//! ```text
+//! transaction ‖ (place in the next set u8 ‖ signature 64)* ‖ how many u8
+//! ```
 
 use std::path::Path;
 
 use kusabi_core::{
-    appointment::{Appointment, AppointmentParts, OfficerSignature},
+    appointment::{Appointment, AppointmentParts, NextKeys, OfficerSignature},
     id::{ChainId, Digest, OrgId},
     nodes::Nodes,
     quorum::{quorum, two_thirds},
     set::{EpochSet, Organisation as Members},
-    suite::VerificationKey,
+    suite::{Signature, VerificationKey},
     tx::{Action, Draft, Transaction},
 };
 use serde::Serialize;
@@ -37,6 +42,24 @@ pub(crate) struct Appointing {
     /// Ascending by organisation and officer.
     pub(crate) signatures: Vec<OfficerSignature>,
     pub(crate) nodes: Vec<u8>,
+    /// What validators of the present set signed of their next keys, by their places in the next set.
+    pub(crate) confirmations: Vec<(u8, Signature)>,
+}
+
+/// A place and a signature.
+const CONFIRMATION: usize = 1 + Signature::LEN;
+
+/// What stands behind the transaction, and the transaction.
+fn confirmations(bytes: &[u8]) -> Option<(&[u8], Vec<(u8, Signature)>)> {
+    let (count, rest) = bytes.split_last()?;
+    let at = rest.len().checked_sub(usize::from(*count) * CONFIRMATION)?;
+    let (transaction, behind) = rest.split_at_checked(at)?;
+    let (entries, _) = behind.as_chunks::<CONFIRMATION>();
+    let confirmation = |[place, signature @ ..]: &[u8; CONFIRMATION]| {
+        Some((*place, Signature::new(*signature.first_chunk()?)))
+    };
+    let confirmations: Option<_> = entries.iter().map(confirmation).collect();
+    Some((transaction, confirmations?))
 }
 
 fn broken(path: &Path, why: &dyn std::fmt::Display) -> Failure {
@@ -51,7 +74,9 @@ impl Appointing {
     /// Reads one, and checks its form: the sets, and that the nodes are those of the next.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let bytes = files::read(path, LIMIT)?;
-        let transaction = Transaction::decode(&bytes).map_err(|why| broken(path, &why))?;
+        let (transaction, confirmations) =
+            confirmations(&bytes).ok_or_else(|| broken(path, &"it ends early"))?;
+        let transaction = Transaction::decode(transaction).map_err(|why| broken(path, &why))?;
         let Action::Appoint {
             org,
             old_set,
@@ -103,7 +128,44 @@ impl Appointing {
             parts: appointment.parts(),
             signatures: appointment.signatures().collect(),
             nodes: nodes.clone(),
+            confirmations,
         })
+    }
+
+    /// By places in the next set: whether the keys there are what a validator that the same organisation has in the present set goes
+    /// on with, as that says itself. One of the present set speaks for one of the next.
+    pub(crate) fn confirmed(&self) -> Result<Vec<bool>> {
+        let (old, next) = (self.old()?, self.next()?);
+        let nodes = Nodes::decode(&self.nodes)
+            .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+        let mut present: Vec<_> = old
+            .validators()
+            .filter_map(|one| Some((old.organisation(usize::from(one.organisation))?.id, one)))
+            .collect();
+        let places = next.validators().zip(nodes.iter()).enumerate();
+        let mut confirmed = Vec::new();
+        for (place, (validator, node)) in places {
+            let org = next.organisation(usize::from(validator.organisation));
+            let keys = NextKeys {
+                epoch: next.epoch(),
+                vote_key: *validator.vote_key,
+                node_key: *node.key,
+            };
+            let says = |old_key: &[u8; 32]| {
+                self.confirmations.iter().any(|(of, signature)| {
+                    usize::from(*of) == place
+                        && keys.verify(&self.chain, old_key, signature).is_ok()
+                })
+            };
+            let by = present
+                .iter()
+                .position(|(id, one)| org.is_some_and(|org| org.id == *id) && says(one.vote_key));
+            if let Some(by) = by {
+                present.swap_remove(by);
+            }
+            confirmed.push(by.is_some());
+        }
+        Ok(confirmed)
     }
 
     /// The action that brings it, for an organisation.
@@ -133,7 +195,13 @@ impl Appointing {
         let transaction = Draft::new(self.chain, self.action(self.org)?)
             .and_then(Draft::finish)
             .map_err(|why| Failure::new(Exit::Usage, why.to_string()))?;
-        files::create(path, transaction.as_bytes(), Mode::Public)
+        let mut bytes = transaction.as_bytes().to_vec();
+        for (place, signature) in &self.confirmations {
+            bytes.push(*place);
+            bytes.extend(signature.as_bytes());
+        }
+        bytes.extend(u8::try_from(self.confirmations.len()));
+        files::create(path, &bytes, Mode::Public)
     }
 
     /// Takes the signatures of another file of the same appointment.
@@ -183,6 +251,7 @@ impl Appointing {
             set.organisations()
                 .position(|organisation| organisation.id == *id)
         };
+        let confirmed = self.confirmed()?;
         let mut organisations = Vec::new();
         let mut signed_for = 0;
         for id in ids {
@@ -190,11 +259,13 @@ impl Appointing {
             let of_next: Vec<Validator> = next
                 .validators()
                 .zip(nodes.iter())
-                .filter(|(validator, _)| Some(usize::from(validator.organisation)) == is)
-                .map(|(validator, node)| Validator {
+                .zip(&confirmed)
+                .filter(|((validator, _), _)| Some(usize::from(validator.organisation)) == is)
+                .map(|((validator, node), confirmed)| Validator {
                     address: node.address.to_owned(),
                     vote_key: hex(validator.vote_key),
                     node_key: hex(node.key),
+                    confirmed: *confirmed,
                 })
                 .collect();
             let change = match (was, is) {
@@ -254,6 +325,8 @@ struct Validator {
     address: String,
     vote_key: String,
     node_key: String,
+    /// Whether a validator of the present set says itself that it goes on with these keys.
+    confirmed: bool,
 }
 
 #[derive(Serialize)]
@@ -361,8 +434,168 @@ impl Answer for Sheet {
                 page.field("validator", address)
                     .field("vote key", &*validator.vote_key)
                     .field("node key", &*validator.node_key);
+                if !validator.confirmed {
+                    let name = &organisation.name;
+                    page.field(
+                        "not shown",
+                        format!("no node says that these keys are {name}'s: ask {name}"),
+                    );
+                }
             }
         }
         page.gap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_zebra::{SigningKey, VerificationKeyBytes};
+    use kusabi_core::{
+        id::{Epoch, NodesHash, OrgName},
+        nodes::{NodeParts, nodes_of},
+        set::{EpochSetParts, OrganisationParts},
+    };
+
+    use super::*;
+
+    const CHAIN: ChainId = ChainId::new([7; 32]);
+    const ORGS: [&str; 4] = ["acme", "beta", "corp", "delta"];
+
+    fn public(seed: u8) -> [u8; 32] {
+        VerificationKeyBytes::from(&SigningKey::from([seed; 32])).into()
+    }
+
+    /// A set whose validators, by organisation, have vote keys of these seeds; their officers are always the same.
+    fn set(epoch: u64, votes: [&[u8]; 4]) -> Vec<u8> {
+        let organisations = ORGS.iter().zip(votes).zip(200u8..);
+        let organisations = organisations.map(|((name, votes), officer)| OrganisationParts {
+            id: OrgName::new(name).unwrap().id(),
+            threshold: 1,
+            officers: vec![VerificationKey::ed25519(&public(officer)).unwrap()],
+            vote_keys: votes.iter().map(|seed| public(*seed)).collect(),
+        });
+        EpochSetParts {
+            epoch: Epoch::new(epoch),
+            organisations: organisations.collect(),
+        }
+        .encode()
+        .unwrap()
+    }
+
+    /// The seed of the node key of a validator whose vote key has this seed: the node stays in the next epoch.
+    const fn node(vote: u8) -> u8 {
+        100 + vote % 10
+    }
+
+    /// An appointment of these, with what vote keys of the epoch before signed: (the one, the next one's vote key, its node key).
+    fn appointing(next: [&[u8]; 4], said: &[(u8, u8, u8)]) -> Appointing {
+        let old_set = set(4, [&[1], &[2], &[3], &[4]]);
+        let next_set = set(5, next);
+        let next = EpochSet::decode(&next_set).unwrap();
+        let seeds = 0..=99;
+        let of_next: Vec<_> = seeds
+            .filter(|seed| next.validators().any(|one| *one.vote_key == public(*seed)))
+            .collect();
+        let nodes: Vec<_> = of_next
+            .iter()
+            .map(|seed| NodeParts {
+                vote_key: public(*seed),
+                key: public(node(*seed)),
+                address: "node.example:7043",
+            })
+            .collect();
+        let nodes = nodes_of(&next, &nodes).unwrap();
+        let confirmations = said.iter().map(|(by, vote, node)| {
+            let keys = NextKeys {
+                epoch: Epoch::new(5),
+                vote_key: public(*vote),
+                node_key: public(*node),
+            };
+            let present = VerificationKey::ed25519(&public(*by)).unwrap();
+            let signature =
+                SigningKey::from([*by; 32]).sign(keys.statement(&CHAIN, &present).as_bytes());
+            let mut places = next.validators();
+            let place = places
+                .position(|one| *one.vote_key == public(*vote))
+                .unwrap();
+            (
+                u8::try_from(place).unwrap(),
+                Signature::new(signature.into()),
+            )
+        });
+        let confirmations = confirmations.collect();
+        let old = EpochSet::decode(&old_set).unwrap();
+        let parts = AppointmentParts {
+            old_epoch: Epoch::new(4),
+            old_set_hash: old.hash(),
+            nodes_hash: NodesHash::of(&nodes),
+            next_set: next_set.clone(),
+        };
+        Appointing {
+            chain: CHAIN,
+            org: OrgName::new("acme").unwrap().id(),
+            old_set,
+            parts,
+            signatures: Vec::new(),
+            nodes,
+            confirmations,
+        }
+    }
+
+    /// The seeds of the vote keys that nobody has confirmed, ascending.
+    fn unconfirmed(appointing: &Appointing) -> Vec<u8> {
+        let next = appointing.next().unwrap();
+        let confirmed = appointing.confirmed().unwrap();
+        let places = next.validators().zip(confirmed);
+        let not: Vec<_> = places
+            .filter(|(_, confirmed)| !confirmed)
+            .map(|(one, _)| *one.vote_key)
+            .collect();
+        (0..=99)
+            .filter(|seed| not.contains(&public(*seed)))
+            .collect()
+    }
+
+    const ALL: [(u8, u8, u8); 4] = [(1, 11, 101), (2, 12, 102), (3, 13, 103), (4, 14, 104)];
+
+    #[test]
+    fn who_makes_an_appointment_puts_no_keys_in_the_place_of_those_that_their_owner_signed() {
+        let whole = appointing([&[11], &[12], &[13], &[14]], &ALL);
+        assert!(unconfirmed(&whole).is_empty());
+        // Acme puts a key of its own at delta's place: delta has signed another one, and acme's word is not delta's.
+        for more in [None, Some((1, 24, 104)), Some((2, 24, 104))] {
+            let said: Vec<_> = ALL[..3].iter().copied().chain(more).collect();
+            let stolen = appointing([&[11], &[12], &[13], &[24]], &said);
+            assert_eq!(unconfirmed(&stolen), [24], "{more:?}");
+        }
+        // Delta's vote key, but another node's key.
+        let mut said = ALL;
+        said[3].2 = 105;
+        let elsewhere = appointing([&[11], &[12], &[13], &[14]], &said);
+        assert_eq!(unconfirmed(&elsewhere), [14]);
+        // A second validator for acme: one that acme has speaks for one.
+        let said: Vec<_> = ALL.into_iter().chain([(1, 25, 105)]).collect();
+        let second = appointing([&[11, 25], &[12], &[13], &[14]], &said);
+        assert_eq!(unconfirmed(&second).len(), 1);
+        // What was signed for another epoch or ledger.
+        let mut other = whole.clone();
+        other.chain = ChainId::new([8; 32]);
+        assert_eq!(unconfirmed(&other), [11, 12, 13, 14]);
+    }
+
+    #[test]
+    fn what_the_nodes_signed_travels_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("next.epoch");
+        let whole = appointing([&[11], &[12], &[13], &[14]], &ALL);
+        whole.create(&path).unwrap();
+        let read = Appointing::read(&path).unwrap();
+        assert_eq!(read.confirmations, whole.confirmations);
+        assert!(unconfirmed(&read).is_empty());
+        let bytes = std::fs::read(&path).unwrap();
+        for cut in 0..bytes.len() {
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            assert_eq!(Appointing::read(&path).unwrap_err().exit(), Exit::File);
+        }
     }
 }

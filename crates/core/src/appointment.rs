@@ -4,12 +4,13 @@
 //! next validators are, and where they are reached, and the ledger ends the epoch when that has come to it; with which block
 //! is for the vote keys to say ([`Handover`](crate::handover::Handover)).
 
+use crate::crypto::SignatureError;
 use crate::handover::{HandoverError, consumed, next_set, signed_by};
 use crate::id::{ChainId, Epoch, NodesHash, SetHash};
 use crate::quorum::{count, two_thirds};
 use crate::set::EpochSet;
-use crate::statement::StatementKind;
-use crate::suite::{Purpose, Signature};
+use crate::statement::{Statement, StatementKind};
+use crate::suite::{Purpose, Signature, VerificationKey};
 use crate::wire::Reader;
 
 /// Blocks from the one that holds an appointment to the last one of its epoch (spec/ledger.md, "Epochs"): time enough for everyone
@@ -171,6 +172,50 @@ impl<'a> Appointment<'a> {
         })
         .map_err(HandoverError::Officers)?;
         Ok(())
+    }
+}
+
+/// The keys with which a validator goes on in the next epoch. It says so with its present vote key: who makes an appointment, or
+/// carries it, cannot put others in their place (spec/proof.md, "Next keys").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextKeys {
+    /// The next epoch.
+    pub epoch: Epoch,
+    /// Its vote key there.
+    pub vote_key: [u8; 32],
+    /// Its node key.
+    pub node_key: [u8; 32],
+}
+
+impl NextKeys {
+    /// The statement that the validator with this vote key signs in the epoch before.
+    #[must_use]
+    pub fn statement(&self, chain: &ChainId, present: &VerificationKey) -> Statement {
+        Statement::new(
+            chain,
+            &present.bare_handle(),
+            Purpose::Vote,
+            StatementKind::NextKeys,
+            &[
+                &self.epoch.get().to_be_bytes(),
+                &self.vote_key,
+                &self.node_key,
+            ],
+        )
+    }
+
+    /// Checks that the validator with the vote key `present` signed.
+    ///
+    /// # Errors
+    /// [`SignatureError`]
+    pub fn verify(
+        &self,
+        chain: &ChainId,
+        present: &[u8; 32],
+        signature: &Signature,
+    ) -> Result<(), SignatureError> {
+        let key = VerificationKey::ed25519(present).map_err(|_| SignatureError::Key)?;
+        key.verify(&self.statement(chain, &key), signature)
     }
 }
 

@@ -25,6 +25,8 @@ pub enum StatementKind {
     Freshness,
     /// An organisation's wish to be admitted; payload: see spec/governance.md.
     Admission,
+    /// A validator's keys for the next epoch; payload: see spec/proof.md.
+    NextKeys,
     /// A file, in the COSE form only (spec/evidence.md).
     Evidence,
     /// A release; payload: its manifest (spec/firmware.md).
@@ -44,6 +46,7 @@ impl StatementKind {
             Self::Appointment => 0x0202,
             Self::Freshness => 0x0203,
             Self::Admission => 0x0204,
+            Self::NextKeys => 0x0205,
             Self::Evidence => 0x0300,
             Self::Release => 0x0500,
             Self::Inventory => 0x0501,

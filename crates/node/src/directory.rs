@@ -19,7 +19,12 @@
 use crate::outline::{EpochOutline, Outline, OutlineError};
 use bytes::Bytes;
 use ed25519_zebra::{SigningKey, VerificationKeyBytes};
-use kusabi_core::id::{ChainId, Digest, Epoch, parse_hex};
+use kusabi_core::{
+    appointment::NextKeys,
+    id::{ChainId, Digest, Epoch, parse_hex},
+    statement::Statement,
+    suite::{Signature, VerificationKey},
+};
 use std::{
     fmt,
     fs::{self, File, OpenOptions, TryLockError},
@@ -253,6 +258,14 @@ macro_rules! seed_key {
 seed_key! {
     /// A validator's vote key: fresh in each epoch.
     VoteKey
+}
+
+impl VoteKey {
+    /// Signs what is said beside the votes: how an epoch ended, what is of now, with which keys this validator goes on.
+    pub(crate) fn sign(&self, statement: &Statement) -> Signature {
+        let key = Zeroizing::new(SigningKey::from(*self.seed()));
+        Signature::new(key.sign(statement.as_bytes()).into())
+    }
 }
 
 seed_key! {
@@ -568,6 +581,25 @@ impl Directory {
         directory.remove_marks()?;
         directory.adopt_vote_key()?;
         Ok(directory)
+    }
+
+    /// The keys with which this validator goes on in the next epoch, and the signature of its present vote key under them.
+    ///
+    /// # Errors
+    /// [`DirectoryError`]
+    pub fn next_keys(&self) -> Result<(NextKeys, Signature), DirectoryError> {
+        let newest = self.outline.newest();
+        let next = NextKeys {
+            // After the last epoch that there can be nobody asks.
+            epoch: newest.number.next().unwrap_or(newest.number),
+            vote_key: self.next_vote_key()?,
+            node_key: self.node_key.public(),
+        };
+        let voter = self.voter()?;
+        let present = VerificationKey::ed25519(&voter.public())
+            .map_err(|_| DirectoryError::VoteKey(self.path.join(VOTE_KEY)))?;
+        let signature = voter.sign(&next.statement(self.outline.chain(), &present));
+        Ok((next, signature))
     }
 
     /// The public half of the vote key for the next epoch, which is made where there is none yet.

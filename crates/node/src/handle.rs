@@ -234,14 +234,18 @@ pub struct Keys {
     pub vote: [u8; 32],
     /// The one that it has ready for the next.
     pub next_vote: [u8; 32],
+    /// What the present one signed of that ([`NextKeys`](kusabi_core::appointment::NextKeys)).
+    pub signature: [u8; 64],
 }
 
 impl Keys {
     pub(crate) fn of(directory: &Directory) -> Result<Self, DirectoryError> {
+        let (next, signature) = directory.next_keys()?;
         Ok(Self {
-            node: directory.node_key().public(),
+            node: next.node_key,
             vote: directory.voter()?.public(),
-            next_vote: directory.next_vote_key()?,
+            next_vote: next.vote_key,
+            signature: *signature.as_bytes(),
         })
     }
 }

@@ -1,15 +1,16 @@
 //! `spec/vectors/trust.json`: what an independent reading of spec/proof.md makes, core accepts and understands alike.
 
 use kusabi_core::anchor::Anchor;
-use kusabi_core::appointment::Appointment;
+use kusabi_core::appointment::{Appointment, NextKeys};
 use kusabi_core::checkpoint::FinalizeVote;
 use kusabi_core::handover::{
     Handover, HandoverError, RECOVERY_EPOCH_MAX, RECOVERY_JUMP_MAX, Recovery,
 };
 use kusabi_core::header::Header;
-use kusabi_core::id::{ChainId, StateKey};
+use kusabi_core::id::{ChainId, Epoch, StateKey};
 use kusabi_core::proof::{Proof, ProofError};
 use kusabi_core::set::EpochSet;
+use kusabi_core::suite::Signature;
 use serde::Deserialize;
 
 use crate::vectors::{Hex, read};
@@ -29,6 +30,8 @@ struct Trust {
     handover: Hex,
     #[serde(rename = "after handover")]
     after_handover: Hex,
+    #[serde(rename = "next keys")]
+    next_keys: SignedKeys,
     recovery: Hex,
     #[serde(rename = "before recovery")]
     before_recovery: Vec<Hex>,
@@ -43,6 +46,17 @@ struct Trust {
     refused_anchors: Vec<(String, Hex)>,
     proofs: Vec<OneKey>,
     empty: Hex,
+}
+
+#[derive(Deserialize)]
+struct SignedKeys {
+    present: Hex,
+    epoch: u64,
+    #[serde(rename = "vote key")]
+    vote_key: Hex,
+    #[serde(rename = "node key")]
+    node_key: Hex,
+    signature: Hex,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +85,41 @@ fn headers_and_votes() {
     let mut message = Vec::new();
     vote.encode(&chain, &mut message);
     assert_eq!(Hex(message), v.finalize_message);
+}
+
+#[test]
+fn a_validator_says_with_which_keys_it_goes_on() {
+    let v: Trust = read("trust.json");
+    let chain = ChainId::new(v.chain.array());
+    let said = v.next_keys;
+    let present = said.present.array();
+    let signature = Signature::new(said.signature.array());
+    let keys = NextKeys {
+        epoch: Epoch::new(said.epoch),
+        vote_key: said.vote_key.array(),
+        node_key: said.node_key.array(),
+    };
+    keys.verify(&chain, &present, &signature).unwrap();
+    for other in [
+        NextKeys {
+            epoch: Epoch::new(said.epoch + 1),
+            ..keys
+        },
+        NextKeys {
+            vote_key: keys.node_key,
+            ..keys
+        },
+        NextKeys {
+            node_key: keys.vote_key,
+            ..keys
+        },
+    ] {
+        assert!(other.verify(&chain, &present, &signature).is_err());
+    }
+    let by_another = keys.verify(&chain, &keys.vote_key, &signature);
+    assert!(by_another.is_err());
+    let elsewhere = ChainId::new([1; 32]);
+    assert!(keys.verify(&elsewhere, &present, &signature).is_err());
 }
 
 #[test]

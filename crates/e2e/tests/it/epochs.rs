@@ -58,7 +58,10 @@ fn epoch_new(place: &Place, nodes: &[(&str, &Node)], out: &str, more: &str) -> R
 /// The officers of these sign, and the first brings it to the ledger: height of the epoch's last block.
 pub(crate) fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: &str) -> u64 {
     epoch_new(place, nodes, &format!("{file}.draft"), more).ok();
-    sign_and_submit(place, nodes, file, "")
+    // Nobody's node can say whose the keys of those are that join.
+    let added = more.split("--add ").skip(1);
+    let agreed = added.filter_map(|added| Some(format!(" --agreed {}", added.split_once('/')?.0)));
+    sign_and_submit(place, nodes, file, &agreed.collect::<String>())
 }
 
 /// The officers of these sign the draft, as they say, and the first brings it to the ledger.
@@ -141,11 +144,12 @@ fn appoint_with_another_officer(place: &Place, nodes: &[(&str, &Node)]) -> u64 {
         let said = "the appointment changes who the officers of acme are";
         refused(node.run(place, &sign), said);
     }
-    let last = sign_and_submit(place, nodes, "second", "--compared");
-    // Who has signed one for this epoch signs no other one, however it compares.
+    let last = sign_and_submit(place, nodes, "second", "--agreed acme");
+    // Who has signed one for this epoch signs no other one, whatever is agreed on.
     let (org, node) = nodes[1];
-    let sign =
-        format!("epoch sign other.draft --profile {org}/profile.toml --compared --out other.{org}");
+    let sign = format!(
+        "epoch sign other.draft --profile {org}/profile.toml --agreed acme --out other.{org}"
+    );
     let said = format!("{org}/keys/officer.key has signed another appointment of epoch 1");
     refused(node.run(place, &sign), &said);
     assert!(!place.path(format!("other.{org}")).exists());
@@ -155,7 +159,7 @@ fn appoint_with_another_officer(place: &Place, nodes: &[(&str, &Node)]) -> u64 {
     let first = first.replace("--out other", "--out again");
     refused(node.run(place, &first), &said);
     let again = format!(
-        "epoch sign second.draft --profile {0}/profile.toml --compared --out again.{0}",
+        "epoch sign second.draft --profile {0}/profile.toml --agreed acme --out again.{0}",
         nodes[2].0
     );
     nodes[2].1.run(place, &again).ok();

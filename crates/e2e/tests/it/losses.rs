@@ -76,14 +76,33 @@ fn a_lost_disk_is_filled_from_a_backup_its_node_votes_with_a_fresh_key_and_a_fif
     apart.by(0, &new).ok();
     for number in [0, 1] {
         let out = format!("{}.signed", apart.machines[number].org);
-        let sign = format!("epoch sign draft --out {out}");
+        // Whose the new node is, and who joins, no machine of theirs can say.
+        let mut sign = format!("epoch sign draft --out {out}");
+        for (agreed, said) in [
+            (" --agreed echo", "no node says that these keys are delta's"),
+            (" --agreed delta", "echo joins with this appointment"),
+        ] {
+            let refused = apart.by(number, &sign);
+            refused.exits(1);
+            let alone = apart.by(number, &format!("{sign}{agreed}"));
+            alone.exits(1);
+            assert!(alone.err().contains(said), "{}", alone.err());
+        }
+        sign += " --agreed delta --agreed echo";
         apart.by(number, &sign).ok();
     }
     // Delta's officers compare it with their machine: there is no node of theirs that could be asked.
     let profile = format!("chain = \"{}\"\norg = \"delta\"\n", apart.chain);
     fs::write(apart.place.path("delta.toml"), profile).unwrap();
     let sign = "epoch sign draft --out delta.signed --officer delta-keys/officer.key --profile delta.toml --node-file";
-    apart.at(3, &format!("{sign} anew/delta.node")).ok();
+    let other = apart.at(3, &format!("{sign} anew/delta.node"));
+    other.exits(1);
+    // Without a node to ask it knows no names.
+    let said = "joins with this appointment";
+    assert!(other.err().contains(said), "{}", other.err());
+    apart
+        .at(3, &format!("{sign} anew/delta.node --agreed echo"))
+        .ok();
     apart
         .by(0, "epoch submit acme.signed beta.signed delta.signed")
         .ok();

@@ -29,7 +29,6 @@ use commonware_consensus::{
 use commonware_macros::select;
 use commonware_p2p::{CheckedSender as _, LimitedSender as _, Receiver as _, Recipients};
 use commonware_utils::vec::NonEmptyVec;
-use ed25519_zebra::SigningKey;
 use kusabi_core::appointment::CLOSING_BLOCKS;
 use kusabi_core::{
     appointment::Appointment,
@@ -356,8 +355,7 @@ impl<W: Wire> Turn<W> {
         let index = keys.iter().position(|key| *key == public)?;
         let key = VerificationKey::ed25519(&public).ok()?;
         let statement = self.statement(closing, &key)?;
-        let signature = SigningKey::from(*self.vote_key.seed()).sign(statement.as_bytes());
-        let signature = Signature::new(signature.into());
+        let signature = self.vote_key.sign(&statement);
         Some((u8::try_from(index).ok()?, signature))
     }
 

@@ -664,6 +664,7 @@ impl Ledger for NodeLedger {
                 node_key: keys.node.into(),
                 vote_key: keys.vote.into(),
                 next_vote_key: keys.next_vote.into(),
+                next_keys_signature: keys.signature.into(),
                 nodes: nodes.collect(),
             })
         })

@@ -268,7 +268,7 @@ impl Consortium {
         let from = format!("http://{}", own.clients);
         let joining = member.begin(stage, "join", &["--from", &from, "--chain", chain])?;
         let added = member.file(stage, &format!("{name}.member"));
-        self.turn(stage, &["--add", &added])?;
+        self.turn(stage, &["--add", &added], &["--agreed", name])?;
         let node = joining.ready()?;
         let members = self.members.len();
         self.members.push(Member {
@@ -282,8 +282,8 @@ impl Consortium {
         })
     }
 
-    /// The next epoch, with more of `kusabi epoch new`.
-    fn turn(&self, stage: &Stage, more: &[&str]) -> Result<()> {
+    /// The next epoch, with more of `kusabi epoch new`, and what is agreed on by all who sign.
+    fn turn(&self, stage: &Stage, more: &[&str], agreed: &[&str]) -> Result<()> {
         let own = self.member(FOUNDERS[0])?;
         let draft = stage.root.join("next.epoch").display().to_string();
         let mut new = vec!["epoch", "new", "--out", &draft];
@@ -300,7 +300,8 @@ impl Consortium {
         let mut files = Vec::new();
         for member in &self.members {
             let signed = member.file(stage, "next.signature");
-            member.operator(stage, &["epoch", "sign", &draft, "--out", &signed])?;
+            let sign = ["epoch", "sign", &draft, "--out", &signed];
+            member.operator(stage, &[&sign, agreed].concat())?;
             files.push(signed);
         }
         let mut submit = vec!["epoch", "submit"];

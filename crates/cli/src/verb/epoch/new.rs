@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use kusabi_api::ledger::NodeView;
 use kusabi_core::{
-    appointment::AppointmentParts,
-    id::{NodesHash, OrgId, OrgName},
+    appointment::{AppointmentParts, NextKeys},
+    id::{ChainId, NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
     row::Row,
     set::{EpochSet, EpochSetParts, OrganisationParts},
+    suite::Signature,
 };
 
 use super::{names, officers};
@@ -114,9 +115,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let mut urls = vec![session.ledger()?];
     urls.extend(args.nodes.iter().cloned());
     let mut seats: BTreeMap<OrgId, Vec<Seat>> = BTreeMap::new();
+    let mut said: BTreeMap<[u8; 32], Signature> = BTreeMap::new();
     for url in &urls {
         let view = connection::node(url)?;
-        let (org, seat) = seat(&old, url, view)?;
+        let (org, seat, signature) = seat(&old, url, view, connection.chain())?;
+        said.insert(seat.vote_key, signature);
         let seats = seats.entry(org).or_default();
         // The same node may be named twice.
         if seats.iter().all(|known| known.vote_key != seat.vote_key) {
@@ -278,6 +281,14 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         })
         .collect();
     let nodes = nodes_of(&set, &parts).map_err(|why| impossible(&why))?;
+    let confirmations = set
+        .validators()
+        .enumerate()
+        .filter_map(|(place, validator)| {
+            let signature = said.get(validator.vote_key)?;
+            Some((u8::try_from(place).ok()?, signature.clone()))
+        });
+    let confirmations = confirmations.collect();
     let own = session.org(None)?.id();
     let appointing = Appointing {
         chain: *connection.chain(),
@@ -291,6 +302,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         },
         signatures: Vec::new(),
         nodes,
+        confirmations,
     };
     appointing.create(&args.out)?;
     session
@@ -298,8 +310,13 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .say(&appointing.sheet(names(Some(&connection)))?)
 }
 
-/// What a node brings into the next set, and for whom.
-fn seat(old: &EpochSet<'_>, url: &str, view: NodeView) -> Result<(OrgId, Seat)> {
+/// What a node brings into the next set, for whom, and its signature under it.
+fn seat(
+    old: &EpochSet<'_>,
+    url: &str,
+    view: NodeView,
+    chain: &ChainId,
+) -> Result<(OrgId, Seat, Signature)> {
     let validator = old
         .validators()
         .find(|validator| *validator.vote_key == view.vote_key.0);
@@ -314,18 +331,30 @@ fn seat(old: &EpochSet<'_>, url: &str, view: NodeView) -> Result<(OrgId, Seat)> 
         ))
         .advise("name the nodes of the present members, once they have caught up")
     })?;
+    let signature = Signature::new(view.next_keys_signature.0);
+    let keys = old.epoch().next().map(|epoch| NextKeys {
+        epoch,
+        vote_key: view.next_vote_key.0,
+        node_key: view.node_key.0,
+    });
+    let says = keys.is_some_and(|keys| keys.verify(chain, &view.vote_key.0, &signature).is_ok());
+    if !says {
+        return Err(Failure::new(
+            Exit::Negative,
+            format!("the answer of the node at {url} is not signed with its vote key"),
+        )
+        .advise("somebody between it and you changed the keys, or it is none of this ledger: ask its organisation"));
+    }
     let address = view
         .nodes
         .iter()
         .find(|node| node.vote_key == view.vote_key)
         .map(|node| node.address.clone())
         .unwrap_or_default();
-    Ok((
-        organisation.id,
-        Seat {
-            vote_key: view.next_vote_key.0,
-            node_key: view.node_key.0,
-            address,
-        },
-    ))
+    let seat = Seat {
+        vote_key: view.next_vote_key.0,
+        node_key: view.node_key.0,
+        address,
+    };
+    Ok((organisation.id, seat, signature))
 }

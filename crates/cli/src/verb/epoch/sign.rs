@@ -1,20 +1,20 @@
-//! `kusabi epoch sign`: officers sign, after what it says of their own node was compared with that node.
+//! `kusabi epoch sign`: officers sign what the nodes of those who stay have signed, and what was agreed on with whom it is about.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use kusabi_core::{
     appointment::OfficerSignature,
     id::{OrgId, OrgName},
     keystore::KeyStore as _,
-    nodes::{Node, Nodes},
-    set::{EpochSet, Validator},
+    nodes::Nodes,
+    set::{EpochSet, Organisation},
 };
 use serde::Serialize;
 
 use super::{names, signed::Signed};
 use crate::{
     appointing::Appointing,
-    connection::{self, Connection},
+    connection::Connection,
     exit::Exit,
     failure::{Failure, Result},
     founding::verification_key,
@@ -26,9 +26,9 @@ use crate::{
 
 /// Sign an appointment with your officers' keys
 ///
-/// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. What it says of your own
-/// organisation is compared with the present set and with what your node says, or, where that was lost, with the node file of the
-/// new one; on a machine that has neither, or where a change is agreed on, compare by eye and say --compared.
+/// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. It is signed if each validator of
+/// those who stay has itself signed the keys that it goes on with, and no officers change. What no machine can show (who joins, other
+/// officers, a new node in the place of a lost one) you ask the organisation that it is about, and say --agreed ORG.
 ///
 /// One appointment is signed for an epoch. What a key has signed is noted beside it (KEYFILE.signed), and another one is refused:
 /// with two of one epoch the ledger can be led two ways, and the signatures stand under both.
@@ -41,11 +41,11 @@ pub(crate) struct Args {
     #[arg(long = "officer", value_name = "KEYFILE")]
     officers: Vec<PathBuf>,
     /// Node file of your new node, where the old one is lost, from the machine itself
-    #[arg(long, value_name = "NODE-FILE", conflicts_with = "compared")]
+    #[arg(long, value_name = "NODE-FILE")]
     node_file: Option<PathBuf>,
-    /// You have compared what it says of your organisation
-    #[arg(long)]
-    compared: bool,
+    /// Organisation that says itself, and not by this file, that what the page says of it is so; several times for several
+    #[arg(long, value_name = "ORG")]
+    agreed: Vec<OrgName>,
     /// What you signed for this epoch before is used by nobody, and every file of it is destroyed
     #[arg(long)]
     instead: bool,
@@ -91,13 +91,15 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .output()
         .say_unless_json(&appointing.sheet(names(connection.as_ref()))?)?;
     let org = session.org(None)?;
-    if !args.compared {
-        let ready = match &args.node_file {
-            Some(file) => Ready::of_file(file, &org)?,
-            None => Ready::of_node(session)?,
-        };
-        compare(&appointing, &org, &ready, names(connection.as_ref()))?;
+    let fresh = args.node_file.as_deref().map(NodeFile::read).transpose()?;
+    if let Some(other) = fresh.as_ref().filter(|file| file.org != org) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the node file is of {}, not of {org}", other.org),
+        ));
     }
+    let names = names(connection.as_ref());
+    compare(&appointing, &org, &args.agreed, fresh.as_ref(), names)?;
     let keys = session.officer_keys(&args.officers)?;
     let mut notes = unsigned(&appointing, args, session)?;
     let mut threshold = 0;
@@ -190,111 +192,107 @@ fn unsigned(
     Ok(notes)
 }
 
-/// The keys that a node of the organisation has ready for the next epoch.
-struct Ready {
-    /// Where that is known from.
-    place: String,
-    vote_key: [u8; 32],
-    node_key: [u8; 32],
-    /// The vote key with which it votes now.
-    voting: Option<[u8; 32]>,
-}
-
-impl Ready {
-    fn of_node(session: &Session) -> Result<Self> {
-        let url = session.ledger()?;
-        let view = connection::node(&url)?;
-        Ok(Self {
-            place: format!("the node at {url}"),
-            vote_key: view.next_vote_key.0,
-            node_key: view.node_key.0,
-            voting: Some(view.vote_key.0),
-        })
-    }
-
-    fn of_file(path: &Path, org: &OrgName) -> Result<Self> {
-        let node = NodeFile::read(path)?;
-        if node.org != *org {
-            return Err(Failure::new(
-                Exit::Usage,
-                format!("{} is of {}, not of {org}", path.display(), node.org),
-            ));
-        }
-        Ok(Self {
-            place: path.display().to_string(),
-            vote_key: node.seat.vote_key,
-            node_key: node.seat.node_key,
-            voting: None,
-        })
-    }
-}
-
-/// Refuses where the appointment says of the organisation anything else than that it goes on as it is, with the keys that its node
-/// has ready; and where the officers of any organisation that goes on become others.
+/// Refuses what no machine can show to be right, unless it was agreed on with the organisation that it is about: that it goes on with
+/// other officers or joins, and keys of a validator that no validator of its own has signed. And that one's own organisation leaves,
+/// or has no vote any more.
 fn compare(
     appointing: &Appointing,
     org: &OrgName,
-    ready: &Ready,
+    agreed: &[OrgName],
+    fresh: Option<&NodeFile>,
     name: impl Fn(&OrgId) -> String,
 ) -> Result<()> {
-    let refused = |what: String| {
-        Err(Failure::new(Exit::Negative, what).advise(
-            "if that is agreed on, compare the page by eye and say --compared; else somebody changed it: do not sign",
-        ))
-    };
     let (old, next) = (appointing.old()?, appointing.next()?);
-    let is = next.organisations().position(|o| o.id == org.id());
-    let Some(index) = is else {
-        return refused(format!("{org} leaves with this appointment"));
+    // Where names are not known, the page shows IDs.
+    let is = |of: &OrgName, id: &OrgId| of.id() == *id || of.to_string() == id.to_string();
+    let is_agreed = |id: &OrgId| agreed.iter().any(|of| is(of, id));
+    let known = |of: &OrgName| {
+        let mut both = old.organisations().chain(next.organisations());
+        both.any(|organisation| is(of, &organisation.id))
     };
-    // Of whichever organisation: who signs for another one's officers is for all to have read, and that one may not have been asked.
-    for goes_on in old.organisations() {
-        let of = |set: &EpochSet<'_>| {
-            let organisation = set.organisations().find(|o| o.id == goes_on.id);
-            organisation.map(|o| (o.officers.threshold(), o.officers.encoded().to_vec()))
-        };
-        if of(&next).is_some_and(|then| of(&old) != Some(then)) {
-            let whose = if goes_on.id == org.id() {
-                org.to_string()
-            } else {
-                name(&goes_on.id)
-            };
-            return refused(format!(
-                "the appointment changes who the officers of {whose} are"
-            ));
-        }
+    if let Some(stranger) = agreed.iter().find(|of| !known(of)) {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the appointment says nothing of {stranger}"),
+        )
+        .advise("--agreed names an organisation that is on the page; check the name"));
     }
+    let called = |id: &OrgId| {
+        if *id == org.id() {
+            org.to_string()
+        } else {
+            name(id)
+        }
+    };
+    let refused = |id: &OrgId, what: String| {
+        let whose = called(id);
+        Err(Failure::new(Exit::Negative, what).advise(format!(
+            "ask {whose}, not by this file (over the telephone), whether what the page says of {whose} is so; if it is, say --agreed \
+             {whose}; else somebody changed it: do not sign"
+        )))
+    };
     let nodes = Nodes::decode(&appointing.nodes)
         .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
-    let seats: Vec<_> = next
-        .validators()
-        .zip(nodes.iter())
-        .filter(|(validator, _)| usize::from(validator.organisation) == index)
-        .collect();
-    let voted = old
-        .validators()
-        .any(|validator| Some(*validator.vote_key) == ready.voting);
-    if seats.is_empty() && voted {
-        return refused(format!("{org} has no vote any more with this appointment"));
-    }
-    let mine = |(validator, node): &(Validator<'_>, Node<'_>)| {
-        *validator.vote_key == ready.vote_key && *node.key == ready.node_key
+    let confirmed = appointing.confirmed()?;
+    let seats = |index: usize| {
+        let places = next.validators().zip(nodes.iter()).zip(&confirmed);
+        places.filter(move |((validator, _), _)| usize::from(validator.organisation) == index)
     };
-    // A new node is to be named; one that runs may belong to a member without a vote.
-    let named = !seats.is_empty() || ready.voting.is_some();
-    if named && seats.iter().all(mine) {
+    for (index, organisation) in next.organisations().enumerate() {
+        let id = &organisation.id;
+        if is_agreed(id) {
+            continue;
+        }
+        let officers =
+            |of: Organisation<'_>| (of.officers.threshold(), of.officers.encoded().to_vec());
+        let whose = called(id);
+        let Some(was) = old.organisations().find(|was| was.id == *id) else {
+            return refused(id, format!("{whose} joins with this appointment"));
+        };
+        if officers(was) != officers(organisation) {
+            return refused(
+                id,
+                format!("the appointment changes who the officers of {whose} are"),
+            );
+        }
+        for ((validator, node), confirmed) in seats(index) {
+            if let Some(fresh) = fresh.filter(|_| *id == org.id()) {
+                if (*validator.vote_key, *node.key) == (fresh.seat.vote_key, fresh.seat.node_key) {
+                    continue;
+                }
+            } else if *confirmed {
+                continue;
+            }
+            return refused(
+                id,
+                format!(
+                    "{} that these keys are {whose}'s: vote key {}, node key {}",
+                    match fresh.filter(|_| *id == org.id()) {
+                        Some(_) => "the node file does not say",
+                        None => "no node says",
+                    },
+                    hex(validator.vote_key),
+                    hex(node.key)
+                ),
+            );
+        }
+    }
+    let mine = org.id();
+    if is_agreed(&mine) {
         return Ok(());
     }
-    Err(Failure::new(
-        Exit::Negative,
-        format!(
-            "the appointment does not name for {org} the keys that {} has ready: vote key {}, node key {}",
-            ready.place,
-            hex(&ready.vote_key),
-            hex(&ready.node_key)
-        ),
-    )
-    .advise(
-        "if that is your node, somebody exchanged them, or the appointment is old: do not sign;\nif it is another one, name yours with --ledger URL, or compare by eye and say --compared",
-    ))
+    let at = |set: &EpochSet<'_>| set.organisations().position(|of| of.id == mine);
+    let Some(index) = at(&next) else {
+        return refused(&mine, format!("{org} leaves with this appointment"));
+    };
+    let voted = old
+        .validators()
+        .any(|validator| Some(usize::from(validator.organisation)) == at(&old));
+    if voted && seats(index).next().is_none() {
+        return refused(
+            &mine,
+            format!("{org} has no vote any more with this appointment"),
+        );
+    }
+    Ok(())
 }

@@ -17,13 +17,11 @@ pub(super) use gather::{Parts, run};
 pub(super) use message::MESSAGE_MAX;
 
 use crate::directory::VoteKey;
-use ed25519_zebra::SigningKey;
 use kusabi_core::{
     freshness::Claim,
     id::ChainId,
     suite::{KeyError, Signature, VerificationKey},
 };
-use zeroize::Zeroizing;
 
 /// The vote key, which the engine's voting has, too, and `turn`, for the end of an epoch: here it signs claims, and nothing else. Its statements are no
 /// votes (spec/freshness.md, "Claim").
@@ -40,7 +38,6 @@ impl Signer {
 
     fn sign(&self, chain: &ChainId, claim: &Claim) -> Signature {
         let statement = claim.statement(chain, &self.public);
-        let key = Zeroizing::new(SigningKey::from(*self.key.seed()));
-        Signature::new(key.sign(statement.as_bytes()).into())
+        self.key.sign(&statement)
     }
 }

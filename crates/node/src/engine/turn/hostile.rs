@@ -4,7 +4,6 @@ use super::{ANSWER, QUESTION, Turn, VOTE};
 use crate::engine::{PublicKey, network::Wire};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use commonware_p2p::Recipients;
-use ed25519_zebra::SigningKey;
 use kusabi_core::{
     handover::HandoverParts,
     id::HeaderHash,
@@ -86,8 +85,7 @@ fn another_end<W: Wire>(turn: &Turn<W>, parts: &HandoverParts) -> Option<Bytes> 
     let index = keys.iter().position(|key| *key == public)?;
     let key = VerificationKey::ed25519(&public).ok()?;
     let statement = parts.statement(turn.outline.chain(), &key).ok()?;
-    let signature = SigningKey::from(*turn.vote_key.seed()).sign(statement.as_bytes());
-    let signature = Signature::new(signature.into());
+    let signature = turn.vote_key.sign(&statement);
     Some(vote(turn, u8::try_from(index).ok()?, &signature))
 }
 
