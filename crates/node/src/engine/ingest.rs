@@ -12,11 +12,14 @@ use super::{
     run::Queue,
     state::Databases,
 };
-use crate::{handle::Offered, pool::Source};
+use crate::{
+    handle::Offered,
+    pool::{PoolLimits, Source},
+};
 use kusabi_core::id::{ChainId, TxId};
 use kusabi_ledger::{MemoryState, Rejection, Verified, claims, verify};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Transactions verified together.
 const BATCH: usize = 128;
@@ -25,6 +28,32 @@ const BATCHES: usize = 2;
 /// How long a transaction whose signer this node does not know is put off, where there are other nodes: they may be ahead, and
 /// the signer has just been registered there.
 const LATER: Duration = Duration::from_secs(2);
+
+/// Which part of the pool may be put off in this way: whoever makes signers up cannot have the rest wait.
+const STRANGERS: usize = 4;
+
+/// The places for those whose signers are not known yet.
+#[derive(Clone)]
+pub(super) struct Strangers {
+    places: Arc<Semaphore>,
+    /// Bytes that take one place.
+    bytes: usize,
+}
+
+impl Strangers {
+    pub(super) fn new(pool: PoolLimits) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new((pool.count / STRANGERS).max(1))),
+            bytes: (pool.bytes / pool.count.max(1)).max(1),
+        }
+    }
+
+    /// Places for a transaction of that many bytes; none when there are too few.
+    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let places = u32::try_from(bytes / self.bytes + 1).ok()?;
+        self.places.clone().try_acquire_many_owned(places).ok()
+    }
+}
 
 /// A client's transaction that other nodes are to be told of.
 pub(super) type ToTell = (TxId, Arc<Verified>);
@@ -35,6 +64,8 @@ pub(super) struct Door<E: Runtime> {
     pub(super) databases: Databases<E>,
     pub(super) heads: Heads,
     pub(super) pool: Arc<TransactionPool>,
+    /// One for all doors of a node.
+    pub(super) strangers: Strangers,
     /// The other nodes, where there are any.
     pub(super) others: Option<Others>,
 }
@@ -55,6 +86,7 @@ impl<E: Runtime> Clone for Door<E> {
             databases: self.databases.clone(),
             heads: self.heads.clone(),
             pool: self.pool.clone(),
+            strangers: self.strangers.clone(),
             others: self.others.clone(),
         }
     }
@@ -90,7 +122,7 @@ pub(super) async fn take_in<E: Runtime>(
                     context.sleep(LATER).await;
                     // Without handles nobody waits for an answer.
                     let Some(again) = again.upgrade() else { return };
-                    for offered in put_off {
+                    for (offered, _place) in put_off {
                         // The other end is gone when the node stops.
                         let _ = again.send(offered);
                     }
@@ -108,7 +140,7 @@ impl<E: Runtime> Door<E> {
         context: &mut E,
         batch: Vec<Offered>,
         signers: &MemoryState,
-    ) -> Vec<Offered> {
+    ) -> Vec<(Offered, OwnedSemaphorePermit)> {
         let refuse = |id, why| self.pool.refuse(&id, &Refusal::Rejected(why));
         let mut put_off = Vec::new();
         let mut ids = Vec::with_capacity(batch.len());
@@ -125,12 +157,17 @@ impl<E: Runtime> Door<E> {
                     ids.push((id, source));
                     claimed.push(claims);
                 }
-                Err(Rejection::UnknownSigner) if self.others.is_some() && !again => {
-                    put_off.push(Offered {
+                Err(why @ Rejection::UnknownSigner) if self.others.is_some() && !again => {
+                    let Some(place) = self.strangers.take(transaction.as_bytes().len()) else {
+                        refuse(id, why);
+                        continue;
+                    };
+                    let offered = Offered {
                         transaction,
                         source,
                         again: true,
-                    });
+                    };
+                    put_off.push((offered, place));
                 }
                 Err(why) => refuse(id, why),
             }

@@ -11,7 +11,7 @@ use super::{
     finality::{self, Announce, Follower, raise},
     freshness, gossip,
     head::Heads,
-    ingest::{self, Door, Others},
+    ingest::{self, Door, Others, Strangers},
     kept::{Kept, Noted},
     leap,
     network::{ByVote, Links, Voters, Wire},
@@ -564,6 +564,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     });
     let mut talking = Vec::new();
     let mut others = None;
+    let strangers = Strangers::new(pool.limits());
     let (of_nodes, told) = mpsc::unbounded_channel();
     let again = of_nodes.downgrade();
     if !alone {
@@ -594,6 +595,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             databases: databases.clone(),
             heads: heads.clone(),
             pool: pool.clone(),
+            strangers: strangers.clone(),
             others: others.clone(),
         };
         let told = Arc::new(tokio::sync::Mutex::new(told));
@@ -671,6 +673,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         databases: databases.clone(),
         heads: heads.clone(),
         pool: pool.clone(),
+        strangers,
         others,
     };
     let serving = service::serve(

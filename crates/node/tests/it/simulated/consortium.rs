@@ -2,7 +2,7 @@
 
 use super::{Founder, blocks, lives, open};
 use crate::random::{Random, seeds};
-use futures::future::{join, join_all};
+use futures::future::{join, join_all, pending};
 use kusabi_core::{
     id::{Handle, HeaderHash, Height, StateKey, TxId},
     suite::Purpose,
@@ -268,6 +268,51 @@ fn who_is_unknown_is_told_so_and_who_is_just_becoming_known_is_served() {
             assert_eq!(refused, Some(Some(Err(why))));
             assert_eq!(node.status().pool.count, 0);
         }
+        agreed(&founder, &fleet, &told).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
+fn who_makes_signers_up_fills_no_more_than_a_quarter_of_the_pool() {
+    const POOL: u64 = 1_024;
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let out = founder.consortium(9).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        open_for_all(&founder, &fleet).await;
+        let node = fleet.node(1).unwrap();
+        let stranger = TestKey::new(6_000, Purpose::Writer);
+        let ledger = &founder.ledger;
+        let strange = |number| {
+            let action = Action::Register {
+                org: ledger.org,
+                entries: vec![ledger.entry(&TestKey::new(number, Purpose::App))],
+            };
+            ledger.sign(action, &[&stranger])
+        };
+        let strangers: Vec<_> = (7_000..7_000 + POOL).map(strange).collect();
+        let all = strangers.iter().map(|one| node.submit(one.as_bytes()));
+        let waiting: Vec<_> = all.map(Result::unwrap).collect();
+        assert_eq!(node.status().pool.count as u64, POOL);
+        // Before any of those that are put off is looked at again.
+        within(&fleet, Duration::from_millis(200), pending::<()>()).await;
+        assert_eq!(node.status().pool.count as u64, POOL / 4);
+        let served = within(
+            &fleet,
+            Duration::from_secs(1),
+            register(&founder, &node, &told),
+        )
+        .await;
+        assert!(served.flatten().is_some());
+        let refused = within(&fleet, PATIENCE, join_all(waiting)).await.unwrap();
+        let why = Refusal::Rejected(Rejection::UnknownSigner);
+        assert!(
+            refused
+                .iter()
+                .all(|one| *one == Err(SubmitError::Refused(why.clone())))
+        );
+        assert_eq!(node.status().pool.count, 0);
         agreed(&founder, &fleet, &told).await;
     });
     assert_eq!(out, Some(()));
