@@ -21,7 +21,7 @@ use kusabi_ledger::Verified;
 use std::{
     future::Future,
     sync::{Arc, OnceLock, PoisonError, RwLock},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -154,6 +154,8 @@ pub struct Status {
     pub view: u64,
     /// How full the pool is.
     pub pool: PoolUsage,
+    /// How long the ledger may be idle, as its members have decided.
+    pub heartbeat: Duration,
 }
 
 /// A question about one state key.
@@ -263,6 +265,7 @@ pub struct NodeHandle {
     pub(crate) begun: watch::Receiver<bool>,
     pub(crate) pulse: watch::Receiver<Option<Pulse>>,
     pub(crate) tally: watch::Receiver<Option<Tally>>,
+    pub(crate) heartbeat: watch::Receiver<Duration>,
     /// Whom a follower follows; a validator follows nobody.
     pub(crate) following: Option<watch::Receiver<Following>>,
     pub(crate) stop: watch::Sender<bool>,
@@ -477,6 +480,7 @@ impl NodeHandle {
             epoch: newest.map_or(Epoch::ZERO, |n| n.epoch),
             view: newest.map_or(0, |n| n.view),
             pool: self.link.pool.usage(),
+            heartbeat: *self.heartbeat.borrow(),
         }
     }
 

@@ -106,6 +106,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
     let (begun_end, begun) = watch::channel(false);
     let (pulse_end, pulse) = watch::channel(None);
     let (tally_end, tally) = watch::channel(None);
+    let (heartbeat_end, heartbeat) = watch::channel(outline.heartbeat());
     let (stop, stop_end) = watch::channel(false);
     let link = Arc::new(Link::new(outline, Pool::new(limits)));
     let again = ingest.downgrade();
@@ -119,6 +120,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         begun,
         pulse,
         tally,
+        heartbeat,
         following: None,
         stop,
     };
@@ -132,6 +134,7 @@ pub(crate) fn link(outline: &Outline, limits: PoolLimits) -> (NodeHandle, engine
         begun: begun_end,
         pulse: pulse_end,
         tally: tally_end,
+        heartbeat: heartbeat_end,
         stop: stop_end,
     };
     (handle, ends)

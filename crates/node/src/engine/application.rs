@@ -29,10 +29,7 @@ use kusabi_ledger::{
     check_time, prepare_block, reads, work,
 };
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
@@ -49,8 +46,8 @@ pub(super) struct Shared {
     pub(super) heads: Heads,
     /// Position of the newest block that the state shows.
     pub(super) applied: watch::Sender<u64>,
-    /// An empty block is made when the chain was idle for so many milliseconds: as the newest block says that was looked at.
-    pub(super) heartbeat_ms: AtomicU32,
+    /// An empty block is made when the chain was idle for so long: as the newest block says that was looked at.
+    pub(super) heartbeat: watch::Sender<Duration>,
     /// A leader that has nothing to propose gives its turn away after this long.
     pub(super) patience: Duration,
     /// How long after the beginning of its turn a leader proposes at the earliest.
@@ -74,7 +71,7 @@ impl Shared {
     /// Notes where the epoch ends and how long the heartbeat is, as a block says that was built or found good. (One that loses
     /// may say otherwise; the next one corrects it.)
     fn note(&self, epoch: Epoch, ran: &Ran) {
-        self.heartbeat_ms.store(ran.heartbeat_ms, Ordering::Relaxed);
+        tell_heartbeat(&self.heartbeat, ran.heartbeat_ms);
         if let Some(last) = ran.ends {
             self.epochs.ends_at(epoch, last.get());
         }
@@ -83,13 +80,19 @@ impl Shared {
     /// How long until an empty block is due: counted from when this node saw the newest block, not from what that block's
     /// time says.
     pub(super) fn until_heartbeat(&self, now: SystemTime) -> Duration {
-        let heartbeat = Duration::from_millis(self.heartbeat_ms.load(Ordering::Relaxed).into());
+        let heartbeat = *self.heartbeat.borrow();
         heartbeat.saturating_sub(self.heads.moved_since(now))
     }
 
     fn heartbeat_is_due(&self, now: SystemTime) -> bool {
         self.until_heartbeat(now).is_zero()
     }
+}
+
+/// Tells how long the heartbeat is.
+pub(super) fn tell_heartbeat(told: &watch::Sender<Duration>, ms: u32) {
+    let new = Duration::from_millis(ms.into());
+    told.send_if_modified(|heartbeat| std::mem::replace(heartbeat, new) != new);
 }
 
 /// How much a proposer puts into a block of its own will. The rules allow more than all can receive, check and write within a

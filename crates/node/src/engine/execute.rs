@@ -10,7 +10,7 @@ use commonware_glue::stateful::db::DatabaseSet;
 use kusabi_core::{
     header::Header,
     id::{ChainId, Height, StateKey},
-    row::{LedgerRow, RowBytes},
+    row::{LedgerRow, Members, RowBytes},
     tx::{Transaction, TxError},
 };
 use kusabi_ledger::{
@@ -120,6 +120,13 @@ pub(super) async fn final_ledger_row<E: Runtime>(databases: &Databases<E>) -> Op
     LedgerRow::decode(&state.row(&key)?).ok()
 }
 
+/// The row of what the members decide for all, in the final state.
+pub(super) async fn final_members<E: Runtime>(databases: &Databases<E>) -> Option<Members> {
+    let key = StateKey::members();
+    let state = fetch_final(&*databases.read().await, vec![key]).await;
+    Members::decode(&state.row(&key)?).ok()
+}
+
 /// Writes a block's rows.
 pub(super) fn write<E: Runtime>(mut batch: Unmerkleized<E>, writes: Vec<Write>) -> Unmerkleized<E> {
     for Write { key, row } in writes {
@@ -139,7 +146,7 @@ pub(super) fn decode(transactions: &[Bytes]) -> Option<Vec<Transaction>> {
 /// Whether the final state refuses a transaction for ever, whatever comes between: then it needs no block to be refused.
 ///
 /// Everything else may change until its turn comes, even what is wrong now (a row's version may be reached by a
-/// transaction that waits, too).
+/// transaction that waits, too; a key of another organisation may come to this one).
 pub(super) fn refused_for_ever(
     transaction: &Verified,
     chain: &ChainId,
@@ -159,7 +166,6 @@ pub(super) fn refused_for_ever(
             | Rejection::ReleaseExists
             | Rejection::AnchorExists
             | Rejection::RecordEnded
-            | Rejection::ForeignRecord
             | Rejection::RecordPurpose
             | Rejection::ReleaseWithdrawn
             | Rejection::SignerEnded

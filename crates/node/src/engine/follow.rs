@@ -7,11 +7,12 @@
 
 use super::{
     EngineError, Runtime,
-    application::{Ledger, TransactionPool},
+    application::{Ledger, TransactionPool, tell_heartbeat},
     archive,
     block::Block,
     disk,
     epochs::Epochs,
+    execute,
     finality::raise,
     head::Heads,
     network::{Sends, Tcp, Wire},
@@ -36,7 +37,7 @@ use kusabi_core::{
     id::{ChainId, Height, TxId},
     tx::{ActionCode, code_of},
 };
-use std::{collections::VecDeque, num::NonZeroUsize, path::Path, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 /// Blocks that are checked and written together.
@@ -177,6 +178,7 @@ pub(super) async fn run<E: Runtime>(
             pool,
             announced,
             outside: ends.newest,
+            heartbeat: ends.heartbeat,
             moved,
             waiting: VecDeque::new(),
             due: None,
@@ -186,6 +188,7 @@ pub(super) async fn run<E: Runtime>(
             new_epoch,
             context,
         };
+        show_heartbeat(&follower.state, &follower.heartbeat).await;
         while shown.position() < newest {
             let next = at(&follower.shelf, shown.position() + 1).await?;
             follower.show(next.clone()).await?;
@@ -239,6 +242,13 @@ async fn shown<E: Runtime>(
     }
 }
 
+/// Tells how long the heartbeat is in the state that is shown.
+async fn show_heartbeat<E: Runtime>(state: &Databases<E>, told: &watch::Sender<Duration>) {
+    if let Some(members) = execute::final_members(state).await {
+        tell_heartbeat(told, members.heartbeat_ms);
+    }
+}
+
 /// A follower's blocks and state.
 struct Follower<E: Runtime> {
     context: E,
@@ -252,6 +262,7 @@ struct Follower<E: Runtime> {
     pool: Arc<TransactionPool>,
     announced: watch::Sender<Option<Newest>>,
     outside: watch::Sender<Option<Newest>>,
+    heartbeat: watch::Sender<Duration>,
     /// Told of each block that is shown.
     moved: Arc<Notify>,
     /// Kept and not run: the block that is certified has not come yet.
@@ -358,6 +369,7 @@ impl<E: Runtime> Follower<E> {
         self.heads.push(&block, self.context.current());
         DatabaseSet::<E>::apply(&self.state, ran).await;
         self.shown = block.clone();
+        show_heartbeat(&self.state, &self.heartbeat).await;
         let told = Newest::after(*self.announced.borrow(), &block);
         self.announced.send_replace(Some(told));
         self.outside

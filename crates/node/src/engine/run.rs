@@ -33,6 +33,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
@@ -54,6 +55,8 @@ pub(crate) struct Ends {
     pub(crate) begun: watch::Sender<bool>,
     pub(crate) pulse: watch::Sender<Option<Pulse>>,
     pub(crate) tally: watch::Sender<Option<Tally>>,
+    /// How long the ledger may be idle, as the newest block says that was looked at.
+    pub(crate) heartbeat: watch::Sender<Duration>,
     pub(crate) stop: watch::Receiver<bool>,
 }
 
@@ -279,6 +282,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         pool: instructions.pool,
         nonces: ends.nonces,
         tally: ends.tally,
+        heartbeat: ends.heartbeat,
         #[cfg(feature = "testing")]
         crimes,
     };

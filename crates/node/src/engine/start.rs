@@ -2,7 +2,7 @@
 
 use super::{
     EngineError, PublicKey, Runtime, Scheme,
-    application::{Ledger, Portion, Shared, TransactionPool},
+    application::{Ledger, Portion, Shared, TransactionPool, tell_heartbeat},
     archive,
     block::Block,
     disk,
@@ -66,7 +66,7 @@ use kusabi_core::{
 use std::{
     future::pending,
     num::{NonZeroU64, NonZeroUsize},
-    sync::{Arc, atomic::AtomicU32},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -109,6 +109,7 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) pool: Arc<TransactionPool>,
     pub(super) nonces: Queue<mpsc::Receiver<Asked>>,
     pub(super) tally: watch::Sender<Option<Tally>>,
+    pub(super) heartbeat: watch::Sender<Duration>,
     #[cfg(feature = "testing")]
     pub(super) crimes: super::simulation::Crimes,
 }
@@ -201,6 +202,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         pool,
         nonces,
         tally,
+        heartbeat,
         #[cfg(feature = "testing")]
         crimes,
     } = parameters;
@@ -210,8 +212,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         .last()
         .ok_or(EngineError::NotWhole("validator set"))?;
     let number = epoch.number.get();
-    let heartbeat = outline.heartbeat();
-    let times = Times::new(epoch.vote_keys.len(), heartbeat);
+    let times = Times::new(epoch.vote_keys.len(), outline.heartbeat());
     let strategy = context.child("strategy").strategy(threads);
     let pages = CacheRef::new(PAGE, NZUsize!(1024));
     let alone = epoch.vote_keys.len() == 1;
@@ -301,8 +302,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         pool: pool.clone(),
         heads: heads.clone(),
         applied: watch::Sender::new(0),
-        // Until a block says otherwise. It never becomes longer.
-        heartbeat_ms: AtomicU32::new(u32::try_from(heartbeat.as_millis()).unwrap_or(u32::MAX)),
+        heartbeat: heartbeat.clone(),
         patience: times.patience,
         settles: SETTLES,
         pause: times.pause,
@@ -382,6 +382,9 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let marshal = marshal.start(follower, buffer, resolver);
     let stateful = stateful.start();
     let databases = stateful_mailbox.subscribe_databases().await;
+    if let Some(members) = execute::final_members(&databases).await {
+        tell_heartbeat(&heartbeat, members.heartbeat_ms);
+    }
     if let Some(Ends { last, .. }) = execute::final_ledger_row(&databases)
         .await
         .filter(|row| row.epoch == epoch.number)
@@ -614,7 +617,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         mailbox: mailbox.clone(),
         newest: newest.subscribe(),
         moved: to_freshness,
-        heartbeat,
+        heartbeat: heartbeat.subscribe(),
     };
     let vouched = context.child("freshness");
     talking.push(vouched.spawn(move |context| freshness::run(context, vouching, nonces)));

@@ -83,7 +83,6 @@ pub struct NodeLedger {
 struct Shared {
     name: String,
     genesis: Bytes,
-    heartbeat: Duration,
     pool: PoolLimits,
     recent: Recent,
     decoders: Semaphore,
@@ -154,7 +153,6 @@ impl NodeLedger {
         let shared = Shared {
             name: genesis.name().to_owned(),
             genesis: outline.document().clone(),
-            heartbeat: outline.heartbeat(),
             pool,
             recent: Recent::new(OUTCOMES_MAX),
             decoders: Semaphore::new(DECODERS),
@@ -250,7 +248,7 @@ impl NodeLedger {
         read(&Signs {
             validators: outline.newest().vote_keys.len(),
             at_opening: height == outline.height_before_newest(),
-            heartbeat: self.shared.heartbeat,
+            heartbeat: *self.node.heartbeat.borrow(),
             begun: *self.node.begun.borrow(),
             newest,
             pulse: pulse.as_ref(),
@@ -715,7 +713,7 @@ impl Ledger for NodeLedger {
                 epoch: status.epoch.get(),
                 validators: u8::try_from(self.node.outline().newest().vote_keys.len())
                     .unwrap_or(u8::MAX),
-                heartbeat_ms: ms(self.shared.heartbeat),
+                heartbeat_ms: ms(status.heartbeat),
                 waiting: status.pool.count as u64,
                 waiting_max: self.shared.pool.count as u64,
                 view: status.view,

@@ -65,7 +65,7 @@ pub(in crate::engine) struct Parts<W: Wire> {
     /// Told of whenever `newest` has moved. Waiting for that itself would make a simulation depend on more than its seed: a
     /// `watch` wakes those who wait in an order of its own.
     pub(in crate::engine) moved: Arc<Notify>,
-    pub(in crate::engine) heartbeat: Duration,
+    pub(in crate::engine) heartbeat: watch::Receiver<Duration>,
 }
 
 /// Runs until the network ends.

@@ -41,7 +41,7 @@ pub(super) struct History {
     pub(super) epoch: EpochEntry,
     pub(super) mailbox: Mailbox<Scheme, Standard<Block>>,
     pub(super) newest: watch::Receiver<Option<Newest>>,
-    pub(super) heartbeat: Duration,
+    pub(super) heartbeat: watch::Receiver<Duration>,
     pub(super) marks: Mutex<Marks>,
 }
 
@@ -77,7 +77,7 @@ impl History {
 
     /// Whether a block is too old to be the ledger's newest, by this node's clock.
     async fn is_old(&self, newest: &Newest, position: u64, now: SystemTime) -> bool {
-        let limit = (self.heartbeat * HEARTBEATS).max(OLD_MIN);
+        let limit = (*self.heartbeat.borrow() * HEARTBEATS).max(OLD_MIN);
         let made = UNIX_EPOCH + Duration::from_millis(newest.time_ms);
         if !is_ago(made, limit, now) {
             return false;

@@ -408,6 +408,10 @@ async fn shows(council: &Council, node: &NodeHandle, tally: &Tally) -> Vec<RowBy
         (members.count(), members.heartbeat_ms),
         (tally.members(), tally.heartbeat_ms)
     );
+    assert_eq!(
+        node.status().heartbeat.as_millis(),
+        tally.heartbeat_ms.into()
+    );
     for member in 0..=council.founders() {
         let id = council.org(member);
         let found = row(StateKey::organisation(&id)).await;

@@ -6,6 +6,7 @@ mod epochs;
 pub(crate) mod follower;
 mod freshness;
 mod governing;
+mod heartbeat;
 mod hostile;
 mod recovery;
 mod turning;
