@@ -547,7 +547,7 @@ fn directory(data: &Path, findings: &mut Findings) {
                 findings.fail(
                     "disk",
                     said,
-                    "free some: a node stops before its disk is full, and loses nothing",
+                    "free some: a node whose disk is full ends; nothing that was acknowledged is lost",
                 );
             } else if free < DISK_WARN {
                 findings.warn("disk", said, "blocks are kept for ever: plan for more");

@@ -29,7 +29,10 @@ use kusabi_ledger::{
     check_time, prepare_block, reads, work,
 };
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch;
@@ -55,6 +58,8 @@ pub(super) struct Shared {
     /// After so much of its turn a leader that has nothing to propose makes an empty block, if blocks that are not final keep
     /// somebody waiting.
     pub(super) settles: Duration,
+    /// Whether that much of this turn has passed, with such blocks below.
+    pub(super) settling: AtomicBool,
     /// How much this node puts into a block.
     pub(super) portion: Portion,
 }
@@ -333,7 +338,7 @@ impl<E: Runtime> Application<E> for Ledger {
         // An epoch that ends does so at once; what is not final below becomes so with this block (`pace`).
         let due = ran.ends.is_some()
             || self.0.heartbeat_is_due(context.current())
-            || self.0.pool.unsettled(parent.hash());
+            || self.0.settling.load(Ordering::Relaxed);
         if packed.transactions.is_empty() && !due {
             // All candidates are refused: no reason for a block. `pace` waits for the next.
             self.0.pool.refused_on(parent.hash(), packed.refused);

@@ -16,7 +16,10 @@ use commonware_cryptography::Digested;
 #[cfg(feature = "testing")]
 use commonware_cryptography::Digestible as _;
 use commonware_macros::select;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
 
 /// How long after a build that gave nothing the next is tried.
 const RETRY: Duration = Duration::from_millis(10);
@@ -36,15 +39,15 @@ pub(super) struct Paced<A> {
 pub(super) type Tamper = Arc<dyn Fn(&super::epochs::Epochs, &Block) -> Option<Block> + Send + Sync>;
 
 impl<A> Paced<A> {
-    /// Waits until a block on top of `parent` is due. `false`: nothing is due before the leader's patience ends.
-    async fn wait<E: Runtime>(&self, context: &E, parent: &Block) -> bool {
+    /// Waits until a block on top of `parent` is due, in a turn that began then. `false`: nothing is due before the leader's patience
+    /// ends.
+    async fn wait<E: Runtime>(&self, context: &E, parent: &Block, began: SystemTime) -> bool {
         let shared = &self.shared;
         // What opens an epoch waits for nothing, and an epoch that is to end does so at once.
         let opens = shared.opening(parent.position() + 1).is_some();
         if opens || shared.epochs.end().is_some() {
             return true;
         }
-        let began = context.current();
         let (end, settled) = (began + shared.patience, began + shared.settles);
         loop {
             let mut any = false;
@@ -63,6 +66,7 @@ impl<A> Paced<A> {
                 if !left.is_zero() {
                     context.sleep(left).await;
                 }
+                shared.settling.store(unsettled, Ordering::Relaxed);
                 return true;
             }
             let left = end.duration_since(now).unwrap_or_default();
@@ -105,7 +109,8 @@ where
         (): (),
     ) -> Option<Digested<Block>> {
         let parent = ancestry.peek()?.clone();
-        while self.wait(&context, parent.inner()).await {
+        let began = context.current();
+        while self.wait(&context, parent.inner(), began).await {
             let inner_context = (context.child("build"), consensus.clone());
             let block = self
                 .inner

@@ -66,7 +66,7 @@ use kusabi_core::{
 use std::{
     future::pending,
     num::{NonZeroU64, NonZeroUsize},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::sync::{Notify, mpsc, watch};
@@ -305,6 +305,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         heartbeat: heartbeat.clone(),
         patience: times.patience,
         settles: SETTLES,
+        settling: AtomicBool::new(false),
         pause: times.pause,
         portion: if alone {
             Portion::ALONE
