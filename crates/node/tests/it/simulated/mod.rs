@@ -7,6 +7,7 @@ pub(crate) mod follower;
 mod freshness;
 mod governing;
 mod hostile;
+mod lying;
 mod recovery;
 mod turning;
 
