@@ -8,6 +8,8 @@ mod freshness;
 mod governing;
 mod hostile;
 mod lying;
+mod pace;
+mod partitions;
 mod recovery;
 mod turning;
 
