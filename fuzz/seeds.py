@@ -88,7 +88,7 @@ def corpus():
     identity, device, trust = vectors("identity"), vectors("device"), vectors("trust")
     firmware, rows, evidence = vectors("firmware"), vectors("rows"), vectors("evidence")
     transactions, statements = vectors("transactions"), vectors("statements")
-    freshness = vectors("freshness")
+    freshness, contradiction = vectors("freshness"), vectors("contradiction")
     quarter = bytes(36)
     epoch_sets = [bytes.fromhex(one) for one in trust["epoch sets"] + [firmware["epoch set"]]]
     proofs = list(hexes(firmware["proofs"], "proof"))
@@ -108,6 +108,8 @@ def corpus():
         yield "keys", bytes([suite]) + keys + signatures[index % len(signatures)] + compact
     for data in hexes(evidence, "bundle"):
         yield "evidence", data
+    for data in hexes(contradiction, "bytes"):
+        yield "contradiction", data
     for data in hexes(rows, "bytes"):
         yield "row", data
     for data in hexes(transactions, "bytes"):

@@ -455,3 +455,56 @@ fn evidence_is_bounded() {
         Err(EvidenceError::Length)
     );
 }
+
+/// A hexadecimal string of spec/vectors/contradiction.json.
+fn bytes(value: &serde_json::Value) -> Vec<u8> {
+    let text = value.as_str().unwrap().as_bytes();
+    let digit = |digit: u8| char::from(digit).to_digit(16).unwrap();
+    let byte = |pair: &[u8]| u8::try_from(16 * digit(pair[0]) + digit(pair[1])).unwrap();
+    text.chunks(2).map(byte).collect()
+}
+
+#[test]
+fn what_the_vectors_show_is_shown_and_what_they_refuse_is_refused() {
+    let text = include_str!("../../../../spec/vectors/contradiction.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+    let chain = ChainId::new(bytes(&vectors["chain"]).try_into().unwrap());
+    let good = vectors["good"].as_array().unwrap();
+    for case in good {
+        let bytes = bytes(&case["bytes"]);
+        let evidence = Evidence::decode(&bytes).unwrap();
+        assert_eq!(evidence.encode().unwrap(), bytes);
+        let found = evidence.check(&chain).unwrap();
+        let kind = match found.finding() {
+            Finding::Blocks { .. } => "blocks",
+            Finding::Steps { .. } => "steps",
+            Finding::BeyondEnd { .. } => "beyond-end",
+        };
+        let said = serde_json::json!({
+            "kind": kind,
+            "epoch": found.epoch().get(),
+            "signed both": names(&found),
+            "by itself": found.by_itself(),
+            "bytes": case["bytes"],
+        });
+        assert_eq!(said, *case);
+    }
+    let refused = vectors["refused"].as_array().unwrap();
+    for case in refused {
+        let checked = Evidence::decode(&bytes(&case["bytes"]));
+        let why = checked
+            .and_then(|evidence| evidence.check(&chain))
+            .unwrap_err();
+        let name = match why {
+            EvidenceError::Cbor(_) => "Cbor",
+            EvidenceError::Version => "Version",
+            EvidenceError::Order => "Order",
+            EvidenceError::OtherChain => "OtherChain",
+            EvidenceError::Verify(_) => "Verify",
+            EvidenceError::NoContradiction => "NoContradiction",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(name, case["error"], "{why}");
+    }
+    assert!(good.len() >= 10 && refused.len() >= 15);
+}

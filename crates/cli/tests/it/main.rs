@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 mod command;
 mod consortium;
+mod contradiction;
 mod fleet;
 mod founding;
 mod governance;

@@ -38,7 +38,12 @@ use std::{
 };
 
 #[cfg(feature = "testing")]
-use std::sync::atomic::{AtomicU64, Ordering};
+use commonware_utils::sync::Mutex;
+#[cfg(feature = "testing")]
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// A context of the engine with our storage on top of its own.
 pub(super) struct Disk<E: Runtime> {
@@ -63,7 +68,13 @@ pub(super) struct Place {
     pub(super) prefix: String,
     /// How far its clock is ahead.
     pub(super) ahead: Duration,
+    #[cfg(feature = "testing")]
+    pub(super) opened: Opened,
 }
+
+/// The partitions, by the engine's names, of which blobs were opened; whether each stands in a notebook.
+#[cfg(feature = "testing")]
+pub(super) type Opened = Arc<Mutex<BTreeMap<String, bool>>>;
 
 /// Threads that wait for the disk. Few: each has its own share of the allocator's memory, and more make no disk faster.
 const BLOCKING_THREADS: usize = 16;
@@ -422,7 +433,13 @@ impl<E: Runtime> Storage for Disk<E> {
         name: &[u8],
         versions: RangeInclusive<BlobVersion>,
     ) -> Result<(DiskBlob<E>, u64, BlobVersion), Error> {
-        if let Some(chapter) = self.chapter(partition).await? {
+        let chapter = self.chapter(partition).await?;
+        #[cfg(feature = "testing")]
+        {
+            let mut opened = self.shared.place.opened.lock();
+            opened.insert(partition.to_owned(), chapter.is_some());
+        }
+        if let Some(chapter) = chapter {
             let (note, size, version) =
                 chapter.notebook.open_blob(&chapter.name(name), &versions)?;
             return Ok((self.blob(Kind::Note(note)), size, version));

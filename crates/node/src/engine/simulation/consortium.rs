@@ -10,7 +10,7 @@ use crate::{
     directory::{NodeKey, VoteKey},
     engine::{
         PublicKey,
-        disk::{Disk, Place},
+        disk::{Disk, Opened, Place},
         freshness::{
             self,
             hostile::{Said, VouchCrime},
@@ -211,6 +211,7 @@ struct Inner {
     slow: Arc<AtomicU64>,
     /// What no node may ever do, whatever befalls it.
     faults: Arc<Mutex<Vec<String>>>,
+    opened: Mutex<BTreeMap<usize, Opened>>,
     _network: Handle<()>,
 }
 
@@ -246,6 +247,7 @@ impl Fleet {
             hostile: Mutex::default(),
             slow: Arc::default(),
             faults,
+            opened: Mutex::default(),
             _network: network.start(),
             context: Mutex::new(context),
         }));
@@ -461,6 +463,7 @@ impl Fleet {
         let place = Place {
             prefix: format!("{member}-"),
             ahead: keys.ahead,
+            opened: self.0.opened.lock().entry(member).or_default().clone(),
         };
         let slow = self.0.slow.clone();
         // One end lives until it is noted why the node ended.
@@ -598,6 +601,14 @@ impl Fleet {
 }
 
 impl Fleet {
+    /// The partitions of the engine's storage that a member has opened; whether each stands together with others in one file.
+    #[must_use]
+    pub fn partitions(&self, member: usize) -> BTreeMap<String, bool> {
+        let opened = self.0.opened.lock();
+        let opened = opened.get(&member);
+        opened.map_or_else(BTreeMap::new, |opened| opened.lock().clone())
+    }
+
     /// Takes the votes of the first epoch from a member's disk, while it does not run. Its directory still notes that it voted.
     pub async fn lose_votes(&self, member: usize) {
         let disk = self.child("disk");

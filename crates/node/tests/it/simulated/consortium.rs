@@ -17,6 +17,7 @@ use kusabi_node::{
     },
     handle::{NodeHandle, Receipt, Stop, SubmitError},
     history::History,
+    outline::Outline,
 };
 use std::{
     collections::BTreeMap,
@@ -41,20 +42,35 @@ impl Founder {
         self.consortium_apart(seed, None)
     }
 
+    /// All members, whose clocks agree.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let ledger = &self.ledger;
+        let member = |member| Member {
+            vote_key: VoteKey::new(ledger.vote_seed_in(0, member)),
+            later: (1..=EPOCHS)
+                .map(|epoch| VoteKey::new(ledger.vote_seed_in(epoch, member)))
+                .collect(),
+            node_key: NodeKey::new(ledger.node_seed_of(member)),
+            ahead: Duration::ZERO,
+        };
+        (0..ledger.members()).map(member).collect()
+    }
+
+    /// A member's place in the newest validator set.
+    pub(super) fn place(&self, outline: &Outline, member: usize) -> u8 {
+        let epoch = outline.newest();
+        let key = VoteKey::new(self.ledger.vote_seed_in(epoch.number.get(), member)).public();
+        let place = epoch.vote_keys.iter().position(|of| *of == key);
+        u8::try_from(place.unwrap()).unwrap()
+    }
+
     /// With a member whose clock is so far ahead.
     fn consortium_apart(&self, seed: u64, far: Option<(usize, Duration)>) -> Consortium {
         let mut random = Random(seed ^ 0xc10c);
-        let ledger = &self.ledger;
-        let mut members: Vec<_> = (0..ledger.members())
-            .map(|member| Member {
-                vote_key: VoteKey::new(ledger.vote_seed_in(0, member)),
-                later: (1..=EPOCHS)
-                    .map(|epoch| VoteKey::new(ledger.vote_seed_in(epoch, member)))
-                    .collect(),
-                node_key: NodeKey::new(ledger.node_seed_of(member)),
-                ahead: Duration::from_millis(random.below(SKEW_MS) as u64),
-            })
-            .collect();
+        let mut members = self.members();
+        for member in &mut members {
+            member.ahead = Duration::from_millis(random.below(SKEW_MS) as u64);
+        }
         if let Some((member, ahead)) = far {
             members[member].ahead = ahead;
         }
@@ -69,12 +85,15 @@ pub(super) async fn start(fleet: &Fleet, members: impl IntoIterator<Item = usize
         fleet.start(*member).await;
     }
     let ready = join_all(members.iter().map(|member| fleet.ready(*member)));
-    let all = within(fleet, PATIENCE, ready).await;
-    let all = all.unwrap_or_else(|| {
-        let stopped: Vec<_> = members.iter().map(|m| fleet.stopped(*m)).collect();
-        panic!("{members:?} do not get ready: {stopped:?}")
-    });
-    assert!(all.into_iter().all(|ready| ready));
+    let ready = within(fleet, PATIENCE, ready).await;
+    let stopped = || {
+        members
+            .iter()
+            .map(|m| fleet.stopped(*m))
+            .collect::<Vec<_>>()
+    };
+    let all = Some(vec![true; members.len()]);
+    assert_eq!(ready, all, "{members:?}: {:?}", stopped());
 }
 
 /// What a future gives within virtual time.

@@ -7,7 +7,6 @@ use super::{
 use kusabi_core::{id::OrgId, suite::Purpose, tx::Action};
 use kusabi_ledger::testing::TestKey;
 use kusabi_node::{
-    directory::VoteKey,
     engine::simulation::{
         consortium::Fleet,
         hostile::{BlockCrime, VoteCrime},
@@ -33,13 +32,6 @@ async fn served(founder: &Founder, fleet: &Fleet) -> Vec<FinalBlock> {
     super::blocks(&fleet.node(0).unwrap()).await
 }
 
-/// The liar's place in the validator set.
-fn place(founder: &Founder) -> u8 {
-    let key = VoteKey::new(founder.ledger.others[LIAR - 1].vote_seed).public();
-    let keys = founder.outline().newest().vote_keys.clone();
-    u8::try_from(keys.iter().position(|of| *of == key).unwrap()).unwrap()
-}
-
 /// A ledger whose member 3 makes such blocks; the blocks that it led and that are final.
 fn led_by_the_liar(seed: u64, crime: impl FnOnce(&Founder) -> BlockCrime) -> Vec<FinalBlock> {
     led(seed, |founder| Some(crime(founder)))
@@ -48,7 +40,7 @@ fn led_by_the_liar(seed: u64, crime: impl FnOnce(&Founder) -> BlockCrime) -> Vec
 /// The same, where it may also be honest.
 fn led(seed: u64, crime: impl FnOnce(&Founder) -> Option<BlockCrime>) -> Vec<FinalBlock> {
     let founder = Founder::of(4);
-    let (crime, liar) = (crime(&founder), place(&founder));
+    let (crime, liar) = (crime(&founder), founder.place(&founder.outline(), LIAR));
     let mut consortium = founder.consortium(seed);
     let out = consortium.run(move |fleet| async move {
         start(&fleet, 0..LIAR).await;

@@ -8,6 +8,9 @@ mod freshness;
 mod governing;
 mod heartbeat;
 mod hostile;
+mod lying;
+mod pace;
+mod partitions;
 mod recovery;
 mod turning;
 

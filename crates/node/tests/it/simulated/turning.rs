@@ -3,27 +3,21 @@
 use super::{
     Founder,
     consortium::{
-        PATIENCE, Told, agreed, heal, heal_some, open_for_all, register, trouble, within,
+        PATIENCE, Told, agreed, heal, heal_some, open_for_all, register, start, trouble, within,
     },
     epochs::{audited, begun, whole},
     lives,
+    lying::{Crime, Lying, false_handovers},
 };
 use crate::random::{Random, seeds};
 use futures::future::{join, join_all};
 use kusabi_core::{
-    id::{Epoch, HeaderHash, Height},
+    id::Epoch,
     set::EpochSet,
     step::{Step, StepKind},
     tx::{Action, Transaction},
 };
-use kusabi_node::{
-    engine::simulation::{
-        consortium::Fleet,
-        hostile::{BlockCrime, TurnCrime, VoteCrime},
-    },
-    handle::NodeHandle,
-    outline::Outline,
-};
+use kusabi_node::{engine::simulation::consortium::Fleet, handle::NodeHandle, outline::Outline};
 use std::{
     ops::Range,
     sync::{Arc, Mutex},
@@ -32,78 +26,6 @@ use std::{
 
 /// How long clients and officers try before they try elsewhere.
 const ATTEMPT: Duration = Duration::from_secs(5);
-
-/// How a member lies throughout.
-#[derive(Clone, Debug)]
-enum Crime {
-    Block(BlockCrime),
-    Turn(TurnCrime),
-    /// Nothing is left of it but its vote keys of all epochs.
-    Votes(VoteCrime),
-}
-
-impl Crime {
-    /// One of them.
-    fn of(founder: &Founder, liars: &Range<usize>, random: &mut Random) -> Self {
-        let false_ends = || {
-            let ends = (0..2).flat_map(|epoch| false_handovers(founder, epoch, liars));
-            ends.map(|end| end.as_bytes().to_vec()).collect::<Vec<_>>()
-        };
-        match random.below(12) {
-            0 => Self::Turn(TurnCrime::Silent),
-            1 => Self::Turn(TurnCrime::Twice),
-            2 => Self::Turn(TurnCrime::Forged),
-            3 => Self::Turn(TurnCrime::Tells(false_ends())),
-            4 => Self::Block(BlockCrime::Root),
-            5 => Self::Block(BlockCrime::Future),
-            6 => Self::Block(BlockCrime::Censoring),
-            7 => Self::Block(BlockCrime::NextSet),
-            8 => Self::Block(BlockCrime::Opening(false_ends().swap_remove(0))),
-            9 => {
-                // A lone member appoints itself and its friends.
-                let next = founder
-                    .ledger
-                    .set_of(1, &(liars.clone().collect::<Vec<_>>()));
-                let old = founder.ledger.epoch_set(0);
-                let nodes = founder
-                    .ledger
-                    .nodes_in(1, &liars.clone().collect::<Vec<_>>(), &[]);
-                let officers: Vec<_> = liars.clone().collect();
-                let appoint = founder.ledger.appoint(&old, &next, &nodes, &officers);
-                Self::Block(BlockCrime::Transaction(appoint.as_bytes().to_vec()))
-            }
-            10 => Self::Votes(VoteCrime::Twice),
-            _ => Self::Votes(VoteCrime::Both),
-        }
-    }
-
-    async fn begin(&self, fleet: &Fleet, member: usize, outline: &Outline) {
-        match self.clone() {
-            Self::Block(crime) => fleet.start_lying(member, crime).await,
-            Self::Turn(crime) => fleet.start_turning(member, crime).await,
-            Self::Votes(crime) => fleet.start_voting(member, outline, crime).await,
-        }
-    }
-}
-
-/// Handovers of an epoch that are none: the vote keys of those who lie alone, those of all without the officers, those of all
-/// with the officers of those who lie.
-fn false_handovers(founder: &Founder, epoch: u64, liars: &Range<usize>) -> Vec<Transaction> {
-    let ledger = &founder.ledger;
-    let (liars, all): (Vec<_>, Vec<_>) = (liars.clone().collect(), (0..ledger.members()).collect());
-    let old = match epoch {
-        0 => ledger.epoch_set(0),
-        _ => ledger.set_of(epoch, &all),
-    };
-    let next = ledger.set_of(epoch + 1, &liars);
-    let nodes = ledger.nodes_in(epoch + 1, &liars, &[]);
-    let last = (Height::new(40).unwrap(), HeaderHash::new([5; 32]));
-    let sets = (&old[..], &next[..], &nodes[..]);
-    [(&liars, &all), (&all, &liars)]
-        .into_iter()
-        .map(|(voters, officers)| ledger.handover(sets, last, voters, officers))
-        .collect()
-}
 
 /// The transaction that appoints these members for the epoch after the newest one that a node knows.
 fn appointment(founder: &Founder, node: &NodeHandle, voting: &[usize]) -> Transaction {
@@ -121,17 +43,6 @@ async fn bring(node: &NodeHandle, transaction: &Transaction) {
     if let Ok(end) = node.submit(transaction.as_bytes()) {
         let _ = end.await;
     }
-}
-
-/// Everybody who does not lie runs.
-async fn start_honest(fleet: &Fleet, honest: &Range<usize>) {
-    for member in honest.clone() {
-        fleet.start(member).await;
-    }
-    let ready = join_all(honest.clone().map(|member| fleet.ready(member)));
-    let ready = within(fleet, PATIENCE, ready).await;
-    let stopped = || honest.clone().map(|m| fleet.stopped(m)).collect::<Vec<_>>();
-    assert_eq!(ready, Some(vec![true; honest.len()]), "{:?}", stopped());
 }
 
 /// A device that walks from the genesis ends at the set that was appointed, one that is shown false handovers on the way stays
@@ -166,17 +77,14 @@ fn life(seed: u64) -> usize {
     let (honest, liars) = (0..n - (n - 1) / 3, n - (n - 1) / 3..n);
     let founder = Founder::of(n as u64);
     let told = Arc::new(Mutex::new(Told::default()));
-    let crimes: Vec<_> = liars
-        .clone()
-        .map(|_| Crime::of(&founder, &liars, &mut r))
-        .collect();
-    println!("{n} members; those who lie: {}", names(&crimes));
+    let crimes = liars.clone().map(|_| Crime::of(&founder, &liars, &mut r));
+    let crimes = crimes.collect();
+    let lying = Lying { liars, crimes };
+    println!("{n} members; those who lie: {lying}");
     let (f, t) = (founder.clone(), told.clone());
     let out = founder.consortium(seed).run(move |fleet| async move {
-        for (member, crime) in liars.clone().zip(&crimes) {
-            crime.begin(&fleet, member, &f.outline()).await;
-        }
-        start_honest(&fleet, &honest).await;
+        lying.begin(&fleet, &f.outline()).await;
+        start(&fleet, honest.clone()).await;
         open_for_all(&f, &fleet).await;
         for epoch in 1..=2 {
             // In each epoch the officers have signed two appointments, of which one counts: who lies last may be left out.
@@ -196,7 +104,7 @@ fn life(seed: u64) -> usize {
                 heal_some(&fleet, &mut r).await;
             }
             heal(&fleet).await;
-            start_honest(&fleet, &honest).await;
+            start(&fleet, honest.clone()).await;
             for member in honest.clone().cycle().take(4 * n) {
                 let node = fleet.node(member).unwrap();
                 if node.status().epoch >= Epoch::new(epoch) {
@@ -212,24 +120,16 @@ fn life(seed: u64) -> usize {
             let outline = fleet.node(0).unwrap().outline();
             let first = &outline.epochs()[1];
             assert_eq!(first.number, Epoch::new(1));
-            for (member, crime) in liars.clone().zip(&crimes) {
-                if epoch == 1 && seed.is_multiple_of(3) {
-                    // Whoever has stolen all vote keys of the epoch that has ended takes a liar's place.
-                    fleet.start_voting_from_the_past(member, &outline).await;
-                } else if matches!(crime, Crime::Votes(_)) {
-                    crime.begin(&fleet, member, &outline).await;
-                }
-            }
+            let stolen = epoch == 1 && seed.is_multiple_of(3);
+            lying.go_on(&fleet, &outline, stolen).await;
         }
         goes_on(&f, &fleet, &t, &honest).await;
-        for member in liars.clone() {
-            fleet.kill(member);
-        }
+        lying.end(&fleet);
         agreed(&f, &fleet, &t).await;
         for member in honest {
             let node = fleet.node(member).unwrap();
             whole(&f, &node).await;
-            walks(&f, &node.outline(), &liars);
+            walks(&f, &node.outline(), &lying.liars);
         }
         super::blocks(&fleet.node(0).unwrap()).await
     });
@@ -247,17 +147,6 @@ async fn goes_on(founder: &Founder, fleet: &Fleet, told: &Mutex<Told>, honest: &
     let served = within(fleet, PATIENCE, join_all(clients)).await;
     let all = served.is_some_and(|served| served.iter().all(Option::is_some));
     assert!(all, "all who do not lie are there, and not all are served");
-}
-
-/// What they do, without the bytes of it.
-fn names(crimes: &[Crime]) -> String {
-    let names = crimes.iter().map(|crime| match crime {
-        Crime::Turn(TurnCrime::Tells(_)) => "tells of false ends".into(),
-        Crime::Block(BlockCrime::Opening(_)) => "opens with a false end".into(),
-        Crime::Block(BlockCrime::Transaction(_)) => "appoints alone".into(),
-        other => format!("{other:?}"),
-    });
-    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Six seeds; `KUSABI_SEEDS=from..to` names others.

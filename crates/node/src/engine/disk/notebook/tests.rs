@@ -1,11 +1,19 @@
-use super::*;
+use super::{
+    super::{Disk, Place},
+    *,
+};
 use commonware_runtime::{Runner as _, Storage as _, Supervisor as _, deterministic};
-use std::ops::Range;
+use futures::future::join_all;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 type World = deterministic::Context;
 type Book = Arc<Notebook<World>>;
 
 const PARTITION: &str = "votes-0";
+const SYNC: WriteOptions = WriteOptions::SYNC;
 const VERSION: RangeInclusive<BlobVersion> = BlobVersion::new(0)..=BlobVersion::new(0);
 
 /// What a notebook holds.
@@ -213,6 +221,41 @@ fn a_full_file_gives_way_to_a_new_one_and_a_cut_in_between_loses_nothing() {
         // None is: it holds nothing, and a node that has voted does not go on (`start`).
         let none: &[(u64, &[u8])] = &[(first, &before[1..]), (first + 1, &after[1..])];
         assert!(found(&world, none).await.is_empty());
+    });
+}
+
+#[test]
+fn who_writes_while_a_synchronisation_is_under_way_shares_the_next_with_all_who_do() {
+    run(|world| async move {
+        let slow = Arc::new(AtomicU64::new(20));
+        let disk = Disk::simulated(world.child("disk"), slow, Place::default());
+        let shared = disk.shared.clone();
+        let synchronised = || shared.slow.as_ref().unwrap().count.load(Ordering::Relaxed);
+        let book = Notebook::open(disk, "book", Unreadable::Refuse).await;
+        let book = Arc::new(book.unwrap());
+        let notes: Vec<_> = (0..8)
+            .map(|name| book.open_blob(&[name], &VERSION).unwrap().0)
+            .collect();
+        let write = |note, bytes: &[u8]| Note::write_at(note, 0, bytes.to_vec().into(), SYNC);
+        let before = synchronised();
+        for written in join_all(notes.iter().map(|note| write(note, b"one"))).await {
+            written.unwrap();
+        }
+        assert_eq!(
+            synchronised() - before,
+            2,
+            "the first, and the seven that came meanwhile"
+        );
+        // Nobody waits for others that may come.
+        for note in &notes {
+            write(note, b"two").await.unwrap();
+        }
+        assert_eq!(synchronised() - before, 2 + 8);
+        write(&notes[0], b"six").await.unwrap();
+        let whole = state(&guard(&book.memory));
+        drop((notes, book));
+        let again = Notebook::open(world, "book", Unreadable::Refuse).await;
+        assert_eq!(state(&guard(&again.unwrap().memory)), whole);
     });
 }
 
