@@ -16,6 +16,8 @@ pub(crate) struct Device {
     pub(crate) id: String,
     pub(crate) address: String,
     pub(crate) state: Badge,
+    /// It belongs to another organisation now: what is known of it here is of before.
+    pub(crate) moved: bool,
     pub(crate) name: Option<String>,
     pub(crate) serial: String,
     pub(crate) device_type: String,

@@ -199,6 +199,7 @@ texts! {
     acts: "Actions" / "操作";
     acts_viewer: "Your role is viewer: an operator or an admin can act." / "閲覧者のため操作はできません。運用者または管理者が操作できます。";
     acts_none: "Nothing can be done to it now: it has no device key that is in force." / "有効なデバイス鍵がないため、今は何も操作できません。";
+    acts_moved: "It belongs to another organisation now, whose server acts on it. What stands here is of before." / "別の組織に移管されたため、操作は移管先のサーバーで行います。この画面の内容は移管前のものです。";
     done: "Done: {}" / "実行しました:{}";
 
     event_known: "Known to this server" / "サーバーに登録";

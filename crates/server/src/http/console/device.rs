@@ -24,8 +24,9 @@ use axum::extract::State;
 use kusabi_api::{
     Hex32,
     admin::{
-        Alarm, AlarmKind, DeviceEvent, DeviceInventory, DeviceKey, DeviceOrder, DifferenceKind,
-        EventKind, Inventory, InventoryDifference, InventoryItem, OrderKind, OrderState, Text,
+        Alarm, AlarmKind, DeviceEvent, DeviceInventory, DeviceKey, DeviceOrder, DeviceState,
+        DifferenceKind, EventKind, Inventory, InventoryDifference, InventoryItem, OrderKind,
+        OrderState, Text,
     },
     view::{ProofView, RecordView, RowView},
 };
@@ -93,6 +94,7 @@ pub(super) async fn show(
     page(&Device {
         done: Act::from_word(&which.done).map(|act| act.name(f.t)),
         state: Badge::state(f.t, device.state),
+        moved: device.state == DeviceState::Moved,
         name: device.name.map(|name| name.as_str().to_owned()),
         serial: plain(device.serial),
         device_type: plain(device.device_type),
