@@ -60,6 +60,9 @@ pub(super) struct Shared {
     pub(super) settles: Duration,
     /// Whether that much of this turn has passed, with such blocks below.
     pub(super) settling: AtomicBool,
+    /// Why blocks were refused.
+    #[cfg(feature = "testing")]
+    pub(super) refused: super::simulation::Refusals,
     /// How much this node puts into a block.
     pub(super) portion: Portion,
 }
@@ -80,6 +83,14 @@ impl Shared {
         if let Some(last) = ran.ends {
             self.epochs.ends_at(epoch, last.get());
         }
+    }
+
+    /// Notes why a block is refused.
+    fn refuse(&self, block: &Block, why: &dyn std::fmt::Display) {
+        let height = block.header.height.get();
+        tracing::warn!(%why, height, "a block is refused");
+        #[cfg(feature = "testing")]
+        self.refused.lock().push(why.to_string());
     }
 
     /// How long until an empty block is due: counted from when this node saw the newest block, not from what that block's
@@ -384,10 +395,7 @@ impl<E: Runtime> Application<E> for Ledger {
             return None;
         }
         let transactions = execute::decode(&block.transactions)?;
-        let refused = |why: BlockError| {
-            let height = block.header.height.get();
-            tracing::warn!(%why, height, "a block is refused");
-        };
+        let refused = |why: BlockError| self.0.refuse(block, &why);
         check_bounds(&transactions)
             .inspect_err(|why| refused(*why))
             .ok()?;
@@ -420,6 +428,7 @@ impl<E: Runtime> Application<E> for Ledger {
         let ran = ran.inspect_err(|why| refused(*why)).ok()?;
         // That an epoch has ended stands in the header of its last block and of no other.
         if block.header.next_set_hash != ran.next_set_hash {
+            self.0.refuse(block, &"its next set is another one");
             return None;
         }
         self.0.note(block.header.epoch, &ran);
@@ -429,6 +438,7 @@ impl<E: Runtime> Application<E> for Ledger {
             .ok()?;
         // The engine compares the ops root and its range; the root that proofs lead to is ours to compare.
         if merkleized.root().0 != block.header.state_root.to_bytes() {
+            self.0.refuse(block, &"its state root is another one");
             return None;
         }
         self.0.pool.placed(

@@ -306,6 +306,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         patience: times.patience,
         settles: SETTLES,
         settling: AtomicBool::new(false),
+        #[cfg(feature = "testing")]
+        refused: crimes.refused,
         pause: times.pause,
         portion: if alone {
             Portion::ALONE

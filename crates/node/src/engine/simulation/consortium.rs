@@ -3,7 +3,7 @@
 
 use super::{
     CACHES, Faults, LIMITS,
-    hostile::{self, BlockCrime, Crimes, TurnCrime, VoteCrime},
+    hostile::{self, BlockCrime, Crimes, Refusals, TurnCrime, VoteCrime},
     note_end,
 };
 use crate::{
@@ -37,7 +37,7 @@ use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
 use futures::{FutureExt as _, future::BoxFuture};
 use kusabi_core::{freshness::Claim, set::VALIDATORS_MAX};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -211,6 +211,8 @@ struct Inner {
     slow: Arc<AtomicU64>,
     /// What no node may ever do, whatever befalls it.
     faults: Arc<Mutex<Vec<String>>>,
+    /// Why members who follow the rules refused blocks.
+    refused: Refusals,
     opened: Mutex<BTreeMap<usize, Opened>>,
     _network: Handle<()>,
 }
@@ -247,6 +249,7 @@ impl Fleet {
             hostile: Mutex::default(),
             slow: Arc::default(),
             faults,
+            refused: Refusals::default(),
             opened: Mutex::default(),
             _network: network.start(),
             context: Mutex::new(context),
@@ -325,15 +328,28 @@ impl Fleet {
     /// that has lied goes on with it.
     pub async fn start(&self, member: usize) {
         let liar = self.0.liars.lock().get(&member).cloned();
-        if let Some(crimes) = liar.unwrap_or_else(|| Some(Crimes::default())) {
+        let honest = || Crimes {
+            refused: self.0.refused.clone(),
+            ..Crimes::default()
+        };
+        if let Some(crimes) = liar.unwrap_or_else(|| Some(honest())) {
             self.run(member, crimes).await;
         }
+    }
+
+    /// Why members who follow the rules have refused blocks, in the words of their logs, each once.
+    #[must_use]
+    pub fn refused(&self) -> BTreeSet<String> {
+        self.0.refused.lock().iter().cloned().collect()
     }
 
     /// Starts a member that follows the rules in everything but the blocks that it proposes.
     pub async fn start_lying(&self, member: usize, crime: BlockCrime) {
         let block = Some(hostile::tamper(crime));
-        let crimes = Crimes { block, turn: None };
+        let crimes = Crimes {
+            block,
+            ..Crimes::default()
+        };
         self.0.liars.lock().insert(member, Some(crimes));
         self.start(member).await;
     }
@@ -341,8 +357,8 @@ impl Fleet {
     /// Starts a member that follows the rules in everything but what it says of the end of an epoch.
     pub async fn start_turning(&self, member: usize, crime: TurnCrime) {
         let crimes = Crimes {
-            block: None,
             turn: Some(crime),
+            ..Crimes::default()
         };
         self.0.liars.lock().insert(member, Some(crimes));
         self.start(member).await;

@@ -23,7 +23,7 @@ use commonware_cryptography::ed25519::PrivateKey;
 use commonware_p2p::{Receiver, Recipients, Sender, utils::mux::Muxer};
 use commonware_parallel::Sequential;
 use commonware_runtime::{Handle, Spawner as _, Supervisor as _, deterministic::Context};
-use commonware_utils::{Participant, non_empty};
+use commonware_utils::{Participant, non_empty, sync::Mutex};
 use kusabi_core::{
     header::Header,
     id::{BodyHash, Height, SetHash, StateRoot},
@@ -39,7 +39,12 @@ pub(in crate::engine) struct Crimes {
     pub(in crate::engine) block: Option<Tamper>,
     /// What it makes of its messages at the turn of an epoch.
     pub(in crate::engine) turn: Option<TurnCrime>,
+    /// Where it notes why it refuses blocks of others.
+    pub(in crate::engine) refused: Refusals,
 }
+
+/// Why blocks were refused, in the words of the log.
+pub(in crate::engine) type Refusals = Arc<Mutex<Vec<String>>>;
 
 /// What is wrong with a member's blocks.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ pub mod consortium;
 pub mod follower;
 pub mod hostile;
 
-pub(super) use hostile::Crimes;
+pub(super) use hostile::{Crimes, Refusals};
 
 use super::{
     Audit, AuditError, EngineError,

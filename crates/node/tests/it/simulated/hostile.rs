@@ -5,7 +5,7 @@ use super::{
     consortium::{PATIENCE, Told, agreed, open_for_all, register, start, within},
 };
 use kusabi_core::{id::OrgId, suite::Purpose, tx::Action};
-use kusabi_ledger::testing::TestKey;
+use kusabi_ledger::{Rejection, testing::TestKey};
 use kusabi_node::{
     engine::simulation::{
         consortium::Fleet,
@@ -13,7 +13,10 @@ use kusabi_node::{
     },
     handle::FinalBlock,
 };
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 /// The one that lies.
 const LIAR: usize = 3;
@@ -32,13 +35,16 @@ async fn served(founder: &Founder, fleet: &Fleet) -> Vec<FinalBlock> {
     super::blocks(&fleet.node(0).unwrap()).await
 }
 
-/// A ledger whose member 3 makes such blocks; the blocks that it led and that are final.
-fn led_by_the_liar(seed: u64, crime: impl FnOnce(&Founder) -> BlockCrime) -> Vec<FinalBlock> {
+/// The blocks that a member led and that are final, and why the others refused blocks.
+type Led = (Vec<FinalBlock>, BTreeSet<String>);
+
+/// A ledger whose member 3 makes such blocks.
+fn led_by_the_liar(seed: u64, crime: impl FnOnce(&Founder) -> BlockCrime) -> Led {
     led(seed, |founder| Some(crime(founder)))
 }
 
 /// The same, where it may also be honest.
-fn led(seed: u64, crime: impl FnOnce(&Founder) -> Option<BlockCrime>) -> Vec<FinalBlock> {
+fn led(seed: u64, crime: impl FnOnce(&Founder) -> Option<BlockCrime>) -> Led {
     let founder = Founder::of(4);
     let (crime, liar) = (crime(&founder), founder.place(&founder.outline(), LIAR));
     let mut consortium = founder.consortium(seed);
@@ -49,31 +55,37 @@ fn led(seed: u64, crime: impl FnOnce(&Founder) -> Option<BlockCrime>) -> Vec<Fin
             Some(crime) => fleet.start_lying(LIAR, crime).await,
             None => fleet.start(LIAR).await,
         }
-        served(&founder, &fleet).await
+        (served(&founder, &fleet).await, fleet.refused())
     });
-    let blocks = out.unwrap();
-    let mut led = blocks;
+    let (mut led, refused) = out.unwrap();
     led.retain(|block| block.header.leader == liar);
-    led
+    (led, refused)
 }
 
 /// The others show something only if it is so that a member leads.
 #[test]
 fn who_does_not_lie_leads() {
     for seed in 1..=4 {
-        assert!(led(seed, |_| None).len() > 2, "seed {seed}");
+        let (led, refused) = self::led(seed, |_| None);
+        assert!(
+            led.len() > 2 && refused.is_empty(),
+            "seed {seed}: {refused:?}"
+        );
     }
 }
 
 #[test]
 fn a_block_with_another_root_is_not_final() {
-    assert_eq!(led_by_the_liar(1, |_| BlockCrime::Root), []);
+    let (led, refused) = led_by_the_liar(1, |_| BlockCrime::Root);
+    assert_eq!(led, []);
+    assert!(refused.contains("its state root is another one"));
 }
 
 #[test]
 fn a_block_whose_time_or_height_is_wrong_is_not_final() {
     for crime in [BlockCrime::Future, BlockCrime::Past, BlockCrime::Height] {
-        assert_eq!(led_by_the_liar(2, |_| crime.clone()), [], "{crime:?}");
+        let (led, _) = led_by_the_liar(2, |_| crime.clone());
+        assert_eq!(led, [], "{crime:?}");
     }
 }
 
@@ -81,7 +93,7 @@ fn a_block_whose_time_or_height_is_wrong_is_not_final() {
 fn a_registration_that_nobody_may_make_is_not_final() {
     // A writer that no officer granted, and a writer of one organisation in the name of another.
     for (number, of_another) in [(5_000, false), (5_001, true)] {
-        let led = led_by_the_liar(3, |founder| {
+        let (led, refused) = led_by_the_liar(3, |founder| {
             let ledger = &founder.ledger;
             let (writer, stranger) = (&ledger.writer, TestKey::new(6_000, Purpose::Writer));
             let key = TestKey::new(number, Purpose::Act);
@@ -99,12 +111,19 @@ fn a_registration_that_nobody_may_make_is_not_final() {
             BlockCrime::Transaction(transaction.as_bytes().to_vec())
         });
         assert_eq!(led, []);
+        // Its root is that of a state without it, which alone would have it refused, too.
+        let rejection = match of_another {
+            true => Rejection::ForeignSigner,
+            false => Rejection::UnknownSigner,
+        };
+        let said = |why: &String| why.contains(&rejection.to_string());
+        assert!(refused.iter().any(said), "{refused:?}");
     }
 }
 
 #[test]
 fn who_leaves_out_what_clients_bring_delays_it_and_no_more() {
-    let led = led_by_the_liar(4, |_| BlockCrime::Censoring);
+    let (led, _) = led_by_the_liar(4, |_| BlockCrime::Censoring);
     assert!(led.iter().all(|block| block.transactions.is_empty()));
 }
 
