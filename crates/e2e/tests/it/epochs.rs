@@ -58,15 +58,35 @@ fn epoch_new(place: &Place, nodes: &[(&str, &Node)], out: &str, more: &str) -> R
 /// The officers of these sign, and the first brings it to the ledger: height of the epoch's last block.
 pub(crate) fn appoint(place: &Place, nodes: &[(&str, &Node)], more: &str, file: &str) -> u64 {
     epoch_new(place, nodes, &format!("{file}.draft"), more).ok();
-    // Nobody's node can say whose the keys of those are that join.
-    let added = more.split("--add ").skip(1);
-    let agreed = added.filter_map(|added| Some(format!(" --agreed {}", added.split_once('/')?.0)));
-    sign_and_submit(place, nodes, file, &agreed.collect::<String>())
+    // Nobody's node can say whose the keys of those are that join, and who leaves.
+    let mut words = more.split(' ');
+    let mut agreed = String::new();
+    while let Some(word) = words.next() {
+        if ["--add", "--remove"].contains(&word) {
+            let org = words.next().unwrap().split('/').next().unwrap();
+            agreed += &format!(" --agreed {org}");
+        }
+    }
+    sign_and_submit(place, nodes, file, &agreed)
 }
 
 /// The officers of these sign the draft, as they say, and the first brings it to the ledger.
 fn sign_and_submit(place: &Place, nodes: &[(&str, &Node)], file: &str, how: &str) -> u64 {
+    let files = sign(place, nodes, file, how);
+    submit(place, nodes, &files)
+}
+
+fn submit(place: &Place, nodes: &[(&str, &Node)], files: &[String]) -> u64 {
     let (first, node) = nodes[0];
+    let submit = format!(
+        "epoch submit {} --profile {first}/profile.toml --json",
+        files.join(" ")
+    );
+    node.run(place, &submit).json()["last"].as_u64().unwrap()
+}
+
+/// The officers of these sign the draft, as they say: the files.
+fn sign(place: &Place, nodes: &[(&str, &Node)], file: &str, how: &str) -> Vec<String> {
     let mut files = Vec::new();
     // Two thirds of four are enough.
     for (org, node) in nodes.iter().take(3) {
@@ -75,11 +95,7 @@ fn sign_and_submit(place: &Place, nodes: &[(&str, &Node)], file: &str, how: &str
         node.run(place, &format!("{sign} {how}")).ok();
         files.push(out);
     }
-    let submit = format!(
-        "epoch submit {} --profile {first}/profile.toml --json",
-        files.join(" ")
-    );
-    node.run(place, &submit).json()["last"].as_u64().unwrap()
+    files
 }
 
 /// No file is made of what the ledger would refuse.
@@ -144,7 +160,7 @@ fn appoint_with_another_officer(place: &Place, nodes: &[(&str, &Node)]) -> u64 {
         let said = "the appointment changes who the officers of acme are";
         refused(node.run(place, &sign), said);
     }
-    let last = sign_and_submit(place, nodes, "second", "--agreed acme");
+    let files = sign(place, nodes, "second", "--agreed acme");
     // Who has signed one for this epoch signs no other one, whatever is agreed on.
     let (org, node) = nodes[1];
     let sign = format!(
@@ -163,6 +179,14 @@ fn appoint_with_another_officer(place: &Place, nodes: &[(&str, &Node)]) -> u64 {
         nodes[2].0
     );
     nodes[2].1.run(place, &again).ok();
+    let last = submit(place, nodes, &files);
+    // When the epoch has turned, what was made for it is signed by nobody.
+    shows(&runtime(), node, last + 1);
+    let late = sign.replace("--out other", "--out late");
+    refused(
+        node.run(place, &late),
+        "ends epoch 0 with another set than the ledger has",
+    );
     last
 }
 

@@ -92,13 +92,16 @@ fn a_lost_disk_is_filled_from_a_backup_its_node_votes_with_a_fresh_key_and_a_fif
         apart.by(number, &sign).ok();
     }
     // Delta's officers compare it with their machine: there is no node of theirs that could be asked.
-    let profile = format!("chain = \"{}\"\norg = \"delta\"\n", apart.chain);
+    let profile = format!(
+        "ledger = \"{}\"\nchain = \"{}\"\norg = \"delta\"\n",
+        apart.machines[0].url(),
+        apart.chain
+    );
     fs::write(apart.place.path("delta.toml"), profile).unwrap();
     let sign = "epoch sign draft --out delta.signed --officer delta-keys/officer.key --profile delta.toml --node-file";
     let other = apart.at(3, &format!("{sign} anew/delta.node"));
     other.exits(1);
-    // Without a node to ask it knows no names.
-    let said = "joins with this appointment";
+    let said = "echo joins with this appointment";
     assert!(other.err().contains(said), "{}", other.err());
     apart
         .at(3, &format!("{sign} anew/delta.node --agreed echo"))

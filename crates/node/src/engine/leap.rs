@@ -50,10 +50,13 @@ pub(super) async fn over_lost_epochs<E: Runtime>(
     if floor >= first {
         return Ok(());
     }
-    for epoch in before {
+    // Those of a recovery that another one took the place of are in no outline.
+    let noted = [floor, ceiling].map(|epoch| epoch.get());
+    let noted = noted.into_iter().filter(|epoch| *epoch < first.get());
+    for epoch in before.iter().map(|epoch| epoch.number.get()).chain(noted) {
         for archive in ARCHIVES {
             for part in PARTS {
-                let cache = format!("{CACHE}-cache-{}-{archive}-{part}", epoch.number.get());
+                let cache = format!("{CACHE}-cache-{epoch}-{archive}-{part}");
                 match context.remove(&cache, None).await {
                     Ok(()) | Err(Error::PartitionMissing(_)) => {}
                     Err(why) => return Err(store("caches")(why)),

@@ -385,7 +385,10 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let marshal = marshal.start(follower, buffer, resolver);
     let stateful = stateful.start();
     let databases = stateful_mailbox.subscribe_databases().await;
-    if let Some(members) = execute::final_members(&databases).await {
+    // A block that was looked at meanwhile may know better.
+    if let Some(members) = execute::final_members(&databases).await
+        && *heartbeat.borrow() == outline.heartbeat()
+    {
         tell_heartbeat(&heartbeat, members.heartbeat_ms);
     }
     if let Some(Ends { last, .. }) = execute::final_ledger_row(&databases)

@@ -8,7 +8,7 @@ use kusabi_core::{
     id::{ChainId, NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
     row::Row,
-    set::{EpochSet, EpochSetParts, OrganisationParts},
+    set::{EpochSet, EpochSetParts, OrganisationParts, Validator},
     suite::Signature,
 };
 
@@ -136,21 +136,22 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             ))
             .advise("whoever joins sends a member file: --add FILE"));
         }
-        seats.insert(node.org.id(), vec![node.seat]);
+        let seats = seats.entry(node.org.id()).or_default();
+        // Of several, those that answer go on.
+        if voting(&old, &node.org.id()) == 1 {
+            seats.clear();
+        }
+        seats.push(node.seat);
     }
     let mut organisations = Vec::new();
     let mut missing = Vec::new();
-    for (index, organisation) in old.organisations().enumerate() {
+    for organisation in old.organisations() {
         if args.removed.iter().any(|name| name.id() == organisation.id) {
             seats.remove(&organisation.id);
             continue;
         }
-        let voting = old
-            .validators()
-            .filter(|validator| usize::from(validator.organisation) == index)
-            .count();
         let here = seats.get(&organisation.id).map_or(0, Vec::len);
-        if here < voting {
+        if here < voting(&old, &organisation.id) {
             missing.push(connection.organisation_name(&organisation.id)?);
         }
         organisations.push(OrganisationParts {
@@ -308,6 +309,13 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     session
         .output()
         .say(&appointing.sheet(names(Some(&connection)))?)
+}
+
+/// How many validators an organisation has in a set.
+pub(super) fn voting(set: &EpochSet<'_>, org: &OrgId) -> usize {
+    let index = set.organisations().position(|of| of.id == *org);
+    let of = |validator: &Validator<'_>| Some(usize::from(validator.organisation)) == index;
+    set.validators().filter(of).count()
 }
 
 /// What a node brings into the next set, for whom, and its signature under it.

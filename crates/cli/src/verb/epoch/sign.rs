@@ -11,7 +11,7 @@ use kusabi_core::{
 };
 use serde::Serialize;
 
-use super::{names, signed::Signed};
+use super::{names, new::voting, signed::Signed};
 use crate::{
     appointing::Appointing,
     connection::Connection,
@@ -26,9 +26,10 @@ use crate::{
 
 /// Sign an appointment with your officers' keys
 ///
-/// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. It is signed if each validator of
-/// those who stay has itself signed the keys that it goes on with, and no officers change. What no machine can show (who joins, other
-/// officers, a new node in the place of a lost one) you ask the organisation that it is about, and say --agreed ORG.
+/// Read it first (kusabi epoch show FILE): who stays, joins and leaves, whose officers change. It is signed if it ends the
+/// present epoch, and each of its validators is there again with keys that it has signed itself, and no officers change. What no
+/// machine can show (who joins or leaves, other officers, a new node in the place of a lost one) you ask the organisation that it is
+/// about, and say --agreed ORG.
 ///
 /// One appointment is signed for an epoch. What a key has signed is noted beside it (KEYFILE.signed), and another one is refused:
 /// with two of one epoch the ledger can be led two ways, and the signatures stand under both.
@@ -87,6 +88,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         ));
     }
     let connection = Connection::open(session).ok();
+    present(&appointing, connection.as_ref(), session)?;
     session
         .output()
         .say_unless_json(&appointing.sheet(names(connection.as_ref()))?)?;
@@ -192,9 +194,40 @@ fn unsigned(
     Ok(notes)
 }
 
+/// Refuses an appointment that does not end the present epoch, as far as a node can be asked; else says that nobody compared it.
+fn present(
+    appointing: &Appointing,
+    connection: Option<&Connection>,
+    session: &Session,
+) -> Result<()> {
+    let old = appointing.old()?;
+    let Some(connection) = connection.filter(|connection| connection.newest().is_ok()) else {
+        session.output().warn(&format!(
+            "no node could be asked whether epoch {} is the present one, with this set: {}",
+            old.epoch(),
+            old.hash()
+        ));
+        return Ok(());
+    };
+    let trust = connection.trust();
+    let now = EpochSet::decode(trust.set())
+        .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+    if now.hash() == old.hash() {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Exit::Negative,
+        format!(
+            "the appointment ends epoch {} with another set than the ledger has, whose epoch is {}",
+            old.epoch(),
+            now.epoch()
+        ),
+    )
+    .advise("an epoch has turned since it was made: make it again. If none has, somebody made it up: do not sign"))
+}
+
 /// Refuses what no machine can show to be right, unless it was agreed on with the organisation that it is about: that it goes on with
-/// other officers or joins, and keys of a validator that no validator of its own has signed. And that one's own organisation leaves,
-/// or has no vote any more.
+/// other officers, joins, leaves or has fewer validators, and keys of a validator that no validator of its own has signed.
 fn compare(
     appointing: &Appointing,
     org: &OrgName,
@@ -203,8 +236,15 @@ fn compare(
     name: impl Fn(&OrgId) -> String,
 ) -> Result<()> {
     let (old, next) = (appointing.old()?, appointing.next()?);
-    // Where names are not known, the page shows IDs.
-    let is = |of: &OrgName, id: &OrgId| of.id() == *id || of.to_string() == id.to_string();
+    // Where names are not known, the page shows IDs. A name that looks like one is that name.
+    let ids = || {
+        old.organisations()
+            .chain(next.organisations())
+            .map(|of| of.id)
+    };
+    let is = |of: &OrgName, id: &OrgId| {
+        of.id() == *id || (of.to_string() == id.to_string() && ids().all(|known| known != of.id()))
+    };
     let is_agreed = |id: &OrgId| agreed.iter().any(|of| is(of, id));
     let known = |of: &OrgName| {
         let mut both = old.organisations().chain(next.organisations());
@@ -256,18 +296,19 @@ fn compare(
             );
         }
         for ((validator, node), confirmed) in seats(index) {
-            if let Some(fresh) = fresh.filter(|_| *id == org.id()) {
-                if (*validator.vote_key, *node.key) == (fresh.seat.vote_key, fresh.seat.node_key) {
-                    continue;
-                }
-            } else if *confirmed {
+            let fresh = fresh.filter(|_| *id == org.id());
+            let keys = (*validator.vote_key, *node.key);
+            // Of several validators of one's own, one may be lost and the others have signed.
+            let says =
+                fresh.is_some_and(|fresh| keys == (fresh.seat.vote_key, fresh.seat.node_key));
+            if says || (*confirmed && (fresh.is_none() || seats(index).count() > 1)) {
                 continue;
             }
             return refused(
                 id,
                 format!(
                     "{} that these keys are {whose}'s: vote key {}, node key {}",
-                    match fresh.filter(|_| *id == org.id()) {
+                    match fresh {
                         Some(_) => "the node file does not say",
                         None => "no node says",
                     },
@@ -277,22 +318,22 @@ fn compare(
             );
         }
     }
-    let mine = org.id();
-    if is_agreed(&mine) {
-        return Ok(());
-    }
-    let at = |set: &EpochSet<'_>| set.organisations().position(|of| of.id == mine);
-    let Some(index) = at(&next) else {
-        return refused(&mine, format!("{org} leaves with this appointment"));
-    };
-    let voted = old
-        .validators()
-        .any(|validator| Some(usize::from(validator.organisation)) == at(&old));
-    if voted && seats(index).next().is_none() {
-        return refused(
-            &mine,
-            format!("{org} has no vote any more with this appointment"),
-        );
+    // Who leaves, and who votes less: with fewer validators fewer liars are borne.
+    for was in old.organisations() {
+        let id = &was.id;
+        if is_agreed(id) {
+            continue;
+        }
+        let whose = called(id);
+        if next.organisations().all(|of| of.id != *id) {
+            return refused(id, format!("{whose} leaves with this appointment"));
+        }
+        if voting(&next, id) < voting(&old, id) {
+            return refused(
+                id,
+                format!("{whose} has fewer validators with this appointment than it has now"),
+            );
+        }
     }
     Ok(())
 }

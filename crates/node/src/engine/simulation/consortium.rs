@@ -3,7 +3,7 @@
 
 use super::{
     CACHES, Faults, LIMITS,
-    hostile::{self, BlockCrime, Crimes, Refusals, TurnCrime, VoteCrime},
+    hostile::{self, BlockCrime, Crimes, Lies, Refusals, TurnCrime, VoteCrime},
     note_end,
 };
 use crate::{
@@ -213,6 +213,7 @@ struct Inner {
     faults: Arc<Mutex<Vec<String>>>,
     /// Why members who follow the rules refused blocks.
     refused: Refusals,
+    lies: Lies,
     opened: Mutex<BTreeMap<usize, Opened>>,
     _network: Handle<()>,
 }
@@ -250,6 +251,7 @@ impl Fleet {
             slow: Arc::default(),
             faults,
             refused: Refusals::default(),
+            lies: Lies::default(),
             opened: Mutex::default(),
             _network: network.start(),
             context: Mutex::new(context),
@@ -343,6 +345,12 @@ impl Fleet {
         self.0.refused.lock().iter().cloned().collect()
     }
 
+    /// How many votes were sent that break the rules.
+    #[must_use]
+    pub fn lies(&self) -> u64 {
+        self.0.lies.load(Ordering::Relaxed)
+    }
+
     /// Starts a member that follows the rules in everything but the blocks that it proposes.
     pub async fn start_lying(&self, member: usize, crime: BlockCrime) {
         let block = Some(hostile::tamper(crime));
@@ -374,7 +382,7 @@ impl Fleet {
             return;
         };
         let context = self.child("hostile");
-        let task = hostile::vote(context, outline, &key, links, crime);
+        let task = hostile::vote(context, outline, &key, links, crime, self.0.lies.clone());
         self.0
             .hostile
             .lock()
@@ -395,7 +403,14 @@ impl Fleet {
         let stolen = members.filter_map(|(member, _)| member.voting_in(&past));
         let stolen: Vec<_> = stolen.collect();
         let context = self.child("hostile");
-        let task = hostile::vote_from_the_past(context, outline, &past, &stolen, links);
+        let task = hostile::vote_from_the_past(
+            context,
+            outline,
+            &past,
+            &stolen,
+            links,
+            self.0.lies.clone(),
+        );
         self.0
             .hostile
             .lock()

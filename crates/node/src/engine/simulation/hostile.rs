@@ -30,7 +30,10 @@ use kusabi_core::{
     tx::{ActionCode, code_of},
 };
 use rand_core::Rng as _;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// How a member breaks the rules.
 #[derive(Clone, Default)]
@@ -149,6 +152,7 @@ pub(super) fn vote<W: Wire>(
     key: &VoteKey,
     links: Links<W>,
     crime: VoteCrime,
+    told: Lies,
 ) -> Option<Handle<()>> {
     let key = private(key)?;
     let epochs = Epochs::of(outline, Some(&key)).ok()?;
@@ -172,10 +176,14 @@ pub(super) fn vote<W: Wire>(
             };
             for bytes in said {
                 sender.send(Recipients::All, bytes, true);
+                told.fetch_add(1, Ordering::Relaxed);
             }
         }
     }))
 }
+
+/// How many false messages were sent.
+pub(in crate::engine) type Lies = Arc<AtomicU64>;
 
 /// One epoch's part of a channel, by vote keys; it ends with the first value.
 async fn lane<S: Sender<PublicKey = PublicKey>, R: Receiver<PublicKey = PublicKey>>(
@@ -215,6 +223,7 @@ pub(super) fn vote_from_the_past<W: Wire>(
     past: &Outline,
     stolen: &[VoteKey],
     links: Links<W>,
+    told: Lies,
 ) -> Option<Handle<()>> {
     let epochs = Epochs::of(outline, None).ok()?;
     let (number, voters) = (epochs.last()?.number.get(), voters(outline, &epochs)?);
@@ -250,6 +259,7 @@ pub(super) fn vote_from_the_past<W: Wire>(
                     ];
                     for vote in said.into_iter().flatten() {
                         votes.send(Recipients::All, vote.encode(), true);
+                        told.fetch_add(1, Ordering::Relaxed);
                     }
                     signed.extend(finalize);
                 }

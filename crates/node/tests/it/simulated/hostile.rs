@@ -150,8 +150,11 @@ fn whoever_votes_twice_for_both_or_in_anothers_name_changes_nothing() {
                     assert!(registered.flatten().is_some(), "key {number}");
                 }
                 agreed(&founder, &fleet, &told).await;
+                fleet.lies()
             });
-            assert_eq!(out, Some(()), "{crime:?}, seed {seed}");
+            // Three honest members are a quorum without it: it did say something.
+            let lies = out.unwrap();
+            assert!(lies > 0, "{crime:?}, seed {seed}");
         }
     }
 }
