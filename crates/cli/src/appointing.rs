@@ -42,15 +42,17 @@ pub(crate) struct Appointing {
     /// Ascending by organisation and officer.
     pub(crate) signatures: Vec<OfficerSignature>,
     pub(crate) nodes: Vec<u8>,
-    /// What validators of the present set signed of their next keys, by their places in the next set.
-    pub(crate) confirmations: Vec<(u8, Signature)>,
+    pub(crate) confirmations: Confirmations,
 }
+
+/// What validators of the present set signed of their next keys, by their places in the next set.
+pub(crate) type Confirmations = Vec<(u8, Signature)>;
 
 /// A place and a signature.
 const CONFIRMATION: usize = 1 + Signature::LEN;
 
 /// What stands behind the transaction, and the transaction.
-fn confirmations(bytes: &[u8]) -> Option<(&[u8], Vec<(u8, Signature)>)> {
+fn confirmations(bytes: &[u8]) -> Option<(&[u8], Confirmations)> {
     let (count, rest) = bytes.split_last()?;
     let at = rest.len().checked_sub(usize::from(*count) * CONFIRMATION)?;
     let (transaction, behind) = rest.split_at_checked(at)?;

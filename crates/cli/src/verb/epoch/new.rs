@@ -287,7 +287,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .enumerate()
         .filter_map(|(place, validator)| {
             let signature = said.get(validator.vote_key)?;
-            Some((u8::try_from(place).ok()?, signature.clone()))
+            Some((u8::try_from(place).ok()?, *signature))
         });
     let confirmations = confirmations.collect();
     let own = session.org(None)?.id();

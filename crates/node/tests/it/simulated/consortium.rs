@@ -329,7 +329,7 @@ fn who_makes_signers_up_fills_no_more_than_a_quarter_of_the_pool() {
         assert!(
             refused
                 .iter()
-                .all(|one| *one == Err(SubmitError::Refused(why.clone())))
+                .all(|one| *one == Err(SubmitError::Refused(why)))
         );
         assert_eq!(node.status().pool.count, 0);
         agreed(&founder, &fleet, &told).await;
