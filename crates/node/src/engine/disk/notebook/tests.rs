@@ -231,7 +231,7 @@ fn who_writes_while_a_synchronisation_is_under_way_shares_the_next_with_all_who_
         let disk = Disk::simulated(world.child("disk"), slow, Place::default());
         let shared = disk.shared.clone();
         let synchronised = || shared.slow.as_ref().unwrap().count.load(Ordering::Relaxed);
-        let book = Notebook::open(disk, "book", Unreadable::Refuse).await;
+        let book = Notebook::open(disk, "book", Unreadable::RefuseDamaged).await;
         let book = Arc::new(book.unwrap());
         let notes: Vec<_> = (0..8)
             .map(|name| book.open_blob(&[name], &VERSION).unwrap().0)
