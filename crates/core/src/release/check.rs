@@ -428,7 +428,7 @@ fn release_key(
     if !record.valid_at(published).is_valid() {
         return Err(ReleaseError::SignerNotValid(signer));
     }
-    // Foreign keys are no release keys: the ledger admits none, and there is nothing to verify with.
+    // A foreign release key signs other systems' artifacts, and no manifest.
     record
         .keys()
         .verification_key()

@@ -610,8 +610,12 @@ impl Action {
             return Err(TxError::Purpose);
         }
         // spec: a foreign key signs no transaction, therefore it can neither activate nor follow on another key, and has no
-        // role that acts by signing.
-        let foreign_fits = matches!(self, Self::Register { .. }) && entry.purpose != Purpose::Pre;
+        // role that acts by signing. As a release key it is one of those that sign other systems' artifacts.
+        let foreign_fits = match self {
+            Self::Register { .. } => entry.purpose != Purpose::Pre,
+            Self::ArtPolicy { .. } => true,
+            _ => false,
+        };
         if entry.keys.suite() == Suite::Foreign && !foreign_fits {
             return Err(TxError::Suite);
         }

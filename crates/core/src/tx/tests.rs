@@ -394,6 +394,16 @@ fn a_foreign_key_takes_no_part_that_signs() {
     };
     assert_eq!(refused(register(Purpose::Pre)), TxError::Suite);
     assert!(Draft::new(CHAIN, register(Purpose::Act)).is_ok());
+    // As a release key it signs other systems' artifacts; what it may not sign is asked where signers are looked up.
+    let policy = Action::ArtPolicy {
+        org: org(),
+        policy_version: 1,
+        k: 1,
+        added: vec![foreign(2, Purpose::Art, 2048)],
+        removed: Vec::new(),
+        signers: 1,
+    };
+    assert!(Draft::new(CHAIN, policy).is_ok());
     let native = Entry::new(
         handle(1),
         Purpose::App,

@@ -6,6 +6,7 @@ use kusabi_core::suite::Purpose;
 use kusabi_core::tx::Named;
 
 use super::desk::{Desk, next};
+use super::roles::publishes;
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -101,14 +102,14 @@ impl<S: State + ?Sized> Desk<'_, S> {
         Ok(Authority::Officers(officers))
     }
 
-    /// Takes ended records out of the organisation's counts; says how many of them were release keys.
+    /// Takes ended records out of the organisation's counts; says how many of them were release keys that count.
     fn end(&self, organisation: &mut Organisation, records: &[Record]) -> Result<u8, Rejection> {
         let mut art_keys = 0_u8;
         for record in records.iter().filter(|record| record.is_active()) {
             organisation.active = organisation.active.saturating_sub(1);
             match record.purpose() {
                 Purpose::Officer => take_officer(organisation)?,
-                Purpose::Art => art_keys = art_keys.saturating_add(1),
+                Purpose::Art if publishes(record) => art_keys = art_keys.saturating_add(1),
                 _ => {}
             }
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use kusabi_core::id::{OrgId, StateKey};
-use kusabi_core::row::{ArtPolicy, Reason};
-use kusabi_core::suite::Purpose;
+use kusabi_core::row::{ArtPolicy, Reason, Record};
+use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::tx::{ART_KEYS_MAX, Entry, Named, OFFICERS_MAX};
 
 use super::desk::{Desk, exactly, next};
@@ -112,10 +112,13 @@ impl<S: State + ?Sized> Desk<'_, S> {
         }
         self.policy_authority(organisation.officers_k, old, k, removed)?;
 
-        // spec: the policy asks for no more keys than there are, so that a release can always be published.
+        // spec: the policy asks for no more keys than there are, so that a release can always be published; foreign keys publish
+        // nothing, so they do not count.
+        let counted =
+            |records: &[Record]| records.iter().filter(|record| publishes(record)).count();
         let n = usize::from(old.map_or(0, |policy| policy.n))
-            .saturating_sub(removed.len())
-            .saturating_add(added.len());
+            .saturating_sub(counted(&removed_records))
+            .saturating_add(counted(&new_records));
         if n > ART_KEYS_MAX {
             return Err(Rejection::TooManyArtKeys);
         }
@@ -131,8 +134,9 @@ impl<S: State + ?Sized> Desk<'_, S> {
             organisation.active = organisation.active.saturating_sub(1);
             self.write_record(&named.handle, &ended);
         }
+        let mut new_parts = BTreeSet::new();
         for (entry, record) in added.iter().zip(&new_records) {
-            self.add_record(&mut organisation, entry, record, &mut BTreeSet::new());
+            self.add_record(&mut organisation, entry, record, &mut new_parts);
         }
         let policy = ArtPolicy {
             version: next(policy_version)?,
@@ -182,4 +186,10 @@ impl<S: State + ?Sized> Desk<'_, S> {
         }
         Ok(())
     }
+}
+
+/// Whether a release key can publish, and so counts in the policy: a foreign one signs other systems' artifacts and no
+/// transaction.
+pub(super) fn publishes(record: &Record) -> bool {
+    record.keys().suite() != Suite::Foreign
 }

@@ -1,8 +1,9 @@
 //! Grant, withdraw, art policy.
 
+use kusabi_core::id::{Binding, Handle};
 use kusabi_core::row::{Reason, Status};
-use kusabi_core::suite::Purpose;
-use kusabi_core::tx::{Action, Draft, OFFICERS_MAX, Transaction};
+use kusabi_core::suite::{ForeignAlgorithm, Purpose};
+use kusabi_core::tx::{Action, Draft, Entry, Named, OFFICERS_MAX, Transaction};
 use kusabi_ledger::Rejection;
 use kusabi_ledger::testing::{TestKey, World};
 
@@ -314,4 +315,78 @@ fn the_policy_names_how_many_sign_it() {
         refuse(&mut world, cut, Rejection::TooFewSignatures);
     }
     accept(&mut world, signed);
+}
+
+#[test]
+fn foreign_release_keys_stand_beside_the_policy_and_do_not_count_in_it() {
+    let mut world = World::open();
+    let keys = with_policy(&mut world, 1, 2);
+    let spki: Vec<u8> = (0..=255).cycle().take(294).collect();
+    let foreign = |number: u8| {
+        Entry::foreign(
+            Handle::new([number; 32]),
+            Purpose::Art,
+            ForeignAlgorithm::Rsa,
+            &spki,
+            Binding::ZERO,
+            None,
+        )
+        .unwrap()
+    };
+    let set = |world: &World, k, added: Vec<Entry>, removed, signers: &[&TestKey]| {
+        let action = Action::ArtPolicy {
+            org: world.org,
+            policy_version: world.policy().unwrap().version,
+            k,
+            added,
+            removed,
+            signers: 1,
+        };
+        world.sign(action, signers)
+    };
+    let rows = world.organisation().rows;
+    let both = set(&world, 1, vec![foreign(1), foreign(2)], vec![], &[&keys[0]]);
+    accept(&mut world, both);
+    let policy = world.policy().unwrap();
+    assert_eq!((policy.k, policy.n), (1, 2), "neither of them publishes");
+    assert_eq!(
+        world.organisation().rows,
+        rows + 2 + 2,
+        "one key's bytes, in two parts"
+    );
+    let record = world.record(&Handle::new([1; 32])).unwrap();
+    assert_eq!(record.purpose(), Purpose::Art);
+
+    // A policy that only foreign keys could meet is none.
+    let more = set(&world, 3, vec![foreign(3)], vec![], &[&keys[0], &keys[1]]);
+    refuse(&mut world, more, Rejection::TooFewSignatures);
+
+    // Ended by the policy's next change, or revoked like any other key: the number of those that publish stays.
+    let named = |world: &World, number| {
+        let handle = Handle::new([number; 32]);
+        let version = world.record(&handle).unwrap().version();
+        Named { handle, version }
+    };
+    let ended = set(
+        &world,
+        2,
+        vec![],
+        vec![named(&world, 1)],
+        &[&keys[0], &keys[1]],
+    );
+    accept(&mut world, ended);
+    let policy = world.policy().unwrap();
+    assert_eq!((policy.k, policy.n), (2, 2));
+    let revoke = Action::Revoke {
+        org: world.org,
+        targets: vec![named(&world, 2)],
+        reason: Reason::Compromised,
+        compromised_since: None,
+        signers: 1,
+    };
+    let revoke = world.sign(revoke, &[&world.officer]);
+    accept(&mut world, revoke);
+    assert_eq!(world.policy().unwrap(), policy);
+    let record = world.record(&Handle::new([2; 32])).unwrap();
+    assert_eq!(record.status(), Status::Revoked);
 }
