@@ -400,9 +400,8 @@ impl NodeHandle {
     /// # Errors
     /// [`QueryError`]
     pub async fn lookup(&self, key: StateKey) -> Result<Bytes, QueryError> {
-        let (answer, receiver) = oneshot::channel();
-        self.send(&self.lookups, Lookup { key, answer })?;
-        self.wait(receiver).await
+        self.ask(&self.lookups, |answer| Lookup { key, answer })
+            .await
     }
 
     /// Waits until a height is final and its state shown here.
@@ -423,9 +422,7 @@ impl NodeHandle {
     /// # Errors
     /// [`QueryError`]
     pub async fn checkpoint(&self) -> Result<Bytes, QueryError> {
-        let (answer, receiver) = oneshot::channel();
-        self.send(&self.queries, Query::Checkpoint(answer))?;
-        self.wait(receiver).await
+        self.ask(&self.queries, Query::Checkpoint).await
     }
 
     /// A freshness receipt (spec/freshness.md) for a nonce. Takes up to a second, and where validators do not answer five more.
@@ -436,9 +433,8 @@ impl NodeHandle {
         if self.following.is_some() {
             return Err(QueryError::NoVote);
         }
-        let (answer, receiver) = oneshot::channel();
-        self.send(&self.nonces, Asked { nonce, answer })?;
-        self.wait(receiver).await
+        self.ask(&self.nonces, |answer| Asked { nonce, answer })
+            .await
     }
 
     /// The final block at a height. `None`: not yet, or a height that a recovery skipped.
@@ -455,9 +451,8 @@ impl NodeHandle {
     /// # Errors
     /// [`QueryError`]
     pub async fn block_from(&self, height: Height) -> Result<Option<FinalBlock>, QueryError> {
-        let (answer, receiver) = oneshot::channel();
-        self.send(&self.queries, Query::BlockFrom(height, answer))?;
-        self.wait(receiver).await
+        self.ask(&self.queries, |answer| Query::BlockFrom(height, answer))
+            .await
     }
 
     /// All final blocks from a height on, as they come.
@@ -501,20 +496,23 @@ impl NodeHandle {
         })
     }
 
-    fn send<T>(&self, queue: &mpsc::Sender<T>, message: T) -> Result<(), QueryError> {
-        queue.try_send(message).map_err(|why| match why {
-            mpsc::error::TrySendError::Full(_) => QueryError::Busy,
-            mpsc::error::TrySendError::Closed(_) => QueryError::Stopped(self.why()),
-        })
-    }
-
-    async fn wait<T>(
+    /// Asks, and asks again where the engine ended with the question: between two epochs it does, and the next one answers.
+    async fn ask<T, M>(
         &self,
-        answer: oneshot::Receiver<Result<T, QueryError>>,
+        queue: &mpsc::Sender<M>,
+        question: impl Fn(oneshot::Sender<Result<T, QueryError>>) -> M,
     ) -> Result<T, QueryError> {
-        answer
-            .await
-            .unwrap_or_else(|_| Err(QueryError::Stopped(self.why())))
+        loop {
+            let (answer, receiver) = oneshot::channel();
+            queue.try_send(question(answer)).map_err(|why| match why {
+                mpsc::error::TrySendError::Full(_) => QueryError::Busy,
+                // The queue outlives the epochs, and ends with the node.
+                mpsc::error::TrySendError::Closed(_) => QueryError::Stopped(self.why()),
+            })?;
+            if let Ok(answer) = receiver.await {
+                return answer;
+            }
+        }
     }
 }
 
@@ -598,6 +596,33 @@ mod tests {
     use super::*;
     use crate::{node, pool::PoolLimits};
     use futures::FutureExt as _;
+
+    #[test]
+    fn a_question_that_the_end_of_an_epoch_caught_is_asked_again() {
+        let limits = PoolLimits { count: 1, bytes: 1 };
+        let world = kusabi_ledger::testing::World::new(1 << 20);
+        let genesis = Bytes::copy_from_slice(world.genesis().as_bytes());
+        let outline = Outline::new(world.document.into(), genesis).unwrap();
+        let (handle, ends) = node::link(&outline, limits);
+        let mut asked = Box::pin(handle.checkpoint());
+        assert!((&mut asked).now_or_never().is_none());
+        let mut queries = ends.queries.try_lock_owned().unwrap();
+        // What an engine that ends does with what it has not answered.
+        drop(queries.try_recv().unwrap());
+        assert!((&mut asked).now_or_never().is_none());
+        let Query::Checkpoint(answer) = queries.try_recv().unwrap() else {
+            panic!("another question than before");
+        };
+        answer.send(Ok(Bytes::from_static(b"here"))).unwrap();
+        assert_eq!(asked.now_or_never().unwrap().unwrap(), &b"here"[..]);
+
+        // When the node itself ends there is nobody to ask.
+        let mut asked = Box::pin(handle.checkpoint());
+        assert!((&mut asked).now_or_never().is_none());
+        drop(queries);
+        let ended = asked.now_or_never().unwrap();
+        assert!(matches!(ended, Err(QueryError::Stopped(_))), "{ended:?}");
+    }
 
     #[test]
     fn more_nonces_than_may_wait_are_refused_at_once() {
