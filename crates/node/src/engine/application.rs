@@ -269,17 +269,15 @@ impl Ledger {
         Ok(packed)
     }
 
-    /// The rules on a header that depend on its place and time alone.
+    /// The rules on a header that depend on its place and time alone; the first that is broken.
     fn check_frame(
         &self,
         parent: &Block,
         block: &Block,
         context: &Context<Digest, PublicKey>,
-    ) -> bool {
+    ) -> Result<(), Misplaced> {
         let header = &block.header;
-        let Some(frame) = self.frame(parent, context) else {
-            return false;
-        };
+        let frame = self.frame(parent, context).ok_or(Misplaced::Place)?;
         let expected = Header {
             time_ms: header.time_ms,
             state_root: header.state_root,
@@ -291,13 +289,30 @@ impl Ledger {
             next_set_hash: header.next_set_hash,
             ..frame
         };
-        *header == expected
-            && check_time(parent.header.time_ms, header.time_ms).is_ok()
-            && self
-                .0
-                .outline
-                .may_begin(block.position(), block.transactions.first())
+        if *header != expected {
+            return Err(Misplaced::Place);
+        }
+        check_time(parent.header.time_ms, header.time_ms)?;
+        let (position, first) = (block.position(), block.transactions.first());
+        if !self.0.outline.may_begin(position, first) {
+            return Err(Misplaced::Opening);
+        }
+        Ok(())
     }
+}
+
+/// Why a block does not belong where it is proposed.
+#[derive(Debug, thiserror::Error)]
+enum Misplaced {
+    /// Height, epoch, view, leader, parent or version are not those of its place.
+    #[error("its header is not that of its place")]
+    Place,
+    /// Its time does not follow its parent's.
+    #[error(transparent)]
+    Time(#[from] BlockError),
+    /// It is the first of an epoch and does not open it, or opens one in the middle.
+    #[error("it does not begin with what opens its epoch")]
+    Opening,
 }
 
 /// A task of its own was ended, and so will be whoever waits for it: the node stops. "The block is refused" would be an answer.
@@ -391,10 +406,13 @@ impl<E: Runtime> Application<E> for Ledger {
         let block = block.inner();
         let parent: Digested<Block> = ancestry.next().await?;
         let parent = parent.inner();
-        if !self.check_frame(parent, block, &consensus) {
+        self.check_frame(parent, block, &consensus)
+            .inspect_err(|why| self.0.refuse(block, why))
+            .ok()?;
+        let Some(transactions) = execute::decode(&block.transactions) else {
+            self.0.refuse(block, &"a transaction in it cannot be read");
             return None;
-        }
-        let transactions = execute::decode(&block.transactions)?;
+        };
         let refused = |why: BlockError| self.0.refuse(block, &why);
         check_bounds(&transactions)
             .inspect_err(|why| refused(*why))

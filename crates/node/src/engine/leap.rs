@@ -5,7 +5,7 @@
 //! recovery before the engine reads it. What lies in the caches of the epochs before is not final, and a recovery goes on from
 //! what is.
 
-use super::{EngineError, Runtime, start::store};
+use super::{EngineError, Runtime};
 use crate::outline::Outline;
 use commonware_consensus::types::Epoch;
 use commonware_runtime::Error;
@@ -45,7 +45,7 @@ pub(super) async fn over_lost_epochs<E: Runtime>(
             codec_config: ((), ()),
         },
     );
-    let note = note.await.map_err(store("caches"))?;
+    let note = note.await.map_err(EngineError::store("caches"))?;
     let (floor, ceiling) = note.get(&NOTED).copied().unwrap_or_default();
     if floor >= first {
         return Ok(());
@@ -59,7 +59,7 @@ pub(super) async fn over_lost_epochs<E: Runtime>(
                 let cache = format!("{CACHE}-cache-{epoch}-{archive}-{part}");
                 match context.remove(&cache, None).await {
                     Ok(()) | Err(Error::PartitionMissing(_)) => {}
-                    Err(why) => return Err(store("caches")(why)),
+                    Err(why) => return Err(EngineError::store("caches")(why)),
                 }
             }
         }
@@ -67,6 +67,6 @@ pub(super) async fn over_lost_epochs<E: Runtime>(
     // Last, so that a crash before it has the caches removed again.
     note.put_sync(NOTED, (first, ceiling.max(first)))
         .await
-        .map_err(store("caches"))?;
+        .map_err(EngineError::store("caches"))?;
     Ok(())
 }

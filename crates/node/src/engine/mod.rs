@@ -6,7 +6,8 @@
 //! - Between nodes: `network` the channels, `gossip` transactions that wait, `pulse` who is connected, `turn` how an epoch ended,
 //!   `freshness` receipts that what is shown is of now, `repair` certificates that this node has missed, `tally` counts whose votes
 //!   the certificates have.
-//! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what.
+//! - Assembly: `run` from outside, `start` the parts in their order, `state` the database, `epochs` who certifies what; before a vote
+//!   `catch_up` has the epochs before brought, and `votes` says whether this node's own votes are all here.
 //! - Disk: `disk` is the runtime with our storage for reads, votes and what is small; `kept` keeps the archive from being pruned,
 //!   `held` knows which blocks have certificates; `archive` reads and writes it while no engine runs; `leap` takes the engine's
 //!   caches over the epochs that a recovery left out.
@@ -17,6 +18,7 @@ mod application;
 mod archive;
 mod audit;
 pub(crate) mod block;
+mod catch_up;
 mod disk;
 mod epochs;
 mod execute;
@@ -44,6 +46,7 @@ mod start;
 mod state;
 mod tally;
 mod turn;
+mod votes;
 
 pub use archive::{ImportError, Imported, Tail, genesis_header};
 pub(crate) use archive::{import, read_all};
@@ -58,7 +61,7 @@ use commonware_consensus::simplex;
 use commonware_cryptography::{ed25519, sha256};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage, Strategizer};
 use rand_core::CryptoRng;
-use std::{io, net::SocketAddr};
+use std::{fmt, io, net::SocketAddr};
 
 /// The engine's digest: a header hash.
 pub(crate) type Digest = sha256::Digest;
@@ -144,6 +147,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// A store cannot be used, for the reason that follows.
+    pub(crate) fn store<W: fmt::Display>(what: &'static str) -> impl FnOnce(W) -> Self {
+        move |why| Self::Store {
+            what,
+            why: why.to_string(),
+        }
+    }
+
     /// What a person can do about it; `alone`: no others run the ledger with this node, and what it has lost only a recovery
     /// brings back.
     #[must_use]

@@ -7,7 +7,6 @@ use super::{
     epochs::Epochs,
     held::Held,
     service::Certificate,
-    start,
 };
 use commonware_consensus::{
     marshal::{core::Mailbox, standard::Standard},
@@ -133,7 +132,7 @@ impl<E: Runtime> Own<E> {
         &self,
         new: &[(Arc<Block>, Option<Certificate>)],
     ) -> Result<(), EngineError> {
-        let failed = |what| start::store::<Error>(what);
+        let failed = |what| EngineError::store::<Error>(what);
         // Whoever is interrupted here has lost them until the next start.
         let mut archives = self.0.write().await;
         let Archives {

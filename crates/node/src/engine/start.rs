@@ -1,11 +1,11 @@
 //! Starts the engine's parts in the order in which they need one another, and serves until it stops.
 
 use super::{
-    EngineError, PublicKey, Runtime, Scheme,
+    EngineError, PublicKey, Runtime,
     application::{Ledger, Portion, Shared, TransactionPool, tell_heartbeat},
     archive,
     block::Block,
-    disk,
+    catch_up, disk,
     epochs::Epochs,
     execute,
     finality::{self, Announce, Follower, raise},
@@ -14,8 +14,8 @@ use super::{
     ingest::{self, Door, Others, Strangers},
     kept::{Kept, Noted},
     leap,
-    network::{ByVote, Links, Voters, Wire},
-    pace::Paced,
+    network::{ByVote, Links, Voters, Wire, by_epoch, by_vote},
+    pace::{Paced, SETTLES, Times},
     repair::Repair,
     run::{Outcome, Queue},
     service::{self, Services},
@@ -23,6 +23,7 @@ use super::{
     state::{self, Caches, Database, PAGE},
     tally::{self, Parts as TallyParts},
     turn::Turn,
+    votes,
 };
 use crate::{
     directory::VoteKey,
@@ -34,7 +35,7 @@ use commonware_broadcast::buffered;
 use commonware_consensus::{
     marshal::{
         self, Identifier,
-        core::{Actor as Marshal, Mailbox},
+        core::Actor as Marshal,
         resolver::p2p as blocks_resolver,
         standard::{Deferred, Standard},
     },
@@ -51,18 +52,11 @@ use commonware_glue::stateful::{
     Config as StatefulConfig, PruneConfig, Stateful, SyncPlan,
     db::{DatabaseSet, SyncEngineConfig, p2p as state_resolver},
 };
-use commonware_p2p::{
-    Receiver, Sender,
-    utils::mux::{self, Muxer},
-};
 use commonware_parallel::Sequential;
-use commonware_runtime::{Blob, Handle, Storage, WriteOptions, buffer::paged::CacheRef};
-use commonware_storage::{archive::prunable, mmr, translator::EightCap};
-use commonware_utils::{NZDuration, NZU64, NZUsize, Participant, vec::NonEmptyVec};
-use kusabi_core::{
-    id::{Epoch as EpochNumber, Height as LedgerHeight},
-    row::Ends,
-};
+use commonware_runtime::{Handle, buffer::paged::CacheRef};
+use commonware_storage::mmr;
+use commonware_utils::{NZDuration, NZU64, NZUsize, vec::NonEmptyVec};
+use kusabi_core::{id::Height as LedgerHeight, row::Ends};
 use std::{
     future::pending,
     num::{NonZeroU64, NonZeroUsize},
@@ -73,15 +67,9 @@ use tokio::sync::{Notify, mpsc, watch};
 
 const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
 const MAILBOX: NonZeroUsize = NZUsize!(128);
-/// Blocks per file of the archives, and certificates; fixed for the life of the data. Nothing is ever pruned, and the engine
-/// keeps each file open: with these two years of heartbeats, or three hours of a hundred blocks a second, take four
-/// descriptors.
-const ARCHIVE_SECTION: NonZeroU64 = NZU64!(1 << 20);
 /// Views per file of what is kept for a short while only.
 const CACHE_SECTION: NonZeroU64 = NZU64!(64);
 const VIEWS_KEPT: ViewDelta = ViewDelta::new(64);
-/// How often the others are asked for the last block of the epoch before, until it is here.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// How long a peer has to send a block that was asked for.
 const FETCH: Duration = Duration::from_secs(3);
 /// Operations of the state in one message between validators.
@@ -112,69 +100,6 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) heartbeat: watch::Sender<Duration>,
     #[cfg(feature = "testing")]
     pub(super) crimes: super::simulation::Crimes,
-}
-
-/// How long a leader without transactions waits for what stands in the blocks below to become final. Longer than that takes, also
-/// between continents; what is made in vain is an empty block.
-const SETTLES: Duration = Duration::from_millis(400);
-
-/// Times of a round, from the number of validators and the heartbeat.
-struct Times {
-    leader: Duration,
-    certification: Duration,
-    retry: Duration,
-    skip: Duration,
-    /// How long a leader waits for transactions: always shorter than `leader`.
-    patience: Duration,
-    /// From the beginning of a turn to its block. What comes meanwhile goes into the same block, and the votes for the one before
-    /// have the processors for themselves: measured on two cores, a fifth more is final in a second, and a single registration
-    /// sooner (docs/performance.md).
-    pause: Duration,
-}
-
-impl Times {
-    fn new(validators: usize, heartbeat: Duration) -> Self {
-        if validators == 1 {
-            // Nobody else could take the turn: the leader keeps it until the heartbeat.
-            return Self {
-                leader: heartbeat * 2,
-                certification: heartbeat * 3,
-                retry: heartbeat,
-                skip: heartbeat * 4,
-                // Longer than the heartbeat, which is counted from a little later than the turn's beginning.
-                patience: heartbeat * 3 / 2,
-                pause: Duration::ZERO,
-            };
-        }
-        Self {
-            leader: Duration::from_secs(1),
-            certification: Duration::from_secs(2),
-            retry: Duration::from_millis(500),
-            skip: Duration::from_secs(5),
-            patience: Duration::from_millis(900),
-            pause: Duration::from_millis(10),
-        }
-    }
-}
-
-pub(super) fn archive<C>(
-    name: &str,
-    pages: &CacheRef,
-    codec_config: C,
-) -> prunable::Config<EightCap, C> {
-    prunable::Config {
-        translator: EightCap,
-        metadata_partition: format!("{name}-metadata"),
-        key_partition: format!("{name}-key"),
-        key_page_cache: pages.clone(),
-        value_partition: format!("{name}-value"),
-        compression: None,
-        codec_config,
-        items_per_section: ARCHIVE_SECTION,
-        key_write_buffer: BUFFER,
-        value_write_buffer: BUFFER,
-        replay_buffer: BUFFER,
-    }
 }
 
 /// Runs the engine until a part of it ends or `stop` is told.
@@ -433,7 +358,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             NonEmptyVec::try_from(others).map_err(|_| EngineError::ParentMissing(number))?;
         commonware_macros::select! {
             _ = &mut parts => return Err(EngineError::Ended),
-            () = caught_up(&context, &mailbox, &outline, others, newest.subscribe()) => {},
+            () = catch_up::caught_up(&context, &mailbox, &outline, others, newest.subscribe()) => {},
         }
     }
     let start = mailbox
@@ -452,50 +377,13 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             },
         }
     }
-    let votes = votes_partition(epoch.number);
-    let me = epoch
-        .index(&key)
-        .map(|index| Participant::new(index.into()));
-    let begun = Begun::look(&context, &votes, alone).await?;
-    // A disk that cannot be read, or is full, is not one that has lost its votes.
-    let views = match context.scan(&votes).await {
-        Ok(views) => views,
-        Err(commonware_runtime::Error::PartitionMissing(_)) => Vec::new(),
-        Err(why) => return Err(store("votes")(why)),
-    };
-    let views = views.into_iter().filter_map(|view| view.try_into().ok());
-    let voted_in = views.map(u64::from_be_bytes).max();
-    let newest_position = mailbox.get_info(Identifier::Latest).await;
-    let decided = newest_position
-        .is_some_and(|(position, _)| position.get() > 0 && position.get() >= epoch.first);
-    // Where the newest certificate has this node's signature, it has voted in that view: older votes alone are a part of them, or
-    // an old copy. A lone validator's is in each.
-    let decided_in = match newest_position {
-        Some((position, _)) if decided => mailbox
-            .get_finalization(position)
-            .await
-            .filter(|of| {
-                of.certificate
-                    .signers
-                    .iter()
-                    .any(|signer| Some(signer) == me)
-            })
-            .map(|certificate| certificate.proposal.round.view().get()),
-        _ => None,
-    };
-    let old = decided_in.is_some_and(|decided| voted_in.is_none_or(|view| view < decided));
-    let gone = if alone {
-        voted_in.is_none() && (voted || decided)
-    } else {
-        // Others decide without this one's votes: here the mark counts, which stands in the file of the votes.
-        voted && !begun.marked
-    };
-    let lost = old || gone;
-    if lost {
-        return Err(EngineError::VotesLost(number));
-    }
+    let newest_position = mailbox
+        .get_info(Identifier::Latest)
+        .await
+        .map(|(position, _)| position.get());
+    let begun = votes::may_vote(&context, &mailbox, &epoch, &key, voted, newest_position).await?;
     // What would keep the first block of the epoch from ever being built is said now.
-    if newest_position.is_none_or(|(position, _)| position.get() < epoch.first.max(1)) {
+    if newest_position.is_none_or(|position| position < epoch.first.max(1)) {
         let context_of_first = SimplexContext {
             round: Round::new(Epoch::new(number), View::new(1)),
             leader: key.clone(),
@@ -529,7 +417,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             relay: deferred.clone(),
             reporter: deferred,
             strategy: Sequential,
-            partition: votes,
+            partition: votes::partition(epoch.number),
             mailbox_size: MAILBOX,
             epoch: Epoch::new(epoch.number.get()),
             floor: simplex::config::Floor::Genesis(start.digest()),
@@ -561,7 +449,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     );
     // Ready once the newest epoch is open: before that the ledger knows no keys, or not its set. And once the state shows all
     // that was final before: clients were told of blocks whose state a crash may have taken.
-    let known = newest_position.map_or(0, |(position, _)| position.get());
+    let known = newest_position.unwrap_or(0);
     let opened = outline.height(epoch.first.max(1).max(known));
     let mut durable = newest.subscribe();
     context.child("ready").spawn(move |_| async move {
@@ -705,117 +593,4 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         () = serving => Ok(Outcome::Asked),
         opening = turning => opening.map(Outcome::Turned),
     }
-}
-
-/// Has the certificate and the block at the end of each epoch brought by others, and with it all blocks before it; ends when they
-/// are all run. One epoch after the other: what comes later would have the blocks before an end run without its certificate,
-/// and no other certificate covers them.
-async fn caught_up<E: Runtime>(
-    context: &E,
-    mailbox: &Mailbox<Scheme, Standard<Block>>,
-    outline: &Outline,
-    others: NonEmptyVec<PublicKey>,
-    mut newest: watch::Receiver<Option<Newest>>,
-) {
-    for epoch in outline.epochs().iter().skip(1) {
-        let end = epoch.first.saturating_sub(1);
-        let height = outline.height(end);
-        let mut reached = newest.borrow().is_some_and(|n| n.height >= height);
-        while !reached {
-            mailbox.hint_finalized(Height::new(end), others.clone());
-            commonware_macros::select! {
-                waited = newest.wait_for(|n| n.is_some_and(|n| n.height >= height)) => {
-                    // Without the other end the node stops, and this with it.
-                    reached = waited.is_ok();
-                },
-                () = context.sleep(ASK_AGAIN) => {},
-            }
-        }
-    }
-}
-
-/// The mark that this node began to vote in an epoch. It stands in the file of the votes: where they are gone, it is, too.
-struct Begun<B> {
-    blob: Option<B>,
-    marked: bool,
-}
-
-impl<B: Blob> Begun<B> {
-    /// Looks for it, unless the node is `alone`: then what it decided says the same.
-    async fn look<E: Storage<Blob = B>>(
-        context: &E,
-        votes: &str,
-        alone: bool,
-    ) -> Result<Self, EngineError> {
-        if alone {
-            let (blob, marked) = (None, false);
-            return Ok(Self { blob, marked });
-        }
-        let opened = context.open(votes, b"begun").await;
-        let (blob, size) = opened.map_err(store("votes"))?;
-        Ok(Self {
-            blob: Some(blob),
-            marked: size > 0,
-        })
-    }
-
-    /// Makes it; when this returns, it is on disk.
-    async fn mark(self) -> Result<(), EngineError> {
-        let Some(blob) = self.blob.filter(|_| !self.marked) else {
-            return Ok(());
-        };
-        let written = blob.write_at(0, vec![1], WriteOptions::SYNC).await;
-        written.map_err(store("votes"))
-    }
-}
-
-/// The part of a channel that is for one epoch: who is in another one is not heard.
-async fn by_epoch<E: Runtime, S, R>(
-    context: &E,
-    (sender, receiver): (S, R),
-    epoch: u64,
-    muxers: &mut Vec<Handle<()>>,
-) -> Result<(mux::SubSender<S>, mux::SubReceiver<PublicKey>), EngineError>
-where
-    S: Sender<PublicKey = PublicKey>,
-    R: Receiver<PublicKey = PublicKey>,
-{
-    let (muxer, mut handle) = Muxer::new(context.child("lane"), sender, receiver);
-    let run = context.child("muxer").spawn(move |_| async move {
-        // Whatever ends it ends the node.
-        let _ = muxer.run().await;
-    });
-    muxers.push(run);
-    let registered = handle.register(epoch).await;
-    registered.map_err(|_| EngineError::Ended)
-}
-
-/// A channel whose peers are named by their vote keys.
-fn by_vote<S, R>((sender, receiver): (S, R), voters: &Voters) -> (ByVote<S>, ByVote<R>) {
-    let voters = voters.clone();
-    (
-        ByVote {
-            inner: sender,
-            voters: voters.clone(),
-        },
-        ByVote {
-            inner: receiver,
-            voters,
-        },
-    )
-}
-
-pub(super) fn store<W: std::fmt::Display>(what: &'static str) -> impl FnOnce(W) -> EngineError {
-    move |why| EngineError::Store {
-        what,
-        why: why.to_string(),
-    }
-}
-
-/// Partitions of votes begin with this.
-pub(super) const VOTES: &str = "votes-";
-
-/// Partition of an epoch's votes.
-pub(super) fn votes_partition(epoch: EpochNumber) -> String {
-    format!("{VOTES}{}", epoch.get())
 }

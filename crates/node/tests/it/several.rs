@@ -452,6 +452,71 @@ async fn a_node_with_anothers_key_or_a_port_that_is_taken_says_so() {
     assert!(matches!(why, EngineError::Listen(..)), "{why}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_ledger_is_not_let_in_whatever_keys_it_has() {
+    let all = tokio::time::timeout(Duration::from_secs(120), strange());
+    all.await.expect("they connect, and tell");
+}
+
+async fn strange() {
+    let members = Members::new(4);
+    // The same organisations, keys and addresses, and another founding.
+    let mut other = World::of(1 << 39, 4);
+    let genesis = other.genesis();
+    other.block(vec![genesis.clone()]).unwrap();
+    let outline = Outline::new(
+        Bytes::from(other.document.clone()),
+        Bytes::copy_from_slice(genesis.as_bytes()),
+    )
+    .unwrap();
+    assert_ne!(outline.chain(), members.outline.chain());
+    let nodes = |of: &Outline| {
+        of.newest()
+            .nodes
+            .iter()
+            .map(|node| node.key)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(nodes(&outline), nodes(&members.outline));
+    let (vote, node, _) = &members.members[2];
+    let place = members.places.path().join("stranger");
+    Directory::create(&place, outline.clone(), vote, node).unwrap();
+    let mut stranger = Node::begin(Directory::open(&place).unwrap(), members.config(2)).unwrap();
+    let seen = NodeLedger::new(stranger.handle(), &outline, Config::default().pool).unwrap();
+
+    // The other three find one another, and not the one with the third's keys.
+    let mut nodes = Vec::new();
+    for member in [0, 1, 3] {
+        members.create(member);
+        let directory = Directory::open(&members.place(member)).unwrap();
+        nodes.push(Node::begin(directory, members.config(member)).unwrap());
+    }
+    for node in &mut nodes {
+        node.begun().await.unwrap();
+    }
+    let handle = nodes[0].handle();
+    handle
+        .submit(members.grant.as_bytes())
+        .unwrap()
+        .await
+        .unwrap();
+    let connected = |status: &Status, n| status.peers.as_ref().is_some_and(|p| p.connected >= n);
+    let ledger = members.ledger_of(&nodes[0]);
+    let status = until(&ledger, |status| connected(status, 2)).await;
+    let missing = status.peers.unwrap().missing;
+    assert_eq!(missing, [members.members[2].2.to_string()]);
+    let status = until(&seen, |status| status.peers.is_some()).await;
+    assert!(!status.ready && status.peers.unwrap().connected == 0);
+
+    // Its place is free for the one that belongs there.
+    stranger.handle().shut_down();
+    stranger.join();
+    members.create(2);
+    nodes.push(members.start(2).await);
+    until(&ledger, |status| connected(status, 3)).await;
+    join_all(nodes.into_iter().map(stop)).await;
+}
+
 /// What `docs/performance.md` tells of several validators: `cargo test --release -p kusabi-node --test it several::load --
 /// --ignored --nocapture`; `KUSABI_RATE` for registrations a second, `KUSABI_SECONDS`.
 #[tokio::test(flavor = "multi_thread")]

@@ -8,10 +8,7 @@
 mod notebook;
 mod quick;
 
-use super::{
-    EngineError, Runtime,
-    start::{self, VOTES},
-};
+use super::{EngineError, Runtime, votes::VOTES};
 use commonware_formatting::hex;
 use commonware_parallel::Rayon;
 use commonware_runtime::{
@@ -372,7 +369,7 @@ pub(super) async fn open_notes<E: Storage>(context: &E) -> Result<(), EngineErro
     match context.scan(first).await {
         Ok(_) | Err(Error::PartitionMissing(_)) => Ok(()),
         Err(Error::PartitionCorrupt(_) | Error::BlobCorrupt(..)) => Err(EngineError::NotesLost),
-        Err(why) => Err(start::store("notes")(why)),
+        Err(why) => Err(EngineError::store("notes")(why)),
     }
 }
 

@@ -14,7 +14,7 @@ mod wire;
 
 pub(super) use known::Known;
 pub(super) use solo::{Blocks, Receives, Sends};
-pub(super) use voters::{ByVote, Voters};
+pub(super) use voters::{ByVote, Voters, by_epoch, by_vote};
 pub(super) use wire::{Tcp, connect};
 
 use super::{

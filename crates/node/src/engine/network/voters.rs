@@ -5,11 +5,14 @@
 //! vote that another node's key signed is not believed, as if the connection had been the vote key's own.
 
 use super::PublicKey;
+use crate::engine::{EngineError, Runtime};
 use commonware_actor::{Feedback, Unreliable};
 use commonware_p2p::{
     BlockedSubscription, Blocker, CheckedSender, LimitedSender, Message, Receiver, Recipients,
+    Sender,
+    utils::mux::{self, Muxer},
 };
-use commonware_runtime::IoBufs;
+use commonware_runtime::{Handle, IoBufs};
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::SystemTime};
 
 /// Which node holds which vote key, in one epoch. Ordered, so that a simulation repeats itself.
@@ -130,4 +133,43 @@ impl<B: Blocker<PublicKey = PublicKey>> Blocker for ByVote<B> {
     fn blocked(&mut self) -> BlockedSubscription<PublicKey> {
         self.inner.blocked()
     }
+}
+
+/// The part of a channel that is for one epoch: who is in another one is not heard.
+pub(in super::super) async fn by_epoch<E: Runtime, S, R>(
+    context: &E,
+    (sender, receiver): (S, R),
+    epoch: u64,
+    muxers: &mut Vec<Handle<()>>,
+) -> Result<(mux::SubSender<S>, mux::SubReceiver<PublicKey>), EngineError>
+where
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+{
+    let (muxer, mut handle) = Muxer::new(context.child("lane"), sender, receiver);
+    let run = context.child("muxer").spawn(move |_| async move {
+        // Whatever ends it ends the node.
+        let _ = muxer.run().await;
+    });
+    muxers.push(run);
+    let registered = handle.register(epoch).await;
+    registered.map_err(|_| EngineError::Ended)
+}
+
+/// A channel whose peers are named by their vote keys.
+pub(in super::super) fn by_vote<S, R>(
+    (sender, receiver): (S, R),
+    voters: &Voters,
+) -> (ByVote<S>, ByVote<R>) {
+    let voters = voters.clone();
+    (
+        ByVote {
+            inner: sender,
+            voters: voters.clone(),
+        },
+        ByVote {
+            inner: receiver,
+            voters,
+        },
+    )
 }

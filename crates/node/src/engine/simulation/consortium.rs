@@ -17,20 +17,21 @@ use crate::{
         },
         network::{ByVote, Known, LANES, Links, Receives, Sends, Voters, Wire, message_max},
         run::{Instructions, Keyed, Outcome, run},
-        start::votes_partition,
+        votes,
     },
     handle::{NodeHandle, Stop},
     node,
     outline::Outline,
 };
 use bytes::Bytes;
+use commonware_actor::{Feedback, Unreliable};
 use commonware_codec::DecodeExt as _;
 use commonware_p2p::{
-    LimitedSender, Recipients,
+    CheckedSender, LimitedSender, Recipients,
     simulated::{self, Control, Link, Network, Oracle},
 };
 use commonware_runtime::{
-    Clock as _, Handle, Spawner as _, Storage as _, Supervisor as _,
+    Clock as _, Handle, IoBufs, Spawner as _, Storage as _, Supervisor as _,
     deterministic::{Checkpoint, Config, Context, Runner},
 };
 use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
@@ -121,6 +122,13 @@ impl Consortium {
         }
     }
 
+    /// The same, long after the founding.
+    #[must_use]
+    pub fn after(mut self, time: Duration) -> Self {
+        self.start += time;
+        self
+    }
+
     /// Runs `script`, to which no node runs yet, then cuts everybody's power. `None`: it did not come to its end.
     ///
     /// # Panics
@@ -178,21 +186,55 @@ impl Wire for Simulated {
 struct ByClock<S> {
     inner: S,
     ahead: Duration,
+    /// Whether one byte of each message becomes another; how many did.
+    spoils: Option<Lies>,
+}
+
+/// Leave to send one message.
+struct MaySend<C> {
+    inner: C,
+    spoils: Option<Lies>,
+}
+
+impl<C: CheckedSender> CheckedSender for MaySend<C> {
+    type PublicKey = C::PublicKey;
+
+    fn recipients(&self) -> Vec<C::PublicKey> {
+        self.inner.recipients()
+    }
+
+    fn send(self, message: impl Into<IoBufs> + Send, priority: bool) -> Unreliable<Feedback> {
+        let Some(lies) = self.spoils else {
+            return self.inner.send(message, priority);
+        };
+        let mut bytes = message.into().coalesce().as_ref().to_vec();
+        // The end of an answer: of a block its last transaction, of a certificate its last signature.
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+            lies.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.send(bytes, priority)
+    }
 }
 
 impl<S: LimitedSender> LimitedSender for ByClock<S> {
     type PublicKey = S::PublicKey;
-    type Checked<'a> = S::Checked<'a>;
+    type Checked<'a> = MaySend<S::Checked<'a>>;
 
     fn check(
         &mut self,
         recipients: Recipients<Self::PublicKey>,
     ) -> Result<Self::Checked<'_>, SystemTime> {
+        let spoils = self.spoils.clone();
         self.inner
             .check(recipients)
+            .map(|inner| MaySend { inner, spoils })
             .map_err(|until| until + self.ahead)
     }
 }
+
+/// Channels on which others are brought what they have missed: certificates, blocks, the state, the certificates of ended epochs.
+const BRINGS: [u64; 4] = [2, 3, 5, 9];
 
 /// The nodes as a script sees them. Clones are the same.
 #[derive(Clone)]
@@ -362,6 +404,16 @@ impl Fleet {
         self.start(member).await;
     }
 
+    /// Starts a member that follows the rules, but spoils whatever it brings those who have missed something.
+    pub async fn start_spoiling(&self, member: usize) {
+        let crimes = Crimes {
+            spoils: true,
+            ..Crimes::default()
+        };
+        self.0.liars.lock().insert(member, Some(crimes));
+        self.start(member).await;
+    }
+
     /// Starts a member that follows the rules in everything but what it says of the end of an epoch.
     pub async fn start_turning(&self, member: usize, crime: TurnCrime) {
         let crimes = Crimes {
@@ -425,7 +477,7 @@ impl Fleet {
         if let Some(task) = self.0.hostile.lock().remove(&member) {
             task.abort();
         }
-        let links = self.links(keys).await?;
+        let links = self.links(keys, false).await?;
         Some((keys.clone(), links))
     }
 
@@ -463,7 +515,7 @@ impl Fleet {
         ByVote<Sends<ByClock<simulated::Sender<PublicKey, Context>>>>,
         ByVote<Receives<simulated::Receiver<PublicKey>>>,
     )> {
-        let (sender, receiver) = self.links(keys).await?.freshness;
+        let (sender, receiver) = self.links(keys, false).await?.freshness;
         let pairs = self.0.members.iter().map(|(member, _)| {
             let vote = Bytes::copy_from_slice(&member.vote_key.public());
             Some((PublicKey::decode(vote).ok()?, public(member)?))
@@ -490,7 +542,7 @@ impl Fleet {
         let (handle, ends) = node::link(&kept.lock().outline, LIMITS);
         let link = handle.link.clone();
         let fleet = self.clone();
-        let mut first = self.links(&keys).await;
+        let mut first = self.links(&keys, crimes.spoils).await;
         let place = Place {
             prefix: format!("{member}-"),
             ahead: keys.ahead,
@@ -522,7 +574,7 @@ impl Fleet {
                 };
                 let links = match first.take() {
                     Some(links) => links,
-                    None => match fleet.links(&keys).await {
+                    None => match fleet.links(&keys, crimes.spoils).await {
                         Some(links) => links,
                         None => break,
                     },
@@ -580,7 +632,7 @@ impl Fleet {
         }
     }
 
-    async fn links(&self, keys: &Member) -> Option<Links<Simulated>> {
+    async fn links(&self, keys: &Member, spoils: bool) -> Option<Links<Simulated>> {
         let me = public(keys)?;
         let everyone = self.0.members.iter().filter_map(|(m, _)| public(m));
         let others = Known::new(everyone.filter(|key| *key != me));
@@ -588,8 +640,13 @@ impl Fleet {
         let mut lanes = Vec::with_capacity(LANES.len());
         for lane in LANES {
             let (inner, receiver) = control.register(lane.channel, lane.quota()).await.ok()?;
-            let ahead = keys.ahead;
-            lanes.push((ByClock { inner, ahead }, receiver));
+            let spoils = spoils && BRINGS.contains(&lane.channel);
+            let sender = ByClock {
+                inner,
+                ahead: keys.ahead,
+                spoils: spoils.then(|| self.0.lies.clone()),
+            };
+            lanes.push((sender, receiver));
         }
         let lanes = lanes.try_into().ok()?;
         Some(Links::new(lanes, others, control, None))
@@ -643,7 +700,7 @@ impl Fleet {
     /// Takes the votes of the first epoch from a member's disk, while it does not run. Its directory still notes that it voted.
     pub async fn lose_votes(&self, member: usize) {
         let disk = self.child("disk");
-        let votes = votes_partition(self.0.outline.epochs()[0].number);
+        let votes = votes::partition(self.0.outline.epochs()[0].number);
         // There may be none.
         let _ = disk.remove(&format!("{member}-{votes}"), None).await;
     }

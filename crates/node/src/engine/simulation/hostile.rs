@@ -42,6 +42,8 @@ pub(in crate::engine) struct Crimes {
     pub(in crate::engine) block: Option<Tamper>,
     /// What it makes of its messages at the turn of an epoch.
     pub(in crate::engine) turn: Option<TurnCrime>,
+    /// Whether it spoils what it brings those who have missed something.
+    pub(in crate::engine) spoils: bool,
     /// Where it notes why it refuses blocks of others.
     pub(in crate::engine) refused: Refusals,
 }
@@ -56,6 +58,8 @@ pub enum BlockCrime {
     Root,
     /// This transaction in it, whatever the rules say of it.
     Transaction(Vec<u8>),
+    /// This transaction so many times, instead of what clients bring.
+    Copies(Vec<u8>, usize),
     /// No transactions at all: what clients bring is left out.
     Censoring,
     /// A time two hours later.
@@ -82,6 +86,14 @@ pub(super) fn tamper(crime: BlockCrime) -> Tamper {
             },
             BlockCrime::Transaction(bytes) => {
                 transactions.push(Bytes::copy_from_slice(bytes));
+                header
+            }
+            BlockCrime::Copies(bytes, count) => {
+                // A turn without anything is no lie yet.
+                if transactions.is_empty() {
+                    return Some(block.clone());
+                }
+                transactions = vec![Bytes::copy_from_slice(bytes); *count];
                 header
             }
             BlockCrime::Censoring => return transactions.is_empty().then(|| block.clone()),

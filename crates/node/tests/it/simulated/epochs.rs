@@ -195,6 +195,81 @@ fn members_come_and_go() {
 }
 
 #[test]
+fn who_joins_is_brought_lies_by_one_and_the_ledger_by_the_others() {
+    let founder = Founder::of(5);
+    let told = Arc::new(Mutex::new(Told::default()));
+    // The fifth runs from the first epoch after the founding on, and has an empty disk then.
+    let plan: Plan = vec![(0..5).collect(), vec![0, 1, 2, 3], (0..5).collect()];
+    let out = founder.consortium(24).run(|fleet| async move {
+        fleet.start_spoiling(3).await;
+        start(&fleet, 0..3).await;
+        open_for_all(&founder, &fleet).await;
+        let node = fleet.node(0).unwrap();
+        for epoch in 1..3 {
+            for _ in 0..5 {
+                let registered = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+                assert!(registered.flatten().is_some());
+            }
+            let appointed = appoint(&founder, &node, &plan, epoch);
+            assert!(
+                within(&fleet, PATIENCE, appointed)
+                    .await
+                    .flatten()
+                    .is_some()
+            );
+            begun(&fleet, &[0, 1, 2], epoch).await;
+        }
+        let before = fleet.lies();
+        fleet.tell(4, &node.outline());
+        start(&fleet, [4]).await;
+        begun(&fleet, &[4], 2).await;
+        // Four of five are a quorum: with another one gone, the one that joined has to vote.
+        fleet.kill(1);
+        let joined = fleet.node(4).unwrap();
+        let registered = within(&fleet, PATIENCE, register(&founder, &joined, &told)).await;
+        assert!(registered.flatten().is_some());
+        agreed(&founder, &fleet, &told).await;
+        whole(&founder, &joined).await;
+        (before, fleet.lies())
+    });
+    let (before, lies) = out.unwrap();
+    assert!(lies > before, "nobody was brought a lie");
+}
+
+#[test]
+fn the_network_runs_with_clocks_thirty_years_ahead() {
+    let founder = Founder::of(4);
+    let told = Arc::new(Mutex::new(Told::default()));
+    let plan: Plan = vec![(0..4).collect(); 2];
+    let years = Duration::from_secs(30 * 365 * 86_400);
+    let out = founder.consortium(25).after(years).run(|fleet| async move {
+        start(&fleet, 0..4).await;
+        open_for_all(&founder, &fleet).await;
+        let node = fleet.node(0).unwrap();
+        let registered = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+        assert!(registered.flatten().is_some());
+        let appointed = appoint(&founder, &node, &plan, 1);
+        assert!(
+            within(&fleet, PATIENCE, appointed)
+                .await
+                .flatten()
+                .is_some()
+        );
+        begun(&fleet, &[0, 1, 2, 3], 1).await;
+        // One comes back, and counts.
+        fleet.kill(3);
+        start(&fleet, [3]).await;
+        fleet.kill(1);
+        let back = fleet.node(3).unwrap();
+        let registered = within(&fleet, PATIENCE, register(&founder, &back, &told)).await;
+        assert!(registered.flatten().is_some());
+        agreed(&founder, &fleet, &told).await;
+        whole(&founder, &back).await;
+    });
+    assert_eq!(out, Some(()));
+}
+
+#[test]
 fn who_was_away_when_an_epoch_ended_is_told_and_catches_up() {
     let founder = Founder::of(4);
     let told = Arc::new(Mutex::new(Told::default()));

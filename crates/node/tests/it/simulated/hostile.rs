@@ -4,8 +4,15 @@ use super::{
     Founder,
     consortium::{PATIENCE, Told, agreed, open_for_all, register, start, within},
 };
-use kusabi_core::{id::OrgId, suite::Purpose, tx::Action};
-use kusabi_ledger::{Rejection, testing::TestKey};
+use kusabi_core::{
+    id::OrgId,
+    row::Reason,
+    suite::Purpose,
+    tx::{Action, Named},
+};
+use kusabi_ledger::{
+    BLOCK_BYTES_MAX, BLOCK_TXS_MAX, BLOCK_WORK_MAX, BlockError, Rejection, testing::TestKey,
+};
 use kusabi_node::{
     engine::simulation::{
         consortium::Fleet,
@@ -83,9 +90,17 @@ fn a_block_with_another_root_is_not_final() {
 
 #[test]
 fn a_block_whose_time_or_height_is_wrong_is_not_final() {
-    for crime in [BlockCrime::Future, BlockCrime::Past, BlockCrime::Height] {
-        let (led, _) = led_by_the_liar(2, |_| crime.clone());
+    for (crime, said) in [
+        (BlockCrime::Future, BlockError::TimeAfter.to_string()),
+        (BlockCrime::Past, BlockError::TimeBefore.to_string()),
+        (
+            BlockCrime::Height,
+            "its header is not that of its place".to_owned(),
+        ),
+    ] {
+        let (led, refused) = led_by_the_liar(2, |_| crime.clone());
         assert_eq!(led, [], "{crime:?}");
+        assert!(refused.contains(&said), "{crime:?}: {refused:?}");
     }
 }
 
@@ -119,6 +134,40 @@ fn a_registration_that_nobody_may_make_is_not_final() {
         let said = |why: &String| why.contains(&rejection.to_string());
         assert!(refused.iter().any(said), "{refused:?}");
     }
+}
+
+#[test]
+fn a_block_that_is_too_long_or_too_much_work_is_not_final() {
+    // More transactions than a block may have: nobody reads it to its end, and nobody executes it.
+    let (led, refused) = led_by_the_liar(5, |_| BlockCrime::Copies(vec![0], BLOCK_TXS_MAX + 1));
+    assert!(led.iter().all(|block| block.transactions.is_empty()));
+    assert_eq!(refused, BTreeSet::new());
+    // Few bytes, and more than two seconds of work for each of the others.
+    let (led, refused) = led_by_the_liar(6, |founder| {
+        let ledger = &founder.ledger;
+        let signers: Vec<TestKey> = (7_000..7_016)
+            .map(|number| TestKey::new(number, Purpose::Officer))
+            .collect();
+        let action = Action::Revoke {
+            org: ledger.org,
+            targets: vec![Named {
+                handle: ledger.writer.handle,
+                version: 1,
+            }],
+            reason: Reason::Lost,
+            compromised_since: None,
+            signers: 16,
+        };
+        let transaction = ledger.sign(action, &signers.iter().collect::<Vec<_>>());
+        // A signature is 50 units (spec/ledger.md, "Work").
+        let copies = usize::try_from(BLOCK_WORK_MAX).unwrap() / (16 * 50) + 1;
+        let bytes = transaction.as_bytes().to_vec();
+        assert!(copies * (bytes.len() + 4) < BLOCK_BYTES_MAX && copies < BLOCK_TXS_MAX);
+        BlockCrime::Copies(bytes, copies)
+    });
+    assert!(led.iter().all(|block| block.transactions.is_empty()));
+    let said = BlockError::TooMuchWork.to_string();
+    assert!(refused.iter().any(|why| why.contains(&said)), "{refused:?}");
 }
 
 #[test]

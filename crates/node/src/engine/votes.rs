@@ -1,0 +1,108 @@
+//! The votes that this node has cast in an epoch, and whether they are all on its disk: one whose votes are gone could vote a second
+//! time, differently, and does not vote.
+
+use super::{EngineError, PublicKey, Runtime, Scheme, block::Block, epochs::EpochEntry};
+use commonware_consensus::{
+    marshal::{core::Mailbox, standard::Standard},
+    types::Height,
+};
+use commonware_runtime::{Blob, Storage, WriteOptions};
+use commonware_utils::Participant;
+use kusabi_core::id::Epoch as EpochNumber;
+
+/// Partitions of votes begin with this.
+pub(super) const VOTES: &str = "votes-";
+
+/// Partition of an epoch's votes.
+pub(super) fn partition(epoch: EpochNumber) -> String {
+    format!("{VOTES}{}", epoch.get())
+}
+
+/// Looks whether all votes that this node has cast in the epoch are here. `voted`: its directory says that it has voted;
+/// `newest`: the position of the newest block that is decided, as far as it is known here.
+///
+/// # Errors
+/// [`EngineError::VotesLost`], [`EngineError::Store`]
+pub(super) async fn may_vote<E: Runtime>(
+    context: &E,
+    mailbox: &Mailbox<Scheme, Standard<Block>>,
+    epoch: &EpochEntry,
+    key: &PublicKey,
+    voted: bool,
+    newest: Option<u64>,
+) -> Result<Begun<E::Blob>, EngineError> {
+    let alone = epoch.vote_keys.len() == 1;
+    let votes = partition(epoch.number);
+    let me = epoch.index(key).map(|index| Participant::new(index.into()));
+    let begun = Begun::look(context, &votes, alone).await?;
+    // A disk that cannot be read, or is full, is not one that has lost its votes.
+    let views = match context.scan(&votes).await {
+        Ok(views) => views,
+        Err(commonware_runtime::Error::PartitionMissing(_)) => Vec::new(),
+        Err(why) => return Err(EngineError::store("votes")(why)),
+    };
+    let views = views.into_iter().filter_map(|view| view.try_into().ok());
+    let voted_in = views.map(u64::from_be_bytes).max();
+    let decided = newest.filter(|position| *position > 0 && *position >= epoch.first);
+    // Where the newest certificate has this node's signature, it has voted in that view: older votes alone are a part of them, or
+    // an old copy. A lone validator's is in each.
+    let decided_in = match decided {
+        Some(position) => mailbox
+            .get_finalization(Height::new(position))
+            .await
+            .filter(|of| {
+                of.certificate
+                    .signers
+                    .iter()
+                    .any(|signer| Some(signer) == me)
+            })
+            .map(|certificate| certificate.proposal.round.view().get()),
+        None => None,
+    };
+    let old = decided_in.is_some_and(|decided| voted_in.is_none_or(|view| view < decided));
+    let gone = if alone {
+        voted_in.is_none() && (voted || decided.is_some())
+    } else {
+        // Others decide without this one's votes: here the mark counts, which stands in the file of the votes.
+        voted && !begun.marked
+    };
+    if old || gone {
+        return Err(EngineError::VotesLost(epoch.number.get()));
+    }
+    Ok(begun)
+}
+
+/// The mark that this node began to vote in an epoch. It stands in the file of the votes: where they are gone, it is, too.
+pub(super) struct Begun<B> {
+    blob: Option<B>,
+    marked: bool,
+}
+
+impl<B: Blob> Begun<B> {
+    /// Looks for it, unless the node is `alone`: then what it decided says the same.
+    async fn look<E: Storage<Blob = B>>(
+        context: &E,
+        votes: &str,
+        alone: bool,
+    ) -> Result<Self, EngineError> {
+        if alone {
+            let (blob, marked) = (None, false);
+            return Ok(Self { blob, marked });
+        }
+        let opened = context.open(votes, b"begun").await;
+        let (blob, size) = opened.map_err(EngineError::store("votes"))?;
+        Ok(Self {
+            blob: Some(blob),
+            marked: size > 0,
+        })
+    }
+
+    /// Makes it; when this returns, it is on disk.
+    pub(super) async fn mark(self) -> Result<(), EngineError> {
+        let Some(blob) = self.blob.filter(|_| !self.marked) else {
+            return Ok(());
+        };
+        let written = blob.write_at(0, vec![1], WriteOptions::SYNC).await;
+        written.map_err(EngineError::store("votes"))
+    }
+}
