@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use kusabi_api::ledger::NodeView;
 use kusabi_core::{
     appointment::{AppointmentParts, NextKeys},
-    id::{ChainId, NodesHash, OrgId, OrgName},
+    id::{ChainId, Epoch, NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
-    row::Row,
+    row::{LedgerRow, Row},
     set::{EpochSet, EpochSetParts, OrganisationParts, Validator},
     suite::Signature,
 };
@@ -109,9 +109,12 @@ fn refused(what: impl Into<String>) -> Failure {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let connection = Connection::open(session)?;
-    connection.newest()?;
+    let (_, row) = connection.ledger_row()?;
     let trust = connection.trust();
     let old = EpochSet::decode(trust.set()).map_err(|why| refused(why.to_string()))?;
+    if let Some(failure) = taken(&row, old.epoch()) {
+        return Err(failure);
+    }
     let mut urls = vec![session.ledger()?];
     urls.extend(args.nodes.iter().cloned());
     let mut seats: BTreeMap<OrgId, Vec<Seat>> = BTreeMap::new();
@@ -311,6 +314,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .say(&appointing.sheet(names(Some(&connection)))?)
 }
 
+/// Why no appointment is made that ends this epoch, where the ledger has one already: the nodes name their next keys as before until
+/// the epoch has turned, and officers would be asked to sign a second one.
+fn taken(row: &LedgerRow, present: Epoch) -> Option<Failure> {
+    let ends = row.ends.filter(|_| row.epoch == present)?;
+    let what = format!(
+        "the ledger has the appointment that ends epoch {present} already: the epoch ends with block {}",
+        ends.last.get()
+    );
+    let failure = Failure::new(Exit::Negative, what);
+    Some(failure.advise(
+        "wait until it has turned, as `kusabi epoch show` says, and run the same command again",
+    ))
+}
+
 /// How many validators an organisation has in a set.
 pub(super) fn voting(set: &EpochSet<'_>, org: &OrgId) -> usize {
     let index = set.organisations().position(|of| of.id == *org);
@@ -365,4 +382,85 @@ fn seat(
         address,
     };
     Ok((organisation.id, seat, signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use kusabi_api::{Hex, Hex32};
+    use kusabi_core::{
+        id::{Height, RecoveryHash, SetHash},
+        row::Ends,
+    };
+
+    use super::*;
+    use crate::appointing::made::{CHAIN, EPOCH, four, public, says, set};
+
+    #[test]
+    fn a_node_is_believed_of_its_next_keys_if_its_present_vote_key_signed_them() {
+        let bytes = set(EPOCH, &four([&[1], &[2], &[3], &[4]]));
+        let old = EpochSet::decode(&bytes).unwrap();
+        let asked = |change: &dyn Fn(&mut NodeView)| {
+            let mut view = NodeView {
+                epoch: EPOCH,
+                node_key: Hex32::from(public(101)),
+                vote_key: Hex32::from(public(1)),
+                next_vote_key: Hex32::from(public(11)),
+                next_keys_signature: Hex(*says(1, public(11), public(101)).as_bytes()),
+                nodes: Vec::new(),
+            };
+            change(&mut view);
+            seat(&old, "http://node.example", view, &CHAIN)
+        };
+        let (org, seat, _) = asked(&|_| {}).unwrap();
+        assert_eq!(org, OrgName::new("acme").unwrap().id());
+        assert_eq!((seat.vote_key, seat.node_key), (public(11), public(101)));
+        // Other keys, another one's signature, and the place of another validator.
+        let changes: [&dyn Fn(&mut NodeView); 4] = [
+            &|view| view.next_vote_key = Hex32::from(public(25)),
+            &|view| view.node_key = Hex32::from(public(105)),
+            &|view| view.next_keys_signature = Hex(*says(2, public(11), public(101)).as_bytes()),
+            &|view| view.vote_key = Hex32::from(public(2)),
+        ];
+        for change in changes {
+            let refused = asked(change).err().unwrap();
+            let said =
+                "the answer of the node at http://node.example is not signed with its vote key";
+            assert_eq!(refused.exit(), Exit::Negative);
+            assert!(refused.what().contains(said), "{refused}");
+        }
+        let changes: [&dyn Fn(&mut NodeView); 2] = [&|view| view.epoch = EPOCH - 1, &|view| {
+            view.vote_key = Hex32::from(public(9))
+        }];
+        for change in changes {
+            let refused = asked(change).err().unwrap();
+            assert!(
+                refused.what().contains("is no validator of epoch 4"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_ends_already_gets_no_second_appointment() {
+        let present = Epoch::new(EPOCH);
+        let mut row = LedgerRow {
+            version: 1,
+            epoch: present,
+            set_hash: SetHash::new([1; 32]),
+            recovery_hash: RecoveryHash::new([2; 32]),
+            skipped: Height::ZERO,
+            ends: None,
+        };
+        assert!(taken(&row, present).is_none());
+        row.ends = Some(Ends {
+            last: Height::new(40).unwrap(),
+            next_set_hash: SetHash::new([3; 32]),
+        });
+        let refused = taken(&row, present).unwrap();
+        assert_eq!(refused.exit(), Exit::Negative);
+        let said = "the appointment that ends epoch 4 already: the epoch ends with block 40";
+        assert!(refused.what().contains(said), "{refused}");
+        // The row of the epoch before, when the next has begun meanwhile.
+        assert!(taken(&row, Epoch::new(EPOCH + 1)).is_none());
+    }
 }
