@@ -348,9 +348,11 @@ pub(crate) fn transaction(
 /// What a node says of itself. Not proven: who appoints it compares.
 pub(crate) fn node(url: &str) -> Result<NodeView> {
     let (http, runtime) = way(url)?;
-    runtime
-        .block_on(http.node())
-        .map_err(|why| failure(&why.into()))
+    runtime.block_on(http.node()).map_err(|why| {
+        let why = failure(&why.into());
+        let what = format!("the node at {url}: {}", why.what());
+        why.saying(what)
+    })
 }
 
 /// Says why there is no verified answer.

@@ -76,6 +76,29 @@ pub(super) fn compare(
         let places = next.validators().zip(nodes.iter()).zip(&confirmed);
         places.filter(move |((validator, _), _)| usize::from(validator.organisation) == index)
     };
+    // What one knows oneself is not for anybody to say: one's own keys are confirmed by one's own node, or stand in its file.
+    let own_keys = |index: usize, id: &OrgId| -> Result<()> {
+        if *id != org.id() || fresh.is_some() || voting(&old, id) == 0 {
+            return Ok(());
+        }
+        for ((validator, node), confirmed) in seats(index) {
+            if !*confirmed {
+                return Err(Failure::new(
+                    Exit::Negative,
+                    format!(
+                        "no node of {org} says that these keys are its own: vote key {}, node key {}",
+                        hex(validator.vote_key),
+                        hex(node.key)
+                    ),
+                )
+                .advise(
+                    "--agreed says what others have told you; for a new node of your own give its file, from the machine itself: \
+                     --node-file FILE",
+                ));
+            }
+        }
+        Ok(())
+    };
     let is_fresh = |validator: &Validator<'_>, node: &Node<'_>| {
         fresh.is_some_and(|fresh| {
             (*validator.vote_key, *node.key) == (fresh.seat.vote_key, fresh.seat.node_key)
@@ -102,6 +125,7 @@ pub(super) fn compare(
     for (index, organisation) in next.organisations().enumerate() {
         let id = &organisation.id;
         if is_agreed(id) {
+            own_keys(index, id)?;
             continue;
         }
         let officers =
@@ -237,7 +261,14 @@ mod tests {
                     assert!(refused.advice().unwrap().contains("--agreed"), "{refused}");
                 }
                 let told = refusal(&appointing, org, &[whose], None);
-                assert!(told.is_none(), "{why}: {told:?}");
+                // Of keys of one's own one's own node says it, or its file, and nobody else.
+                if org == whose && (why.starts_with("no node says") || why.contains("more")) {
+                    let own = told.unwrap();
+                    let said = "no node of delta says that these keys are its own: vote key";
+                    assert!(own.what().contains(said), "{own}");
+                } else {
+                    assert!(told.is_none(), "{why}: {told:?}");
+                }
             }
         }
         let zeta = refusal(&made(&old, &same, &ALL), "acme", &["zeta"], None).unwrap();

@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 use kusabi_api::ledger::NodeView;
 use kusabi_core::{
     appointment::{AppointmentParts, NextKeys},
+    genesis::Genesis,
     id::{ChainId, Epoch, NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
     row::{LedgerRow, Row},
     set::{EpochSet, EpochSetParts, OrganisationParts, Validator},
+    step::Step,
     suite::Signature,
 };
 
@@ -18,6 +20,7 @@ use crate::{
     connection::{self, Connection},
     exit::Exit,
     failure::{Failure, Result},
+    keyfile::hex,
     member::Member,
     node_file::{NodeFile, Seat},
     session::Session,
@@ -33,8 +36,9 @@ pub(crate) struct Args {
     /// Address of another organisation's node, like http://node.acme.example:7040, several times for several
     #[arg(long = "node", value_name = "URL")]
     nodes: Vec<String>,
-    /// Member file of an organisation that joins, as `kusabi org init` made it
-    #[arg(long = "add", value_name = "MEMBER")]
+    /// Member file of an organisation that joins, as `kusabi org init` made it; or node file of one that has had a vote before and
+    /// gets one again, as `kusabi node prepare` made it, with --officer for each of its officers
+    #[arg(long = "add", value_name = "FILE")]
     added: Vec<PathBuf>,
     /// Node file of a member whose node was lost, as `kusabi node prepare` made it: the new node takes the place of the old
     #[arg(long = "replace", value_name = "NODE-FILE")]
@@ -137,7 +141,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 path.display(),
                 node.org
             ))
-            .advise("whoever joins sends a member file: --add FILE"));
+            .advise(
+                "whoever joins sends a member file: --add FILE; who has been a validator before sends this one: --add FILE, with \
+                 --officer ORG=KEY for each of its officers",
+            ));
         }
         let seats = seats.entry(node.org.id()).or_default();
         // Of several, those that answer go on.
@@ -191,23 +198,41 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         }
     }
     for path in &args.added {
-        let member = Member::read(path)?;
-        if organisations
-            .iter()
-            .any(|known| known.id == member.name.id())
-        {
-            return Err(refused(format!("{} is a member already", member.name))
+        let (parts, seat, name) = match NodeFile::found(path)? {
+            Some(node) => comes_back(node, &args.officers)?,
+            None => {
+                let member = Member::read(path)?;
+                let seat = Seat {
+                    vote_key: member.vote_key,
+                    node_key: member.node_key,
+                    address: member.address.clone(),
+                };
+                (member.parts(), seat, member.name)
+            }
+        };
+        if organisations.iter().any(|known| known.id == name.id()) {
+            return Err(refused(format!("{name} is a member already"))
                 .advise("the officers and the node of a member stay as they are"));
         }
-        organisations.push(member.parts());
-        seats.insert(
-            member.name.id(),
-            vec![Seat {
-                vote_key: member.vote_key,
-                node_key: member.node_key,
-                address: member.address,
-            }],
-        );
+        organisations.push(parts);
+        seats.insert(name.id(), vec![seat]);
+    }
+    if !args.added.is_empty() || !args.replaced.is_empty() {
+        let past = past_votes(&connection)?;
+        let votes = organisations.iter().flat_map(|of| &of.vote_keys);
+        if let Some((key, epoch)) = votes.filter_map(|key| Some((key, past.get(key)?))).next() {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!(
+                    "the vote key {} was one of epoch {epoch}, and is erased since: its node could not vote",
+                    hex(key)
+                ),
+            )
+            .advise(
+                "its organisation makes fresh ones (kusabi node prepare) and sends the node file: --add FILE where it is to have a \
+                 vote again, --replace FILE where it has one",
+            ));
+        }
     }
     for organisation in &organisations {
         let row = connection.organisation(&organisation.id)?.into_value();
@@ -312,6 +337,50 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     session
         .output()
         .say(&appointing.sheet(names(Some(&connection)))?)
+}
+
+/// What an organisation brings that had a vote before, and its seat: its officers are named, as the ledger has them.
+fn comes_back(
+    node: NodeFile,
+    officers: &[OfficerKey],
+) -> Result<(OrganisationParts, Seat, OrgName)> {
+    if officers.iter().all(|officer| officer.org != node.org) {
+        return Err(refused(format!(
+            "a node file does not say who the officers of {} are",
+            node.org
+        ))
+        .advise(format!(
+            "name all of them that are to be in the set, as the ledger has them: --officer {}=KEY for each",
+            node.org
+        )));
+    }
+    let parts = OrganisationParts {
+        id: node.org.id(),
+        threshold: 0,
+        // Those that are named take their place.
+        officers: Vec::new(),
+        vote_keys: vec![node.seat.vote_key],
+    };
+    Ok((parts, node.seat, node.org))
+}
+
+/// The vote keys of all epochs, this one's too, and the last that each was of.
+fn past_votes(connection: &Connection) -> Result<BTreeMap<[u8; 32], Epoch>> {
+    let mut past = BTreeMap::new();
+    let mut of = |set: &EpochSet<'_>| {
+        past.extend(set.validators().map(|one| (*one.vote_key, set.epoch())));
+    };
+    let genesis = connection.genesis()?;
+    // It was checked.
+    if let Ok(genesis) = Genesis::decode(&genesis) {
+        of(genesis.epoch_set());
+    }
+    for step in connection.walk()? {
+        if let Ok(step) = Step::decode(step.kind, &step.bytes) {
+            of(step.next_set());
+        }
+    }
+    Ok(past)
 }
 
 /// Why no appointment is made that ends this epoch, where the ledger has one already: the nodes name their next keys as before until
@@ -438,6 +507,27 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    #[test]
+    fn who_comes_back_brings_fresh_keys_and_its_officers_are_named() {
+        let node = crate::appointing::made::node_file("echo", 25);
+        let refused = comes_back(node.clone(), &["acme=safe/officer.key".parse().unwrap()]);
+        let refused = refused.err().unwrap();
+        assert_eq!(refused.exit(), Exit::Usage);
+        assert!(
+            refused
+                .what()
+                .contains("does not say who the officers of echo are"),
+            "{refused}"
+        );
+        let officer = "echo=safe/officer.key".parse().unwrap();
+        let (parts, seat, name) = comes_back(node.clone(), &[officer]).unwrap();
+        assert_eq!((parts.id, &name), (node.org.id(), &node.org));
+        assert_eq!(
+            (parts.vote_keys, seat),
+            (vec![node.seat.vote_key], node.seat)
+        );
     }
 
     #[test]
