@@ -376,7 +376,7 @@ fn past_votes(connection: &Connection) -> Result<BTreeMap<[u8; 32], Epoch>> {
         of(genesis.epoch_set());
     }
     for step in connection.walk()? {
-        if let Ok(step) = Step::decode(step.kind, &step.bytes) {
+        if let Ok(step) = Step::decode(step.kind.into(), &step.bytes) {
             of(step.next_set());
         }
     }
