@@ -14,9 +14,9 @@ use kusabi_core::{
     checkpoint::{CheckpointError, VerifiedCheckpoint},
     genesis::{Genesis, GenesisError},
     handover::Recovery,
-    id::{ChainId, Handle, Height, OrgId, StateKey},
+    id::{ChainId, Handle, Height, Nonce, OrgId, StateKey},
     proof::ProofError,
-    row::{Organisation, Record, Row},
+    row::{LedgerRow, Organisation, Record, Row},
     tx::{Action, Draft, Transaction},
 };
 use tokio::runtime::Runtime;
@@ -110,6 +110,19 @@ impl Connection {
         self.ask(self.ledger.lookup(key))
     }
 
+    /// The row that the ledger has of itself, and at which height.
+    pub(crate) fn ledger_row(&self) -> Result<(Height, LedgerRow)> {
+        let row = self.row(StateKey::ledger())?;
+        let height = row.height();
+        match row.into_value() {
+            Some(Row::Ledger(row)) => Ok((height, row)),
+            _ => Err(Failure::new(
+                Exit::Unproven,
+                "the ledger has no row of its own",
+            )),
+        }
+    }
+
     /// An organisation.
     pub(crate) fn organisation(&self, org: &OrgId) -> Result<Proven<Option<Row>>> {
         self.row(StateKey::organisation(org))
@@ -186,6 +199,12 @@ impl Connection {
     pub(crate) fn newest(&self) -> Result<VerifiedCheckpoint> {
         self.ask(self.ledger.checkpoint())
             .map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// The newest block's header, of which as many validators as may not all lie say that it is of now; `nonce` was just made.
+    pub(crate) fn fresh(&self, nonce: Nonce) -> Result<VerifiedCheckpoint> {
+        self.ask(self.ledger.fresh_checkpoint(nonce))
+            .map(|(_, checkpoint)| checkpoint)
     }
 
     /// What is trusted now, with the validator set.
@@ -329,9 +348,11 @@ pub(crate) fn transaction(
 /// What a node says of itself. Not proven: who appoints it compares.
 pub(crate) fn node(url: &str) -> Result<NodeView> {
     let (http, runtime) = way(url)?;
-    runtime
-        .block_on(http.node())
-        .map_err(|why| failure(&why.into()))
+    runtime.block_on(http.node()).map_err(|why| {
+        let why = failure(&why.into());
+        let what = format!("the node at {url}: {}", why.what());
+        why.saying(what)
+    })
 }
 
 /// Says why there is no verified answer.

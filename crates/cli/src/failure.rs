@@ -41,6 +41,12 @@ impl Failure {
         self
     }
 
+    /// The same failure, in these words.
+    pub(crate) fn saying(mut self, what: String) -> Self {
+        self.what = what;
+        self
+    }
+
     /// Adds a further line to the advice.
     pub(crate) fn advise_also(self, advice: &str) -> Self {
         let all = match &self.advice {

@@ -7,7 +7,7 @@
 //! vote_key = "64 hex digits"
 //! node_key = "64 hex digits"
 //! ```
-//! Nothing in it is secret. It goes to whoever makes the appointment (`kusabi epoch new --replace`) or the recovery
+//! Nothing in it is secret. It goes to whoever makes the appointment (`kusabi epoch new --replace`, or `--add` where it comes back) or the recovery
 //! (`kusabi recover new`); those who sign compare it with the machine.
 
 use std::{fs, path::Path};
@@ -63,6 +63,15 @@ struct File {
 }
 
 impl NodeFile {
+    /// Reads a file that may be a node file or another one; `None`: it is none.
+    pub(crate) fn found(path: &Path) -> Result<Option<Self>> {
+        let text = files::read(path, LIMIT.max(64 * 1024))?;
+        let marked = String::from_utf8_lossy(&text)
+            .lines()
+            .any(|line| line.trim_start().starts_with("kusabi_node"));
+        marked.then(|| Self::read(path)).transpose()
+    }
+
     /// Reads a node file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let sent = Sent {

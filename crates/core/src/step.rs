@@ -61,9 +61,15 @@ impl<'a> Step<'a> {
     /// The epoch that it leads to, as it is claimed.
     #[must_use]
     pub const fn leads_to(&self) -> Epoch {
+        self.next_set().epoch()
+    }
+
+    /// The set that it leads to, as it is claimed.
+    #[must_use]
+    pub const fn next_set(&self) -> &EpochSet<'a> {
         match self {
-            Self::Handover(handover) => handover.appointment().next_set().epoch(),
-            Self::Recovery(recovery) => recovery.next_set().epoch(),
+            Self::Handover(handover) => handover.appointment().next_set(),
+            Self::Recovery(recovery) => recovery.next_set(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+mod appointing;
 mod command;
 mod consortium;
 mod contradiction;

@@ -213,8 +213,12 @@ impl<'a> Path<'a> {
         }
     }
 
-    /// The state root that this path leads to.
-    fn root(&self, log: Log<'_>, operation: Operation<'_>) -> Result<[u8; 32], PathError> {
+    /// The state root that this path leads to from `operation`. Whether it is a certified header's is for the caller to
+    /// compare: [`Path::verify`] does.
+    ///
+    /// # Errors
+    /// The first rule broken, in the order of [`PathError`], but for [`PathError::Root`].
+    pub fn root(&self, log: Log<'_>, operation: Operation<'_>) -> Result<[u8; 32], PathError> {
         if log.leaves == 0 || log.leaves > LEAVES_MAX {
             return Err(PathError::Leaves);
         }

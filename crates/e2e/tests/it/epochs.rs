@@ -185,7 +185,7 @@ fn appoint_with_another_officer(place: &Place, nodes: &[(&str, &Node)]) -> u64 {
     let late = sign.replace("--out other", "--out late");
     refused(
         node.run(place, &late),
-        "ends epoch 0 with another set than the ledger has",
+        "the appointment ends epoch 0, and the ledger is in epoch 1",
     );
     last
 }

@@ -27,7 +27,7 @@ pub struct DeviceQuery {
     pub state: Option<DeviceState>,
     /// With this serial.
     pub serial: Option<Text>,
-    /// With this verdict on its newest inventory.
+    /// With this verdict on its newest inventory, and not another owner's by now.
     pub inventory: Option<Inventory>,
     /// With this text somewhere in its serial or name, upper or lower case. It is looked for in every device that fits the rest.
     pub search: Option<Text>,

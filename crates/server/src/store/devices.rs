@@ -17,6 +17,7 @@ pub(crate) struct Filter {
     pub(crate) device_type: Option<Text>,
     pub(crate) state: Option<DeviceState>,
     pub(crate) serial: Option<Text>,
+    /// Of those that are this organisation's: of one that has moved nothing is expected here.
     pub(crate) inventory: Option<Inventory>,
     /// Stands somewhere in the serial or the name, upper or lower case.
     pub(crate) search: Option<Text>,
@@ -67,6 +68,9 @@ pub(crate) async fn list(
     for (name, _) in set {
         sql.push_str(&format!(" AND {name} = ${parameter}"));
         parameter += 1;
+    }
+    if inventory.is_some() {
+        sql.push_str(&format!(" AND d.state <> '{}'", DeviceState::Moved.name()));
     }
     if search.is_some() {
         sql.push_str(&format!(

@@ -48,7 +48,8 @@ pub(crate) struct Row {
     pub(crate) device_type: String,
     pub(crate) groups: Vec<String>,
     pub(crate) firmware: Option<Hash>,
-    pub(crate) inventory: Badge,
+    /// Of a device that has moved nothing is expected here.
+    pub(crate) inventory: Option<Badge>,
     pub(crate) last_contact: Option<When>,
 }
 

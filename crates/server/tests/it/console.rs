@@ -471,6 +471,59 @@ async fn a_device_is_quarantined_and_readmitted() {
     );
 }
 
+/// The parts of a page that follow the fleet.
+fn live(page: &str) -> BTreeSet<String> {
+    let parts = tags(page);
+    let parts = parts.iter().filter_map(|tag| tag.attribute("data-live"));
+    parts.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn of_a_device_that_has_moved_nothing_is_said_to_be_as_expected() {
+    let world = World::new().await;
+    let device = fleet(&world).await;
+    let mut browser = Browser::signed_in(&world, &world.operator).await;
+    let shown = format!("/devices/{device}");
+    let only = "/devices?inventory=expected";
+    // Past the server: which inventories are as expected, and which devices come and go, is for other tests.
+    let set = async |column: &str, value: &str| {
+        let mut connection = world.database.connection().await;
+        let done = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "UPDATE devices SET {column} = $1 WHERE id = $2"
+        )))
+        .bind(value.to_owned())
+        .bind(device.clone())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    };
+    set("inventory", "expected").await;
+    let before = browser.page(&shown).await;
+    assert!(before.contains("Inventory difference") && before.contains("as expected"));
+    let cell = |page: &str| {
+        let rows: Vec<_> = page.split("<tr>").collect();
+        let row = rows.iter().find(|row| row.contains(&shown)).unwrap();
+        let cell = row.split("data-label=\"Inventory\"").nth(1).unwrap();
+        cell.split("</td>").next().unwrap().to_owned()
+    };
+    assert!(cell(&browser.page("/devices").await).contains("as expected"));
+    assert!(browser.page(only).await.contains(&shown));
+
+    set("state", "moved").await;
+    let after = browser.page(&shown).await;
+    assert!(!after.contains("Inventory difference") && !after.contains("as expected"));
+    // A page that was open while it moved puts each part in its place, also the one in which nothing stands now.
+    assert_eq!(live(&before), live(&after));
+    let listed = cell(&browser.page("/devices").await);
+    assert!(!listed.contains("as expected"), "{listed}");
+    for verdict in ["expected", "differs", "unknown"] {
+        let page = browser.page(&format!("/devices?inventory={verdict}")).await;
+        assert!(!page.contains(&shown), "{verdict}");
+    }
+    assert!(browser.page("/devices?state=moved").await.contains(&shown));
+}
+
 #[tokio::test]
 async fn a_timeline_has_pages() {
     let world = World::new().await;

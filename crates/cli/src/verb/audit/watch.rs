@@ -10,6 +10,8 @@ use kusabi_api::{
     watch::{Look, Outcome, Watched, compare_all},
 };
 use kusabi_core::{
+    anchor::AnchorError,
+    checkpoint::CheckpointError,
     genesis::Genesis,
     id::{ChainId, Height},
 };
@@ -57,7 +59,7 @@ pub(crate) struct Args {
 #[serde(rename_all = "kebab-case")]
 enum State {
     Ok,
-    /// Its block is more than three heartbeats older than another node's.
+    /// Its block is more than three heartbeats older than another node's, or than the one that this machine has verified.
     Behind,
     /// It shows an older block than it did before.
     WentBack,
@@ -340,12 +342,22 @@ async fn round(
         .zip(&looks)
         .filter_map(|(node, look)| look.as_ref().ok().and_then(|_| shown(node)))
         .max();
+    // One that shows less than this machine has verified is behind, as long as another one shows that much; where none does, they
+    // may all hold the present back.
+    let reached = |look: &std::result::Result<Look, VerifyError>| matches!(look, Ok(look) if !matches!(look, Look::Unlike(_)));
+    let someone_reached = looks.iter().any(reached);
     let late = |ms: u64, than: u64| than.saturating_sub(ms) > 3 * heartbeat_ms;
     let lines = nodes.iter().zip(&looks).map(|(node, look)| {
         let header = node.watched.newest().map(|seen| seen.header());
         let (state, why) = match look {
             Err(why) if refused(why) => (State::Refused, Some(why.to_string())),
             Err(why) => (State::Silent, Some(why.to_string())),
+            Ok(Look::Unlike(VerifyError::Checkpoint(CheckpointError::Anchor(
+                AnchorError::BelowFloor,
+            )))) if someone_reached => (
+                State::Behind,
+                Some("it shows less than this machine has verified before".to_owned()),
+            ),
             Ok(Look::Unlike(why)) => (
                 State::Refused,
                 Some(format!("not what this machine has verified before: {why}")),

@@ -4,7 +4,11 @@
 use std::time::Instant;
 
 use kusabi_api::{HttpLedger, Ledger as _};
-use kusabi_core::id::{Height, StateKey};
+use kusabi_core::{
+    anchor::AnchorError,
+    id::{Height, StateKey},
+    quorum::QuorumError,
+};
 use serde_json::Value;
 
 use super::{
@@ -224,14 +228,20 @@ fn hostile(play: &mut Play) -> Result<Seen> {
     let turncoat = Turncoat::start(address, ledger, chain, &seats, &vote_key)?;
     let mut said = String::new();
     let mut refused = 0;
+    // Why each is refused counts: what is refused for something else would be believed when that is put right.
     let lies = [
-        ("the day before, proven by all", Some(before)),
+        (
+            "the day before, proven by all",
+            Some(before),
+            AnchorError::BelowFloor.to_string(),
+        ),
         (
             "a state of its own in which the key is active, signed with its vote key",
             None,
+            QuorumError::TooFew.to_string(),
         ),
     ];
-    for (lie, shown) in lies {
+    for (lie, shown, because) in lies {
         turncoat.shows(shown);
         let profile = play.stage.profile().display().to_string();
         let url = format!("http://{address}");
@@ -246,13 +256,11 @@ fn hostile(play: &mut Play) -> Result<Seen> {
         ];
         let ended = play.stage.output(&lookup)?;
         let why: serde_json::Value = serde_json::from_slice(&ended.stderr).unwrap_or_default();
-        if ended.status.code() == Some(Exit::Unproven as i32) {
+        let why = why["error"]["what"].as_str().unwrap_or("nothing");
+        if ended.status.code() == Some(Exit::Unproven as i32) && why.contains(&because) {
             refused += 1;
         }
-        said += &format!(
-            "\n{HOSTILE} shows: {lie}\nrefused: {}",
-            why["error"]["what"].as_str().unwrap_or("nothing")
-        );
+        said += &format!("\n{HOSTILE} shows: {lie}\nrefused: {why}");
     }
     drop(turncoat);
     // Nobody needs it.

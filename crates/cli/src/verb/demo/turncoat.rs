@@ -1,4 +1,6 @@
 //! A validator's machine in other hands: its node answers, and lies. It has one vote key; a quorum has four.
+//!
+//! What it forges is whole but for that: row, path, root and signature fit together, so that who refuses it has counted.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -18,10 +20,12 @@ use ed25519_zebra::{SigningKey, VerificationKeyBytes};
 use kusabi_api::{HttpLedger, Ledger as _};
 use kusabi_core::{
     checkpoint::{Checkpoint, CheckpointParts, FinalizeVote},
-    crypto::sha256,
     id::{ChainId, Height, StateKey, StateRoot, View, parse_hex},
-    proof::{Claim, Proof},
-    row::Record,
+    proof::{
+        Claim, Proof,
+        path::{Log, Operation},
+    },
+    row::{Record, RowBytes},
     suite::Signature,
     wire::Reader,
 };
@@ -136,39 +140,148 @@ impl Mind {
             record.registered(),
             record.binding(),
             record.metadata().unwrap_or_default(),
-        )
-        .encode();
-        let mut header = *proof.checkpoint().claimed();
-        header.height = Height::new(header.height.get() + 1_000).ok()?;
-        header.state_root = StateRoot::new(sha256(&[&active]));
-        let view = View::new(1_000_000);
-        let vote = FinalizeVote {
-            epoch: header.epoch,
-            view,
-            parent_view: View::new(999_999),
-            header: header.hash(&self.chain),
+        );
+        let signers = [(self.place, self.vote_key)];
+        let forged = forged(
+            &honest,
+            &self.chain,
+            &key,
+            &active.encode(),
+            self.validators,
+            &signers,
+        );
+        forged.map(Bytes::from)
+    }
+}
+
+/// An honest proof of presence with another row in it, which the path leads from to the root of a header that these sign, of `n`.
+/// Each signer: place in the set, vote key.
+fn forged(
+    honest: &[u8],
+    chain: &ChainId,
+    key: &StateKey,
+    row: &RowBytes,
+    n: u8,
+    signers: &[(u8, SigningKey)],
+) -> Option<Vec<u8>> {
+    let proof = Proof::decode(honest).ok()?;
+    let Claim::Present {
+        row: honest_row,
+        next_key,
+    } = proof.claim()
+    else {
+        return None;
+    };
+    let mut header = *proof.checkpoint().claimed();
+    let log = Log {
+        leaves: header.ops_end,
+        ops_root: header.ops_root.as_bytes(),
+    };
+    let operation = Operation::Update {
+        key: key.as_bytes(),
+        row,
+        next_key: next_key.as_bytes(),
+    };
+    header.state_root = StateRoot::new(proof.path().root(log, operation).ok()?);
+    header.height = Height::new(header.height.get() + 1_000).ok()?;
+    let view = View::new(1_000_000);
+    let vote = FinalizeVote {
+        epoch: header.epoch,
+        view,
+        parent_view: View::new(999_999),
+        header: header.hash(chain),
+    };
+    let mut message = Vec::new();
+    vote.encode(chain, &mut message);
+    let sign = |key: &SigningKey| Signature::new(key.sign(&message).to_bytes());
+    let signatures = signers.iter().map(|(place, key)| (*place, sign(key)));
+    let mut forged = honest.get(..2)?.to_vec();
+    CheckpointParts {
+        headers: vec![header],
+        view,
+        parent_view: vote.parent_view,
+        n,
+        signatures: signatures.collect(),
+    }
+    .encode(&mut forged)
+    .ok()?;
+    // What follows on the honest checkpoint: the path, and the row, which is exchanged.
+    let mut reader = Reader::new(honest.get(2..)?);
+    Checkpoint::read(&mut reader).ok()?;
+    let rest = reader.rest();
+    let at = rest
+        .windows(honest_row.len())
+        .position(|window| window == *honest_row)?;
+    forged.extend(rest.get(..at)?);
+    forged.extend(row);
+    forged.extend(rest.get(at + row.len()..)?);
+    Some(forged)
+}
+
+#[cfg(test)]
+mod tests {
+    use kusabi_core::{
+        anchor::Anchor,
+        checkpoint::CheckpointError,
+        crypto::sha256,
+        proof::ProofError,
+        quorum::{QuorumError, quorum},
+        set::EpochSet,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_a_thief_forges_is_whole_but_for_the_quorum() {
+        let text = include_str!("../../../../../spec/vectors/trust.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+        let hex = |value: &serde_json::Value| -> Vec<u8> {
+            let digits = value.as_str().unwrap();
+            let bytes = (0..digits.len()).step_by(2);
+            let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+            bytes.map(byte).collect()
         };
-        let mut message = Vec::new();
-        vote.encode(&self.chain, &mut message);
-        let signature = Signature::new(self.vote_key.sign(&message).to_bytes());
-        let mut forged = honest.get(..2)?.to_vec();
-        CheckpointParts {
-            headers: vec![header],
-            view,
-            parent_view: vote.parent_view,
-            n: self.validators,
-            signatures: vec![(self.place, signature)],
+        let anchor = Anchor::decode(&hex(&vectors["anchor"])).unwrap();
+        let set = hex(&vectors["epoch sets"][0]);
+        let set = EpochSet::decode(&set).unwrap();
+        let n = set.validator_count();
+        let labels = (0..n).map(|number| format!("vote 0 {number}"));
+        let keys: Vec<_> = labels
+            .map(|label| sha256(&[b"kusabi test vector key", label.as_bytes()]))
+            .map(SigningKey::from)
+            .collect();
+        let thief = |place: usize| {
+            let seat = set.validators().nth(place).unwrap();
+            let has = |key: &&SigningKey| {
+                <[u8; 32]>::from(VerificationKeyBytes::from(*key)) == *seat.vote_key
+            };
+            (
+                u8::try_from(place).unwrap(),
+                *keys.iter().find(has).unwrap(),
+            )
+        };
+        let needed = quorum(n);
+        let row = [7; 192];
+        for one in vectors["proofs"].as_array().unwrap() {
+            let honest = hex(&one["presence"]);
+            let key = StateKey::new(hex(&one["key"]).try_into().unwrap());
+            let forged = |thieves: usize| {
+                let thieves: Vec<_> = (0..thieves).map(thief).collect();
+                let n = u8::try_from(n).unwrap();
+                forged(&honest, &anchor.chain(), &key, &row, n, &thieves).unwrap()
+            };
+            // A quorum of thieves is believed, and so it is their number by which fewer are refused.
+            let bytes = forged(needed);
+            let verified = Proof::decode(&bytes).unwrap();
+            let verified = verified.check(&anchor, &set, &key).unwrap();
+            assert_eq!(verified.row(), Some(&row));
+            for thieves in 1..needed {
+                let bytes = forged(thieves);
+                let refused = Proof::decode(&bytes).unwrap();
+                let refused = refused.check(&anchor, &set, &key).unwrap_err();
+                let too_few = CheckpointError::Quorum(QuorumError::TooFew);
+                assert_eq!(refused, ProofError::Checkpoint(too_few));
+            }
         }
-        .encode(&mut forged)
-        .ok()?;
-        // What follows on the honest checkpoint: the path, and the row, which is exchanged.
-        let mut reader = Reader::new(honest.get(2..)?);
-        Checkpoint::read(&mut reader).ok()?;
-        let rest = reader.rest();
-        let at = rest.windows(row.len()).position(|window| window == *row)?;
-        forged.extend(rest.get(..at)?);
-        forged.extend(active);
-        forged.extend(rest.get(at + row.len()..)?);
-        Some(forged.into())
     }
 }

@@ -64,7 +64,11 @@ impl Answer for Shown {
             .field(
                 "inventory",
                 match device.inventory {
-                    Inventory::Unknown => "none received yet",
+                    // What another organisation's device holds is not for this server to judge.
+                    _ if device.state == DeviceState::Moved => {
+                        "of another organisation's device: ask there"
+                    }
+                    Inventory::Unknown => "none received yet, or nothing to compare it with",
                     Inventory::Expected => "as expected",
                     Inventory::Differs => "differs from the expected one",
                     other => other.name(),
@@ -73,6 +77,9 @@ impl Answer for Shown {
             .field(
                 "present",
                 match device.freshness {
+                    _ if device.state == DeviceState::Moved => {
+                        "of another organisation's device: ask there"
+                    }
                     Freshness::Unknown => "no freshness receipt since its start yet",
                     Freshness::Shown => "shown by a freshness receipt since its start",
                     Freshness::Stale => "not shown: it installs nothing and adopts no server",

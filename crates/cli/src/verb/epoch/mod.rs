@@ -3,8 +3,10 @@
 //! Files travel, keys do not: `new` puts the nodes' fresh keys together, `sign` is done by each organisation where its officers'
 //! keys are, `submit` brings the whole to the ledger. The nodes do the rest by themselves.
 
+mod compare;
 mod new;
 mod officers;
+mod present;
 mod show;
 mod sign;
 mod signed;

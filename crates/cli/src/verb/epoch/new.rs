@@ -5,10 +5,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 use kusabi_api::ledger::NodeView;
 use kusabi_core::{
     appointment::{AppointmentParts, NextKeys},
-    id::{ChainId, NodesHash, OrgId, OrgName},
+    genesis::Genesis,
+    id::{ChainId, Epoch, NodesHash, OrgId, OrgName},
     nodes::{NodeParts, nodes_of},
-    row::Row,
+    row::{LedgerRow, Row},
     set::{EpochSet, EpochSetParts, OrganisationParts, Validator},
+    step::Step,
     suite::Signature,
 };
 
@@ -18,6 +20,7 @@ use crate::{
     connection::{self, Connection},
     exit::Exit,
     failure::{Failure, Result},
+    keyfile::hex,
     member::Member,
     node_file::{NodeFile, Seat},
     session::Session,
@@ -33,8 +36,9 @@ pub(crate) struct Args {
     /// Address of another organisation's node, like http://node.acme.example:7040, several times for several
     #[arg(long = "node", value_name = "URL")]
     nodes: Vec<String>,
-    /// Member file of an organisation that joins, as `kusabi org init` made it
-    #[arg(long = "add", value_name = "MEMBER")]
+    /// Member file of an organisation that joins, as `kusabi org init` made it; or node file of one that has had a vote before and
+    /// gets one again, as `kusabi node prepare` made it, with --officer for each of its officers
+    #[arg(long = "add", value_name = "FILE")]
     added: Vec<PathBuf>,
     /// Node file of a member whose node was lost, as `kusabi node prepare` made it: the new node takes the place of the old
     #[arg(long = "replace", value_name = "NODE-FILE")]
@@ -109,9 +113,12 @@ fn refused(what: impl Into<String>) -> Failure {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let connection = Connection::open(session)?;
-    connection.newest()?;
+    let (_, row) = connection.ledger_row()?;
     let trust = connection.trust();
     let old = EpochSet::decode(trust.set()).map_err(|why| refused(why.to_string()))?;
+    if let Some(failure) = taken(&row, old.epoch()) {
+        return Err(failure);
+    }
     let mut urls = vec![session.ledger()?];
     urls.extend(args.nodes.iter().cloned());
     let mut seats: BTreeMap<OrgId, Vec<Seat>> = BTreeMap::new();
@@ -134,7 +141,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 path.display(),
                 node.org
             ))
-            .advise("whoever joins sends a member file: --add FILE"));
+            .advise(
+                "whoever joins sends a member file: --add FILE; who has been a validator before sends this one: --add FILE, with \
+                 --officer ORG=KEY for each of its officers",
+            ));
         }
         let seats = seats.entry(node.org.id()).or_default();
         // Of several, those that answer go on.
@@ -188,23 +198,41 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         }
     }
     for path in &args.added {
-        let member = Member::read(path)?;
-        if organisations
-            .iter()
-            .any(|known| known.id == member.name.id())
-        {
-            return Err(refused(format!("{} is a member already", member.name))
+        let (parts, seat, name) = match NodeFile::found(path)? {
+            Some(node) => comes_back(node, &args.officers)?,
+            None => {
+                let member = Member::read(path)?;
+                let seat = Seat {
+                    vote_key: member.vote_key,
+                    node_key: member.node_key,
+                    address: member.address.clone(),
+                };
+                (member.parts(), seat, member.name)
+            }
+        };
+        if organisations.iter().any(|known| known.id == name.id()) {
+            return Err(refused(format!("{name} is a member already"))
                 .advise("the officers and the node of a member stay as they are"));
         }
-        organisations.push(member.parts());
-        seats.insert(
-            member.name.id(),
-            vec![Seat {
-                vote_key: member.vote_key,
-                node_key: member.node_key,
-                address: member.address,
-            }],
-        );
+        organisations.push(parts);
+        seats.insert(name.id(), vec![seat]);
+    }
+    if !args.added.is_empty() || !args.replaced.is_empty() {
+        let past = past_votes(&connection)?;
+        let votes = organisations.iter().flat_map(|of| &of.vote_keys);
+        if let Some((key, epoch)) = votes.filter_map(|key| Some((key, past.get(key)?))).next() {
+            return Err(Failure::new(
+                Exit::Negative,
+                format!(
+                    "the vote key {} was one of epoch {epoch}, and is erased since: its node could not vote",
+                    hex(key)
+                ),
+            )
+            .advise(
+                "its organisation makes fresh ones (kusabi node prepare) and sends the node file: --add FILE where it is to have a \
+                 vote again, --replace FILE where it has one",
+            ));
+        }
     }
     for organisation in &organisations {
         let row = connection.organisation(&organisation.id)?.into_value();
@@ -311,6 +339,64 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .say(&appointing.sheet(names(Some(&connection)))?)
 }
 
+/// What an organisation brings that had a vote before, and its seat: its officers are named, as the ledger has them.
+fn comes_back(
+    node: NodeFile,
+    officers: &[OfficerKey],
+) -> Result<(OrganisationParts, Seat, OrgName)> {
+    if officers.iter().all(|officer| officer.org != node.org) {
+        return Err(refused(format!(
+            "a node file does not say who the officers of {} are",
+            node.org
+        ))
+        .advise(format!(
+            "name all of them that are to be in the set, as the ledger has them: --officer {}=KEY for each",
+            node.org
+        )));
+    }
+    let parts = OrganisationParts {
+        id: node.org.id(),
+        threshold: 0,
+        // Those that are named take their place.
+        officers: Vec::new(),
+        vote_keys: vec![node.seat.vote_key],
+    };
+    Ok((parts, node.seat, node.org))
+}
+
+/// The vote keys of all epochs, this one's too, and the last that each was of.
+fn past_votes(connection: &Connection) -> Result<BTreeMap<[u8; 32], Epoch>> {
+    let mut past = BTreeMap::new();
+    let mut of = |set: &EpochSet<'_>| {
+        past.extend(set.validators().map(|one| (*one.vote_key, set.epoch())));
+    };
+    let genesis = connection.genesis()?;
+    // It was checked.
+    if let Ok(genesis) = Genesis::decode(&genesis) {
+        of(genesis.epoch_set());
+    }
+    for step in connection.walk()? {
+        if let Ok(step) = Step::decode(step.kind.into(), &step.bytes) {
+            of(step.next_set());
+        }
+    }
+    Ok(past)
+}
+
+/// Why no appointment is made that ends this epoch, where the ledger has one already: the nodes name their next keys as before until
+/// the epoch has turned, and officers would be asked to sign a second one.
+fn taken(row: &LedgerRow, present: Epoch) -> Option<Failure> {
+    let ends = row.ends.filter(|_| row.epoch == present)?;
+    let what = format!(
+        "the ledger has the appointment that ends epoch {present} already: the epoch ends with block {}",
+        ends.last.get()
+    );
+    let failure = Failure::new(Exit::Negative, what);
+    Some(failure.advise(
+        "wait until it has turned, as `kusabi epoch show` says, and run the same command again",
+    ))
+}
+
 /// How many validators an organisation has in a set.
 pub(super) fn voting(set: &EpochSet<'_>, org: &OrgId) -> usize {
     let index = set.organisations().position(|of| of.id == *org);
@@ -365,4 +451,106 @@ fn seat(
         address,
     };
     Ok((organisation.id, seat, signature))
+}
+
+#[cfg(test)]
+mod tests {
+    use kusabi_api::{Hex, Hex32};
+    use kusabi_core::{
+        id::{Height, RecoveryHash, SetHash},
+        row::Ends,
+    };
+
+    use super::*;
+    use crate::appointing::made::{CHAIN, EPOCH, four, public, says, set};
+
+    #[test]
+    fn a_node_is_believed_of_its_next_keys_if_its_present_vote_key_signed_them() {
+        let bytes = set(EPOCH, &four([&[1], &[2], &[3], &[4]]));
+        let old = EpochSet::decode(&bytes).unwrap();
+        let asked = |change: &dyn Fn(&mut NodeView)| {
+            let mut view = NodeView {
+                epoch: EPOCH,
+                node_key: Hex32::from(public(101)),
+                vote_key: Hex32::from(public(1)),
+                next_vote_key: Hex32::from(public(11)),
+                next_keys_signature: Hex(*says(1, public(11), public(101)).as_bytes()),
+                nodes: Vec::new(),
+            };
+            change(&mut view);
+            seat(&old, "http://node.example", view, &CHAIN)
+        };
+        let (org, seat, _) = asked(&|_| {}).unwrap();
+        assert_eq!(org, OrgName::new("acme").unwrap().id());
+        assert_eq!((seat.vote_key, seat.node_key), (public(11), public(101)));
+        // Other keys, another one's signature, and the place of another validator.
+        let changes: [&dyn Fn(&mut NodeView); 4] = [
+            &|view| view.next_vote_key = Hex32::from(public(25)),
+            &|view| view.node_key = Hex32::from(public(105)),
+            &|view| view.next_keys_signature = Hex(*says(2, public(11), public(101)).as_bytes()),
+            &|view| view.vote_key = Hex32::from(public(2)),
+        ];
+        for change in changes {
+            let refused = asked(change).err().unwrap();
+            let said =
+                "the answer of the node at http://node.example is not signed with its vote key";
+            assert_eq!(refused.exit(), Exit::Negative);
+            assert!(refused.what().contains(said), "{refused}");
+        }
+        let changes: [&dyn Fn(&mut NodeView); 2] = [&|view| view.epoch = EPOCH - 1, &|view| {
+            view.vote_key = Hex32::from(public(9))
+        }];
+        for change in changes {
+            let refused = asked(change).err().unwrap();
+            assert!(
+                refused.what().contains("is no validator of epoch 4"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_comes_back_brings_fresh_keys_and_its_officers_are_named() {
+        let node = crate::appointing::made::node_file("echo", 25);
+        let refused = comes_back(node.clone(), &["acme=safe/officer.key".parse().unwrap()]);
+        let refused = refused.err().unwrap();
+        assert_eq!(refused.exit(), Exit::Usage);
+        assert!(
+            refused
+                .what()
+                .contains("does not say who the officers of echo are"),
+            "{refused}"
+        );
+        let officer = "echo=safe/officer.key".parse().unwrap();
+        let (parts, seat, name) = comes_back(node.clone(), &[officer]).unwrap();
+        assert_eq!((parts.id, &name), (node.org.id(), &node.org));
+        assert_eq!(
+            (parts.vote_keys, seat),
+            (vec![node.seat.vote_key], node.seat)
+        );
+    }
+
+    #[test]
+    fn an_epoch_that_ends_already_gets_no_second_appointment() {
+        let present = Epoch::new(EPOCH);
+        let mut row = LedgerRow {
+            version: 1,
+            epoch: present,
+            set_hash: SetHash::new([1; 32]),
+            recovery_hash: RecoveryHash::new([2; 32]),
+            skipped: Height::ZERO,
+            ends: None,
+        };
+        assert!(taken(&row, present).is_none());
+        row.ends = Some(Ends {
+            last: Height::new(40).unwrap(),
+            next_set_hash: SetHash::new([3; 32]),
+        });
+        let refused = taken(&row, present).unwrap();
+        assert_eq!(refused.exit(), Exit::Negative);
+        let said = "the appointment that ends epoch 4 already: the epoch ends with block 40";
+        assert!(refused.what().contains(said), "{refused}");
+        // The row of the epoch before, when the next has begun meanwhile.
+        assert!(taken(&row, Epoch::new(EPOCH + 1)).is_none());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kusabi_core::{id::StateKey, quorum::quorum, row::Row, set::EpochSet};
+use kusabi_core::{quorum::quorum, set::EpochSet};
 use serde::Serialize;
 
 use super::names;
@@ -73,14 +73,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
             .say(&appointing.sheet(names(connection.as_ref()))?);
     }
     let connection = Connection::open(session)?;
-    let row = connection.row(StateKey::ledger())?;
-    let height = row.height().get();
-    let Some(Row::Ledger(ledger)) = row.into_value() else {
-        return Err(Failure::new(
-            Exit::Unproven,
-            "the ledger has no row of its own",
-        ));
-    };
+    let (height, ledger) = connection.ledger_row()?;
     let trust = connection.trust();
     let set = EpochSet::decode(trust.set())
         .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
@@ -98,7 +91,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         .collect();
     session.output().say(&Present {
         epoch: ledger.epoch.get(),
-        height,
+        height: height.get(),
         last: ledger.ends.map(|ends| ends.last.get()),
         quorum: quorum(validators.len()),
         validators,

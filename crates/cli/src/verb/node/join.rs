@@ -63,8 +63,8 @@ impl Answer for Waits {
             .field("their epoch", self.epoch.to_string())
             .field("vote key", &*self.vote_key)
             .text(
-                "They do it with its member file (kusabi epoch new --add FILE), or with the file of kusabi node prepare \
-                 (--replace FILE). Ctrl-C stops it.",
+                "They do it with its member file (kusabi epoch new --add FILE), or with the file of kusabi node prepare: \
+                 --replace FILE where its organisation has a vote, --add FILE where it had one before. Ctrl-C stops it.",
             );
     }
 }

@@ -37,6 +37,8 @@ use crate::{
 const FORGERIES: usize = 200;
 /// How often an answer is asked for that may have been changed.
 const QUESTIONS: usize = 300;
+/// What the ledger says of a signature that is not by its signer (spec/errors.md).
+const BAD_SIGNATURE: u16 = 4116;
 /// What one who floods sends.
 const FLOOD: usize = 3_000;
 const WAIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -288,6 +290,24 @@ fn what_was_written_stands_with_its_signers_signature() {
     node.stop();
 }
 
+/// A new key's registration, signed as it should be, which the node never hears.
+fn caught_registration(place: &Place, node: &Node, key: &str) -> Message {
+    let middle = Middle::new();
+    middle.lead_to(address(&node.address));
+    let (caught, registrations) = mpsc::channel();
+    middle.think(move |request| {
+        if !request.head.starts_with("POST /v1/transactions") {
+            return Deed::Pass;
+        }
+        let _ = caught.send(request.clone());
+        Deed::LoseRequest
+    });
+    place.run(&format!("key new {key} --purpose app")).ok();
+    let register = format!("key register {key} --ledger {}", middle.url);
+    place.run(&register).exits(4);
+    registrations.recv().unwrap()
+}
+
 /// T17: one who floods the ledger, and an organisation that fills its quota, keep nobody out.
 #[test]
 fn who_floods_or_fills_a_quota_keeps_nobody_out() {
@@ -310,27 +330,18 @@ fn who_floods_or_fills_a_quota_keeps_nobody_out() {
     )
     .ok();
 
-    // Noise, and true requests of nobody: captured ones with another signature.
-    let middle = Middle::new();
-    middle.lead_to(address(&node.address));
-    place.run("key new zero.key --purpose app").ok();
-    place
-        .run(&format!("key register zero.key --ledger {}", middle.url))
-        .ok();
-    let recorded = middle.recorded();
-    let real = recorded
-        .iter()
-        .find(|exchange| exchange.request.head.starts_with("POST /v1/transactions"))
-        .unwrap()
-        .request
-        .clone();
+    // True requests of nobody: registrations of keys that the ledger does not have, with another signature. They were caught on
+    // their way, so that nothing but the signature is wrong with them.
+    let wanted = ["w.key", "x.key", "y.key", "z.key"];
+    let caught = wanted.map(|key| caught_registration(&place, &node, key));
     let target = address(&node.address);
     // Each at least its part, from before the first honest registration until after the last one.
     let (begun, first) = mpsc::channel();
     let over = Arc::new(AtomicBool::new(false));
-    let floods: Vec<_> = (0..4)
-        .map(|number| {
-            let (real, begun, over) = (real.clone(), begun.clone(), over.clone());
+    let floods: Vec<_> = (0..)
+        .zip(caught)
+        .map(|(number, real)| {
+            let (begun, over) = (begun.clone(), over.clone());
             thread::spawn(move || {
                 let mut chance = Chance::new(number);
                 let mut told = BTreeMap::<String, usize>::new();
@@ -341,8 +352,10 @@ fn who_floods_or_fills_a_quota_keeps_nobody_out() {
                     for part in forged.body[end - 64..].chunks_mut(8) {
                         part.copy_from_slice(&chance.next().to_be_bytes());
                     }
-                    let answer = forged.ask(target);
-                    let told = told.entry(answer.map_or_else(String::new, |a| a.path().to_owned()));
+                    let answer = forged.ask(target).unwrap();
+                    let problem: serde_json::Value =
+                        serde_json::from_slice(&answer.body).unwrap_or_default();
+                    let told = told.entry(format!("{} {}", answer.path(), problem["code"]));
                     *told.or_default() += 1;
                     // Nobody waits for it a second time.
                     let _ = begun.send(());
@@ -371,9 +384,14 @@ fn who_floods_or_fills_a_quota_keeps_nobody_out() {
     }
     println!("told {told:?}; the slowest honest registration took {slowest:?}");
     // A bad signature, or come back later; nothing else, and nothing that was taken.
-    let refused = |answer: &str| ["422", "429"].contains(&answer);
+    let bad_signature = format!("422 {BAD_SIGNATURE}");
+    let refused = |answer: &str| answer == bad_signature || answer.starts_with("429 ");
     assert!(told.keys().all(|answer| refused(answer)), "{told:?}");
+    assert!(told.contains_key(&bad_signature), "{told:?}");
     assert!(told.values().sum::<usize>() >= FLOOD && slowest < WAIT);
+    for key in wanted {
+        node.run(&place, &format!("key lookup {key}")).exits(1);
+    }
 
     // Officer, writer and two keys: the fifth row is one too many.
     for (number, fits) in [(0, true), (1, true), (2, false)] {

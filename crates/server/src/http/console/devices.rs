@@ -132,7 +132,8 @@ pub(super) async fn list(
             firmware: device
                 .firmware
                 .map(|digest| Hash::release(&digest, &releases)),
-            inventory: Badge::inventory(f.t, device.inventory),
+            inventory: (device.state != DeviceState::Moved)
+                .then(|| Badge::inventory(f.t, device.inventory)),
             last_contact: device.last_contact_ms.map(|at| f.age(at)),
         })
         .collect();

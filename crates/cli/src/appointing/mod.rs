@@ -28,6 +28,11 @@ use crate::{
     page::{Answer, Page},
 };
 
+#[cfg(test)]
+pub(crate) mod made;
+#[cfg(test)]
+mod tests;
+
 /// Two sets, the nodes and eighty signatures have some 17 KiB.
 const LIMIT: u64 = 64 * 1024;
 
@@ -446,158 +451,5 @@ impl Answer for Sheet {
             }
         }
         page.gap();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ed25519_zebra::{SigningKey, VerificationKeyBytes};
-    use kusabi_core::{
-        id::{Epoch, NodesHash, OrgName},
-        nodes::{NodeParts, nodes_of},
-        set::{EpochSetParts, OrganisationParts},
-    };
-
-    use super::*;
-
-    const CHAIN: ChainId = ChainId::new([7; 32]);
-    const ORGS: [&str; 4] = ["acme", "beta", "corp", "delta"];
-
-    fn public(seed: u8) -> [u8; 32] {
-        VerificationKeyBytes::from(&SigningKey::from([seed; 32])).into()
-    }
-
-    /// A set whose validators, by organisation, have vote keys of these seeds; their officers are always the same.
-    fn set(epoch: u64, votes: [&[u8]; 4]) -> Vec<u8> {
-        let organisations = ORGS.iter().zip(votes).zip(200u8..);
-        let organisations = organisations.map(|((name, votes), officer)| OrganisationParts {
-            id: OrgName::new(name).unwrap().id(),
-            threshold: 1,
-            officers: vec![VerificationKey::ed25519(&public(officer)).unwrap()],
-            vote_keys: votes.iter().map(|seed| public(*seed)).collect(),
-        });
-        EpochSetParts {
-            epoch: Epoch::new(epoch),
-            organisations: organisations.collect(),
-        }
-        .encode()
-        .unwrap()
-    }
-
-    /// The seed of the node key of a validator whose vote key has this seed: the node stays in the next epoch.
-    const fn node(vote: u8) -> u8 {
-        100 + vote % 10
-    }
-
-    /// An appointment of these, with what vote keys of the epoch before signed: (the one, the next one's vote key, its node key).
-    fn appointing(next: [&[u8]; 4], said: &[(u8, u8, u8)]) -> Appointing {
-        let old_set = set(4, [&[1], &[2], &[3], &[4]]);
-        let next_set = set(5, next);
-        let next = EpochSet::decode(&next_set).unwrap();
-        let seeds = 0..=99;
-        let of_next: Vec<_> = seeds
-            .filter(|seed| next.validators().any(|one| *one.vote_key == public(*seed)))
-            .collect();
-        let nodes: Vec<_> = of_next
-            .iter()
-            .map(|seed| NodeParts {
-                vote_key: public(*seed),
-                key: public(node(*seed)),
-                address: "node.example:7043",
-            })
-            .collect();
-        let nodes = nodes_of(&next, &nodes).unwrap();
-        let confirmations = said.iter().map(|(by, vote, node)| {
-            let keys = NextKeys {
-                epoch: Epoch::new(5),
-                vote_key: public(*vote),
-                node_key: public(*node),
-            };
-            let present = VerificationKey::ed25519(&public(*by)).unwrap();
-            let signature =
-                SigningKey::from([*by; 32]).sign(keys.statement(&CHAIN, &present).as_bytes());
-            let mut places = next.validators();
-            let place = places
-                .position(|one| *one.vote_key == public(*vote))
-                .unwrap();
-            (
-                u8::try_from(place).unwrap(),
-                Signature::new(signature.into()),
-            )
-        });
-        let confirmations = confirmations.collect();
-        let old = EpochSet::decode(&old_set).unwrap();
-        let parts = AppointmentParts {
-            old_epoch: Epoch::new(4),
-            old_set_hash: old.hash(),
-            nodes_hash: NodesHash::of(&nodes),
-            next_set: next_set.clone(),
-        };
-        Appointing {
-            chain: CHAIN,
-            org: OrgName::new("acme").unwrap().id(),
-            old_set,
-            parts,
-            signatures: Vec::new(),
-            nodes,
-            confirmations,
-        }
-    }
-
-    /// The seeds of the vote keys that nobody has confirmed, ascending.
-    fn unconfirmed(appointing: &Appointing) -> Vec<u8> {
-        let next = appointing.next().unwrap();
-        let confirmed = appointing.confirmed().unwrap();
-        let places = next.validators().zip(confirmed);
-        let not: Vec<_> = places
-            .filter(|(_, confirmed)| !confirmed)
-            .map(|(one, _)| *one.vote_key)
-            .collect();
-        (0..=99)
-            .filter(|seed| not.contains(&public(*seed)))
-            .collect()
-    }
-
-    const ALL: [(u8, u8, u8); 4] = [(1, 11, 101), (2, 12, 102), (3, 13, 103), (4, 14, 104)];
-
-    #[test]
-    fn who_makes_an_appointment_puts_no_keys_in_the_place_of_those_that_their_owner_signed() {
-        let whole = appointing([&[11], &[12], &[13], &[14]], &ALL);
-        assert!(unconfirmed(&whole).is_empty());
-        // Acme puts a key of its own at delta's place: delta has signed another one, and acme's word is not delta's.
-        for more in [None, Some((1, 24, 104)), Some((2, 24, 104))] {
-            let said: Vec<_> = ALL[..3].iter().copied().chain(more).collect();
-            let stolen = appointing([&[11], &[12], &[13], &[24]], &said);
-            assert_eq!(unconfirmed(&stolen), [24], "{more:?}");
-        }
-        // Delta's vote key, but another node's key.
-        let mut said = ALL;
-        said[3].2 = 105;
-        let elsewhere = appointing([&[11], &[12], &[13], &[14]], &said);
-        assert_eq!(unconfirmed(&elsewhere), [14]);
-        // A second validator for acme: one that acme has speaks for one.
-        let said: Vec<_> = ALL.into_iter().chain([(1, 25, 105)]).collect();
-        let second = appointing([&[11, 25], &[12], &[13], &[14]], &said);
-        assert_eq!(unconfirmed(&second).len(), 1);
-        // What was signed for another epoch or ledger.
-        let mut other = whole.clone();
-        other.chain = ChainId::new([8; 32]);
-        assert_eq!(unconfirmed(&other), [11, 12, 13, 14]);
-    }
-
-    #[test]
-    fn what_the_nodes_signed_travels_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("next.epoch");
-        let whole = appointing([&[11], &[12], &[13], &[14]], &ALL);
-        whole.create(&path).unwrap();
-        let read = Appointing::read(&path).unwrap();
-        assert_eq!(read.confirmations, whole.confirmations);
-        assert!(unconfirmed(&read).is_empty());
-        let bytes = std::fs::read(&path).unwrap();
-        for cut in 0..bytes.len() {
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            assert_eq!(Appointing::read(&path).unwrap_err().exit(), Exit::File);
-        }
     }
 }
