@@ -86,7 +86,7 @@ impl Artifact {
         &self.scripts
     }
 
-    /// All that a device has with it, `artifact_name` among it. Of a key that two payloads provide, the later one counts.
+    /// All that a device has with it, `artifact_name` among it.
     #[must_use]
     pub fn provides(&self) -> BTreeMap<&str, &str> {
         let mut provides = BTreeMap::from([("artifact_name", &*self.name)]);
@@ -94,13 +94,17 @@ impl Artifact {
             provides.insert("artifact_group", group);
         }
         for payload in &self.payloads {
-            provides.extend(payload.provides.iter().map(|(key, value)| (&**key, &**value)));
+            provides.extend(
+                payload
+                    .provides
+                    .iter()
+                    .map(|(key, value)| (&**key, &**value)),
+            );
         }
         provides
     }
 
-    /// All that a device must have for it, `device_type` among it: one of the values of each key. Of a key that two payloads
-    /// depend on, the later one counts.
+    /// All that a device must have for it, `device_type` among it: one of the values of each key.
     #[must_use]
     pub fn depends(&self) -> BTreeMap<&str, &[String]> {
         let mut depends = BTreeMap::from([("device_type", &*self.device_types)]);
@@ -113,7 +117,12 @@ impl Artifact {
             }
         }
         for payload in &self.payloads {
-            depends.extend(payload.depends.iter().map(|(key, values)| (&**key, &**values)));
+            depends.extend(
+                payload
+                    .depends
+                    .iter()
+                    .map(|(key, values)| (&**key, &**values)),
+            );
         }
         depends
     }

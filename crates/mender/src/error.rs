@@ -80,7 +80,9 @@ pub enum ArtifactError {
         source: io::Error,
     },
     /// The artifact ends too early.
-    #[error("the artifact ends after {bytes} bytes, within {at}: it did not arrive whole; send it again")]
+    #[error(
+        "the artifact ends after {bytes} bytes, within {at}: it did not arrive whole; send it again"
+    )]
     Cut {
         /// How many bytes there are.
         bytes: u64,
@@ -110,7 +112,9 @@ pub enum ArtifactError {
         why: String,
     },
     /// A compressed stream asks for more memory than is given.
-    #[error("{at} needs more memory to be decompressed than is given for it; make it again with a compression of level 9 at most")]
+    #[error(
+        "{at} needs more memory to be decompressed than is given for it; make it again with a compression of level 9 at most"
+    )]
     Window {
         /// The member.
         at: Place,
@@ -138,7 +142,9 @@ pub enum ArtifactError {
         expected: String,
     },
     /// The format is another one.
-    #[error("the artifact has format version {version}, and only version 3 is taken; make it again with mender-artifact write --version 3 (2.0 and newer)")]
+    #[error(
+        "the artifact has format version {version}, and only version 3 is taken; make it again with mender-artifact write --version 3 (2.0 and newer)"
+    )]
     Version {
         /// Which.
         version: u64,
@@ -147,7 +153,9 @@ pub enum ArtifactError {
     #[error("this is no Mender artifact: its member version does not say so")]
     NotMender,
     /// A section that nobody signs.
-    #[error("the artifact has the section {member}, which no signature covers; make it again without --augment-… options")]
+    #[error(
+        "the artifact has the section {member}, which no signature covers; make it again without --augment-… options"
+    )]
     Augmented {
         /// The member.
         member: String,
@@ -173,7 +181,9 @@ pub enum ArtifactError {
         name: String,
     },
     /// Bytes with another digest than the manifest says.
-    #[error("{at} has the SHA-256 {found}, and the manifest says {listed}: it was changed or damaged; send the artifact as it was made")]
+    #[error(
+        "{at} has the SHA-256 {found}, and the manifest says {listed}: it was changed or damaged; send the artifact as it was made"
+    )]
     Checksum {
         /// What.
         at: Place,
@@ -183,7 +193,9 @@ pub enum ArtifactError {
         found: Digest,
     },
     /// The signature is not Base64.
-    #[error("manifest.sig is not the standard Base64 of a signature, without line ends; sign it again: mender-artifact sign")]
+    #[error(
+        "manifest.sig is not the standard Base64 of a signature, without line ends; sign it again: mender-artifact sign"
+    )]
     Signature,
     /// A name that payload files cannot have.
     #[error("{at}: names of payload files have letters, digits, and the characters . , _ - only")]
@@ -192,7 +204,9 @@ pub enum ArtifactError {
         at: Place,
     },
     /// A name that state scripts cannot have.
-    #[error("{at}: a state script has a name like ArtifactInstall_Enter_05_what, with one of the states ArtifactInstall, ArtifactReboot, ArtifactCommit, ArtifactRollback, ArtifactRollbackReboot, ArtifactFailure")]
+    #[error(
+        "{at}: a state script has a name like ArtifactInstall_Enter_05_what, with one of the states ArtifactInstall, ArtifactReboot, ArtifactCommit, ArtifactRollback, ArtifactRollbackReboot, ArtifactFailure"
+    )]
     Script {
         /// The script.
         at: Place,

@@ -187,6 +187,22 @@ impl TypeInfo {
     }
 }
 
+impl TypeInfo {
+    /// Refuses a key of which an earlier payload speaks, too: which of them counts would be anyone's guess.
+    pub(crate) fn differs(&self, earlier: &Self, at: &Place) -> Result<(), ArtifactError> {
+        let provided = |key: &&String| earlier.provides.contains_key(*key);
+        let depended = |key: &&String| earlier.depends.contains_key(*key);
+        let twice = self.provides.keys().find(provided);
+        match twice.or_else(|| self.depends.keys().find(depended)) {
+            None => Ok(()),
+            Some(key) => Err(ArtifactError::Info {
+                at: at.clone(),
+                fault: InfoFault::Twice(shown(key.as_bytes())),
+            }),
+        }
+    }
+}
+
 /// `meta-data`: an object, or nothing at all.
 pub(crate) fn meta_data(
     bytes: &[u8],

@@ -39,7 +39,9 @@ pub enum KeyError {
     #[error("not a public key (SubjectPublicKeyInfo)")]
     Spki,
     /// An algorithm that Mender's tools do not verify artifacts with.
-    #[error("a key of an algorithm that no Mender client verifies artifacts with: it has to be RSA or P-256")]
+    #[error(
+        "a key of an algorithm that no Mender client verifies artifacts with: it has to be RSA or P-256"
+    )]
     Algorithm,
     /// Not a point of the curve P-256.
     #[error("not a point of the curve P-256, with which artifacts are signed")]
@@ -57,7 +59,9 @@ pub enum SignatureError {
     #[error("the artifact is not signed; sign it: mender-artifact sign -k KEY")]
     Unsigned,
     /// Its signature is of none of the keys.
-    #[error("the artifact's signature is of none of the {keys} keys that may sign it, or it was changed after it was signed")]
+    #[error(
+        "the artifact's signature is of none of the {keys} keys that may sign it, or it was changed after it was signed"
+    )]
     Mismatch {
         /// How many keys were tried.
         keys: usize,

@@ -24,6 +24,7 @@ mod artifact;
 mod codec;
 mod error;
 mod info;
+mod inner;
 mod json;
 mod key;
 mod limits;

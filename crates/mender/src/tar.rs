@@ -310,7 +310,7 @@ fn record<'a>(records: &mut &'a [u8]) -> Option<(&'a str, &'a str)> {
 
 /// A number without sign and leading zeros.
 fn decimal(text: &str) -> Option<u64> {
-    let canonical = text.bytes().all(|byte| byte.is_ascii_digit())
-        && (text == "0" || !text.starts_with('0'));
+    let canonical =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| canonical)
 }

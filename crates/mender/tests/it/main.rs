@@ -4,6 +4,7 @@
 
 mod bombs;
 mod flips;
+mod header;
 mod rules;
 mod signatures;
 mod tars;

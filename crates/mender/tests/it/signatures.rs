@@ -46,7 +46,12 @@ fn a_signature_counts_in_each_of_its_forms_and_for_its_own_key_only() {
 
 #[test]
 fn what_is_no_signature_is_none() {
-    for (signature, length) in [(vec![0; 64], 64), (vec![0xff; 64], 64), (vec![1; 63], 63), (vec![0x30, 0], 2)] {
+    for (signature, length) in [
+        (vec![0; 64], 64),
+        (vec![0xff; 64], 64),
+        (vec![1; 63], 63),
+        (vec![0x30, 0], 2),
+    ] {
         assert_eq!(signature.len(), length);
         let artifact = read(&with_signature(&signature)).unwrap();
         assert_eq!(
@@ -115,12 +120,20 @@ fn keys_that_no_client_verifies_with_are_refused() {
 
 #[test]
 fn small_rsa_keys_are_refused_and_large_ones_are_not() {
-    for (bytes, fits) in [(128, false), (255, false), (256, true), (1024, true), (1025, false)] {
+    for (bytes, fits) in [
+        (128, false),
+        (255, false),
+        (256, true),
+        (1024, true),
+        (1025, false),
+    ] {
         let modulus = [&[0x00][..], &vec![0xc5; bytes]].concat();
         let key = der(0x30, &[der(2, &modulus), der(2, &[1, 0, 1])].concat());
         let bits = [&[0][..], &key].concat();
         let algorithm = [
-            &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01][..],
+            &[
+                0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01,
+            ][..],
             &[5, 0],
         ]
         .concat();

@@ -66,7 +66,11 @@ fn a_header_is_ustar_and_nothing_else() {
         (257, &b"ustar  \0"[..], TarFault::Ustar),
         (257, &[0; 8], TarFault::Ustar),
         // Base 256, a sign, digits that octal does not have, more behind the digits.
-        (124, &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3], TarFault::Number),
+        (
+            124,
+            &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3],
+            TarFault::Number,
+        ),
         (124, b"-0000000003\0", TarFault::Number),
         (124, b"00000000008\0", TarFault::Number),
         (124, b"0000003\x004444", TarFault::Number),
@@ -110,7 +114,10 @@ fn padding_is_zeros_and_the_end_is_two_blocks_of_them() {
     for at in 512 + 3..1024 {
         let mut tar = whole.clone();
         tar[at] = 1;
-        assert_eq!(fault(&with_payload(Compression::None, &tar)), TarFault::Padding);
+        assert_eq!(
+            fault(&with_payload(Compression::None, &tar)),
+            TarFault::Padding
+        );
     }
     for compression in Compression::ALL {
         for length in (0..whole.len()).step_by(64) {
@@ -124,20 +131,30 @@ fn padding_is_zeros_and_the_end_is_two_blocks_of_them() {
         }
         for behind in [&[0][..], &[0; 512], b"x"] {
             let why = read(&with_payload(compression, &[&whole, behind].concat())).unwrap_err();
-            assert!(matches!(why, ArtifactError::Trailing { .. }), "{compression:?}: {why}");
+            assert!(
+                matches!(why, ArtifactError::Trailing { .. }),
+                "{compression:?}: {why}"
+            );
         }
         // Behind the compressed stream; a second stream, too.
         if compression != Compression::None {
             let stream = testing::compress(compression, &whole);
             for behind in [&[0][..], &[0; 4], &testing::compress(compression, b"")] {
-                let why = read(&with_stream(compression, [&stream[..], behind].concat())).unwrap_err();
-                assert!(matches!(why, ArtifactError::Trailing { .. }), "{compression:?}: {why}");
+                let why =
+                    read(&with_stream(compression, [&stream[..], behind].concat())).unwrap_err();
+                assert!(
+                    matches!(why, ArtifactError::Trailing { .. }),
+                    "{compression:?}: {why}"
+                );
             }
         }
     }
     let mut one_block = whole.clone();
     one_block[1024 + 512] = 1;
-    assert_eq!(fault(&with_payload(Compression::Gzip, &one_block)), TarFault::Padding);
+    assert_eq!(
+        fault(&with_payload(Compression::Gzip, &one_block)),
+        TarFault::Padding
+    );
 
     let artifact = Parts::new("app-1", b"one").signed(SEED);
     for behind in [&[0][..], &[0; 512], b"x"] {
@@ -159,7 +176,10 @@ fn extended_headers_are_those_that_the_tools_need() {
         vec![record("path", "app.bin")],
         vec![record("size", "3"), record("path", "app.bin")],
     ] {
-        read(&extended(&records, b'x')).unwrap().verify(&keys()).unwrap();
+        read(&extended(&records, b'x'))
+            .unwrap()
+            .verify(&keys())
+            .unwrap();
     }
     let long = record("uname", &"x".repeat(2048));
     for records in [
@@ -179,7 +199,11 @@ fn extended_headers_are_those_that_the_tools_need() {
         vec![b"9 uid=10\n\0".to_vec()],
         vec![long],
     ] {
-        assert_eq!(fault(&extended(&records, b'x')), TarFault::Extended, "{records:?}");
+        assert_eq!(
+            fault(&extended(&records, b'x')),
+            TarFault::Extended,
+            "{records:?}"
+        );
     }
     let record = record("path", "app.bin");
     for kind in [b'g', b'L', b'K'] {
@@ -189,9 +213,15 @@ fn extended_headers_are_those_that_the_tools_need() {
     // Two of them, and one with nothing behind it.
     let one = entry("PaxHeaders.0/app.bin", b'x', &record);
     let two = [&one[..], &one, &payload()].concat();
-    assert_eq!(fault(&with_payload(Compression::Gzip, &two)), TarFault::Extended);
+    assert_eq!(
+        fault(&with_payload(Compression::Gzip, &two)),
+        TarFault::Extended
+    );
     let alone = [&one[..], &[0; 1024]].concat();
-    assert_eq!(fault(&with_payload(Compression::Gzip, &alone)), TarFault::Extended);
+    assert_eq!(
+        fault(&with_payload(Compression::Gzip, &alone)),
+        TarFault::Extended
+    );
     // A name that leads elsewhere.
     let path = testing::record("path", "../app.bin");
     let why = read(&extended(&[path], b'x')).unwrap_err();

@@ -171,7 +171,10 @@ fn augmented_sections_and_an_older_format_are_refused_by_name() {
         "{why}"
     );
     let why = read(vector!("version-2.mender")).unwrap_err();
-    assert!(matches!(why, ArtifactError::Version { version: 2 }), "{why}");
+    assert!(
+        matches!(why, ArtifactError::Version { version: 2 }),
+        "{why}"
+    );
     assert!(why.to_string().contains("--version 3"), "{why}");
 }
 
