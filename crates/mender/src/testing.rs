@@ -151,6 +151,14 @@ pub fn spki(seed: u8) -> Vec<u8> {
     [&HEAD, point.as_bytes()].concat()
 }
 
+/// The same as a PEM file.
+#[must_use]
+pub fn pem(seed: u8) -> String {
+    let text = STANDARD.encode(spki(seed));
+    let (first, rest) = text.split_at(64);
+    format!("-----BEGIN PUBLIC KEY-----\n{first}\n{rest}\n-----END PUBLIC KEY-----\n")
+}
+
 /// r ‖ s by the key of a seed.
 #[must_use]
 pub fn sign(seed: u8, message: &[u8]) -> Vec<u8> {

@@ -237,7 +237,7 @@ struct Failing<'a> {
 impl Read for Failing<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         self.calls += 1;
-        if self.calls % 3 == 0 {
+        if self.calls.is_multiple_of(3) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if self.bytes.is_empty() {
