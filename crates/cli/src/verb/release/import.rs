@@ -138,7 +138,7 @@ impl Answer for Imported {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let org = session.org(args.org.as_ref())?;
-    let keys = keys(&args.keys, org, session)?;
+    let keys = keys(&args.keys, &org, session)?;
     let (artifact, content) = read(&args.file)?;
     let (artifact, signed_by) = if args.unsigned {
         (artifact, None)
