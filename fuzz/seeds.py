@@ -5,12 +5,15 @@ Without it most targets reach the decoders' first refusals only. What is refused
 is not. Needs nothing but Python; run it again after the vectors have changed.
 """
 import hashlib
+import io
 import json
 import pathlib
 import struct
+import tarfile
 
 HERE = pathlib.Path(__file__).parent
 VECTORS = HERE.parent / "spec" / "vectors"
+ARTIFACTS = HERE.parent / "crates" / "mender" / "tests" / "data"
 
 
 def vectors(name):
@@ -158,6 +161,32 @@ def corpus():
     for body in provisioning(trust, identity, device):
         yield "provisioning", body
         yield "device_state", state(body)
+    for path in sorted(ARTIFACTS.glob("*.mender")):
+        yield "mender", b"\0" + path.read_bytes()
+        yield from (("mender", seed) for seed in members(path))
+
+
+def members(path):
+    """What stands in an artifact, with the byte that says what it is (fuzz_targets/mender.rs)."""
+    compressions = {"tar": 0, "gz": 1, "xz": 2}
+    with tarfile.open(path) as artifact:
+        for member in artifact:
+            content = artifact.extractfile(member).read()
+            compression = compressions.get(member.name.rsplit(".")[-1], 0) << 4
+            if member.name == "manifest":
+                yield bytes([1]) + content
+            if member.name == "manifest.sig":
+                yield bytes([7]) + content
+            if member.name.startswith("data/"):
+                yield bytes([compression | 2]) + content
+            if member.name.startswith(("data/", "header.")):
+                if compression == 0:
+                    yield bytes([3]) + content
+                with tarfile.open(fileobj=io.BytesIO(content)) as inner:
+                    for file in inner:
+                        mode = {"header-info": 4, "headers/0000/type-info": 5, "headers/0000/meta-data": 6}.get(file.name)
+                        if mode:
+                            yield bytes([mode]) + inner.extractfile(file).read()
 
 
 def checkpoint_end(proof):

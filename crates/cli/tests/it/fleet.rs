@@ -8,6 +8,7 @@ use std::{
 };
 
 use kusabi_core::device::Provisioning;
+use kusabi_mender::testing::{self, Parts};
 use serde_json::Value;
 use snapbox::str;
 
@@ -336,6 +337,73 @@ fn a_release_from_its_files_to_the_server() {
     place
         .run("device order update --group all --release app-1.0.release")
         .exits(3);
+}
+
+#[test]
+fn a_release_from_a_mender_artifact() {
+    let (place, _up) = running();
+    let parts = Parts::with_types("app-1.0", &["cam-b", "cam-a"], &[("app.bin", b"one")]);
+    fs::write(place.path("app.mender"), parts.signed(7)).unwrap();
+    fs::write(place.path("unsigned.mender"), parts.unsigned()).unwrap();
+    let mut tampered = parts.signed(7);
+    // In the manifest, which stands in the fourth block.
+    tampered[3 * 512] ^= 1;
+    fs::write(place.path("tampered.mender"), tampered).unwrap();
+    for (name, seed) in [("key.pem", 7), ("other.pem", 8)] {
+        fs::write(place.path(name), testing::pem(seed)).unwrap();
+    }
+    let import = |file: &str, rest: &str| {
+        place.run(&format!("release import {file}.mender --counter 1 {rest}"))
+    };
+    import("app", "").exits(2);
+    import("app", "--key key.pem --unsigned").exits(2);
+    import("app", "--key other.pem").exits(1);
+    import("app", "--key app.mender").exits(5);
+    import("tampered", "--key key.pem").exits(5);
+    import("unsigned", "--key key.pem").exits(1);
+
+    // Keys of the ledger: of another role, of an algorithm that no artifact has, and one that did not sign this one.
+    place.run("key new app.key --purpose app").ok();
+    place.run("key register app.key").ok();
+    place
+        .run("key new second.key --purpose art --suite p256")
+        .ok();
+    place.run("org art --sign 1 --add second.key").ok();
+    for (key, why) in [
+        ("app.key", "is no release key"),
+        ("fleet/keys/art.key", "no Mender client verifies"),
+        ("second.key", "is of none of the 1 keys"),
+    ] {
+        let shown = place.run(&format!("key show {key} --json")).json();
+        let handle = shown["handle"].as_str().unwrap();
+        let refused = import("app", &format!("--key {handle}"));
+        refused.exits(1);
+        assert!(refused.err().contains(why), "{}", refused.err());
+    }
+
+    let made = import("app", "--key other.pem --key key.pem --json").json();
+    assert_eq!(made["signed_by"], "key.pem");
+    assert_eq!(made["types"], serde_json::json!(["cam-a", "cam-b"]));
+    import("app", "--key key.pem").exits(5);
+    let shown = place
+        .run("release show app-1.0.manifest --offline --json")
+        .json();
+    assert_eq!(shown["payloads"][0]["format"], "mender");
+    assert_eq!(shown["payloads"][0]["digest"], made["artifact_digest"]);
+    place.run("release sign app-1.0.manifest").ok();
+    place.run("release publish app-1.0.release").ok();
+    let listed = place.run("release list --json").json();
+    assert_eq!(listed["releases"][0]["digest"], made["digest"]);
+    assert_eq!(listed["releases"][0]["contents"][0]["complete"], true);
+
+    let made = import("unsigned", "--unsigned --name loose --json").json();
+    assert_eq!(made["signed_by"], Value::Null);
+    // Names that a release cannot have.
+    for (name, types) in [("app", "cam-a"), ("a b-1", "cam-a"), ("app-1", "cam a")] {
+        let parts = Parts::with_types(name, &[types], &[("app.bin", b"one")]);
+        fs::write(place.path("odd.mender"), parts.signed(7)).unwrap();
+        import("odd", "--key key.pem").exits(2);
+    }
 }
 
 #[test]

@@ -86,6 +86,7 @@ const VERBS: &[&str] = &[
     "recover show",
     "recover sign",
     "release",
+    "release import",
     "release list",
     "release merge",
     "release new",

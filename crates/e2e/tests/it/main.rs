@@ -24,6 +24,7 @@ mod follower;
 mod history;
 mod lines;
 mod losses;
+mod mender_artifacts;
 mod middle;
 mod namespace;
 mod netns;

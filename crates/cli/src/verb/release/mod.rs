@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! new      NAME-VERSION.manifest                     what it is made of
+//! import   the same                                  from a Mender artifact
 //! sign     NAME-VERSION.release, NAME-VERSION.publish   signatures, of any number of keys on any number of machines
 //! merge                                              brings them together
 //! publish  the ledger lists it, the server has it
 //! ```
 //! A release key signs twice: the manifest, which devices check, and the transaction that publishes it, which validators check.
 
+mod import;
 mod list;
 mod merge;
 mod new;
@@ -45,6 +47,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     New(new::Args),
+    Import(import::Args),
     Sign(sign::Args),
     Merge(merge::Args),
     Publish(publish::Args),
@@ -57,6 +60,7 @@ pub(crate) enum Verb {
 pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     match verb {
         Verb::New(args) => new::run(args, session),
+        Verb::Import(args) => import::run(args, session),
         Verb::Sign(args) => sign::run(args, session),
         Verb::Merge(args) => merge::run(args, session),
         Verb::Publish(args) => publish::run(args, session),

@@ -1,0 +1,361 @@
+//! `kusabi release import`: a manifest from a Mender artifact.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use kusabi_core::{
+    id::{Digest, Handle, OrgName},
+    release::{Content, Label, ManifestParts, PayloadParts, TargetParts},
+    suite::Purpose,
+};
+use kusabi_mender::{Artifact, ArtifactKey, Limits};
+use rustls_pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    connection::Connection,
+    exit::Exit,
+    failure::{Failure, Result},
+    files::{self, Mode},
+    page::{Answer, Page, grouped},
+    session::Session,
+};
+
+/// Longest PEM file of a public key in bytes.
+const KEY_BYTES_MAX: u64 = 16 << 10;
+
+/// Make the manifest of a release from a Mender artifact, which devices with the updater "mender" install as it is
+///
+/// The artifact is read strictly: sums, sizes, names and signature. Its device types become those of the release.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The artifact
+    #[arg(value_name = "FILE.mender")]
+    file: PathBuf,
+    /// A key that may have signed the artifact: a public key (PEM), or the handle of a release key of suite 2; several times for several
+    #[arg(
+        long = "key",
+        value_name = "FILE.pem|HANDLE",
+        required_unless_present = "unsigned"
+    )]
+    keys: Vec<Signer>,
+    /// Take it whoever signed it or nobody did: then only the release's own signatures say that it is good, and stock Mender devices that check artifacts refuse it
+    #[arg(long, conflicts_with = "keys")]
+    unsigned: bool,
+    /// How many security holes are closed up to it: devices above this number refuse it
+    #[arg(long, value_name = "NUMBER")]
+    counter: u64,
+    /// What a device's counter rises to when it keeps the release [default: 0, so that it can go back]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    minimum_counter: u64,
+    /// Channel that it is for
+    #[arg(long, value_name = "CHANNEL", default_value = "stable")]
+    channel: String,
+    /// Its name [default: the artifact's, up to a '-' before a digit]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Its version [default: the artifact's name from that digit on]
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Organisation whose release it is [default: the profile's]
+    #[arg(long, value_name = "NAME")]
+    org: Option<OrgName>,
+    /// Folder for the manifest
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    out: PathBuf,
+}
+
+/// A key as a person names it.
+#[derive(Clone, Debug)]
+enum Signer {
+    File(PathBuf),
+    Handle(Handle),
+}
+
+impl FromStr for Signer {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(text
+            .parse()
+            .map_or_else(|_| Self::File(text.into()), Self::Handle))
+    }
+}
+
+#[derive(Serialize)]
+struct Imported {
+    file: PathBuf,
+    digest: String,
+    name: String,
+    version: String,
+    counter: u64,
+    types: Vec<String>,
+    artifact: String,
+    artifact_bytes: u64,
+    artifact_digest: String,
+    modules: Vec<String>,
+    scripts: usize,
+    /// The one of the keys that signed the artifact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed_by: Option<String>,
+}
+
+impl Answer for Imported {
+    fn page(&self, page: &mut Page) {
+        page.good("Made", &self.file.display().to_string())
+            .field(
+                "release",
+                format!("{} {}, counter {}", self.name, self.version, self.counter),
+            )
+            .field("digest", &*self.digest)
+            .field("for", self.types.join(", "))
+            .field(
+                "artifact",
+                format!("{}, {} bytes", self.artifact, grouped(self.artifact_bytes)),
+            )
+            .field("update modules", self.modules.join(", "))
+            .field("state scripts", self.scripts.to_string())
+            .field(
+                "artifact signed by",
+                self.signed_by
+                    .as_deref()
+                    .unwrap_or("not looked at (--unsigned)"),
+            );
+        page.gap()
+            .text("Sign it where the release key is, then publish it:")
+            .command(&format!("kusabi release sign {}", self.file.display()))
+            .command(&format!(
+                "kusabi release publish {}",
+                self.file.with_extension("release").display()
+            ));
+    }
+}
+
+pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
+    let org = session.org(args.org.as_ref())?;
+    let keys = keys(&args.keys, &org, session)?;
+    let (artifact, content) = read(&args.file)?;
+    let (artifact, signed_by) = if args.unsigned {
+        (artifact, None)
+    } else {
+        let verified = artifact.verify(&keys).map_err(|why| {
+            Failure::new(Exit::Negative, format!("{}: {why}", args.file.display()))
+        })?;
+        let signer = args.keys.get(verified.key()).map(|key| match key {
+            Signer::File(path) => path.display().to_string(),
+            Signer::Handle(handle) => handle.to_string(),
+        });
+        (verified.into_artifact(), signer)
+    };
+    let (name, version) = called(args, artifact.name())?;
+    for device_type in artifact.device_types() {
+        fits("device type", device_type)?;
+    }
+    let payload = args
+        .file
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    fits("file", payload)?;
+
+    let mut types = artifact.device_types().to_vec();
+    types.sort();
+    let parts = ManifestParts {
+        org: org.id(),
+        name: name.clone(),
+        version: version.clone(),
+        channel: args.channel.clone(),
+        counter: args.counter,
+        minimum_counter: args.minimum_counter,
+        targets: types
+            .iter()
+            .map(|name| TargetParts {
+                device_type: name.clone(),
+                inventory: None,
+                payloads: vec![0],
+            })
+            .collect(),
+        payloads: vec![PayloadParts {
+            name: payload.to_owned(),
+            format: String::from("mender"),
+            content,
+            chunk_index: None,
+        }],
+        documents: Vec::new(),
+    };
+    let bytes = parts.encode().map_err(|why| {
+        Failure::new(
+            Exit::Usage,
+            format!("{name} {version} cannot be a release: {why}"),
+        )
+    })?;
+    files::make_folder(&args.out)?;
+    let file = args.out.join(format!("{name}-{version}.manifest"));
+    files::create(&file, &bytes, Mode::Public)?;
+    session.output().say(&Imported {
+        file,
+        digest: Digest::of(&bytes).to_string(),
+        name,
+        version,
+        counter: args.counter,
+        types,
+        artifact: artifact.name().to_owned(),
+        artifact_bytes: content.size(),
+        artifact_digest: content.digest().to_string(),
+        modules: artifact
+            .payloads()
+            .iter()
+            .map(|payload| payload.module.clone().unwrap_or_else(|| "none".to_owned()))
+            .collect(),
+        scripts: artifact.scripts().len(),
+        signed_by,
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// The keys that count, in their order.
+fn keys(named: &[Signer], org: &OrgName, session: &Session) -> Result<Vec<ArtifactKey>> {
+    let mut connection = None;
+    let mut keys = Vec::new();
+    for signer in named {
+        keys.push(match signer {
+            Signer::File(path) => {
+                let pem = files::read(path, KEY_BYTES_MAX)?;
+                let no_key = |why: &dyn std::fmt::Display| {
+                    Failure::new(Exit::File, format!("{}: {why}", path.display())).advise(
+                        "openssl pkey -in PRIVATE-KEY -pubout makes the PEM file of a public key",
+                    )
+                };
+                let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem)
+                    .map_err(|_| no_key(&"no public key in PEM form (PUBLIC KEY)"))?;
+                ArtifactKey::from_spki(&spki).map_err(|why| no_key(&why))?
+            }
+            Signer::Handle(handle) => {
+                let connection = match &connection {
+                    Some(open) => open,
+                    None => connection.insert(Connection::open(session)?),
+                };
+                of_record(connection, handle, org)?
+            }
+        });
+    }
+    Ok(keys)
+}
+
+/// The key of a record, if it is one that signs artifacts of this organisation.
+fn of_record(connection: &Connection, handle: &Handle, org: &OrgName) -> Result<ArtifactKey> {
+    let refused = |why: &str| Failure::new(Exit::Negative, format!("{handle} {why}"));
+    let record = connection.known_record(handle)?;
+    if record.purpose() != Purpose::Art || record.owner() != org.id() {
+        return Err(refused("is no release key of the organisation")
+            .advise("kusabi org art gives a key this role"));
+    }
+    if !record.is_active() {
+        return Err(refused("has ended: what it signed does not count any more"));
+    }
+    let key = record.keys().verification_key().ok_or_else(|| {
+        refused("stands on the ledger as a digest only")
+            .advise("name its public key: --key FILE.pem")
+    })?;
+    ArtifactKey::try_from(key).map_err(|why| refused(&format!("is {why}")))
+}
+
+/// Reads the artifact once: what it is, and what its bytes are.
+fn read(path: &Path) -> Result<(Artifact, Content)> {
+    let mut hashed = Hashed {
+        input: File::open(path).map_err(|error| Failure::io("read", path, &error))?,
+        hasher: Sha256::new(),
+    };
+    let artifact = kusabi_mender::read(&mut hashed, &Limits::default(), &mut ())
+        .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))?;
+    let digest = Digest::new(hashed.hasher.finalize().into());
+    let content = Content::new(artifact.bytes(), digest)
+        .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))?;
+    Ok((artifact, content))
+}
+
+struct Hashed {
+    input: File,
+    hasher: Sha256,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.input.read(to)?;
+        self.hasher.update(to.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+/// Name and version of the release.
+fn called(args: &Args, artifact: &str) -> Result<(String, String)> {
+    let apart = apart(artifact);
+    let name = args
+        .name
+        .clone()
+        .or_else(|| apart.map(|(name, _)| name.to_owned()));
+    let version = args
+        .version
+        .clone()
+        .or_else(|| apart.map(|(_, version)| version.to_owned()));
+    let (Some(name), Some(version)) = (name, version) else {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("the artifact's name {artifact:?} does not say where a version begins"),
+        )
+        .advise("say it: --name NAME --version VERSION"));
+    };
+    fits("name", &name)?;
+    fits("version", &version)?;
+    Ok((name, version))
+}
+
+/// `NAME-VERSION`, where the version is what follows the first '-' before a digit.
+fn apart(artifact: &str) -> Option<(&str, &str)> {
+    artifact
+        .match_indices('-')
+        .map(|(at, _)| (&artifact[..at], &artifact[at + 1..]))
+        .find(|(name, version)| {
+            !name.is_empty() && version.starts_with(|first: char| first.is_ascii_digit())
+        })
+}
+
+/// Labels have fewer characters than what stands in artifacts.
+fn fits(what: &str, text: &str) -> Result<()> {
+    Label::new(text).map(|_| ()).map_err(|_| {
+        Failure::new(
+            Exit::Usage,
+            format!("the {what} {text:?} cannot stand in a release: it has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first"),
+        )
+        .advise(match what {
+            "name" | "version" => "say another one: --name NAME --version VERSION",
+            "file" => "call the file otherwise",
+            _ => "make the artifact for a device type with such a name: mender-artifact write -t TYPE",
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn an_artifacts_name_is_taken_apart_before_its_first_number() {
+        for (artifact, parts) in [
+            ("app-1.2.3", Some(("app", "1.2.3"))),
+            ("my-app-2024-01-05", Some(("my-app", "2024-01-05"))),
+            ("app-1.2-rc1", Some(("app", "1.2-rc1"))),
+            ("app", None),
+            ("app-", None),
+            ("-1", None),
+            ("release-v1", None),
+        ] {
+            assert_eq!(apart(artifact), parts, "{artifact}");
+        }
+    }
+}
