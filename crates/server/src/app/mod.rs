@@ -22,6 +22,7 @@ mod quarantine;
 mod rebuild;
 mod receipts;
 mod releases;
+pub(crate) mod rollouts;
 mod sessions;
 pub(crate) mod strangers;
 mod timeline;

@@ -263,6 +263,7 @@ texts! {
     alarm_order_now: "Look at the device's orders; give the order again once the cause is gone." / "機器の指示を確認し、原因を除いてからもう一度指示してください。";
 
     // Orders.
+    rollout_numbered: "rollout {}" / "展開 {}";
     orders: "Orders" / "指示";
     orders_none: "No order was given yet." / "指示はまだありません。";
     orders_lead: "What devices were told to do. A device takes an order at its next contact, and at once where it waits." / "機器への指示です。機器は次の通信時に、待機中ならただちに受け取ります。";
