@@ -380,19 +380,18 @@ async fn failures_pause_it_and_take_back_what_nobody_has() {
     let mut plan = percents(&[50, 50]);
     plan["phases"][0]["failures"] = json!({ "count": 0 });
     let id = field.rollout(plan).await;
-    let first = loop {
-        // Only one of them fetches its order.
-        for number in 0..6 {
-            if field.is_in(id, number).await == "ordered" {
-                let order = field.fetch_one(number).await.unwrap();
-                field.says(number, order, OutcomeCode::Failed).await;
-            }
-            if field.state(id).await == "paused" {
-                break;
-            }
+    // Only one of them fetches its order.
+    let mut ordered = Vec::new();
+    for number in 0..6 {
+        if field.is_in(id, number).await == "ordered" {
+            ordered.push(number);
         }
-        break field.show(id).await;
-    };
+    }
+    assert_eq!(ordered.len(), 3);
+    let order = field.fetch_one(ordered[0]).await.unwrap();
+    field.says(ordered[0], order, OutcomeCode::Failed).await;
+    let first = field.show(id).await;
+    assert_eq!(first["state"], "paused");
     assert_eq!(first["reason"], "failures");
     assert_eq!(
         first["counts"],
