@@ -647,18 +647,30 @@ pub(crate) async fn silent(on: On<'_>, id: u64, before_ms: u64) -> Result<u64, S
     number(&row, "devices").map_err(error)
 }
 
-/// The devices of a rollout after `after`, at most `count`, by ID; those in this state.
+/// Which devices of a rollout a list shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// All of them.
+    All,
+    /// Those that were not skipped at its beginning.
+    TakingPart,
+    /// Those in this state.
+    In(At),
+}
+
+/// The devices of a rollout after `after`, at most `count`, by ID.
 pub(crate) async fn members(
     on: On<'_>,
     id: u64,
-    state: Option<At>,
+    which: Members,
     after: &str,
     count: u16,
 ) -> Result<Vec<Member>, StoreError> {
     let error = StoreError::of("list the devices of a rollout");
-    let of = match state {
-        Some(_) => " AND state = $5",
-        None => "",
+    let of = match which {
+        Members::All => "",
+        Members::TakingPart => " AND place IS NOT NULL",
+        Members::In(_) => " AND state = $5",
     };
     let sql = format!(
         "SELECT {MEMBER} FROM rollout_devices WHERE org = $1 AND rollout = $2 AND device > $3{of} \
@@ -669,7 +681,7 @@ pub(crate) async fn members(
         .bind(int(id))
         .bind(after.to_owned())
         .bind(i64::from(count));
-    if let Some(state) = state {
+    if let Members::In(state) = which {
         query = query.bind(state.name());
     }
     let rows = query.fetch_all(on.connection).await.map_err(error)?;

@@ -89,6 +89,11 @@ impl Plan {
         Ok(Self { asked })
     }
 
+    /// What was checked when it was made.
+    pub(crate) const fn kept(asked: RolloutCreate) -> Self {
+        Self { asked }
+    }
+
     pub(crate) const fn asked(&self) -> &RolloutCreate {
         &self.asked
     }

@@ -13,16 +13,15 @@ mod channels;
 pub(crate) mod machine;
 pub(crate) mod steps;
 
+pub use crate::store::rollouts::Members;
+
 use super::{App, By, Cut, Error, act::Done, groups};
 use crate::store::{
     Reader, groups as group_rows, releases,
     rollouts::{self as rows, Kept},
 };
 use kusabi_api::{
-    admin::{
-        Page, Rollout, RolloutCreate, RolloutDevice, RolloutDeviceState, RolloutReason,
-        RolloutState,
-    },
+    admin::{Page, Rollout, RolloutCreate, RolloutDevice, RolloutReason, RolloutState},
     serve::stopped,
 };
 use machine::{Act, Plan, Standing};
@@ -69,22 +68,22 @@ impl App {
         self.shown(&mut reader, kept).await
     }
 
-    /// The devices of a rollout, by ID; those in this state.
+    /// The devices of a rollout, by ID.
     ///
     /// # Errors
     /// There is no such rollout; a bad cursor or limit; the database.
     pub async fn rollout_devices(
         &self,
         id: u64,
-        state: Option<RolloutDeviceState>,
+        which: Members,
         cut: &Cut,
     ) -> Result<Page<RolloutDevice>, Error> {
         let (after, count) = (cut.after()?, cut.fetch()?);
         let mut reader = self.store.read("list the devices of a rollout").await?;
         let kept = rows::find(reader.on(), id).await?;
         let kept = kept.ok_or_else(|| unknown(id))?;
-        let plan = Plan::new(kept.plan).map_err(Error::Unfit)?;
-        let members = rows::members(reader.on(), id, state, after, count).await?;
+        let plan = Plan::kept(kept.plan);
+        let members = rows::members(reader.on(), id, which, after, count).await?;
         let total = kept.standing.total;
         let devices = members.into_iter().map(|member| RolloutDevice {
             device: member.device,
@@ -318,9 +317,7 @@ fn view(kept: Kept, silent: u64) -> Rollout {
         next_ms,
         ..
     } = kept;
-    let awaits = Plan::new(plan.clone())
-        .ok()
-        .and_then(|plan| machine::awaits(&plan, &standing));
+    let awaits = machine::awaits(&Plan::kept(plan.clone()), &standing);
     let shows_time = matches!(
         standing.state,
         RolloutState::Scheduled | RolloutState::Running

@@ -86,8 +86,7 @@ impl Open {
         let Some(kept) = rows::find(tx.on(), id).await? else {
             return Ok(None);
         };
-        let plan = Plan::new(kept.plan.clone())
-            .map_err(|_| StoreError::of("find a rollout")(crate::store::unreadable("plan")))?;
+        let plan = Plan::kept(kept.plan.clone());
         let obstacle = obstacle(tx, &kept).await?;
         Ok(Some(Self {
             kept,

@@ -1,7 +1,7 @@
 //! `GET /api/v1/rollouts/{rollout}/devices`
 
 use crate::{
-    app::Cut,
+    app::{Cut, Members},
     http::{
         AppState,
         answer::{Answer, ok},
@@ -45,5 +45,6 @@ pub(in crate::http) async fn devices(
         cursor: which.cursor,
         limit: which.limit,
     };
-    ok(&shared.app.rollout_devices(id, which.state, &cut).await?)
+    let members = which.state.map_or(Members::All, Members::In);
+    ok(&shared.app.rollout_devices(id, members, &cut).await?)
 }
