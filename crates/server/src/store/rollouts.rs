@@ -316,11 +316,11 @@ impl Filter {
             let group = vec![Value::Text(group.clone())];
             hold(&|at| format!("m.org = $1 AND m.device_group = {at}"), group);
         }
-        let of_release = types.iter().cloned().map(Value::Text).collect();
-        hold(
-            &|at| format!("(d.type IS NULL OR d.type IN ({at}))"),
-            of_release,
-        );
+        if !types.is_empty() {
+            let of_release = types.iter().cloned().map(Value::Text).collect();
+            let sql = |at: &str| format!("(d.type IS NULL OR d.type IN ({at}))");
+            hold(&sql, of_release);
+        }
         if !asked.types.is_empty() {
             hold(&|at| format!("d.type IN ({at})"), texts(&asked.types));
         }

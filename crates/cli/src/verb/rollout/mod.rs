@@ -107,7 +107,7 @@ fn particulars(rollout: &Rollout, page: &mut Page) {
             "to come"
         };
         page.field(
-            &format!("phase {number}"),
+            format!("phase {number}"),
             format!("{}, {begun}", described(phase)),
         );
     }

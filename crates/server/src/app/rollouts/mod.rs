@@ -10,6 +10,8 @@
 //! Several servers over one database need no leader: each step is taken where the row is locked, by whoever comes first.
 
 mod channels;
+#[cfg(test)]
+mod load;
 pub(crate) mod machine;
 pub(crate) mod steps;
 

@@ -31,20 +31,20 @@ const ROUNDS: usize = 60;
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct RolledOut {
+pub(in crate::verb::bench) struct RolledOut {
     /// From the command until every device had its end.
-    pub(super) seconds: f64,
+    pub(in crate::verb::bench) seconds: f64,
     /// Making the rollout: choosing the devices, and the first phase's orders.
-    pub(super) made_ms: f64,
-    pub(super) done: u64,
-    pub(super) failed: u64,
+    pub(in crate::verb::bench) made_ms: f64,
+    pub(in crate::verb::bench) done: u64,
+    pub(in crate::verb::bench) failed: u64,
     /// Orders that were given: one for each phase, and those of the further tries.
-    pub(super) orders: u64,
+    pub(in crate::verb::bench) orders: u64,
     /// Polls of all devices, with everything that followed on one.
     #[serde(flatten)]
-    pub(super) work: Timed,
+    pub(in crate::verb::bench) work: Timed,
     /// Bytes of the server's process afterwards.
-    pub(super) resident: u64,
+    pub(in crate::verb::bench) resident: u64,
 }
 
 /// Makes a release of a few bytes, signs it and publishes it, as a person would; its digest.
