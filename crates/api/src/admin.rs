@@ -33,6 +33,7 @@ mod inventory;
 mod policy;
 mod rebuilt;
 mod releases;
+mod rollout;
 mod server;
 mod text;
 mod timeline;
@@ -48,6 +49,12 @@ pub use inventory::{
 pub use policy::{OnDifference, OnFork, TypePolicy};
 pub use rebuilt::{Kept, Rebuilt};
 pub use releases::{Content, DeviceType, Release, ReleaseState};
+pub use rollout::{
+    AFTER_SECS_MAX, Channel, ChannelSet, DEADLINE_SECS, DeviceFilter, FailureLimit, NAMED_MAX,
+    PHASES_MAX, Phase, PhaseSize, PhaseStart, RETRIES_MAX, Rollout, RolloutAwaits, RolloutCounts,
+    RolloutCreate, RolloutDevice, RolloutDeviceReason, RolloutDeviceState, RolloutReason,
+    RolloutState,
+};
 pub use server::Server;
 pub use text::{Text, TextError};
 pub use timeline::{DeviceEvent, EventKind};
@@ -145,7 +152,7 @@ words! {
         Failed = "failed",
         /// The device cannot do such a thing.
         Unable = "unable",
-        /// The device came to another organisation before it had answered.
+        /// The device came to another organisation before it had answered; or its rollout took the order back before the device had it.
         Dropped = "dropped",
     }
 }
@@ -299,6 +306,8 @@ pub enum Target {
     Device(String),
     /// The devices that are in this group now.
     Group(String),
+    /// Devices of a rollout, by its number. Only the rollout itself gives such orders.
+    Rollout(u64),
 }
 
 /// To give an order.

@@ -110,6 +110,12 @@ pub(crate) enum Verb {
     /// Firmware, from its files to the ledger and the server
     #[command(subcommand)]
     Release(verb::release::Verb),
+    /// Roll a release out to many devices, in phases
+    #[command(subcommand)]
+    Rollout(verb::rollout::Verb),
+    /// The lowest counter that a channel's releases must have
+    #[command(subcommand)]
+    Channel(verb::channel::Verb),
     /// Devices that are in the field already
     #[command(subcommand)]
     Enrol(verb::enrol::Verb),

@@ -130,6 +130,8 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Provision(args) => verb::provision::run(args, session),
         Verb::Device(verb) => verb::device::run(verb, session),
         Verb::Order(verb) => verb::order::run(verb, session),
+        Verb::Rollout(verb) => verb::rollout::run(verb, session),
+        Verb::Channel(verb) => verb::channel::run(verb, session),
         Verb::Alarm(verb) => verb::alarm::run(verb, session),
         Verb::Release(verb) => verb::release::run(verb, session),
         Verb::Enrol(verb) => verb::enrol::run(verb, session),

@@ -386,6 +386,121 @@ async fn fleet(app: &App, memory: &ledger::Memory, edge: &Machine, database: &mu
         .await
         .unwrap();
     println!("copied key: /devices/{}", devices[21]);
+    rollouts(app, edge, database, &groups, &releases).await;
+}
+
+/// A rollout in each state. What devices would have answered is written into the database.
+async fn rollouts(
+    app: &App,
+    edge: &Machine,
+    database: &mut AnyConnection,
+    groups: &[String],
+    releases: &[Hex32],
+) {
+    let by = By::only(Caller::server());
+    sqlx::query("UPDATE contents SET complete_ms = 1")
+        .execute(&mut *database)
+        .await
+        .unwrap();
+    let phases = json!([
+        { "size": { "percent": 10 }, "failures": { "count": 0 } },
+        { "size": { "percent": 40 }, "start": { "after_secs": 7200 }, "success_percent": 95 },
+        { "size": "rest", "start": "by-hand", "failures": { "percent": 5 } },
+    ]);
+    for (back, name, release, devices, state) in [
+        (
+            20 * DAY_MS,
+            "2.3.9 to Osaka",
+            0,
+            json!({ "group": groups[1] }),
+            "done",
+        ),
+        (
+            3 * DAY_MS,
+            "2.4.0, cameras",
+            1,
+            json!({ "types": ["camera-2"] }),
+            "paused",
+        ),
+        (5 * HOUR_MS, "2.4.1 everywhere", 2, json!({}), "running"),
+        (
+            HOUR_MS,
+            "夜間の更新(倉庫)",
+            0,
+            json!({ "group": groups[2] }),
+            "scheduled",
+        ),
+    ] {
+        edge.back_ms.store(back, SeqCst);
+        let mut create = json!({
+            "name": name, "release": releases[release], "devices": devices, "phases": phases,
+            "retries": 1, "deadline_secs": 7 * 24 * 60 * 60, "force": state == "running",
+        });
+        if state == "scheduled" {
+            create["start_ms"] = json!(edge.now_ms() + 9 * HOUR_MS);
+        }
+        let made = app.create_rollout(&by, serde_json::from_value(create).unwrap());
+        let id = made.await.unwrap().id;
+        let answers: &[(&str, Option<&str>, &str)] = match state {
+            "done" => &[
+                ("done", None, "place >= 0"),
+                ("failed", Some("overdue"), "place = 3"),
+            ],
+            "paused" => &[
+                ("failed", Some("failed"), "place = 0"),
+                ("done", None, "place = 1"),
+            ],
+            "running" => &[
+                ("done", None, "place < 11"),
+                ("sent", None, "place BETWEEN 11 AND 15"),
+                ("ordered", None, "place BETWEEN 16 AND 20"),
+                ("failed", Some("refused-unproven"), "place = 7"),
+            ],
+            _ => &[],
+        };
+        for (state, reason, which) in answers {
+            let sql = format!(
+                "UPDATE rollout_devices SET state = $2, reason = $3, attempts = 1, held = 0, changed_ms = changed_ms + 3600000 \
+                 WHERE rollout = $1 AND {which}"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(i64::try_from(id).unwrap())
+                .bind(*state)
+                .bind(*reason)
+                .execute(&mut *database)
+                .await
+                .unwrap();
+        }
+        let (phase, reason) = match state {
+            "done" => (3, None),
+            "paused" => (1, Some("failures")),
+            "running" => (2, None),
+            _ => continue,
+        };
+        for word in [
+            "waiting", "ordered", "sent", "done", "failed", "skipped", "aborted",
+        ] {
+            let sql = format!(
+                "UPDATE rollouts SET {word} = (SELECT COUNT(*) FROM rollout_devices WHERE rollout = $1 AND state = '{word}') WHERE id = $1"
+            );
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(i64::try_from(id).unwrap())
+                .execute(&mut *database)
+                .await
+                .unwrap();
+        }
+        let ended = (state == "done").then(|| i64::try_from(edge.now_ms() + 2 * DAY_MS).unwrap());
+        sqlx::query("UPDATE rollouts SET state = $2, reason = $3, phase = $4, released = total * $4 / 3, ended_ms = $5, next_ms = NULL WHERE id = $1")
+            .bind(i64::try_from(id).unwrap())
+            .bind(state)
+            .bind(reason)
+            .bind(i64::from(phase))
+            .bind(ended)
+            .execute(&mut *database)
+            .await
+            .unwrap();
+    }
+    edge.back_ms.store(0, SeqCst);
 }
 
 /// Spends the factory key for a device key; revokes that one, too, if it is to be. The height of the device key.

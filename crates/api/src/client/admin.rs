@@ -7,10 +7,11 @@
 use super::{Limits, http::Http};
 use crate::{
     admin::{
-        Alarm, Content, Device, DeviceDetail, DeviceEvent, DeviceImport, DeviceInventory,
-        DeviceState, Enrolment, EnrolmentLabels, EnrolmentState, EnrolmentTokenCreate,
-        EnrolmentTokenCreated, Group, GroupCreate, Order, OrderCreate, PAGE_MAX, Page, Rebuilt,
-        Receipt, Release, Server, Text, TokenCreate, TokenCreated,
+        Alarm, Channel, ChannelSet, Content, Device, DeviceDetail, DeviceEvent, DeviceImport,
+        DeviceInventory, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState,
+        EnrolmentTokenCreate, EnrolmentTokenCreated, Group, GroupCreate, Order, OrderCreate,
+        PAGE_MAX, Page, Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice,
+        RolloutDeviceState, Server, Text, TokenCreate, TokenCreated,
     },
     hex::Hex32,
     media,
@@ -228,6 +229,115 @@ impl AdminClient {
     /// As [`devices`](Self::devices).
     pub async fn create_order(&self, create: &OrderCreate, key: &str) -> Result<Order, Problem> {
         self.send(Method::POST, &["orders"], create, Some(key))
+            .await
+    }
+
+    /// One page of the rollouts, the newest first.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn rollouts(
+        &self,
+        cursor: Option<&str>,
+        limit: u16,
+    ) -> Result<Page<Rollout>, Problem> {
+        let limit = limit.to_string();
+        self.list(&["rollouts"], cursor, &[("limit", Some(&*limit))])
+            .await
+    }
+
+    /// One rollout.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn rollout(&self, id: u64) -> Result<Rollout, Problem> {
+        self.get(&["rollouts", &id.to_string()], &[]).await
+    }
+
+    /// One page of a rollout's devices, by ID; those in this state.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn rollout_devices(
+        &self,
+        id: u64,
+        state: Option<RolloutDeviceState>,
+        cursor: Option<&str>,
+        limit: u16,
+    ) -> Result<Page<RolloutDevice>, Problem> {
+        let limit = limit.to_string();
+        let query = [
+            ("state", state.map(RolloutDeviceState::name)),
+            ("limit", Some(&*limit)),
+        ];
+        let path = ["rollouts", &id.to_string(), "devices"];
+        self.list(&path, cursor, &query).await
+    }
+
+    /// Rolls a release out, once under one idempotency key.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn create_rollout(
+        &self,
+        create: &RolloutCreate,
+        key: &str,
+    ) -> Result<Rollout, Problem> {
+        self.send(Method::POST, &["rollouts"], create, Some(key))
+            .await
+    }
+
+    /// Holds a rollout. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn pause_rollout(&self, id: u64, key: &str) -> Result<Rollout, Problem> {
+        self.command(&["rollouts", &id.to_string(), "pause"], Some(key))
+            .await
+    }
+
+    /// Lets a rollout go on. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn resume_rollout(&self, id: u64, key: &str) -> Result<Rollout, Problem> {
+        self.command(&["rollouts", &id.to_string(), "resume"], Some(key))
+            .await
+    }
+
+    /// Begins a rollout's next phase, once under one idempotency key.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn begin_phase(&self, id: u64, key: &str) -> Result<Rollout, Problem> {
+        self.command(&["rollouts", &id.to_string(), "next"], Some(key))
+            .await
+    }
+
+    /// Ends a rollout. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn abort_rollout(&self, id: u64, key: &str) -> Result<Rollout, Problem> {
+        self.command(&["rollouts", &id.to_string(), "abort"], Some(key))
+            .await
+    }
+
+    /// The channels for which a lowest counter was set.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn channels(&self) -> Result<Vec<Channel>, Problem> {
+        self.all(async |cursor| self.list(&["channels"], cursor.as_deref(), &[]).await)
+            .await
+    }
+
+    /// Sets a channel's lowest counter. A repeat changes nothing.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn set_channel(&self, name: &str, set: ChannelSet) -> Result<Channel, Problem> {
+        self.send(Method::PUT, &["channels", name], &set, None)
             .await
     }
 

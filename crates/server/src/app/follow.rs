@@ -4,9 +4,9 @@
 //! read from a node and not proven, but for transfers: they end orders and forget tripwire values, so that each key's record is proven
 //! first. On the rest nothing rests that matters: who opens a session, what a device installs, who may be ordered what is proven by
 //! [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
-//! what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
+//! or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
-use super::{App, Change as Told, Error};
+use super::{App, Change as Told, Error, rollouts::steps as rollouts};
 use crate::store::{
     Tx, devices, doorstep, followed, followed::Position, orders, releases, timeline,
 };
@@ -288,6 +288,7 @@ impl App {
             changes.extend(proven.filter_map(|((at, _), change)| Some((*at, change?))));
         }
         let trust = self.ledger.trust();
+        let now_ms = self.edge.now_ms();
         let (changes, trust) = (&changes, &trust);
         let written = self
             .store
@@ -297,26 +298,30 @@ impl App {
                         return Ok::<_, Error>(None);
                     }
                     let mut devices = Vec::new();
+                    let mut told = Vec::new();
                     for (at, change) in changes {
                         devices.extend(change.apply(tx, at).await?);
+                        if let Change::Withdrawn(digest) = change {
+                            told.extend(rollouts::withdrawn(tx, now_ms, digest.0).await?);
+                        }
                     }
+                    devices.sort_unstable();
+                    devices.dedup();
+                    told.extend(rollouts::left(tx, now_ms, &devices).await?);
                     if let Some(place) = place {
                         followed::set_position(tx.on(), place).await?;
                         let (anchor, set) = (trust.anchor().encode(), trust.set());
                         followed::set_trust(tx.on(), &anchor, set).await?;
                     }
-                    Ok(Some(devices))
+                    told.extend(devices.into_iter().map(Told::Device));
+                    Ok(Some(told))
                 })
             })
             .await?;
-        let Some(mut devices) = written else {
+        let Some(told) = written else {
             return Ok(false);
         };
-        devices.sort_unstable();
-        devices.dedup();
-        for device in devices {
-            self.announce(Told::Device(device));
-        }
+        told.into_iter().for_each(|change| self.announce(change));
         Ok(true)
     }
 

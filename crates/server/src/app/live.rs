@@ -2,7 +2,7 @@
 
 use super::App;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 /// How many changes a listener may be behind before it misses some.
 const BACKLOG: usize = 1024;
@@ -16,6 +16,8 @@ pub enum Change {
     Alarm(u64),
     /// An order, or how far its devices are.
     Order(u64),
+    /// A rollout, or how far its devices are.
+    Rollout(u64),
 }
 
 /// Where changes are told.
@@ -24,6 +26,8 @@ pub(super) struct Live {
     changes: broadcast::Sender<Change>,
     /// The highest number of an order that was told of.
     newest_order: AtomicU64,
+    /// A rollout was told of.
+    rollout: Notify,
 }
 
 impl Default for Live {
@@ -31,6 +35,7 @@ impl Default for Live {
         Self {
             changes: broadcast::Sender::new(BACKLOG),
             newest_order: AtomicU64::new(0),
+            rollout: Notify::new(),
         }
     }
 }
@@ -44,11 +49,20 @@ impl App {
 
     /// Tells what has changed; it stands in the database.
     pub(crate) fn announce(&self, change: Change) {
-        if let Change::Order(order) = change {
-            self.live.newest_order.fetch_max(order, SeqCst);
+        match change {
+            Change::Order(order) => {
+                self.live.newest_order.fetch_max(order, SeqCst);
+            }
+            Change::Rollout(_) => self.live.rollout.notify_one(),
+            Change::Device(_) | Change::Alarm(_) => {}
         }
         // Nobody listens: then nobody has to be told.
         let _ = self.live.changes.send(change);
+    }
+
+    /// Waits until a rollout is told of.
+    pub(super) async fn rollout_told(&self) {
+        self.live.rollout.notified().await;
     }
 
     /// The highest number of an order that this process was told of: whoever has looked at the orders up to it has missed none that

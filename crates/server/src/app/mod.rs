@@ -22,6 +22,7 @@ mod quarantine;
 mod rebuild;
 mod receipts;
 mod releases;
+pub(crate) mod rollouts;
 mod sessions;
 pub(crate) mod strangers;
 mod timeline;
@@ -40,6 +41,7 @@ pub use keys::KeyAnswer;
 pub use live::Change;
 pub use page::Cut;
 pub use presence::Presence;
+pub use rollouts::Members;
 pub use sessions::{Opened, SESSION_MS, SESSIONS_MAX, Session};
 
 use crate::{blob::Blobs, serve::ServerKey, share::Shares, store::Store};

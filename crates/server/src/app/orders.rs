@@ -1,6 +1,12 @@
 //! Orders: given, listed.
 
-use super::{App, By, Change, Cut, Error, act::Done, devices::unknown as unknown_device, groups};
+use super::{
+    App, By, Change, Cut, Error,
+    act::Done,
+    devices::unknown as unknown_device,
+    groups,
+    rollouts::{below, steps},
+};
 use crate::store::{Tx, devices, groups as group_rows, orders, timeline};
 use kusabi_api::{
     Hex32,
@@ -89,6 +95,17 @@ impl App {
                             return Err(groups::unknown(id));
                         }
                     }
+                    Target::Rollout(_) => {
+                        return Err(Error::Unfit(String::from(
+                            "a rollout gives its orders itself; order a device or a group",
+                        )));
+                    }
+                }
+                if let Some(release) = create.release
+                    && let Some(about) = steps::about(tx, release).await?
+                    && let Some(minimum) = steps::below_minimum(tx, &about).await?
+                {
+                    return Err(below(&about, minimum));
                 }
                 let given = Given {
                     kind: create.kind,
@@ -104,7 +121,7 @@ impl App {
                 });
                 let told = std::iter::once(Change::Order(order.id)).chain(match &order.target {
                     Target::Device(id) => Some(Change::Device(id.clone())),
-                    Target::Group(_) => None,
+                    Target::Group(_) | Target::Rollout(_) => None,
                 });
                 let told: Vec<Change> = told.collect();
                 let id = order.id.to_string();
@@ -115,7 +132,7 @@ impl App {
     }
 
     /// The release is proven to be published by this organisation. Devices check it themselves; this tells the operator early.
-    async fn check_release(&self, digest: Hex32) -> Result<(), Error> {
+    pub(super) async fn check_release(&self, digest: Hex32) -> Result<(), Error> {
         let key = StateKey::release(&self.org(), &Digest::new(digest.0));
         let proven = self.ask(self.ledger.lookup(key)).await?;
         let unfit = |why: &str| Err(Error::Unfit(format!("the release {digest} {why}")));

@@ -1,6 +1,8 @@
 //! Devices of which two copies were seen: kept apart, taken back.
 
-use super::{App, By, Change, Error, act::Done, devices::unknown, orders};
+use super::{
+    App, By, Change, Error, act::Done, devices::unknown, orders, rollouts::steps as rollouts,
+};
 use crate::store::{StoreError, Tx, devices, doorstep, timeline};
 use kusabi_api::admin::{Device, DeviceState, EventKind, OrderKind, Target};
 use kusabi_core::protocol::tripwire::{Displaced, Row};
@@ -33,8 +35,9 @@ impl App {
                 let detail = json!({ "by": by.caller.id() });
                 let kind = EventKind::Quarantined;
                 timeline::append(tx.on(), id, now_ms, kind, &detail).await?;
-                let told = Change::Device(id.to_owned());
-                Ok(Done::changed(device, id, detail).telling([told]))
+                let mut told = rollouts::left(tx, now_ms, &[id.to_owned()]).await?;
+                told.push(Change::Device(id.to_owned()));
+                Ok(Done::changed(device, id, detail).telling(told))
             })
         })
         .await

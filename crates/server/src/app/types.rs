@@ -25,7 +25,7 @@ impl App {
     pub async fn types(&self, cut: &Cut) -> Result<Page<DeviceType>, Error> {
         let after = cut.cursor.as_deref().unwrap_or_default();
         if !after.is_empty() {
-            label(after)?;
+            label("type", after)?;
         }
         let count = cut.fetch()?;
         let mut reader = self.store.read("list types").await?;
@@ -39,7 +39,7 @@ impl App {
     /// # Errors
     /// The name is no label; the bytes are no canonical inventory; database or disk fail.
     pub async fn expect(&self, by: &By, name: &str, parts: Parts) -> Result<DeviceType, Error> {
-        label(name)?;
+        label("type", name)?;
         let blobs = Arc::clone(self.blobs()?);
         let incoming = format!("type-{}", Hex(self.edge.random()?));
         let receiving = tokio::spawn(async move { receive(&blobs, &incoming, parts).await });
@@ -133,10 +133,10 @@ async fn receive(blobs: &Blobs, name: &str, parts: Parts) -> Result<Found, BlobE
     done
 }
 
-fn label(name: &str) -> Result<Label<'_>, Error> {
+pub(crate) fn label<'a>(what: &str, name: &'a str) -> Result<Label<'a>, Error> {
     Label::new(name).map_err(|_| {
-        Error::Parameter(String::from(
-            "a type's name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first",
+        Error::Parameter(format!(
+            "a {what}'s name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_', '+', '-', a letter or digit first"
         ))
     })
 }

@@ -147,7 +147,7 @@ fn heard(door: &Door, change: &Change) -> bool {
             }
             false
         }
-        Change::Alarm(_) => false,
+        Change::Alarm(_) | Change::Rollout(_) => false,
     }
 }
 

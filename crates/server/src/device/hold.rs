@@ -4,7 +4,7 @@ use super::{
     Door,
     fleet::Known,
     follow::is_gone,
-    journal::{Job, Unwritten},
+    journal::{Job, Said as Written, Unwritten},
     problem,
     serve::{Said, UNAVAILABLE_SECS, refuse},
 };
@@ -82,10 +82,16 @@ impl Door {
             .filter(|(_, sent)| !sent)
             .map(|(order, _)| order.id)
             .collect();
+        let mut given = given;
         if !sent.is_empty() {
             let device = Arc::clone(&known.device);
             let orders = sent;
-            self.journal.write(Job::Sent { device, orders }).await?;
+            let job = Job::Sent { device, orders };
+            if let Written::Sent(out) = self.journal.write(job).await? {
+                // What was taken back since it was read does not go out. (Another process may have noted it first; then it is this
+                // device's all the same, with its next poll.)
+                given.retain(|(order, sent)| *sent || out.contains(&order.id));
+            }
         }
         // Only now: what could not be noted is given with the next poll.
         if given.len() == count && !more {

@@ -2,7 +2,7 @@
 //! meanwhile is written together, in one transaction.
 
 use crate::{
-    app::{App, Change, Error, alarms, audit, orders},
+    app::{App, Change, Error, alarms, audit, orders, rollouts::steps as rollouts},
     device::{policy, report},
     store::{
         StoreError, Tx, alarms as alarm_rows, devices,
@@ -58,10 +58,12 @@ pub(super) struct Told {
 }
 
 /// What came of a job.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Said {
     /// It is written.
     Written,
+    /// These orders go out.
+    Sent(Vec<u64>),
     /// What the link says, and the version of the device's row now.
     Judged(Verdict, u64),
 }
@@ -134,6 +136,7 @@ async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Er
                     now_ms,
                     nonce,
                     orders: 0,
+                    heard: rollouts::Heard::default(),
                     changes: Vec::new(),
                 };
                 let mut links = batch.links(tx, jobs).await?.into_iter();
@@ -149,8 +152,7 @@ async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Er
                             Said::Written
                         }
                         Job::Sent { device, orders } => {
-                            batch.sent(tx, device, orders).await?;
-                            Said::Written
+                            Said::Sent(batch.sent(tx, device, orders).await?)
                         }
                         Job::Heard(devices) => {
                             batch.heard(tx, devices).await?;
@@ -162,6 +164,8 @@ async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Er
                         }
                     });
                 }
+                let told = rollouts::heard(tx, now_ms, &batch.heard).await?;
+                batch.changes.extend(told);
                 Ok((said, batch.changes))
             })
         })
@@ -173,6 +177,8 @@ pub(super) struct Batch {
     pub(super) now_ms: u64,
     nonce: [u8; 32],
     orders: u64,
+    /// Orders that devices got and answered, for the rollouts that gave them.
+    heard: rollouts::Heard,
     pub(super) changes: Vec<Change>,
 }
 
@@ -358,6 +364,8 @@ impl Batch {
             )
             .await?;
             self.tell(device);
+            let told = rollouts::left(tx, self.now_ms, &[device.to_owned()]).await?;
+            self.changes.extend(told);
         }
         Ok(())
     }
@@ -390,6 +398,8 @@ impl Batch {
             return Ok(());
         }
         doorstep::answered(tx.on(), order).await?;
+        let answered = (device.to_owned(), order, state);
+        self.heard.answered.push(answered);
         let detail = json!({ "order": order, "outcome": state });
         let kind = EventKind::OrderAnswered;
         timeline::append(tx.on(), device, self.now_ms, kind, &detail).await?;
@@ -412,7 +422,14 @@ impl Batch {
             .await
     }
 
-    async fn sent(&mut self, tx: &mut Tx<'_>, device: &str, orders: &[u64]) -> Result<(), Error> {
+    /// Says which of them are the device's to have: what was taken back meanwhile is not.
+    async fn sent(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        orders: &[u64],
+    ) -> Result<Vec<u64>, Error> {
+        let mut given = Vec::with_capacity(orders.len());
         for order in orders {
             let waiting = [OrderState::Waiting; 2];
             let sent = OrderState::Sent;
@@ -420,10 +437,12 @@ impl Batch {
                 let detail = json!({ "order": order });
                 timeline::append(tx.on(), device, self.now_ms, EventKind::OrderSent, &detail)
                     .await?;
+                self.heard.sent.push((device.to_owned(), *order));
                 self.tell(device);
+                given.push(*order);
             }
         }
-        Ok(())
+        Ok(given)
     }
 
     async fn heard(

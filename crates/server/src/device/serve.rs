@@ -277,7 +277,7 @@ impl Door {
                     _ => None,
                 }
             }
-            Ok(Written::Written) | Err(_) => Some(Unwritten.into()),
+            Ok(Written::Written | Written::Sent(_)) | Err(_) => Some(Unwritten.into()),
         }
     }
 

@@ -58,6 +58,8 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(v1::audit_log::list::list))
         .routes(routes!(v1::audit_log::head::head))
         .routes(routes!(v1::audit_log::receipt::receipt))
+        .routes(routes!(v1::channels::list::list))
+        .routes(routes!(v1::channels::set::set))
         .routes(routes!(
             v1::contents::show::show,
             v1::contents::receive::receive
@@ -93,6 +95,16 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
             v1::releases::show::show,
             v1::releases::upload::upload
         ))
+        .routes(routes!(
+            v1::rollouts::list::list,
+            v1::rollouts::create::create
+        ))
+        .routes(routes!(v1::rollouts::show::show))
+        .routes(routes!(v1::rollouts::devices::devices))
+        .routes(routes!(v1::rollouts::pause::pause))
+        .routes(routes!(v1::rollouts::resume::resume))
+        .routes(routes!(v1::rollouts::next::next))
+        .routes(routes!(v1::rollouts::abort::abort))
         .routes(routes!(v1::types::list::list))
         .routes(routes!(v1::types::expect::expect))
         .routes(routes!(

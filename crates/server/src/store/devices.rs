@@ -96,7 +96,7 @@ pub(crate) async fn list(
 }
 
 /// A pattern of `LIKE` for what holds this text, with `\\` as its escape; A to Z in lower case, as `LOWER` makes them.
-fn containing(text: &str) -> String {
+pub(crate) fn containing(text: &str) -> String {
     let mut pattern = String::from("%");
     for c in text.to_ascii_lowercase().chars() {
         if matches!(c, '%' | '_' | '\\') {

@@ -10,6 +10,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod audit;
+pub(crate) mod channels;
 pub(crate) mod contents;
 pub(crate) mod devices;
 pub(crate) mod doorstep;
@@ -21,6 +22,7 @@ pub(crate) mod inventories;
 pub(crate) mod orders;
 pub(crate) mod policies;
 pub(crate) mod releases;
+pub(crate) mod rollouts;
 pub(crate) mod sessions;
 pub(crate) mod timeline;
 pub(crate) mod tokens;
@@ -343,7 +345,10 @@ fn configuration(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sq
 }
 
 /// The migrations, in order. They go forward only, and one that was released is never changed.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("migrations/0001_first.sql")),
+    (2, "rollouts", include_str!("migrations/0002_rollouts.sql")),
+];
 
 fn migrator(engine: Engine) -> Migrator {
     let (bytes, text) = match engine {
@@ -464,7 +469,7 @@ pub(crate) fn text(
     optional_text(row, name)?.ok_or_else(|| unreadable(name))
 }
 
-fn unreadable(name: &'static str) -> sqlx::Error {
+pub(crate) fn unreadable(name: &'static str) -> sqlx::Error {
     sqlx::Error::ColumnDecode {
         index: name.into(),
         source: "the column holds a value that this program does not write".into(),

@@ -3,7 +3,7 @@
 use super::{On, StoreError, column, int, number, optional_bytes, word};
 use kusabi_api::{
     Hex,
-    admin::{DeviceOrder, DeviceState, Order, OrderKind, OrderState, Target},
+    admin::{DeviceOrder, DeviceState, Order, OrderKind, OrderState, RolloutDeviceState, Target},
 };
 use sqlx::any::AnyRow;
 
@@ -30,8 +30,9 @@ pub(crate) async fn insert(
     nonce: Option<[u8; 32]>,
 ) -> Result<(), StoreError> {
     let (target_kind, target) = match &order.target {
-        Target::Device(id) => ("device", id),
-        Target::Group(id) => ("group", id),
+        Target::Device(id) => ("device", id.clone()),
+        Target::Group(id) => ("group", id.clone()),
+        Target::Rollout(id) => ("rollout", id.to_string()),
     };
     sqlx::query(
         "INSERT INTO orders \
@@ -44,7 +45,7 @@ pub(crate) async fn insert(
     .bind(order.release.map(|digest| digest.0.to_vec()))
     .bind(nonce.map(|nonce| nonce.to_vec()))
     .bind(target_kind)
-    .bind(target.clone())
+    .bind(target)
     .bind(int(order.created_ms))
     .bind(order.created_by.clone())
     .bind(int(order.devices))
@@ -89,18 +90,29 @@ pub(crate) async fn drop_open(on: On<'_>, device: &str, at_ms: u64) -> Result<()
 
 /// Gives an order to its devices, not to those that are another organisation's now; says to how many.
 pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreError> {
-    let (sql, target) = match &order.target {
+    let moved = DeviceState::Moved.name();
+    let (sql, target, word) = match &order.target {
         Target::Device(id) => (
             "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
              SELECT org, $2, id, $3, $4 FROM devices WHERE org = $1 AND id = $5 AND state <> $6",
-            id,
+            id.clone(),
+            moved,
         ),
         Target::Group(id) => (
             "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
              SELECT m.org, $2, m.device, $3, $4 FROM group_members m \
              JOIN devices d ON d.org = m.org AND d.id = m.device \
              WHERE m.org = $1 AND m.device_group = $5 AND d.state <> $6",
-            id,
+            id.clone(),
+            moved,
+        ),
+        // Those that were marked for it.
+        Target::Rollout(id) => (
+            "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
+             SELECT org, $2, device, $3, $4 FROM rollout_devices \
+             WHERE org = $1 AND rollout = CAST($5 AS BIGINT) AND state = $6 AND order_id IS NULL",
+            id.to_string(),
+            RolloutDeviceState::Ordered.name(),
         ),
     };
     let done = sqlx::query(sql)
@@ -108,8 +120,8 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
         .bind(int(order.id))
         .bind(OrderState::Waiting.name())
         .bind(int(order.created_ms))
-        .bind(target.clone())
-        .bind(DeviceState::Moved.name())
+        .bind(target)
+        .bind(word)
         .execute(on.connection)
         .await
         .map_err(StoreError::of("hand an order out"))?;
@@ -241,6 +253,7 @@ fn read(row: &AnyRow) -> Result<Order, sqlx::Error> {
         target: word(row, "target_kind", |kind| match kind {
             "device" => Some(Target::Device(target.clone())),
             "group" => Some(Target::Group(target.clone())),
+            "rollout" => target.parse().ok().map(Target::Rollout),
             _ => None,
         })?,
         created_ms: number(row, "created_ms")?,

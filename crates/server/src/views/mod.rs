@@ -15,6 +15,7 @@ pub(crate) mod key;
 pub(crate) mod orders;
 pub(crate) mod parts;
 pub(crate) mod problem;
+pub(crate) mod rollouts;
 pub(crate) mod sign_in;
 pub(crate) mod texts;
 pub(crate) mod time;

@@ -5,7 +5,9 @@ use crate::views::texts::Texts;
 use askama::{Template, filters::HtmlSafe};
 use kusabi_api::{
     Hex32,
-    admin::{AlarmKind, DeviceState, Freshness, Inventory, OrderState},
+    admin::{
+        AlarmKind, DeviceState, Freshness, Inventory, OrderState, RolloutDeviceState, RolloutState,
+    },
 };
 use std::collections::HashMap;
 
@@ -113,6 +115,31 @@ impl Badge {
             _ => ("dash", "quiet"),
         };
         Self::new(shape, tone, t.outcome(state))
+    }
+
+    pub(crate) fn rollout(t: &Texts, state: RolloutState) -> Self {
+        let (shape, tone) = match state {
+            RolloutState::Scheduled => ("clock", "quiet"),
+            RolloutState::Running => ("disc", "good"),
+            RolloutState::Paused => ("bars", "warn"),
+            RolloutState::Done => ("check", "good"),
+            RolloutState::Aborted => ("cross", "ended"),
+            _ => ("dash", "quiet"),
+        };
+        Self::new(shape, tone, t.rollout_state(state))
+    }
+
+    pub(crate) fn rollout_device(t: &Texts, state: RolloutDeviceState) -> Self {
+        let (shape, tone) = match state {
+            RolloutDeviceState::Waiting => ("ring", "quiet"),
+            RolloutDeviceState::Ordered => ("clock", "quiet"),
+            RolloutDeviceState::Sent => ("disc", "quiet"),
+            RolloutDeviceState::Done => ("check", "good"),
+            RolloutDeviceState::Failed => ("cross", "bad"),
+            RolloutDeviceState::Aborted => ("bars", "quiet"),
+            _ => ("dash", "quiet"),
+        };
+        Self::new(shape, tone, t.rollout_device(state))
     }
 
     /// Status of a key on the ledger, by its word there.

@@ -4,7 +4,10 @@
 
 use kusabi_api::{
     Kind,
-    admin::{AlarmKind, DeviceState, EventKind, Freshness, Inventory, OrderKind, OrderState, Role},
+    admin::{
+        AlarmKind, DeviceState, EventKind, Freshness, Inventory, OrderKind, OrderState, Role,
+        RolloutDeviceReason, RolloutDeviceState, RolloutReason, RolloutState,
+    },
 };
 
 macro_rules! texts {
@@ -39,6 +42,7 @@ texts! {
     nav_devices: "Devices" / "機器";
     nav_alarms: "Alarms" / "警報";
     nav_orders: "Orders" / "指示";
+    nav_rollouts: "Rollouts" / "展開";
     nav_audit: "Audit log" / "監査記録";
     nav_words: "Words" / "用語";
     open_alarms: "{} open" / "未確認 {} 件";
@@ -263,6 +267,7 @@ texts! {
     alarm_order_now: "Look at the device's orders; give the order again once the cause is gone." / "機器の指示を確認し、原因を除いてからもう一度指示してください。";
 
     // Orders.
+    rollout_numbered: "rollout {}" / "展開 {}";
     orders: "Orders" / "指示";
     orders_none: "No order was given yet." / "指示はまだありません。";
     orders_lead: "What devices were told to do. A device takes an order at its next contact, and at once where it waits." / "機器への指示です。機器は次の通信時に、待機中ならただちに受け取ります。";
@@ -288,6 +293,86 @@ texts! {
     order_unable: "unable" / "実行不可";
     order_dropped: "dropped" / "取消";
     outcome: "Outcome" / "結果";
+
+    // Rollouts.
+    rollouts: "Rollouts" / "展開";
+    rollouts_lead: "One release to many devices, in phases. Each stops by itself when too many devices fail." / "1 つのリリースを、段階を分けて多くの機器に届けます。失敗が多すぎると自動で止まります。";
+    rollouts_none: "Nothing was rolled out yet." / "展開はまだありません。";
+    rollouts_none_hint: "“kusabi rollout new” makes the first one." / "「kusabi rollout new」で最初の展開を作ります。";
+    rollout: "Rollout" / "展開";
+    rollout_made: "Made" / "作成";
+    rollout_began: "Began" / "開始";
+    rollout_goes_on: "Goes on at" / "次に進む日時";
+    rollout_ended: "Ended" / "終了";
+    rollout_done: "Done" / "完了";
+    rollout_total: "{} devices take part" / "対象 {} 台";
+    rollout_silent: "{} devices have had an order for more than a day and have not answered. They are waited for." / "{} 台が指示から 1 日以上応答していません。応答を待っています。";
+    rollout_phase: "Phase" / "段階";
+    rollout_phases: "Phases" / "段階";
+    rollout_phase_begun: "begun" / "開始済み";
+    rollout_phase_now: "now" / "実行中";
+    rollout_phase_later: "to come" / "これから";
+    rollout_size: "Devices" / "台数";
+    rollout_rest: "the rest" / "残りすべて";
+    rollout_start: "Begins" / "開始条件";
+    rollout_at_once: "at once" / "ただちに";
+    rollout_after: "{} after the one before" / "前の段階の {} 後";
+    rollout_by_hand: "by hand" / "手動";
+    rollout_success: "Succeeded before the next" / "次へ進む成功率";
+    rollout_failures: "Pauses above failures of" / "停止する失敗の上限";
+    rollout_reason: "Reason" / "理由";
+    rollout_since: "Since" / "変更日時";
+    rollout_tries: "Tries" / "試行";
+    rollout_no_devices: "No device is in this state." / "この状態の機器はありません。";
+    rollout_all: "every device that the release is for" / "リリースの対象となる全機器";
+    rollout_fixed: "Chosen when the rollout began; who comes later is not meant." / "開始時に選ばれた機器だけが対象です。後から加わった機器は含まれません。";
+    rollout_retries: "Further tries" / "再試行の回数";
+    rollout_force: "Forced" / "強制";
+    rollout_force_text: "Devices that run the release already install it again." / "すでに動作中の機器でも入れ直します。";
+    rollout_deadline: "Deadline for an answer" / "応答の期限";
+    lasts_s: "{} sec" / "{} 秒";
+    lasts_min: "{} min" / "{} 分";
+    lasts_h: "{} hr" / "{} 時間";
+    lasts_d: "{} days" / "{} 日";
+    rollout_acts_none: "It is over: nothing can be done to it any more." / "終了しているため、操作できることはありません。";
+    rollout_pause: "Pause" / "一時停止";
+    rollout_pause_text: "No orders any more. Those that no device has fetched are taken back." / "以後の指示を止め、まだ機器が受け取っていない指示を取り消します。";
+    rollout_resume: "Resume" / "再開";
+    rollout_resume_text: "It goes on where it was held. Failures are counted anew." / "止めたところから続けます。失敗は数え直されます。";
+    rollout_next: "Begin the next phase" / "次の段階を開始";
+    rollout_next_text: "Now, however many devices have succeeded." / "成功した台数にかかわらず、今すぐ始めます。";
+    rollout_abort: "Abort" / "中止";
+    rollout_abort_text: "It ends for good. A device that has its order may still install the release; what it says of it is noted." / "展開を終わらせます。すでに指示を受け取った機器は導入することがあり、その結果は記録されます。";
+    rollout_awaits_start: "It waits for its time. The devices are chosen then." / "開始日時を待っています。機器はその時に選ばれます。";
+    rollout_awaits_devices: "It waits for devices to answer." / "機器の応答を待っています。";
+    rollout_awaits_time: "It waits for the time of the next phase." / "次の段階の時刻を待っています。";
+    rollout_awaits_hand: "Enough devices have succeeded. The next phase begins when you say so." / "十分な台数が成功しました。次の段階は手動で開始してください。";
+    rollout_because_operator: "Someone paused it." / "手動で一時停止されました。";
+    rollout_because_failures: "It paused by itself: more devices failed than the phase allows. Look at those that failed, then resume or abort it." / "失敗が上限を超えたため自動で停止しました。失敗した機器を確認し、再開または中止してください。";
+    rollout_because_withdrawn: "It paused by itself: the release was withdrawn. No device installs it; abort the rollout." / "リリースが取り消されたため自動で停止しました。機器はこのリリースを導入しません。展開を中止してください。";
+    rollout_because_minimum: "It paused by itself: the channel's lowest counter is above the release's. Lower it, or abort the rollout." / "チャネルの最小カウンターがリリースの値を上回ったため自動で停止しました。最小値を下げるか、展開を中止してください。";
+    rollout_scheduled: "scheduled" / "予約済み";
+    rollout_running: "running" / "実行中";
+    rollout_paused: "paused" / "一時停止中";
+    rollout_over: "done" / "完了";
+    rollout_aborted: "aborted" / "中止";
+    member_waiting: "waiting" / "待機中";
+    member_ordered: "ordered" / "指示済み";
+    member_sent: "has the order" / "受領済み";
+    member_done: "done" / "完了";
+    member_failed: "failed" / "失敗";
+    member_skipped: "skipped" / "対象外";
+    member_aborted: "aborted" / "中止";
+    why_failed: "tried, and failed" / "実行して失敗";
+    why_stale: "refused: nothing shows the present" / "拒否:台帳の現在が不明";
+    why_unproven: "refused: not proven" / "拒否:証明なし";
+    why_unable: "cannot do it" / "実行不可";
+    why_overdue: "no answer by the deadline" / "期限までに応答なし";
+    why_current: "runs it already" / "すでに動作中";
+    why_busy: "in another rollout" / "別の展開に参加中";
+    why_quarantined: "in quarantine" / "隔離中";
+    why_revoked: "key revoked" / "鍵が失効";
+    why_moved: "another owner's" / "移管済み";
 
     // States.
     state_registered: "registered" / "登録済み";
@@ -388,6 +473,8 @@ texts! {
     word_officer_text: "A key, best kept offline, that decides who may write, revoke and sign releases for its organisation. Several may have to sign together." / "誰が登録、失効、リリース署名を行えるかを決める鍵です。オフラインでの保管が望まれ、複数の署名が必要な場合もあります。";
     word_order: "Order" / "指示";
     word_order_text: "What a device is told to do: update, repair, report its inventory, rotate its key. The device carries it out only after its own checks." / "機器への指示です(更新、修復、構成の報告、鍵の交代)。機器は自分で検証したうえで実行します。";
+    word_rollout: "Rollout" / "展開";
+    word_rollout_text: "One release to many devices, in phases. The devices are chosen when it begins; the next phase begins when enough of them have succeeded; it pauses when too many fail." / "1 つのリリースを段階的に多くの機器へ届けることです。機器は開始時に選ばれ、十分な台数が成功すると次の段階に進み、失敗が多すぎると停止します。";
     word_inventory: "Inventory" / "構成";
     word_inventory_text: "The list of a device's software with digests, signed with its device key. It is compared with what the release says should be there." / "機器のソフトウェアとダイジェストの一覧で、デバイス鍵で署名されています。リリースが定める内容と比べられます。";
     word_quarantine: "Quarantine" / "隔離";
@@ -447,6 +534,60 @@ impl Texts {
             OrderState::Failed => self.order_failed,
             OrderState::Unable => self.order_unable,
             OrderState::Dropped => self.order_dropped,
+            other => other.name(),
+        }
+    }
+
+    /// Where a rollout stands.
+    pub(crate) fn rollout_state(&self, state: RolloutState) -> &'static str {
+        match state {
+            RolloutState::Scheduled => self.rollout_scheduled,
+            RolloutState::Running => self.rollout_running,
+            RolloutState::Paused => self.rollout_paused,
+            RolloutState::Done => self.rollout_over,
+            RolloutState::Aborted => self.rollout_aborted,
+            other => other.name(),
+        }
+    }
+
+    /// Why a rollout is held.
+    pub(crate) fn rollout_because(&self, reason: RolloutReason) -> &'static str {
+        match reason {
+            RolloutReason::Operator => self.rollout_because_operator,
+            RolloutReason::Failures => self.rollout_because_failures,
+            RolloutReason::Withdrawn => self.rollout_because_withdrawn,
+            RolloutReason::ChannelMinimum => self.rollout_because_minimum,
+            other => other.name(),
+        }
+    }
+
+    /// How far a device is in a rollout.
+    pub(crate) fn rollout_device(&self, state: RolloutDeviceState) -> &'static str {
+        match state {
+            RolloutDeviceState::Waiting => self.member_waiting,
+            RolloutDeviceState::Ordered => self.member_ordered,
+            RolloutDeviceState::Sent => self.member_sent,
+            RolloutDeviceState::Done => self.member_done,
+            RolloutDeviceState::Failed => self.member_failed,
+            RolloutDeviceState::Skipped => self.member_skipped,
+            RolloutDeviceState::Aborted => self.member_aborted,
+            other => other.name(),
+        }
+    }
+
+    /// Why a device failed or was skipped.
+    pub(crate) fn rollout_device_reason(&self, reason: RolloutDeviceReason) -> &'static str {
+        match reason {
+            RolloutDeviceReason::Failed => self.why_failed,
+            RolloutDeviceReason::RefusedStale => self.why_stale,
+            RolloutDeviceReason::RefusedUnproven => self.why_unproven,
+            RolloutDeviceReason::Unable => self.why_unable,
+            RolloutDeviceReason::Overdue => self.why_overdue,
+            RolloutDeviceReason::Current => self.why_current,
+            RolloutDeviceReason::Busy => self.why_busy,
+            RolloutDeviceReason::Quarantined => self.why_quarantined,
+            RolloutDeviceReason::Revoked => self.why_revoked,
+            RolloutDeviceReason::Moved => self.why_moved,
             other => other.name(),
         }
     }
@@ -596,6 +737,11 @@ mod tests {
             include_str!("parts.rs"),
             include_str!("parts/pager.html"),
             include_str!("problem.html"),
+            include_str!("rollout.html"),
+            include_str!("rollouts.html"),
+            include_str!("rollouts.rs"),
+            include_str!("../http/console/orders.rs"),
+            include_str!("../http/console/rollouts.rs"),
             include_str!("sign_in.html"),
             include_str!("time.rs"),
             include_str!("words.html"),
@@ -630,6 +776,18 @@ mod tests {
                 distinct(EventKind::ALL.iter().map(|one| t.event(*one))),
                 distinct(AlarmKind::ALL.iter().map(|one| t.alarm(*one).0)),
                 distinct(Role::ALL.iter().map(|one| t.role(*one).0)),
+                distinct(RolloutState::ALL.iter().map(|one| t.rollout_state(*one))),
+                distinct(RolloutReason::ALL.iter().map(|one| t.rollout_because(*one))),
+                distinct(
+                    RolloutDeviceState::ALL
+                        .iter()
+                        .map(|one| t.rollout_device(*one)),
+                ),
+                distinct(
+                    RolloutDeviceReason::ALL
+                        .iter()
+                        .map(|one| t.rollout_device_reason(*one)),
+                ),
             ];
             assert!(words.iter().all(|distinct| *distinct), "{words:?}");
             assert!(AlarmKind::ALL.iter().all(|one| !t.alarm(*one).1.is_empty()));
@@ -645,6 +803,26 @@ mod tests {
         assert!(EventKind::ALL.iter().all(|one| ja(JA.event(*one))));
         assert!(AlarmKind::ALL.iter().all(|one| ja(JA.alarm(*one).0)));
         assert!(Role::ALL.iter().all(|one| ja(JA.role(*one).0)));
+        assert!(
+            RolloutState::ALL
+                .iter()
+                .all(|one| ja(JA.rollout_state(*one)))
+        );
+        assert!(
+            RolloutReason::ALL
+                .iter()
+                .all(|one| ja(JA.rollout_because(*one)))
+        );
+        assert!(
+            RolloutDeviceState::ALL
+                .iter()
+                .all(|one| ja(JA.rollout_device(*one)))
+        );
+        assert!(
+            RolloutDeviceReason::ALL
+                .iter()
+                .all(|one| ja(JA.rollout_device_reason(*one)))
+        );
     }
 
     fn distinct<'t>(texts: impl Iterator<Item = &'t str>) -> bool {

@@ -58,6 +58,7 @@ impl Words {
                 t.words_fleet,
                 vec![
                     word("order", t.word_order, t.word_order_text),
+                    word("rollout", t.word_rollout, t.word_rollout_text),
                     word("inventory", t.word_inventory, t.word_inventory_text),
                     word("quarantine", t.word_quarantine, t.word_quarantine_text),
                 ],

@@ -1074,7 +1074,8 @@ async fn a_page_that_follows_hears_of_changes_until_its_session_ends() {
     let told = piece(&mut stream).await.unwrap();
     let data = told.strip_prefix("event: change\ndata: ").unwrap();
     let data: serde_json::Value = serde_json::from_str(data).unwrap();
-    let expected = json!({ "devices": [device], "alarms": [], "orders": [3], "many": false });
+    let expected =
+        json!({ "devices": [device], "alarms": [], "orders": [3], "rollouts": [], "many": false });
     assert_eq!(data, expected);
     // What comes at once is told at once.
     for _ in 0..100 {

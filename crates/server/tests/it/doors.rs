@@ -22,6 +22,7 @@ async fn endpoints(world: &World) -> Vec<(Method, String, bool)> {
                 .replace("{handle}", &"ab".repeat(32))
                 .replace("{digest}", &"ab".repeat(32))
                 .replace("{entry}", "1")
+                .replace("{rollout}", "1")
                 .replace(['{', '}'], "");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let open = operation["security"] == json!([{}]);

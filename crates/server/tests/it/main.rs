@@ -28,6 +28,7 @@ mod page;
 mod raw;
 mod receipts;
 mod releases;
+mod rollouts;
 mod serve;
 mod site;
 mod store;

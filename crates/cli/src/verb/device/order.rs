@@ -82,7 +82,9 @@ impl Answer for Given {
             // Only one that has moved is left out.
             let why = match order.target {
                 Target::Group(_) => "No device of yours is in this group".to_owned(),
-                Target::Device(_) => format!("{} belongs to another organisation now", self.whom),
+                Target::Device(_) | Target::Rollout(_) => {
+                    format!("{} belongs to another organisation now", self.whom)
+                }
             };
             page.text(&format!("{why}, so nothing will happen."));
         }

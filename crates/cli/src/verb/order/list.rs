@@ -35,12 +35,15 @@ impl Answer for Listed {
             .orders
             .iter()
             .map(|order| {
-                let (Target::Device(target) | Target::Group(target)) = &order.target;
+                let target = match &order.target {
+                    Target::Device(target) | Target::Group(target) => target.clone(),
+                    Target::Rollout(id) => format!("rollout {id}"),
+                };
                 vec![
                     order.id.to_string(),
                     instant(order.created_ms),
                     order.kind.name().to_owned(),
-                    target.clone(),
+                    target,
                     format!("{} of {}", grouped(order.waiting), grouped(order.devices)),
                     order
                         .release

@@ -166,13 +166,18 @@ struct Told {
     devices: BTreeSet<String>,
     alarms: BTreeSet<u64>,
     orders: BTreeSet<u64>,
+    rollouts: BTreeSet<u64>,
     /// There is more than is named.
     many: bool,
 }
 
 impl Told {
     fn is_empty(&self) -> bool {
-        !self.many && self.devices.is_empty() && self.alarms.is_empty() && self.orders.is_empty()
+        !self.many
+            && self.devices.is_empty()
+            && self.alarms.is_empty()
+            && self.orders.is_empty()
+            && self.rollouts.is_empty()
     }
 
     /// `None`: the server ends.
@@ -186,7 +191,9 @@ impl Told {
     }
 
     fn add(&mut self, change: Change) {
-        if self.devices.len() + self.alarms.len() + self.orders.len() >= NAMED_MAX {
+        if self.devices.len() + self.alarms.len() + self.orders.len() + self.rollouts.len()
+            >= NAMED_MAX
+        {
             self.many = true;
             return;
         }
@@ -194,6 +201,7 @@ impl Told {
             Change::Device(id) => self.devices.insert(id),
             Change::Alarm(id) => self.alarms.insert(id),
             Change::Order(id) => self.orders.insert(id),
+            Change::Rollout(id) => self.rollouts.insert(id),
         };
     }
 

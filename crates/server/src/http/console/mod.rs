@@ -19,6 +19,7 @@ mod live;
 mod orders;
 mod preferences;
 mod problem;
+mod rollouts;
 mod sign_in;
 mod sign_out;
 mod visitor;
@@ -78,6 +79,9 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/keys/{handle}/proof", get(key::proof))
         .route("/orders", get(orders::list))
         .route("/preferences", post(preferences::set))
+        .route("/rollouts", get(rollouts::list))
+        .route("/rollouts/{rollout}", get(rollouts::show))
+        .route("/rollouts/{rollout}/{act}", post(rollouts::act))
         .route("/sign-in", get(sign_in::show).post(sign_in::open))
         .route("/sign-out", post(sign_out::end))
         .route("/words", get(words::show))

@@ -12,11 +12,13 @@ use crate::{
         address,
         orders::{OrderRow, Orders},
         parts::{Hash, Pager},
+        texts::fill,
     },
 };
 use axum::extract::State;
 use kusabi_api::admin::{Target, Text};
 use serde::Deserialize;
+use std::collections::HashMap;
 
 /// What stands in the address.
 #[derive(Debug, Deserialize)]
@@ -40,6 +42,7 @@ pub(super) async fn list(
         match &order.target {
             Target::Device(id) => devices.push(id.clone()),
             Target::Group(id) => groups.push(id.clone()),
+            Target::Rollout(_) => {}
         }
         people.push(order.created_by.clone());
     }
@@ -60,14 +63,21 @@ pub(super) async fn list(
         .items
         .into_iter()
         .map(|order| {
-            let (names, id, target_address) = match &order.target {
-                Target::Device(id) => (&devices, id, format!("/devices/{id}")),
-                Target::Group(id) => (&groups, id, address("/devices", &[("group", Some(id))])),
+            let name = |names: &HashMap<String, Text>, id: &String| {
+                names.get(id).map_or(id.as_str(), Text::as_str).to_owned()
+            };
+            let (target, target_address) = match &order.target {
+                Target::Device(id) => (name(&devices, id), format!("/devices/{id}")),
+                Target::Group(id) => (
+                    name(&groups, id),
+                    address("/devices", &[("group", Some(id))]),
+                ),
+                Target::Rollout(id) => (fill(f.t.rollout_numbered, id), format!("/rollouts/{id}")),
             };
             OrderRow {
                 id: order.id,
                 kind: f.t.order(order.kind),
-                target: names.get(id).map_or(id.as_str(), Text::as_str).to_owned(),
+                target,
                 target_address,
                 release: order
                     .release

@@ -9,6 +9,10 @@ pub(super) mod audit_log {
     pub(in crate::http) mod list;
     pub(in crate::http) mod receipt;
 }
+pub(super) mod channels {
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod set;
+}
 pub(super) mod contents {
     pub(in crate::http) mod receive;
     pub(in crate::http) mod show;
@@ -60,6 +64,16 @@ pub(super) mod releases {
     pub(in crate::http) mod list;
     pub(in crate::http) mod show;
     pub(in crate::http) mod upload;
+}
+pub(super) mod rollouts {
+    pub(in crate::http) mod abort;
+    pub(in crate::http) mod create;
+    pub(in crate::http) mod devices;
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod next;
+    pub(in crate::http) mod pause;
+    pub(in crate::http) mod resume;
+    pub(in crate::http) mod show;
 }
 pub(super) mod server {
     pub(in crate::http) mod show;

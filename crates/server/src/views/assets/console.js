@@ -120,9 +120,10 @@ function follow(lost) {
   stream.addEventListener("open", () => { say(true); if (lost) refresh(); lost = false; });
   stream.addEventListener("change", (event) => {
     const told = JSON.parse(event.data);
-    // A page about one device waits for news of that one; a new alarm changes the count on every page.
+    // A page about one device or rollout waits for news of that one; a new alarm changes the count on every page.
     const about = main.dataset.about;
-    if (!about || told.many || told.alarms.length > 0 || told.devices.includes(about)) refresh();
+    const named = [...told.devices, ...told.rollouts.map((id) => `rollout-${id}`)];
+    if (!about || told.many || told.alarms.length > 0 || named.includes(about)) refresh();
   });
   stream.addEventListener("error", () => {
     lost = true;

@@ -62,6 +62,8 @@ pub(super) struct Bot {
     settings: Settings,
     device: Box<Device>,
     ring: Ring,
+    /// Releases that it was let install.
+    tries: u32,
 }
 
 impl Bot {
@@ -78,6 +80,7 @@ impl Bot {
             device: Box::new(Device::start(settings.clone(), kept, Time::from_ms(0))),
             settings,
             ring: Ring([Some((id, key)), None]),
+            tries: 0,
         }
     }
 
@@ -102,10 +105,16 @@ impl Bot {
             let made = self.outputs(&mut came, &mut reported);
             let next = match (made, reported.take()) {
                 (true, _) => Input::KeyMade,
-                // What is wanted is noted as done: the measurement is of orders, not of inventories.
+                // What is wanted is noted as done: the measurement is of orders, not of inventories and installations.
                 (false, Some(order)) => Input::Outcome {
                     order,
-                    code: OutcomeCode::Done,
+                    code: match order.task {
+                        // One in fifty fails the first time.
+                        Task::Update(_) if self.number % 50 == 7 && self.tries == 1 => {
+                            OutcomeCode::Failed
+                        }
+                        _ => OutcomeCode::Done,
+                    },
                 },
                 (false, None) => match input.take() {
                     Some(input) => input,
@@ -157,8 +166,15 @@ impl Bot {
                         task: Task::ReportInventory(nonce),
                     });
                 }
+                Output::Install {
+                    release,
+                    order,
+                    repair,
+                } => {
+                    *reported = Some(Order::install(order, release.digest(), repair));
+                    self.tries += 1;
+                }
                 Output::Persist(_)
-                | Output::Install { .. }
                 | Output::Reboot(_)
                 | Output::Commit(_)
                 | Output::Receipt(_)

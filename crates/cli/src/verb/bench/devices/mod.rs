@@ -3,6 +3,7 @@
 //! The devices are the state machine of `kusabi-core` over plain sockets, in this process; server and node run in another one.
 
 mod bot;
+mod rollout;
 
 use std::{
     net::SocketAddr,
@@ -389,6 +390,7 @@ pub(super) struct Report {
     pub(super) activations: Timed,
     pub(super) handshakes: Timed,
     pub(super) polls: Timed,
+    pub(super) rollout: rollout::RolledOut,
     pub(super) held: Held,
     /// From starting the process, after it was killed, until it is ready.
     pub(super) start_s: f64,
@@ -425,6 +427,22 @@ impl Answer for Report {
                 ),
             );
         }
+        let rollout = &self.rollout;
+        page.field(
+            "rollout",
+            format!(
+                "{} done, {} failed, in {:.1} s; made in {:.0} ms; {} orders\n{} polls, server {:.0} µs, devices {:.0} µs of CPU each\n{:.0} MB resident",
+                grouped(rollout.done),
+                grouped(rollout.failed),
+                rollout.seconds,
+                rollout.made_ms,
+                rollout.orders,
+                grouped(rollout.work.work.operations),
+                rollout.work.work.node_cpu_us,
+                rollout.work.work.client_cpu_us,
+                rollout.resident as f64 / 1e6
+            ),
+        );
         page.field(
             "waiting polls",
             format!(
@@ -485,6 +503,8 @@ pub(super) async fn measure(args: &super::Args, devices: u64, folder: &Path) -> 
     let handshakes = bots.greet(process, rounds(devices, 20_000)).await?;
     bots.settle().await?;
     let polls = bots.poll(process, rounds(devices, 100_000)).await?;
+    let release = rollout::release(&data)?;
+    let rollout = bots.roll_out(process, &site.admin()?, release).await?;
     let held = bots.wait_for_orders(process, &site.admin()?, 200).await?;
     site.server.kill()?;
     let start = Instant::now();
@@ -498,6 +518,7 @@ pub(super) async fn measure(args: &super::Args, devices: u64, folder: &Path) -> 
         activations,
         handshakes,
         polls,
+        rollout,
         held,
         start_s,
         start_resident,
