@@ -22,17 +22,21 @@
 //! every-s = 86400
 //!
 //! [update]
-//! commit-deadline-s = 3600                 # a new release that does not reach a server for so long is rolled back
-//!
-//! [update.slots]
-//! directory = "/data/slots"
 //! restart = ["/usr/bin/systemctl", "restart", "camera.service"]
 //! restarts = "service"                     # or "machine"
 //! # boot-id = "/run/boot-id"               # "machine" in a container: a file that is written anew at each of its starts
 //! self-test = ["/usr/bin/camera", "--self-test"]
 //! self-test-deadline-s = 120
 //! starts-max = 3
+//! commit-deadline-s = 3600                 # a new release that does not reach a server for so long is rolled back
+//! install-deadline-s = 3600                # how long a tool may take to install
+//! tool-deadline-s = 120                    # and for anything else
+//!
+//! [update.slots]                           # or partitions, rauc, swupdate, mender, script: see `update`
+//! directory = "/data/slots"
 //! ```
+
+mod update;
 
 use std::fmt;
 use std::io::Read as _;
@@ -46,13 +50,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::inventory::{Walk, WalkError};
-use crate::updater::{BOOT_ID, Command, Restart, Settings};
+use crate::updater::Command;
+pub use update::UpdateConfig;
+use update::UpdateFile;
 
 /// Longest configuration in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 64 << 10;
-/// How long a restart command may take.
-const RESTART_DEADLINE: Duration = Duration::from_secs(300);
-/// The longest deadline of a self-test or a commit: one day.
+/// The longest deadline of a command or a commit: one day.
 const DEADLINE_S_MAX: u64 = 86_400;
 /// Shortest and longest time between polls, in seconds.
 const POLL_S: std::ops::RangeInclusive<u32> = 10..=86_400;
@@ -144,7 +148,7 @@ pub struct Config {
     /// After so long without the ledger's word an update on trial is rolled back.
     pub commit_deadline: Duration,
     /// How releases are installed; without it none are.
-    pub slots: Option<SlotsConfig>,
+    pub update: Option<UpdateConfig>,
 }
 
 /// How the agent speaks to its servers.
@@ -169,17 +173,6 @@ impl Default for ServerConfig {
             ca: None,
         }
     }
-}
-
-/// The updater of two directories.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlotsConfig {
-    /// The directory of the slots.
-    pub directory: PathBuf,
-    /// File whose content is another one after each start of the machine.
-    pub boot_id: PathBuf,
-    /// How to restart and test.
-    pub settings: Settings,
 }
 
 impl Config {
@@ -233,11 +226,8 @@ impl Config {
                 None => Duration::from_secs(86_400),
             },
             inventory: file.inventory.check(&lines, &state)?,
-            commit_deadline: match &update.commit_deadline_s {
-                Some(deadline) => lines.deadline("update.commit-deadline-s", deadline)?,
-                None => Duration::from_secs(3600),
-            },
-            slots: update.slots.map(|slots| slots.check(&lines)).transpose()?,
+            commit_deadline: update.commit_deadline(&lines)?,
+            update: update.check(&lines)?,
             state,
         })
     }
@@ -396,68 +386,6 @@ impl InventoryFile {
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct UpdateFile {
-    commit_deadline_s: Option<Spanned<u64>>,
-    slots: Option<SlotsFile>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct SlotsFile {
-    directory: Spanned<PathBuf>,
-    restart: Spanned<Vec<String>>,
-    restarts: Restarts,
-    boot_id: Option<Spanned<PathBuf>>,
-    self_test: Option<Spanned<Vec<String>>>,
-    self_test_deadline_s: Option<Spanned<u64>>,
-    starts_max: Option<Spanned<u8>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Restarts {
-    Machine,
-    Service,
-}
-
-impl SlotsFile {
-    fn check(self, lines: &Lines<'_>) -> Result<SlotsConfig, ConfigError> {
-        let starts_max = match &self.starts_max {
-            Some(starts) if *starts.get_ref() == 0 => {
-                let why = "an update needs at least one start";
-                return lines.wrong("update.slots.starts-max", starts, why);
-            }
-            Some(starts) => *starts.get_ref(),
-            None => 3,
-        };
-        let deadline = match &self.self_test_deadline_s {
-            Some(deadline) => lines.deadline("update.slots.self-test-deadline-s", deadline)?,
-            None => Duration::from_secs(120),
-        };
-        Ok(SlotsConfig {
-            directory: lines.absolute("update.slots.directory", self.directory)?,
-            boot_id: match self.boot_id {
-                Some(path) => lines.absolute("update.slots.boot-id", path)?,
-                None => BOOT_ID.into(),
-            },
-            settings: Settings {
-                restart: lines.command("update.slots.restart", self.restart, RESTART_DEADLINE)?,
-                restarts: match self.restarts {
-                    Restarts::Machine => Restart::Machine,
-                    Restarts::Service => Restart::Service,
-                },
-                self_test: self
-                    .self_test
-                    .map(|words| lines.command("update.slots.self-test", words, deadline))
-                    .transpose()?,
-                starts_max,
-            },
-        })
-    }
-}
-
 /// The text, to say on which line a value stands.
 struct Lines<'a>(&'a str);
 
@@ -516,6 +444,7 @@ impl Lines<'_> {
                 Ok(Command {
                     program,
                     arguments: words,
+                    environment: vec![],
                     deadline,
                 })
             }
@@ -530,6 +459,7 @@ impl Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::updater::{Restart, UpdaterConfig};
 
     /// The sample in the documentation of this module.
     fn sample() -> String {
@@ -549,7 +479,10 @@ mod tests {
         let config = Config::parse(&sample()).unwrap();
         assert_eq!(config.device_type, "cam-a");
         assert_eq!(config.key_file(), Path::new("/var/lib/kusabi/keys"));
-        let settings = config.slots.unwrap().settings;
+        let update = config.update.unwrap();
+        let slots = UpdaterConfig::Slots("/data/slots".into());
+        assert_eq!(update.updater, slots);
+        let settings = update.settings;
         assert_eq!(settings.restarts, Restart::Service);
         assert_eq!(
             settings.restart.to_string(),
@@ -564,7 +497,7 @@ mod tests {
     #[test]
     fn little_is_needed() {
         let config = Config::parse("state = \"/s\"\n[device]\ntype = \"t\"").unwrap();
-        assert_eq!((config.channel.as_str(), &config.slots), ("stable", &None));
+        assert_eq!((config.channel.as_str(), &config.update), ("stable", &None));
         assert_eq!(config.provisioning, Path::new("/s/device.kusabi"));
         assert_eq!(config.server, ServerConfig::default());
         assert_eq!(config.log, LogLevel::Info);
@@ -605,7 +538,7 @@ mod tests {
             ),
             ("\"/etc\"]", "\"/usr/bin\"]", "lies within"),
             ("\"/etc\"]", "\"/etc/..\"]", "without '.' and '..'"),
-            ("[update.slots]", "[update.rauc]", "unknown field `rauc`"),
+            ("[update.slots]", "[update.opkg]", "unknown field `opkg`"),
             ("[device]", "[devices]", "unknown field `devices`"),
             (
                 "hold-s = 240",
@@ -634,7 +567,7 @@ mod tests {
             (
                 "commit-deadline-s = 3600",
                 "commit-deadline-s = 0",
-                "line 22, update.commit-deadline-s",
+                "line 28, update.commit-deadline-s",
             ),
             ("log = \"info\"", "log = \"loud\"", "unknown variant `loud`"),
         ] {

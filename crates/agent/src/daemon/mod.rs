@@ -26,7 +26,7 @@ mod update;
 mod worker;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -345,9 +345,13 @@ impl Daemon {
             Ring::Poll => Message::Happened(0, Happened::Poll),
             Ring::Stop => Message::Stop,
         });
-        let slots = self.config.slots.as_ref();
-        let machine = slots.map(|slots| Machine::new(slots.boot_id.clone()));
-        let machine = machine.unwrap_or_default();
+        let update = self.config.update.as_ref();
+        let machine = update.map(|update| Machine::new(update.boot_id.clone()));
+        let machine = machine.unwrap_or_default().with_log(self.log.clone());
+        if let Some(Err(why)) = update.map(|update| update.updater.programs_are_there()) {
+            let values: [(&str, &dyn std::fmt::Display); 1] = [("why", &why)];
+            self.log.error("no release can be installed", &values);
+        }
         let worker = Worker::open(
             Linux,
             Arc::clone(&self.config),
@@ -438,7 +442,8 @@ impl Daemon {
         })
     }
 
-    /// What a configuration leads to: whether this device has its state, or a provisioning file that is in order.
+    /// What a configuration leads to: whether this device has its update system, and its state or a provisioning file that is in
+    /// order.
     ///
     /// # Errors
     /// [`DaemonError`]
@@ -447,6 +452,9 @@ impl Daemon {
             speaks(url)?;
         }
         Http::new(&config.server)?;
+        if let Some(update) = &config.update {
+            update.updater.check(&config.state)?;
+        }
         let store = Store::open(Linux, config)?;
         if store.kept()?.is_some() {
             store.profile()?;

@@ -17,10 +17,10 @@ use super::*;
 use crate::config::LogLevel;
 use crate::disk::sim::Sim;
 use crate::disk::{Disk, Node};
-use crate::updater::{Command, Outcome, Slots, System};
+use crate::updater::{Command, Outcome, Said, Slots, System};
 
 #[path = "../../tests/it/world.rs"]
-mod world;
+pub(crate) mod world;
 use world::World;
 
 const CONFIG: &str = r#"
@@ -122,6 +122,10 @@ impl System for Machine {
         } else {
             Outcome::Failure(Some(1))
         })
+    }
+
+    fn ask(&mut self, command: &Command) -> io::Result<Said> {
+        panic!("no tool {command}")
     }
 }
 

@@ -163,7 +163,7 @@ impl<D: Disk + Clone> Heart<D> {
             return self.may_go_on(Gate::Install, digest);
         }
         let order = Order::install(id, digest, repair);
-        if self.config.slots.is_none() {
+        if self.config.update.is_none() {
             self.tell(order, OutcomeCode::Unsupported);
             return Ok(());
         }

@@ -22,7 +22,7 @@ use super::stop::Stop;
 use crate::config::Config;
 use crate::disk::{self, Disk};
 use crate::updater::{
-    Next, Receiving, Record, Slots, Staged, Staging, System, UpdateError, Updates,
+    AnyUpdater, Next, Receiving, Record, Staged, Staging, System, UpdateError, Updates,
 };
 
 /// How much of a download is asked for at a time.
@@ -113,11 +113,11 @@ pub(crate) struct Worker<D: Disk, S> {
     config: Arc<Config>,
     net: Arc<dyn Net>,
     stop: Stop,
-    updates: Option<Updates<D, Slots<D>, S>>,
+    updates: Option<Updates<D, AnyUpdater<D, S>, S>>,
     staging: Staging<D>,
 }
 
-impl<D: Disk + Clone, S: System> Worker<D, S> {
+impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
     /// Reads the record of updates and makes what is missing of the directories.
     pub(crate) fn open(
         disk: D,
@@ -135,12 +135,13 @@ impl<D: Disk + Clone, S: System> Worker<D, S> {
             disk.make_dir(&dir, 0o700).map_err(at)?;
             disk.sync_dir(&config.state).map_err(at)?;
         }
-        let updates = match &config.slots {
+        let updates = match &config.update {
             None => None,
-            Some(slots) => {
-                let updater = Slots::new(disk.clone(), slots.directory.clone());
+            Some(update) => {
+                let how = &update.updater;
+                let updater = AnyUpdater::new(disk.clone(), &config.state, how, system.clone());
                 updater.found()?;
-                let settings = slots.settings.clone();
+                let settings = update.settings.clone();
                 let file = config.update_file();
                 Some(Updates::open(
                     disk.clone(),
@@ -186,7 +187,7 @@ impl<D: Disk + Clone, S: System> Worker<D, S> {
 
     fn step(
         &mut self,
-        step: impl FnOnce(&mut Updates<D, Slots<D>, S>) -> Result<Next, UpdateError>,
+        step: impl FnOnce(&mut Updates<D, AnyUpdater<D, S>, S>) -> Result<Next, UpdateError>,
     ) -> Result<Worked, Failure> {
         let Some(updates) = &mut self.updates else {
             return Ok(Worked::Step(Next::Nothing, Record::default()));
@@ -200,7 +201,7 @@ impl<D: Disk + Clone, S: System> Worker<D, S> {
         &mut self,
         under: &Under,
         step: impl FnOnce(
-            &mut Updates<D, Slots<D>, S>,
+            &mut Updates<D, AnyUpdater<D, S>, S>,
             &VerifiedRelease<'_>,
         ) -> Result<Next, UpdateError>,
     ) -> Result<Worked, Failure> {
@@ -484,7 +485,12 @@ fn missing(name: &str) -> Failure {
 
 fn broken(error: UpdateError) -> Failure {
     match error {
-        UpdateError::Format { .. } => Failure::Refused(error.to_string(), OutcomeCode::Unsupported),
+        UpdateError::Format { .. }
+        | UpdateError::OnePayload { .. }
+        | UpdateError::TooLarge { .. }
+        | UpdateError::Missing { .. } => {
+            Failure::Refused(error.to_string(), OutcomeCode::Unsupported)
+        }
         error => Failure::Broken(error.to_string()),
     }
 }

@@ -2,13 +2,21 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{
-    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink,
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+    PermissionsExt as _, symlink,
 };
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, OFlags, fadvise};
+
 use super::{Disk, Node};
+
+/// Bytes that are written to a partition at a time, and how many of them before they are made durable: else a slow medium would fill
+/// the memory with what waits for it.
+const PIECE_BYTES: usize = 1 << 20;
+const PIECES_UNSYNCED: usize = 16;
 
 /// The disk of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -111,5 +119,55 @@ impl Disk for Linux {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn room(&self, path: &Path) -> io::Result<u64> {
+        // A block device's size is where its end is.
+        File::open(path)?.seek(SeekFrom::End(0))
+    }
+
+    fn overwrite(&self, path: &Path, from: &mut dyn Read) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if fs::metadata(path)?.file_type().is_block_device() {
+            // Alone: the kernel refuses it for a partition that somebody has mounted.
+            options.custom_flags(OFlags::EXCL.bits().cast_signed());
+        }
+        let mut file = options.open(path)?;
+        let room = file.seek(SeekFrom::End(0))?;
+        file.rewind()?;
+        let mut written = 0;
+        let mut piece = vec![0; PIECE_BYTES];
+        for number in 1_usize.. {
+            let read = full(from, &mut piece)?;
+            let bytes = piece.get(..read).unwrap_or_default();
+            written += read as u64;
+            if written > room {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            if bytes.is_empty() {
+                break;
+            }
+            file.write_all(bytes)?;
+            if number % PIECES_UNSYNCED == 0 {
+                file.sync_data()?;
+            }
+        }
+        file.sync_all()?;
+        fadvise(&file, 0, None, Advice::DontNeed)?;
+        Ok(())
+    }
+}
+
+/// Reads until the piece is full or nothing more comes.
+fn full(from: &mut dyn Read, piece: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    loop {
+        match from.read(piece.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => return Ok(filled),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

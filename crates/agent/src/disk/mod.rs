@@ -112,6 +112,19 @@ pub trait Disk {
     /// Those of the disk.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// How many bytes a partition or a file has room for without growing.
+    ///
+    /// # Errors
+    /// Those of the disk; `NotFound`.
+    fn room(&self, path: &Path) -> io::Result<u64>;
+
+    /// Writes what is read over the beginning of a partition or file, which neither grows nor shrinks, and makes it durable. What
+    /// is read there afterwards is read from the medium.
+    ///
+    /// # Errors
+    /// Those of the disk; `ResourceBusy` for a partition that is mounted. A part may have been written.
+    fn overwrite(&self, path: &Path, from: &mut dyn Read) -> io::Result<()>;
+
     /// Reads a file of at most `limit` bytes; `None` when there is none.
     ///
     /// # Errors

@@ -386,6 +386,34 @@ impl Disk for Sim {
         self.remove(path)
     }
 
+    fn room(&self, path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        let file = state.file(path)?;
+        Ok(state.contents[file].len() as u64)
+    }
+
+    fn overwrite(&self, path: &Path, from: &mut dyn Read) -> io::Result<()> {
+        let mut at = 0;
+        let mut piece = [0; 4096];
+        loop {
+            let read = from.read(&mut piece)?;
+            if read == 0 {
+                return self.sync(path);
+            }
+            self.change(|state| {
+                let file = state.file(path)?;
+                if at + read > state.contents[file].len() {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                let bytes = piece[..read].to_vec();
+                place(&mut state.contents[file], at, &bytes);
+                state.pending.push(Pending::Bytes(file, at, bytes));
+                Ok(())
+            })?;
+            at += read;
+        }
+    }
+
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.change(|state| {
             let (here, elsewhere) = std::mem::take(&mut state.pending)

@@ -12,107 +12,41 @@
 //! One door: installing, restarting and committing each take a [`VerifiedRelease`], so that the caller has checked it again,
 //! with the newest proofs and this device's counter.
 
+mod any;
 mod command;
+mod error;
+mod mender;
+mod pair;
+mod partitions;
+mod payload;
+mod rauc;
 mod record;
+mod script;
 mod slots;
 mod staging;
+mod swupdate;
 
-use std::io;
 use std::path::PathBuf;
 
 use kusabi_core::id::Digest;
-use kusabi_core::release::{ContentError, VerifiedRelease};
+use kusabi_core::release::VerifiedRelease;
 
-pub use command::{BOOT_ID, Command, Machine, Outcome, System};
+pub(crate) use any::AnyUpdater;
+pub use any::UpdaterConfig;
+pub use command::{BOOT_ID, Command, Machine, Outcome, Said, System};
+pub use error::UpdateError;
+pub use mender::MenderConfig;
+pub use pair::SLOTS;
+pub use partitions::{BootCommands, PartitionsConfig, SLOT};
+pub use rauc::RaucConfig;
 pub use record::{Phase, Record};
+pub use script::ScriptConfig;
 pub use slots::Slots;
 pub(crate) use staging::PIECE_BYTES;
 pub use staging::{Receiving, Staged, Staging};
+pub use swupdate::SwupdateConfig;
 
 use crate::disk::{self, Disk};
-
-/// Why an update does not go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UpdateError {
-    /// The disk refused.
-    #[error("{path}: {error}", path = path.display())]
-    Disk {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the disk said.
-        #[source]
-        error: io::Error,
-    },
-    /// The record of updates cannot be read.
-    #[error("{path} is damaged; it says which release this device runs and its counter, bring it back from a backup", path = path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Another update is under way, or this step is not the next one.
-    #[error("the update is in phase \"{0}\", where this is not the next step")]
-    OutOfTurn(&'static str),
-    /// It is not the release of the update that is under way.
-    #[error("another release is being installed; finish or refuse that one first")]
-    OtherRelease,
-    /// The device's counter has risen above the release's since it was checked.
-    #[error("the device's counter has risen above this release's; check the release again")]
-    Counter,
-    /// Not all payloads of the release are there, or others are.
-    #[error("the payloads are not those of the release, all of them, in its order")]
-    Payloads,
-    /// A payload is not what was received: the disk has changed it.
-    #[error("payload {name} has changed on the disk: {error}")]
-    Changed {
-        /// The payload.
-        name: String,
-        /// How.
-        #[source]
-        error: ContentError,
-    },
-    /// The updater cannot install this kind of payload.
-    #[error("the updater does not know payloads of format {format} ({name})")]
-    Format {
-        /// The payload.
-        name: String,
-        /// Its format.
-        format: String,
-    },
-    /// An archive holds what is not unpacked: a path out of the slot, a device node, a name twice.
-    #[error("the archive {name} holds {entry}, which is not unpacked: {why}")]
-    Archive {
-        /// The payload.
-        name: String,
-        /// The entry.
-        entry: String,
-        /// Why.
-        why: &'static str,
-    },
-    /// There is no slot that is known to be good.
-    #[error("{path} is no directory of slots: the link \"committed\" must name a or b", path = path.display())]
-    NoSlots {
-        /// The directory.
-        path: PathBuf,
-    },
-    /// A command could not be run.
-    #[error("{command} could not be run: {error}")]
-    Command {
-        /// The command.
-        command: String,
-        /// What the system said.
-        #[source]
-        error: io::Error,
-    },
-    /// The restart command failed.
-    #[error("the restart command {command} {outcome}")]
-    Restart {
-        /// The command.
-        command: String,
-        /// How it ended.
-        outcome: Outcome,
-    },
-}
 
 /// What differs between update systems. Each step may be repeated after a power cut, and then ends as if it had been done once.
 pub trait Updater {
@@ -133,16 +67,22 @@ pub trait Updater {
     /// [`UpdateError`]
     fn switch(&mut self) -> Result<(), UpdateError>;
 
-    /// Whether the next start starts something that is not committed.
+    /// Whether the next start starts something that is not committed, as far as this device has asked for it.
     ///
     /// # Errors
     /// [`UpdateError`]
-    fn is_switched(&self) -> Result<bool, UpdateError>;
+    fn is_switched(&mut self) -> Result<bool, UpdateError>;
 
-    /// What the next start starts is kept from now on.
+    /// What runs now: a boot loader may have gone back by itself.
     ///
     /// # Errors
     /// [`UpdateError`]
+    fn runs(&mut self) -> Result<Runs, UpdateError>;
+
+    /// What was switched to is kept from now on.
+    ///
+    /// # Errors
+    /// [`UpdateError::FellBack`] when it is known that something else runs, and others. It may be switched to again then.
     fn commit(&mut self) -> Result<(), UpdateError>;
 
     /// From the next start on, what was committed last is started.
@@ -150,6 +90,17 @@ pub trait Updater {
     /// # Errors
     /// [`UpdateError`]
     fn switch_back(&mut self) -> Result<(), UpdateError>;
+}
+
+/// What runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// What was committed last.
+    Committed,
+    /// What was installed, and is not committed.
+    Installed,
+    /// The update system cannot say.
+    Unknown,
 }
 
 /// What a restart is.
@@ -244,34 +195,53 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
     pub fn resume(&mut self) -> Result<Next, UpdateError> {
         match self.record.phase.clone() {
             Phase::Idle => Ok(Next::Nothing),
-            // Nothing of it is started, and the downloads are still there.
-            Phase::Installing(_) => self.enter(Phase::Idle).map(|()| Next::Nothing),
+            Phase::Installing(release) => {
+                // Nothing of it is started and the downloads are still there, unless a tool has switched by itself.
+                if self.updater.runs()? == Runs::Installed {
+                    return self.roll_back(release);
+                }
+                if self.updater.is_switched()? {
+                    self.updater.switch_back()?;
+                }
+                self.enter(Phase::Idle).map(|()| Next::Nothing)
+            }
             Phase::Installed(release) => Ok(Next::Restart(release)),
             Phase::Restarting { release, boot } => {
+                let runs = self.updater.runs()?;
                 if !self.updater.is_switched()? {
-                    // The power went before the switch.
-                    self.enter(Phase::Installed(release))?;
-                    return Ok(Next::Restart(release));
+                    if runs != Runs::Installed {
+                        // The power went before the switch.
+                        self.enter(Phase::Installed(release))?;
+                        return Ok(Next::Restart(release));
+                    }
+                    // It went when the switch was done and not noted yet.
+                    self.updater.switch()?;
                 }
                 if boot == self.boot_id()? {
                     // The restart command was not run, or not to its end; it may be run again.
                     return Ok(Next::Restart(release));
+                }
+                if runs == Runs::Committed {
+                    return self.roll_back(release);
                 }
                 self.enter(Phase::Trial { release, starts: 1 })?;
                 Ok(Next::SelfTest(release))
             }
             Phase::Trial { release, starts } => {
                 let starts = starts.saturating_add(1);
-                if starts > self.settings.starts_max {
+                if starts > self.settings.starts_max || self.updater.runs()? == Runs::Committed {
                     return self.roll_back(release);
                 }
                 self.enter(Phase::Trial { release, starts })?;
                 Ok(Next::SelfTest(release))
             }
-            Phase::Committing(release) => self.finish_commit(release),
+            Phase::Committing(release) => self.finish_commit(release, true),
             Phase::RollingBack { release, boot } => {
                 if self.updater.is_switched()? || boot == self.boot_id()? {
                     return self.roll_back(release);
+                }
+                if self.updater.runs()? == Runs::Installed {
+                    return Err(UpdateError::NotBack);
                 }
                 self.rolled_back(release)
             }
@@ -322,7 +292,13 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
             release: digest,
             boot,
         })?;
-        self.updater.switch()?;
+        if let Err(error) = self.updater.switch() {
+            // What a tool refuses is not started, so that giving it up needs no restart.
+            if matches!(self.updater.is_switched(), Ok(false)) {
+                self.enter(Phase::Installed(digest))?;
+            }
+            return Err(error);
+        }
         self.run_restart()?;
         match self.settings.restarts {
             Restart::Machine => Ok(Next::Down),
@@ -368,12 +344,15 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
             return Err(UpdateError::OutOfTurn(self.record.phase.name()));
         };
         self.admit(release, digest)?;
+        if self.updater.runs()? == Runs::Committed {
+            return self.roll_back(digest);
+        }
         self.write(Record {
             counter: release.counter_after_commit(self.record.counter),
             phase: Phase::Committing(digest),
             ..self.record.clone()
         })?;
-        self.finish_commit(digest)
+        self.finish_commit(digest, false)
     }
 
     /// The release was refused when it was checked again: drops what is not started yet, rolls back what is.
@@ -400,8 +379,16 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
         Ok(())
     }
 
-    fn finish_commit(&mut self, release: Digest) -> Result<Next, UpdateError> {
-        self.updater.commit()?;
+    fn finish_commit(&mut self, release: Digest, after_cut: bool) -> Result<Next, UpdateError> {
+        match self.updater.commit() {
+            // The counter has risen. What was tested and went with the power is started once more; what never ran is given up.
+            Err(UpdateError::FellBack) if after_cut => {
+                self.enter(Phase::Installed(release))?;
+                return Ok(Next::Restart(release));
+            }
+            Err(UpdateError::FellBack) => return self.roll_back(release),
+            committed => committed?,
+        }
         self.write(Record {
             running: Some(release),
             failed: None,
@@ -415,6 +402,9 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
         let boot = self.boot_id()?;
         self.enter(Phase::RollingBack { release, boot })?;
         self.updater.switch_back()?;
+        if self.settings.restarts == Restart::Machine && self.updater.runs()? == Runs::Committed {
+            return self.rolled_back(release);
+        }
         self.run_restart()?;
         match self.settings.restarts {
             Restart::Machine => Ok(Next::Down),

@@ -11,11 +11,12 @@
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
-use kusabi_core::release::{PayloadCheck, VerifiedRelease};
+use kusabi_core::release::VerifiedRelease;
 use tar::{Archive, EntryType};
 
+use super::payload::Checked;
 use super::staging::{Staged, at, each_piece};
-use super::{UpdateError, Updater};
+use super::{Runs, UpdateError, Updater};
 use crate::disk::{self, Disk, Node};
 
 const SLOTS: [&str; 2] = ["a", "b"];
@@ -106,8 +107,13 @@ impl<D: Disk> Updater for Slots<D> {
         self.point("current", self.other()?)
     }
 
-    fn is_switched(&self) -> Result<bool, UpdateError> {
+    fn is_switched(&mut self) -> Result<bool, UpdateError> {
         Ok(self.slot("current")? != self.slot("committed")?)
+    }
+
+    /// The links say what the next start starts, and nothing of this one.
+    fn runs(&mut self) -> Result<Runs, UpdateError> {
+        Ok(Runs::Unknown)
     }
 
     fn commit(&mut self) -> Result<(), UpdateError> {
@@ -136,9 +142,7 @@ impl<D: Disk> Filling<'_, D> {
     ) -> Result<(), UpdateError> {
         let payload = staged.payload().payload();
         let name = payload.name.as_str();
-        let check = release.receive(name).ok_or(UpdateError::Payloads)?;
-        let file = self.disk.open(staged.path()).map_err(at(staged.path()))?;
-        let mut checked = Checked { file, check };
+        let mut checked = Checked::open(self.disk, release, staged)?;
         match payload.format.as_str() {
             "raw" => self.file(&self.slot.join(name), 0o644, &mut checked)?,
             "tar" => self.archive(name, &mut checked)?,
@@ -150,12 +154,7 @@ impl<D: Disk> Filling<'_, D> {
             }
         }
         // What an archive's reader leaves behind the end belongs to the payload too.
-        each_piece(&mut checked, |_| Ok(())).map_err(at(staged.path()))?;
-        let changed = |error| UpdateError::Changed {
-            name: name.into(),
-            error,
-        };
-        checked.check.finish().map(drop).map_err(changed)
+        checked.finish()
     }
 
     fn file(&self, path: &Path, mode: u32, from: &mut impl Read) -> Result<(), UpdateError> {
@@ -243,20 +242,5 @@ impl NoDir {
             Self::Disk(path, error) => UpdateError::Disk { path, error },
             Self::Taken => refused("a part of its path is no directory"),
         }
-    }
-}
-
-/// A file whose bytes are checked as they are read.
-struct Checked<'a> {
-    file: Box<dyn Read>,
-    check: PayloadCheck<'a>,
-}
-
-impl Read for Checked<'_> {
-    fn read(&mut self, piece: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(piece)?;
-        let bytes = piece.get(..read).unwrap_or_default();
-        self.check.feed(bytes).map_err(io::Error::other)?;
-        Ok(read)
     }
 }

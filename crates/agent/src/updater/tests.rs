@@ -19,6 +19,8 @@ use kusabi_core::release::{
 };
 use kusabi_core::set::EpochSet;
 
+mod tools;
+
 use super::*;
 use crate::disk::sim::{Dice, Sim};
 use crate::disk::{Disk, Linux};
@@ -103,6 +105,7 @@ fn settings(restarts: Restart) -> Settings {
     let command = |program: &str| Command {
         program: program.into(),
         arguments: vec![],
+        environment: vec![],
         deadline: Duration::from_secs(1),
     };
     Settings {
@@ -207,15 +210,27 @@ impl System for World {
             other => panic!("no command {other}"),
         }
     }
+
+    fn ask(&mut self, command: &Command) -> io::Result<Said> {
+        panic!("no tool {command}")
+    }
 }
 
 /// What an agent does from its start on until nothing is left to do, or the machine goes down.
 fn agent(world: &World, wanted: &Update) -> Result<Next, UpdateError> {
-    let mut updates = world.open()?;
+    live(world.open()?, &world.disk, wanted, update_of)
+}
+
+fn live<U: Updater, S: System>(
+    mut updates: Updates<Sim, U, S>,
+    disk: &Sim,
+    wanted: &Update,
+    update_of: impl Fn(Digest) -> &'static Update,
+) -> Result<Next, UpdateError> {
     let mut next = updates.resume()?;
     let settled = [updates.record().running, updates.record().failed];
     if next == Next::Nothing && !settled.contains(&Some(wanted.release.digest())) {
-        let staging = Staging::new(world.disk.clone(), "/state/staging".into());
+        let staging = Staging::new(disk.clone(), "/state/staging".into());
         let mut staged = Vec::new();
         for (payload, bytes) in wanted.release.payloads().zip(&wanted.payloads) {
             let mut receiving = staging
@@ -231,7 +246,7 @@ fn agent(world: &World, wanted: &Update) -> Result<Next, UpdateError> {
     loop {
         next = match next {
             Next::Nothing => {
-                Staging::new(world.disk.clone(), "/state/staging".into()).clear()?;
+                Staging::new(disk.clone(), "/state/staging".into()).clear()?;
                 return Ok(next);
             }
             Next::Down => return Ok(next),
@@ -289,10 +304,10 @@ fn check(world: &World, whole: &[BTreeMap<PathBuf, Vec<u8>>], what: &str) {
     let committed = world.slot(committed.to_str().unwrap());
     assert!([factory, good, better].contains(&&committed), "{what}");
     assert_ne!(&committed, bad, "{what}");
-    let updates = world
+    let mut updates = world
         .open()
         .unwrap_or_else(|error| panic!("{what}: {error}"));
-    let record = updates.record();
+    let record = updates.record().clone();
     // Nothing that is not committed is started without the record knowing it.
     if updates.updater.is_switched().unwrap() {
         let name = record.phase.name();
@@ -307,9 +322,9 @@ fn check(world: &World, whole: &[BTreeMap<PathBuf, Vec<u8>>], what: &str) {
 }
 
 fn finished(world: &World, what: &str) {
-    let updates = world.open().unwrap();
+    let mut updates = world.open().unwrap();
     let all = self::updates();
-    let record = updates.record();
+    let record = updates.record().clone();
     assert_eq!(record.running, Some(all[2].release.digest()), "{what}");
     assert_eq!((record.counter, &record.phase), (2, &Phase::Idle), "{what}");
     assert!(!updates.updater.is_switched().unwrap(), "{what}");
@@ -636,6 +651,7 @@ fn on_the_real_disk_with_real_commands() {
     let sh = |script: &str| Command {
         program: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into(), slots.to_str().unwrap().into()],
+        environment: vec![],
         deadline: Duration::from_secs(60),
     };
     for update in updates() {
@@ -693,6 +709,7 @@ fn commands_end_in_time() {
             .run(&Command {
                 program: "/bin/sh".into(),
                 arguments: vec!["-c".into(), script.into()],
+                environment: vec![],
                 deadline,
             })
             .unwrap()
@@ -719,9 +736,95 @@ fn commands_end_in_time() {
     let missing = Machine::default().run(&Command {
         program: "/no/such/program".into(),
         arguments: vec![],
+        environment: vec![],
         deadline: long,
     });
     assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
     let boot = Machine::default().boot_id().unwrap();
     assert!((1..=64).contains(&boot.len()), "{boot}");
+}
+
+#[test]
+fn tools_are_listened_to_and_end_with_what_they_started() {
+    let lines = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = std::sync::Arc::clone(&lines);
+    let log = crate::log::Log::new(crate::log::LogLevel::Warn, move |_, line| {
+        kept.lock().unwrap().push(line.to_owned());
+    });
+    let mut machine = Machine::default().with_log(log);
+    let mut ask = |script: &str, deadline| {
+        machine.ask(&Command {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: vec![("KUSABI_PAYLOAD", "rootfs".into())],
+            deadline,
+        })
+    };
+    let long = Duration::from_secs(60);
+    let said = ask("echo $KUSABI_PAYLOAD; echo aside >&2", long).unwrap();
+    assert_eq!(
+        (said.outcome, said.out.as_slice()),
+        (Outcome::Success, b"rootfs\n".as_slice())
+    );
+    assert_eq!(said.last_lines(), ["rootfs", "aside"]);
+    assert!(lines.lock().unwrap().is_empty());
+
+    // More than anybody keeps, then words for a terminal, then the reason.
+    let flood =
+        "yes | head -c 3000000; printf '\\033[2J\\nforged error\\nthe reason\\n' >&2; exit 7";
+    let said = ask(flood, long).unwrap();
+    assert_eq!(said.outcome, Outcome::Failure(Some(7)));
+    assert!(said.out.len() == 64 << 10 && said.last.len() < 9 << 10);
+    let lines = std::mem::take(&mut *lines.lock().unwrap());
+    assert_eq!(lines.len(), 11, "{lines:?}");
+    assert_eq!(lines[9], "warn tool said tool=/bin/sh line=\"the reason\"");
+    assert_eq!(lines[7], "warn tool said tool=/bin/sh line=\"\\u{1b}[2J\"");
+    assert!(
+        lines[10].ends_with("outcome=\"failed with exit code 7\""),
+        "{}",
+        lines[10]
+    );
+
+    // One that hangs, and one that leaves somebody behind who holds its output: neither is waited for.
+    let begun = std::time::Instant::now();
+    let said = ask(
+        "echo begun; sleep 60 & sleep 60",
+        Duration::from_millis(300),
+    )
+    .unwrap();
+    assert_eq!(
+        (said.outcome, said.out.as_slice()),
+        (Outcome::Late, b"begun\n".as_slice())
+    );
+    let said = ask("echo done; sleep 60 &", long).unwrap();
+    assert_eq!(
+        (said.outcome, said.out.as_slice()),
+        (Outcome::Success, b"done\n".as_slice())
+    );
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_partition_is_written_over_and_keeps_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("partition");
+    std::fs::write(&path, vec![7; 3 << 20]).unwrap();
+    assert_eq!(Linux.room(&path).unwrap(), 3 << 20);
+    let image: Vec<u8> = (0..2_500_000_u32).map(|byte| byte as u8).collect();
+    Linux.overwrite(&path, &mut image.as_slice()).unwrap();
+    let now = std::fs::read(&path).unwrap();
+    assert_eq!(
+        (&now[..image.len()], now.len()),
+        (image.as_slice(), 3 << 20)
+    );
+    assert!(now[image.len()..].iter().all(|byte| *byte == 7));
+    let large = vec![1; (3 << 20) + 1];
+    let error = Linux.overwrite(&path, &mut large.as_slice()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 3 << 20);
+    let missing = folder.path().join("none");
+    assert_eq!(
+        Linux.room(&missing).unwrap_err().kind(),
+        io::ErrorKind::NotFound
+    );
 }

@@ -196,3 +196,67 @@ fn resident_memory() {
     }
     assert_eq!(site.server.world().outcome(update), Some(OutcomeCode::Done));
 }
+
+#[test]
+fn a_tool_that_is_missing_is_named_and_hinders_nothing_else() {
+    let site = Site::new();
+    let text = site.text(0);
+    let (rest, _) = text.split_once("[update.slots]").unwrap();
+    let (program, folder) = (site.path("bin/rauc"), site.path("bin"));
+    let config = format!(
+        "{rest}[update]\nrestart = [\"/bin/true\"]\nrestarts = \"machine\"\n[update.rauc]\nprogram = {program:?}\n"
+    );
+    site.put("rauc.toml", config.as_bytes(), 0o644);
+    let agent = |word: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kusabi-agent"));
+        command.arg("--config").arg(site.path("rauc.toml"));
+        ended(
+            &command
+                .env_remove("JOURNAL_STREAM")
+                .arg(word)
+                .output()
+                .unwrap(),
+        )
+    };
+    let advice = "rauc is not there; install RAUC (Debian: apt-get install rauc rauc-service)";
+    let (code, said) = agent("check");
+    assert!(code == 1 && said.contains(advice), "{code} {said}");
+    let (code, said) = agent("--once");
+    assert!(
+        code == 0 && said.contains("error no release can be installed"),
+        "{code} {said}"
+    );
+    let order = {
+        let mut world = site.server.world();
+        let release = world.release_of("9.0", 0, "raucb", vec![9; 5000]);
+        world.order(Task::Update(release))
+    };
+    let (code, said) = agent("--once");
+    assert!(code == 7 && said.contains(advice), "{code} {said}");
+    assert_eq!(
+        site.server.world().outcome(order),
+        Some(OutcomeCode::Unsupported)
+    );
+
+    // One that is there and fails: its own words are in the log.
+    fs::create_dir(folder).unwrap();
+    let script = "#!/bin/sh\necho 'Error retrieving slot status via D-Bus' >&2\nexit 1\n";
+    site.put("bin/rauc", script.as_bytes(), 0o755);
+    let (code, said) = agent("check");
+    assert!(
+        code == 1 && said.contains("it said last: Error retrieving slot status"),
+        "{code} {said}"
+    );
+    let order = {
+        let mut world = site.server.world();
+        let release = world.release_of("9.1", 0, "raucb", vec![8; 5000]);
+        world.order(Task::Update(release))
+    };
+    let (code, said) = agent("--once");
+    assert!(code == 7, "{code} {said}");
+    assert!(said.contains("warn tool said tool="), "{said}");
+    assert_eq!(
+        site.server.world().outcome(order),
+        Some(OutcomeCode::Failed)
+    );
+}

@@ -177,7 +177,17 @@ impl World {
         counter: u64,
         files: &[(&str, &[u8])],
     ) -> Digest {
-        let payload = archive(files);
+        self.release_of(version, counter, "tar", archive(files))
+    }
+
+    /// The same of a payload of another format.
+    pub(crate) fn release_of(
+        &mut self,
+        version: &str,
+        counter: u64,
+        format: &str,
+        payload: Vec<u8>,
+    ) -> Digest {
         let content = Content::new(payload.len() as u64, Digest::of(&payload)).unwrap();
         let parts = ManifestParts {
             org: self.shop.ledger.world.org,
@@ -193,7 +203,7 @@ impl World {
             }],
             payloads: vec![PayloadParts {
                 name: "system".into(),
-                format: "tar".into(),
+                format: format.into(),
                 content,
                 chunk_index: None,
             }],

@@ -314,6 +314,20 @@ impl Site {
         ));
     }
 
+    /// A release of this payload in this format, signed and published; the name of its file.
+    pub(crate) fn release_of(&self, version: &str, payload: &Path, format: &str) -> String {
+        let name = payload.file_name().unwrap().to_str().unwrap();
+        fs::copy(payload, self.place.path(name)).unwrap();
+        let payload = name;
+        self.operator(&format!(
+            "release new --name camera --version {version} --counter 0 --type {TYPE} --payload {payload} --format {format} --rootfs image --agent-config agent.toml"
+        ));
+        self.operator(&format!("release sign camera-{version}.manifest"));
+        let release = format!("camera-{version}.release");
+        self.operator(&format!("release publish {release}"));
+        release
+    }
+
     /// A release of one file, signed and published; the name of its file.
     pub(crate) fn release(&self, version: &str, counter: u64) -> String {
         let folder = self.place.path(format!("new-{version}"));
@@ -426,6 +440,13 @@ impl Device {
             watch: Arc::default(),
             running: None,
         }
+    }
+
+    /// Has its releases installed as this section says, in place of two directories.
+    pub(crate) fn update_by(&self, section: &str) {
+        let text = toml(&self.folder);
+        let (rest, _) = text.split_once("[update.slots]").unwrap();
+        fs::write(self.folder.join("agent.toml"), format!("{rest}{section}")).unwrap();
     }
 
     /// Says that its disk lies elsewhere now.
