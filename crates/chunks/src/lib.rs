@@ -19,12 +19,14 @@ const GIB: u64 = 1 << 30;
 /// Payloads below this are fetched whole: an index and a request for each gap would cost as much, in bytes.
 pub const PAYLOAD_BYTES_MIN: u64 = 1 << 20;
 
-/// What a payload of so many bytes is cut with, so that an index has about 65,536 chunks at most; `None`: it pays not, or there would be
+/// What a payload of so many bytes is cut with: as small as an index of about 65,536 chunks allows, for a change costs about a chunk more
+/// than it has bytes; `None`: it pays not, or there would be
 /// more than an index may have.
 #[must_use]
 pub fn sizes(payload_size: u64) -> Option<CutSizes> {
     let average = match payload_size {
         ..PAYLOAD_BYTES_MIN => return None,
+        size if size <= GIB => 16 * KIB,
         size if size <= 2 * GIB => 32 * KIB,
         size if size <= 4 * GIB => 64 * KIB,
         size if size <= 8 * GIB => 128 * KIB,

@@ -120,7 +120,7 @@ mod tests {
     fn a_payload_is_cut_when_it_pays() {
         assert_eq!(crate::sizes((1 << 20) - 1), None);
         let average = |size| crate::sizes(size).map(|sizes| sizes.average());
-        assert_eq!(average(1 << 20), Some(32 << 10));
+        assert_eq!(average(1 << 20), Some(16 << 10));
         assert_eq!(average(4 << 30), Some(64 << 10));
         assert_eq!(average(16 << 30), Some(256 << 10));
         assert_eq!(average((16 << 30) + 1), None);

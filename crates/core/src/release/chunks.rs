@@ -452,7 +452,12 @@ mod draft {
 
         /// Takes the next chunk of the payload, which was not there before, with its compressed bytes. Gives what follows in the pack:
         /// the shorter of the two.
-        pub fn put<'b>(&mut self, digest: Digest, plain: &'b [u8], compressed: &'b [u8]) -> &'b [u8] {
+        pub fn put<'b>(
+            &mut self,
+            digest: Digest,
+            plain: &'b [u8],
+            compressed: &'b [u8],
+        ) -> &'b [u8] {
             let stored = if compressed.len() < plain.len() {
                 compressed
             } else {

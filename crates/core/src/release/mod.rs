@@ -20,8 +20,8 @@ pub use check::{DeviceFacts, ReleaseError, ReleaseProofs, Subject, VerifiedRelea
 #[cfg(feature = "alloc")]
 pub use chunks::ChunkIndexDraft;
 pub use chunks::{
-    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_INDEX_HEAD_BYTES, CHUNK_RECORD_BYTES, CHUNKS_MAX, Chunk,
-    ChunkIndexError, ChunkIndexHead, ChunkWalk, CutSizes, check_chunk_index,
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_INDEX_HEAD_BYTES, CHUNK_RECORD_BYTES, CHUNKS_MAX,
+    Chunk, ChunkIndexError, ChunkIndexHead, ChunkWalk, CutSizes, check_chunk_index,
 };
 #[cfg(feature = "alloc")]
 pub use draft::{DraftError, ManifestParts, PayloadParts, ReleaseDraft, TargetParts};

@@ -2,8 +2,8 @@
 
 use kusabi_core::id::Digest;
 use kusabi_core::release::{
-    CHUNK_INDEX_HEAD_BYTES, CHUNK_RECORD_BYTES, CHUNKS_MAX, Chunk, ChunkIndexDraft, ChunkIndexError,
-    ChunkIndexHead, CutSizes, check_chunk_index,
+    CHUNK_INDEX_HEAD_BYTES, CHUNK_RECORD_BYTES, CHUNKS_MAX, Chunk, ChunkIndexDraft,
+    ChunkIndexError, ChunkIndexHead, CutSizes, check_chunk_index,
 };
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -92,7 +92,10 @@ impl Vectors {
 #[test]
 fn the_largest_index_is_within_its_bound() {
     let size = ChunkIndexHead::index_size(CHUNKS_MAX);
-    assert!(size <= kusabi_core::release::CHUNK_INDEX_BYTES_MAX, "{size}");
+    assert!(
+        size <= kusabi_core::release::CHUNK_INDEX_BYTES_MAX,
+        "{size}"
+    );
 }
 
 #[test]
