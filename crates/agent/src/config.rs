@@ -23,6 +23,8 @@
 //!
 //! [update]
 //! commit-deadline-s = 3600                 # a new release that does not reach a server for so long is rolled back
+//! # max-bytes-per-s = 262144               # most that downloads take of the line; without it, all that there is
+//! # seeds = ["/data/slots/current"]        # where the version before lies: files, directories, partitions; this is the default
 //!
 //! [update.slots]
 //! directory = "/data/slots"
@@ -56,6 +58,8 @@ const RESTART_DEADLINE: Duration = Duration::from_secs(300);
 const DEADLINE_S_MAX: u64 = 86_400;
 /// Shortest and longest time between polls, in seconds.
 const POLL_S: std::ops::RangeInclusive<u32> = 10..=86_400;
+/// Least and greatest limit of downloads, in bytes per second.
+const BYTES_PER_S: std::ops::RangeInclusive<u64> = 1024..=1 << 40;
 /// Shortest and longest time between inventories, in seconds.
 const INVENTORY_S: std::ops::RangeInclusive<u64> = 60..=30 * 86_400;
 
@@ -143,6 +147,10 @@ pub struct Config {
     pub inventory_every: Duration,
     /// After so long without the ledger's word an update on trial is rolled back.
     pub commit_deadline: Duration,
+    /// Most bytes of downloads in a second; without it there is no limit.
+    pub bytes_per_s: Option<u64>,
+    /// Files, directories and partitions that chunks of a new version may lie in.
+    pub seeds: Vec<PathBuf>,
     /// How releases are installed; without it none are.
     pub slots: Option<SlotsConfig>,
 }
@@ -236,6 +244,23 @@ impl Config {
             commit_deadline: match &update.commit_deadline_s {
                 Some(deadline) => lines.deadline("update.commit-deadline-s", deadline)?,
                 None => Duration::from_secs(3600),
+            },
+            bytes_per_s: match update.max_bytes_per_s {
+                Some(rate) if !BYTES_PER_S.contains(rate.get_ref()) => {
+                    return lines.wrong("update.max-bytes-per-s", &rate, "1024 to 2^40 bytes");
+                }
+                rate => rate.map(Spanned::into_inner),
+            },
+            seeds: match update.seeds {
+                Some(seeds) => seeds
+                    .into_iter()
+                    .map(|seed| lines.absolute("update.seeds", seed))
+                    .collect::<Result<_, _>>()?,
+                None => {
+                    let slots = update.slots.as_ref();
+                    let current = |slots: &SlotsFile| slots.directory.get_ref().join("current");
+                    slots.map(current).into_iter().collect()
+                }
             },
             slots: update.slots.map(|slots| slots.check(&lines)).transpose()?,
             state,
@@ -400,6 +425,8 @@ impl InventoryFile {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct UpdateFile {
     commit_deadline_s: Option<Spanned<u64>>,
+    max_bytes_per_s: Option<Spanned<u64>>,
+    seeds: Option<Vec<Spanned<PathBuf>>>,
     slots: Option<SlotsFile>,
 }
 
@@ -635,6 +662,16 @@ mod tests {
                 "commit-deadline-s = 3600",
                 "commit-deadline-s = 0",
                 "line 22, update.commit-deadline-s",
+            ),
+            (
+                "# max-bytes-per-s = 262144",
+                "max-bytes-per-s = 1000",
+                "update.max-bytes-per-s: 1024 to",
+            ),
+            (
+                "# seeds = [\"/data",
+                "seeds = [\"data",
+                "update.seeds: an absolute path",
             ),
             ("log = \"info\"", "log = \"loud\"", "unknown variant `loud`"),
         ] {

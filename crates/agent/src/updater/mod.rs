@@ -13,7 +13,9 @@
 //! with the newest proofs and this device's counter.
 
 mod command;
+mod index;
 mod record;
+mod seeds;
 mod slots;
 mod staging;
 
@@ -24,7 +26,9 @@ use kusabi_core::id::Digest;
 use kusabi_core::release::{ContentError, VerifiedRelease};
 
 pub use command::{BOOT_ID, Command, Machine, Outcome, System};
+pub(crate) use index::{BadIndex, ChunkIndex, ReceivingIndex};
 pub use record::{Phase, Record};
+pub(crate) use seeds::{Seeds, found as found_seeds};
 pub use slots::Slots;
 pub(crate) use staging::PIECE_BYTES;
 pub use staging::{Receiving, Staged, Staging};
