@@ -1,13 +1,14 @@
 //! `kusabi release`: firmware, from its files to the ledger and the server.
 //!
 //! ```text
-//! new      NAME-VERSION.manifest                     what it is made of
+//! new      NAME-VERSION.manifest                     what it is made of; of large payloads NAME-VERSION-PAYLOAD.chunks and .pack
 //! sign     NAME-VERSION.release, NAME-VERSION.publish   signatures, of any number of keys on any number of machines
 //! merge                                              brings them together
 //! publish  the ledger lists it, the server has it
 //! ```
 //! A release key signs twice: the manifest, which devices check, and the transaction that publishes it, which validators check.
 
+mod chunks;
 mod list;
 mod merge;
 mod new;
