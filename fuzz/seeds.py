@@ -154,6 +154,8 @@ def corpus():
             yield "inventory", bytes([cut]) + data
     for data in hexes(firmware["claims"], "signed"):
         yield "inventory_statement", data
+    for data in hexes(vectors("chunks"), "index", "bytes"):
+        yield "chunk_index", data
     frames = ("hello", "hello_payload", "welcome", "welcome_payload", "request", "request_plaintext", "reply", "reply_plaintext",
               "fresh_request", "fresh_reply")
     for data in hexes(device, *frames):

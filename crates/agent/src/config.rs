@@ -31,6 +31,8 @@
 //! commit-deadline-s = 3600                 # a new release that does not reach a server for so long is rolled back
 //! install-deadline-s = 3600                # how long a tool may take to install
 //! tool-deadline-s = 120                    # and for anything else
+//! # max-bytes-per-s = 262144               # most that downloads take of the line; without it, all that there is
+//! # seeds = ["/data/slots/current"]        # where the version before lies: files, directories, partitions; this is the default
 //!
 //! [update.slots]                           # or partitions, rauc, swupdate, mender, script: see `update`
 //! directory = "/data/slots"
@@ -147,6 +149,10 @@ pub struct Config {
     pub inventory_every: Duration,
     /// After so long without the ledger's word an update on trial is rolled back.
     pub commit_deadline: Duration,
+    /// Most bytes of downloads in a second; without it there is no limit.
+    pub bytes_per_s: Option<u64>,
+    /// Files, directories and partitions that chunks of a new version may lie in.
+    pub seeds: Vec<PathBuf>,
     /// How releases are installed; without it none are.
     pub update: Option<UpdateConfig>,
 }
@@ -227,6 +233,8 @@ impl Config {
             },
             inventory: file.inventory.check(&lines, &state)?,
             commit_deadline: update.commit_deadline(&lines)?,
+            bytes_per_s: update.bytes_per_s(&lines)?,
+            seeds: update.seeds(&lines)?,
             update: update.check(&lines)?,
             state,
         })
@@ -568,6 +576,16 @@ mod tests {
                 "commit-deadline-s = 3600",
                 "commit-deadline-s = 0",
                 "line 28, update.commit-deadline-s",
+            ),
+            (
+                "# max-bytes-per-s = 262144",
+                "max-bytes-per-s = 1000",
+                "update.max-bytes-per-s: 1024 to",
+            ),
+            (
+                "# seeds = [\"/data",
+                "seeds = [\"data",
+                "update.seeds: an absolute path",
             ),
             ("log = \"info\"", "log = \"loud\"", "unknown variant `loud`"),
         ] {

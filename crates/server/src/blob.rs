@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use kusabi_core::{
     id::parse_hex,
     inventory::{InventoryError, InventoryReader, InventorySummary},
+    release::{CHUNK_INDEX_HEAD_BYTES, CHUNK_RECORD_BYTES, ChunkIndexError, ChunkIndexHead},
 };
 use object_store::{
     GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, WriteMultipart, local::LocalFileSystem,
@@ -73,6 +74,9 @@ pub enum BlobError {
     /// It should be an inventory, and is none; it is gone.
     #[error("the content is no canonical inventory: {0}")]
     Inventory(InventoryError),
+    /// It should be a payload's chunk index, and is none; it is gone.
+    #[error("the content is no chunk index of its payload: {0}")]
+    ChunkIndex(ChunkIndexError),
     /// The disk.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -351,6 +355,35 @@ impl Blobs {
                 size,
                 inventory: inventory.map_err(BlobError::Inventory)?,
             })
+        })
+        .await
+    }
+
+    /// Reads what arrived under a name as the chunk index of a payload of so many bytes.
+    pub(crate) async fn check_index(
+        &self,
+        claim: &Claim<'_>,
+        payload_size: u64,
+    ) -> Result<(), BlobError> {
+        let path = self.incoming.join(claim.name);
+        blocking("read", &path, move |path| {
+            let (error, bad) = (BlobError::of("read", path), BlobError::ChunkIndex);
+            let file = std::fs::File::open(path).map_err(&error)?;
+            let size = file.metadata().map_err(&error)?.len();
+            let mut file = io::BufReader::new(file);
+            let mut head = [0; CHUNK_INDEX_HEAD_BYTES];
+            if size < head.len() as u64 {
+                return Err(bad(ChunkIndexError::Short));
+            }
+            file.read_exact(&mut head).map_err(&error)?;
+            let head = ChunkIndexHead::decode(&head, size, payload_size).map_err(bad)?;
+            let mut walk = head.walk();
+            let mut record = [0; CHUNK_RECORD_BYTES];
+            while walk.left() > 0 {
+                file.read_exact(&mut record).map_err(&error)?;
+                walk.next(&record).map_err(bad)?;
+            }
+            walk.finish().map_err(bad)
         })
         .await
     }

@@ -51,6 +51,9 @@ use crate::updater::{
     Settings, SwupdateConfig, UpdaterConfig,
 };
 
+/// Least and greatest limit of downloads, in bytes per second.
+const BYTES_PER_S: std::ops::RangeInclusive<u64> = 1024..=1 << 40;
+
 /// How long a restart command may take.
 const RESTART_DEADLINE: Duration = Duration::from_secs(300);
 
@@ -79,6 +82,8 @@ pub(super) struct UpdateFile {
     commit_deadline_s: Option<Spanned<u64>>,
     install_deadline_s: Option<Spanned<u64>>,
     tool_deadline_s: Option<Spanned<u64>>,
+    max_bytes_per_s: Option<Spanned<u64>>,
+    seeds: Option<Vec<Spanned<PathBuf>>>,
     slots: Option<Spanned<SlotsFile>>,
     partitions: Option<Spanned<PartitionsFile>>,
     rauc: Option<Spanned<RaucFile>>,
@@ -165,6 +170,34 @@ impl UpdateFile {
     pub(super) fn commit_deadline(&self, lines: &Lines<'_>) -> Result<Duration, ConfigError> {
         let key = "update.commit-deadline-s";
         deadline(lines, key, self.commit_deadline_s.as_ref(), 3600)
+    }
+
+    /// The most that downloads take of the line.
+    pub(super) fn bytes_per_s(&self, lines: &Lines<'_>) -> Result<Option<u64>, ConfigError> {
+        match &self.max_bytes_per_s {
+            Some(rate) if !BYTES_PER_S.contains(rate.get_ref()) => {
+                lines.wrong("update.max-bytes-per-s", rate, "1024 to 2^40 bytes")
+            }
+            rate => Ok(rate.as_ref().map(|rate| *rate.get_ref())),
+        }
+    }
+
+    /// Where the version before lies: where it runs, unless something else is said.
+    pub(super) fn seeds(&self, lines: &Lines<'_>) -> Result<Vec<PathBuf>, ConfigError> {
+        if let Some(seeds) = &self.seeds {
+            return seeds
+                .iter()
+                .map(|seed| lines.absolute("update.seeds", seed.clone()))
+                .collect();
+        }
+        let slots = self.slots.iter();
+        let slots = slots.map(|file| file.get_ref().directory.get_ref().join("current"));
+        // Which of the two runs is known to the boot loader; a partition that does not has older pieces, as good as others.
+        let partitions = self.partitions.iter().map(Spanned::get_ref);
+        let partitions = partitions.flat_map(|file| [&file.a, &file.b]);
+        Ok(slots
+            .chain(partitions.map(|path| path.get_ref().clone()))
+            .collect())
     }
 
     /// The update system, if one is configured.

@@ -757,8 +757,8 @@ impl<D: Disk + Clone> Heart<D> {
                 Ok(())
             }
             Worked::Step(next, record) => self.stepped(now, next, record),
-            Worked::Fetched => {
-                self.fetched();
+            Worked::Fetched(brought) => {
+                self.fetched(&brought);
                 Ok(())
             }
             Worked::Cleared => Ok(()),

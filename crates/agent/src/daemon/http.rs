@@ -12,6 +12,7 @@ use ureq::http::{HeaderMap, Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use super::net::{Net, NetError, Sink};
+use super::pace::Pace;
 use super::tls::{self, CaError};
 use crate::config::ServerConfig;
 use crate::updater::PIECE_BYTES;
@@ -32,6 +33,7 @@ pub struct Http {
     asking: Mutex<Agent>,
     getting: Agent,
     config: ureq::config::Config,
+    pace: Option<Pace>,
 }
 
 impl Http {
@@ -58,7 +60,15 @@ impl Http {
             asking: Mutex::new(config.new_agent()),
             getting: config.new_agent(),
             config,
+            pace: None,
         })
+    }
+
+    /// Downloads take no more than so many bytes in a second.
+    #[must_use]
+    pub fn limited(mut self, bytes_per_s: Option<u64>) -> Self {
+        self.pace = bytes_per_s.map(Pace::new);
+        self
     }
 
     fn call(
@@ -129,7 +139,8 @@ impl Net for Http {
             from
         };
         let mut left = end.saturating_sub(from);
-        let mut piece = vec![0; PIECE_BYTES];
+        let pace = self.pace.as_ref();
+        let mut piece = vec![0; pace.map_or(PIECE_BYTES, Pace::piece)];
         let mut body = response.body_mut().as_reader();
         while left > 0 {
             let read = match body.read(&mut piece) {
@@ -138,6 +149,9 @@ impl Net for Http {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(NetError::Unreachable(error.to_string())),
             };
+            if let Some(pace) = pace {
+                pace.wait(read);
+            }
             let passed = skip.min(read as u64);
             skip -= passed;
             let bytes = piece
@@ -157,6 +171,9 @@ impl Net for Http {
         self.getting.clone().shutdown();
         let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
         asking.clone().shutdown();
+        if let Some(pace) = &self.pace {
+            pace.stop();
+        }
     }
 }
 

@@ -12,9 +12,11 @@
 //! Everything that a power cut must not lose is in the key store and in the record of updates before anything relies on it.
 //! Ending a daemon at any moment is therefore safe; ending it in order only spares the next start some work.
 
+mod fetch;
 mod heart;
 mod http;
 mod net;
+mod pace;
 mod provision;
 mod random;
 mod receipts;
@@ -299,7 +301,7 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`] at the start; later the daemon goes on trying, and says so.
     pub fn run(self, stop: &Stop) -> Result<(), DaemonError> {
-        let net = Http::new(&self.config.server)?;
+        let net = Http::new(&self.config.server)?.limited(self.config.bytes_per_s);
         self.run_until(stop, net, false, |_, _| None).map(|_| ())
     }
 
@@ -308,7 +310,7 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]
     pub fn once(self, stop: &Stop) -> Result<Once, DaemonError> {
-        let net = Http::new(&self.config.server)?;
+        let net = Http::new(&self.config.server)?.limited(self.config.bytes_per_s);
         let ended = self.run_until(stop, net, true, once)?;
         Ok(ended.unwrap_or(Once::Stopped))
     }
@@ -318,7 +320,7 @@ impl Daemon {
     /// # Errors
     /// [`DaemonError`]
     pub fn wait_for_enrolment(self, stop: &Stop) -> Result<Once, DaemonError> {
-        let net = Http::new(&self.config.server)?;
+        let net = Http::new(&self.config.server)?.limited(self.config.bytes_per_s);
         let ended = self.run_until(stop, net, false, |heart, _| {
             let seen = heart.seen();
             if seen.enrolled {

@@ -23,6 +23,8 @@ use crate::updater::{Command, Outcome, Said, Slots, System};
 pub(crate) mod world;
 use world::World;
 
+mod chunks;
+
 const CONFIG: &str = r#"
 state = "/state"
 [device]
@@ -47,6 +49,34 @@ struct Wire {
     gone: Mutex<bool>,
     /// Milliseconds.
     clock: AtomicU64,
+    /// Bytes of payloads, indexes and packs.
+    sent: AtomicU64,
+    /// After so many nothing comes any more.
+    stops_after: AtomicU64,
+    /// Once this file is gone, the disk has room again.
+    room: Mutex<Option<(Sim, PathBuf)>>,
+}
+
+impl Wire {
+    /// The disk has room again once this file is gone from it.
+    fn when_seed_gone(&self, disk: Sim, seed: &Path) {
+        *self.room.lock().unwrap() = Some((disk, seed.to_owned()));
+    }
+
+    /// What is left of so many bytes before the line breaks.
+    fn send(&self, bytes: usize) -> usize {
+        let room = self.room.lock().unwrap();
+        if let Some((disk, seed)) = &*room
+            && disk.node(seed).unwrap().is_none()
+        {
+            disk.free(None);
+        }
+        drop(room);
+        let left = self.stops_after.load(Ordering::SeqCst) - self.sent.load(Ordering::SeqCst);
+        let sent = bytes.min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.sent.fetch_add(sent as u64, Ordering::SeqCst);
+        sent
+    }
 }
 
 impl Net for Wire {
@@ -68,6 +98,9 @@ impl Net for Wire {
         if bytes.len() > limit {
             return Err(NetError::TooLong);
         }
+        if self.sent.load(Ordering::SeqCst) == self.stops_after.load(Ordering::SeqCst) {
+            return Err(NetError::Unreachable("the line broke".into()));
+        }
         Ok(bytes)
     }
 
@@ -78,9 +111,12 @@ impl Net for Wire {
         end: u64,
         sink: &mut Sink<'_>,
     ) -> Result<(), NetError> {
-        let bytes = self.get(url, usize::MAX)?;
+        let path = url.strip_prefix("http://server").unwrap();
+        let bytes = self.world.lock().unwrap().get(path);
+        let bytes = bytes.ok_or(NetError::Status(404, None))?;
         let bytes = &bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()];
         let come = self.breaks.lock().unwrap().take().unwrap_or(bytes.len());
+        let come = self.send(come.min(bytes.len()));
         for piece in bytes[..come.min(bytes.len())].chunks(4000) {
             sink(piece)?;
         }
@@ -173,6 +209,9 @@ impl Bench {
                 breaks: Mutex::default(),
                 gone: Mutex::default(),
                 clock: AtomicU64::default(),
+                sent: AtomicU64::default(),
+                stops_after: AtomicU64::new(u64::MAX),
+                room: Mutex::default(),
             }),
             config: Arc::new(Config::parse(&config).unwrap()),
             now: 0,

@@ -14,6 +14,7 @@ use kusabi_core::protocol::Time;
 use kusabi_core::protocol::reply::{INSTALLS_MAX, Order};
 use kusabi_core::protocol::request::OutcomeCode;
 
+use super::fetch::Brought;
 use super::heart::{Feed, Heart};
 use super::store::{StoreError, UpdateOrder};
 use super::worker::{Failure, Task};
@@ -236,12 +237,20 @@ impl<D: Disk + Clone> Heart<D> {
         Ok(())
     }
 
-    pub(super) fn fetched(&mut self) {
+    pub(super) fn fetched(&mut self, brought: &Brought) {
         if let Some(update) = &mut self.update {
             update.fetched = true;
             update.tries = 0;
             let digest = update.digest;
-            self.log.info("update fetched", &[("release", &digest)]);
+            let (bytes, here) = (brought.bytes, brought.here);
+            self.log.info(
+                "update fetched",
+                &[("release", &digest), ("bytes", &bytes), ("here", &here)],
+            );
+            if let Some(why) = &brought.whole {
+                self.log
+                    .warn("fetched whole", &[("release", &digest), ("why", why)]);
+            }
             self.gate(Gate::Install, digest);
         }
     }

@@ -17,18 +17,14 @@ use kusabi_core::release::{
     SIGNED_MANIFEST_BYTES_MAX, SignedManifest, VerifiedRelease,
 };
 
+use super::fetch::{Brought, Fetcher, Learnt};
 use super::net::{Net, NetError};
 use super::stop::Stop;
 use crate::config::Config;
 use crate::disk::{self, Disk};
 use crate::updater::{
-    AnyUpdater, Next, Receiving, Record, Staged, Staging, System, UpdateError, Updates,
+    AnyUpdater, Next, Record, Staged, Staging, System, UpdateError, Updates,
 };
-
-/// How much of a download is asked for at a time.
-const PART_BYTES: u64 = 4 << 20;
-/// A part in which less came counts as nothing.
-const PROGRESS_BYTES_MIN: u64 = 1 << 10;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -85,7 +81,7 @@ pub(crate) enum Worked {
     /// A step of an update: what is next, and what is recorded.
     Step(Next, Record),
     /// Everything was brought.
-    Fetched,
+    Fetched(Brought),
     /// Downloads are gone.
     Cleared,
     /// The inventory was taken; none when nothing is configured.
@@ -115,6 +111,7 @@ pub(crate) struct Worker<D: Disk, S> {
     stop: Stop,
     updates: Option<Updates<D, AnyUpdater<D, S>, S>>,
     staging: Staging<D>,
+    learnt: Learnt,
 }
 
 impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
@@ -159,6 +156,7 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             net,
             stop,
             updates,
+            learnt: Learnt::default(),
         })
     }
 
@@ -175,7 +173,7 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             Task::Resume => self.step(|updates| updates.resume()),
             Task::SelfTest => self.step(|updates| updates.self_test()),
             Task::Refuse => self.step(|updates| updates.refuse()),
-            Task::Fetch(under) => self.fetch(under).map(|()| Worked::Fetched),
+            Task::Fetch(under) => self.fetch(under).map(Worked::Fetched),
             Task::Install(under) => self.install(under),
             Task::Restart(under) => self.with_release(under, Updates::restart),
             Task::Commit(under) => self.with_release(under, Updates::commit),
@@ -211,27 +209,45 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         self.step(|updates| step(updates, &release))
     }
 
-    fn fetch(&self, under: &Under) -> Result<(), Failure> {
-        let fetched = self.fetch_all(under);
+    fn fetch(&mut self, under: &Under) -> Result<Brought, Failure> {
+        let mut fetched = self.fetch_all(under);
+        if matches!(fetched, Err(Failure::Broken(_)))
+            && self.staging.drop_seeds().map_err(broken)?
+        {
+            // A full disk, mostly, and there was something that may be fetched again.
+            fetched = self.fetch_all(under);
+        }
         if matches!(fetched, Err(Failure::Broken(_))) {
-            // A full disk, mostly: what has to be stored next needs the room.
+            // What has to be stored next needs the room.
             let _ = self.clear();
         }
         fetched
     }
 
-    fn fetch_all(&self, under: &Under) -> Result<(), Failure> {
+    fn fetch_all(&mut self, under: &Under) -> Result<Brought, Failure> {
         let signed = self.manifest(under)?;
         let signed = decode(&signed)?;
         let release = self.verify(under, &signed)?;
         self.drop_others(&release)?;
+        let mut brought = Brought::default();
+        let fetcher = Fetcher {
+            disk: &self.disk,
+            net: &*self.net,
+            stop: &self.stop,
+            staging: &self.staging,
+            urls: &under.urls,
+            seeds: &self.config.seeds,
+            bytes_per_s: self.config.bytes_per_s,
+        };
         for payload in release.payloads() {
             let name = payload.name.as_str();
             let receiving = self.staging.receive(&release, name).map_err(broken)?;
             let receiving = receiving.ok_or_else(|| missing(name))?;
-            self.receive(under, receiving)?;
+            fetcher.payload(&payload, receiving, &mut self.learnt, &mut brought)?;
         }
-        Ok(())
+        self.learnt = Learnt::default();
+        self.staging.drop_seeds().map_err(broken)?;
+        Ok(brought)
     }
 
     fn install(&mut self, under: &Under) -> Result<Worked, Failure> {
@@ -364,67 +380,18 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         Err(worst)
     }
 
-    /// Receives what is missing of a payload, part by part, from whichever server gives it.
-    fn receive(&self, under: &Under, mut receiving: Receiving<'_, D>) -> Result<(), Failure> {
-        let digest = receiving.digest();
-        let mut last = Failure::Later("there is no server address".into());
-        let mut silent = 0;
-        let mut at = 0;
-        while receiving.remaining() > 0 {
-            if self.stop.is_stopped() {
-                return Err(Failure::Later("stopped".into()));
-            }
-            if silent >= under.urls.len() {
-                return Err(last);
-            }
-            let Some(url) = under.urls.get(at % under.urls.len().max(1)) else {
-                return Err(last);
-            };
-            let url = format!("{url}/device/v1/payloads/{digest}");
-            let from = receiving.offset();
-            let whole = from.saturating_add(receiving.remaining());
-            let end = from.saturating_add(PART_BYTES).min(whole);
-            let mut refused = None;
-            let got = self.net.get_part(&url, from, end, &mut |bytes| {
-                if self.stop.is_stopped() {
-                    return Err(NetError::Stopped);
-                }
-                receiving.write(bytes).map_err(|error| {
-                    refused = Some(broken(error));
-                    NetError::Stopped
-                })
-            });
-            if let Some(failure) = refused {
-                return Err(failure);
-            }
-            let came = receiving.offset().saturating_sub(from);
-            if came >= PROGRESS_BYTES_MIN.min(end - from) {
-                silent = 0;
-            } else {
-                silent += 1;
-                at += 1;
-                last = Failure::Later(match got {
-                    Ok(()) => format!("{url}: the server sent nothing"),
-                    Err(error) => format!("{url}: {error}"),
-                });
-            }
-        }
-        match receiving.finish() {
-            Ok(_) => Ok(()),
-            // Dropped; the next attempt begins anew, perhaps with another server.
-            Err(UpdateError::Changed { name, error }) => {
-                Err(Failure::Lie(format!("payload {name}: {error}")))
-            }
-            Err(error) => Err(broken(error)),
-        }
-    }
-
-    /// Downloads of other releases only take up room.
+    /// Downloads of other releases only take up room, unless chunks of this one may be among them.
     fn drop_others(&self, release: &VerifiedRelease<'_>) -> Result<(), Failure> {
         let wanted: Vec<Digest> = release
             .payloads()
             .map(|payload| payload.content.digest())
             .collect();
+        let mut payloads = release.payloads();
+        if payloads.any(|payload| payload.chunk_index.is_some()) {
+            self.staging.set_aside(&wanted).map_err(broken)?;
+        } else {
+            self.staging.drop_seeds().map_err(broken)?;
+        }
         self.staging.retain(&wanted).map_err(broken)
     }
 
@@ -483,7 +450,7 @@ fn missing(name: &str) -> Failure {
     Failure::Later(format!("payload {name} is not here yet"))
 }
 
-fn broken(error: UpdateError) -> Failure {
+pub(super) fn broken(error: UpdateError) -> Failure {
     match error {
         UpdateError::Format { .. }
         | UpdateError::OnePayload { .. }

@@ -48,6 +48,12 @@ impl Disk for Linux {
         Ok(Box::new(File::open(path)?))
     }
 
+    fn open_at(&self, path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        Ok(Box::new(file))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         fs::read_dir(path)?
             .map(|entry| Ok(entry?.file_name()))

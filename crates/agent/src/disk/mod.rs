@@ -45,6 +45,16 @@ pub trait Disk {
     /// Those of the disk; `NotFound` when there is none.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
 
+    /// Opens a file to read it from a place on; from its end on when it is shorter.
+    ///
+    /// # Errors
+    /// Those of the disk; `NotFound` when there is none.
+    fn open_at(&self, path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut file = self.open(path)?;
+        io::copy(&mut file.by_ref().take(from), &mut io::sink())?;
+        Ok(file)
+    }
+
     /// Names in a directory, in no order.
     ///
     /// # Errors

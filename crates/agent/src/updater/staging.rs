@@ -2,16 +2,27 @@
 //!
 //! A payload's bytes go to `<digest>.part`, and when all of them are there and right, to `<digest>`. A download that was
 //! interrupted goes on behind what is there, after that was hashed again. What a power cut made of the end of a part shows
-//! only when all bytes have come: the part is dropped then, and the download begins anew.
+//! only when all bytes have come: the part is dropped then, and the download begins anew; or, when the payload comes by chunks, set aside
+//! as a *seed*, of which the good chunks are taken (`<digest>.seed`, like what other releases left). `<digest>.index` is the payload's
+//! chunk index.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use kusabi_core::id::Digest;
-use kusabi_core::release::{ContentError, PayloadCheck, VerifiedPayload, VerifiedRelease};
+use kusabi_core::release::{ContentError, Payload, PayloadCheck, VerifiedPayload, VerifiedRelease};
 
 use super::UpdateError;
+use super::index::ReceivingIndex;
 use crate::disk::{Disk, Node};
+
+/// Endings of file names.
+const PART: &str = "part";
+const SEED: &str = "seed";
+const INDEX: &str = "index";
+
+/// After so many bytes a part is made durable: what a power cut takes is fetched again.
+const SYNC_BYTES: u64 = 8 << 20;
 
 /// Bytes that are read at a time.
 pub(crate) const PIECE_BYTES: usize = 64 << 10;
@@ -66,26 +77,77 @@ impl<D: Disk + Clone> Staging<D> {
         let mut receiving = Receiving {
             disk: self.disk.clone(),
             dir: self.dir.clone(),
-            part: path.with_extension("part"),
+            part: path.with_extension(PART),
             path,
             check,
+            unsynced: 0,
         };
         receiving.take_up(release, name)?;
         Ok(Some(receiving))
     }
 
-    /// Removes all downloads but those of these payloads.
+    /// Begins to receive the chunk index of a payload, or goes on; `None` when it has none.
+    ///
+    /// # Errors
+    /// [`UpdateError::Disk`]
+    pub(crate) fn receive_index(
+        &self,
+        payload: &Payload<'_>,
+    ) -> Result<Option<ReceivingIndex<D>>, UpdateError> {
+        let Some(content) = payload.chunk_index else {
+            return Ok(None);
+        };
+        let path = self.dir.join(payload.content.digest().to_string());
+        let (path, size) = (path.with_extension(INDEX), payload.content.size());
+        ReceivingIndex::take_up(self.disk.clone(), path, content, size).map(Some)
+    }
+
+    /// Makes seeds of what other payloads than these left.
+    ///
+    /// # Errors
+    /// [`UpdateError::Disk`]
+    pub(crate) fn set_aside(&self, wanted: &[Digest]) -> Result<(), UpdateError> {
+        for name in self.disk.list(&self.dir).map_err(at(&self.dir))? {
+            let path = self.dir.join(&name);
+            let is_download = path.extension().is_none_or(|ending| ending == PART);
+            if is_download && !is_of(&path, wanted) {
+                let seed = path.with_extension(SEED);
+                self.disk.rename(&path, &seed).map_err(at(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Downloads that were set aside.
+    ///
+    /// # Errors
+    /// [`UpdateError::Disk`]
+    pub(crate) fn seeds(&self) -> Result<Vec<PathBuf>, UpdateError> {
+        let names = self.disk.list(&self.dir).map_err(at(&self.dir))?;
+        let paths = names.iter().map(|name| self.dir.join(name));
+        Ok(paths.filter(|path| is_seed(path)).collect())
+    }
+
+    /// Removes what was set aside; says whether there was something.
+    ///
+    /// # Errors
+    /// [`UpdateError::Disk`]
+    pub(crate) fn drop_seeds(&self) -> Result<bool, UpdateError> {
+        let seeds = self.seeds()?;
+        for path in &seeds {
+            self.disk.remove(path).map_err(at(path))?;
+        }
+        Ok(!seeds.is_empty())
+    }
+
+    /// Removes all downloads but those of these payloads, and seeds.
     ///
     /// # Errors
     /// [`UpdateError::Disk`]
     pub fn retain(&self, wanted: &[Digest]) -> Result<(), UpdateError> {
         for name in self.disk.list(&self.dir).map_err(at(&self.dir))? {
             let path = self.dir.join(&name);
-            let stem = path.with_extension("");
-            let keep = wanted
-                .iter()
-                .any(|digest| stem.file_name() == Some(digest.to_string().as_ref()));
-            if !keep {
+            if !is_of(&path, wanted) && !is_seed(&path) {
                 self.disk.remove(&path).map_err(at(&path))?;
             }
         }
@@ -114,6 +176,7 @@ pub struct Receiving<'a, D> {
     part: PathBuf,
     path: PathBuf,
     check: PayloadCheck<'a>,
+    unsynced: u64,
 }
 
 impl<'a, D: Disk> Receiving<'a, D> {
@@ -139,6 +202,12 @@ impl<'a, D: Disk> Receiving<'a, D> {
         self.check.remaining()
     }
 
+    /// Where the bytes that came lie.
+    #[must_use]
+    pub fn part(&self) -> &Path {
+        &self.part
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
@@ -146,11 +215,20 @@ impl<'a, D: Disk> Receiving<'a, D> {
     /// behind what is on the disk.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), UpdateError> {
         self.check.feed(bytes).map_err(|error| self.wrong(error))?;
-        self.disk.append(&self.part, bytes).map_err(at(&self.part))
+        self.disk
+            .append(&self.part, bytes)
+            .map_err(at(&self.part))?;
+        self.unsynced = self.unsynced.saturating_add(bytes.len() as u64);
+        if self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            self.disk.sync(&self.part).map_err(at(&self.part))?;
+            self.disk.sync_dir(&self.dir).map_err(at(&self.dir))?;
+        }
+        Ok(())
     }
 
     /// All bytes have come: the payload, if it is the one that the release names. Wrong bytes are dropped, so that the next
-    /// attempt begins anew.
+    /// attempt begins anew; or set aside, so that it takes from them what is right.
     ///
     /// # Errors
     /// [`UpdateError::Changed`], [`UpdateError::Disk`]
@@ -159,7 +237,7 @@ impl<'a, D: Disk> Receiving<'a, D> {
             Ok(payload) => payload,
             Err(error) => {
                 if error != ContentError::TooShort {
-                    self.disk.remove(&self.part).map_err(at(&self.part))?;
+                    self.drop_part()?;
                 }
                 return Err(self.wrong(error));
             }
@@ -207,8 +285,17 @@ impl<'a, D: Disk> Receiving<'a, D> {
             }
         }
         self.check = release.receive(name).unwrap_or(begin);
-        self.disk.remove(&self.part).map_err(at(&self.part))?;
+        self.drop_part()?;
         self.begin()
+    }
+
+    fn drop_part(&self) -> Result<(), UpdateError> {
+        let part = &self.part;
+        match self.check.payload().chunk_index {
+            Some(_) => self.disk.rename(part, &part.with_extension(SEED)),
+            None => self.disk.remove(part),
+        }
+        .map_err(at(part))
     }
 
     fn begin(&self) -> Result<(), UpdateError> {
@@ -221,6 +308,19 @@ impl<'a, D: Disk> Receiving<'a, D> {
             error,
         }
     }
+}
+
+/// Whether a file belongs to one of these payloads.
+fn is_of(path: &Path, wanted: &[Digest]) -> bool {
+    !is_seed(path)
+        && path.file_stem().is_some_and(|stem| {
+            let mut names = wanted.iter().map(Digest::to_string);
+            names.any(|name| stem == name.as_str())
+        })
+}
+
+fn is_seed(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == SEED)
 }
 
 /// Reads to the end, piece by piece.

@@ -169,16 +169,81 @@ fn the_packaged_example_is_in_order() {
     assert!(unit.contains(command));
 }
 
+/// The agent that is measured.
+fn measured(site: &Site) -> Command {
+    let Some(program) = std::env::var_os("KUSABI_AGENT") else {
+        return agent(site);
+    };
+    let mut command = Command::new(program);
+    command.arg("--config").arg(site.path("agent.toml"));
+    command
+}
+
+fn print_memory(child: &Killed) {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap();
+    for line in status.lines().filter(|line| line.starts_with("Vm")) {
+        println!("{line}");
+    }
+}
+
+/// As `resident_memory`; `KUSABI_MIB` is the size of the image.
+#[test]
+#[ignore = "a measurement"]
+fn resident_memory_by_chunks() {
+    let site = Site::new();
+    let mib = std::env::var("KUSABI_MIB").map_or(64, |text| text.parse().unwrap());
+    let size: usize = mib << 20;
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut noise = |size: usize| {
+        let mut bytes = b"good".to_vec();
+        while bytes.len() < size {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            bytes.extend_from_slice(&seed.to_le_bytes());
+        }
+        bytes.truncate(size);
+        bytes
+    };
+    let old = noise(size);
+    let mut new = old.clone();
+    // A twentieth, in pieces of 256 KiB.
+    let pieces = (size / 20) >> 18;
+    for piece in 0..pieces {
+        let at = piece * (size / pieces) + 12_345;
+        new[at..at + (256 << 10)].copy_from_slice(&noise(256 << 10));
+    }
+    site.self_test("head -c 4 $1/current/system | grep -q good");
+    let mut child = Killed(measured(&site).stderr(Stdio::piped()).spawn().unwrap());
+    let said = child.0.stderr.take().unwrap();
+    for (version, image) in [("1", old), ("2", new)] {
+        let order = {
+            let mut world = site.server.world();
+            world.cuts = kusabi_chunks::sizes(size as u64);
+            let release = world.release_of(version, 0, "raw", image);
+            world.order(Task::Update(release))
+        };
+        site.server.ring();
+        site.server
+            .wait_until("the outcome", |world| world.outcome(order).is_some());
+        assert_eq!(site.server.world().outcome(order), Some(OutcomeCode::Done));
+    }
+    print_memory(&child);
+    child.0.kill().unwrap();
+    for line in std::io::BufRead::lines(std::io::BufReader::new(said)) {
+        let line = line.unwrap();
+        if line.contains("update fetched") || line.contains("whole") {
+            println!("{line}");
+        }
+    }
+}
+
 /// `KUSABI_AGENT=target/release/kusabi-agent cargo test -p kusabi-agent --test it resident -- --ignored --nocapture`
 #[test]
 #[ignore = "a measurement"]
 fn resident_memory() {
     let site = Site::new();
-    let mut command = agent(&site);
-    if let Some(program) = std::env::var_os("KUSABI_AGENT") {
-        command = Command::new(program);
-        command.arg("--config").arg(site.path("agent.toml"));
-    }
+    let mut command = measured(&site);
     let big = vec![5; 16 << 20];
     let (update, report) = {
         let mut world = site.server.world();
@@ -190,10 +255,7 @@ fn resident_memory() {
     site.server.wait_until("the outcomes", |world| {
         world.outcome(update).is_some() && world.outcome(report).is_some()
     });
-    let status = fs::read_to_string(format!("/proc/{}/status", child.0.id())).unwrap();
-    for line in status.lines().filter(|line| line.starts_with("Vm")) {
-        println!("{line}");
-    }
+    print_memory(&child);
     assert_eq!(site.server.world().outcome(update), Some(OutcomeCode::Done));
 }
 

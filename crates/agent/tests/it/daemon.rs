@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use kusabi_agent::config::Config;
 use kusabi_agent::daemon::{Daemon, DaemonError, Enrolment, Once, Stop};
@@ -12,6 +13,7 @@ use kusabi_agent::log::{Log, LogLevel};
 use kusabi_core::id::Digest;
 use kusabi_core::protocol::reply::Task;
 use kusabi_core::protocol::request::OutcomeCode;
+use kusabi_core::release::{CutSizes, SignedManifest, check_chunk_index};
 use kusabi_core::suite::Purpose;
 use kusabi_sim::ledger::Ledger;
 use kusabi_sim::server::Courier;
@@ -410,6 +412,61 @@ fn a_lying_store_of_releases_installs_nothing() {
 }
 
 #[test]
+fn a_lying_store_of_chunks_costs_a_whole_download_and_no_more() {
+    for (of_index, fault) in [
+        (true, Fault::Other(vec![9; 2000])),
+        (true, Fault::Headers),
+        (true, Fault::Status(500, "")),
+        (false, Fault::Other(vec![9; 2000])),
+        (false, Fault::Endless),
+        (false, Fault::Cut(5000)),
+        (false, Fault::Status(404, "")),
+    ] {
+        let site = Site::new();
+        let what = format!("{fault:?}, of the index: {of_index}");
+        let big: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+        let (release, index, pack) = {
+            let mut world = site.server.world();
+            world.cuts = CutSizes::new(4096, 8192, 32_768).ok();
+            let release = world.release("2", 0, &[("camera", b"good two"), ("big", &big)]);
+            let manifest = SignedManifest::decode(&world.manifests[&release]).unwrap();
+            let payload = manifest.manifest().payloads().next().unwrap();
+            let index = payload.chunk_index.unwrap().digest();
+            let bytes = &world.payloads[&index];
+            let head = check_chunk_index(bytes, payload.content.size(), |_| {}).unwrap();
+            (release, index, head.pack().digest())
+        };
+        let path = if of_index { index } else { pack };
+        let path: &str = Box::leak(path.to_string().into_boxed_str());
+        site.server.fault(path, fault.clone());
+        let order = site.order(Task::Update(release));
+        // A cut, or a server that fails, is tried again.
+        assert_eq!(site.rounds(), Once::Done, "{what}\n{}", site.said());
+        assert_eq!(site.outcome(order), Some(OutcomeCode::Done), "{what}");
+        let installed = fs::read(site.path("slots/current/big")).unwrap();
+        assert!(installed == big, "{what}");
+    }
+}
+
+#[test]
+fn a_limit_of_downloads_is_kept_to() {
+    let mut site = Site::new();
+    site.more = "[update]\nmax-bytes-per-s = 100000\n".into();
+    let big: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+    let release = {
+        let mut world = site.server.world();
+        world.release("2", 0, &[("camera", b"good two"), ("big", &big)])
+    };
+    let order = site.order(Task::Update(release));
+    let began = Instant::now();
+    assert_eq!(site.rounds(), Once::Done, "{}", site.said());
+    // Four seconds' worth, of which one may come at once.
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3), "{took:?}");
+    assert_eq!(site.outcome(order), Some(OutcomeCode::Done));
+}
+
+#[test]
 fn a_silent_or_slow_server_does_not_hold_up_the_end() {
     for fault in [Fault::Silent, Fault::Slow] {
         let site = Site::new();
@@ -435,6 +492,24 @@ fn the_end_does_not_wait_for_a_download() {
         .wait_until("a download", |_| site.server.count("/payloads/") > 0);
     running.end();
     assert_eq!(site.rounds(), Once::Done, "{}", site.said());
+}
+
+#[test]
+fn the_end_does_not_wait_for_a_limit() {
+    let mut site = Site::new();
+    // Minutes, at this pace.
+    site.more = "[update]\nmax-bytes-per-s = 1024\n".into();
+    let big: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
+    let release = {
+        let mut world = site.server.world();
+        world.release("2", 0, &[("camera", b"good two"), ("big", &big)])
+    };
+    site.order(Task::Update(release));
+    let running = site.run(0);
+    site.server
+        .wait_until("a download", |_| site.server.count("/payloads/") > 0);
+    running.end();
+    assert!(!site.path("slots/b/camera").exists());
 }
 
 #[test]

@@ -13,7 +13,8 @@ use kusabi_core::keystore::Seed;
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::reply::Task;
 use kusabi_core::release::{
-    Content, ManifestParts, PayloadParts, ReleaseDraft, SignedManifest, TargetParts, encode_proofs,
+    Content, CutSizes, ManifestParts, PayloadParts, ReleaseDraft, SignedManifest, TargetParts,
+    encode_proofs,
 };
 use kusabi_core::suite::{Purpose, Suite};
 use kusabi_core::tx::Action;
@@ -33,6 +34,10 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) manifests: BTreeMap<Digest, Vec<u8>>,
     pub(crate) payloads: BTreeMap<Digest, Vec<u8>>,
+    /// What payloads are cut with, if releases have chunk indexes.
+    pub(crate) cuts: Option<CutSizes>,
+    /// The next index is made of these bytes instead.
+    pub(crate) index_of: Option<Vec<u8>>,
     art: TestKey,
     orders: u64,
     born: u64,
@@ -63,6 +68,8 @@ impl World {
             now: 0,
             manifests: BTreeMap::new(),
             payloads: BTreeMap::new(),
+            cuts: None,
+            index_of: None,
             art,
             orders: 0,
         }
@@ -205,7 +212,7 @@ impl World {
                 name: "system".into(),
                 format: format.into(),
                 content,
-                chunk_index: None,
+                chunk_index: self.index(&payload),
             }],
             documents: vec![],
         };
@@ -227,6 +234,20 @@ impl World {
         self.manifests.insert(digest, draft.encode().unwrap());
         self.payloads.insert(content.digest(), payload);
         digest
+    }
+
+    /// Index and pack of a payload, if releases here have them.
+    fn index(&mut self, payload: &[u8]) -> Option<Content> {
+        let sizes = self.cuts?;
+        let other = self.index_of.take();
+        let payload = other.as_deref().unwrap_or(payload);
+        let mut pack = Vec::new();
+        let made = kusabi_chunks::pack(payload, &sizes, &mut pack, |_| {});
+        let (index, head) = made.unwrap();
+        let content = Content::new(index.len() as u64, Digest::of(&index)).unwrap();
+        self.payloads.insert(content.digest(), index);
+        self.payloads.insert(head.pack().digest(), pack);
+        Some(content)
     }
 
     #[allow(

@@ -7,6 +7,7 @@
 //! of the device protocol. Nor does it fetch or write anything.
 
 mod check;
+mod chunks;
 #[cfg(feature = "alloc")]
 mod draft;
 mod label;
@@ -16,6 +17,12 @@ mod proofs;
 mod signed;
 
 pub use check::{DeviceFacts, ReleaseError, ReleaseProofs, Subject, VerifiedRelease};
+#[cfg(feature = "alloc")]
+pub use chunks::ChunkIndexDraft;
+pub use chunks::{
+    CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNK_INDEX_HEAD_BYTES, CHUNK_RECORD_BYTES, CHUNKS_MAX,
+    Chunk, ChunkIndexError, ChunkIndexHead, ChunkWalk, CutSizes, check_chunk_index,
+};
 #[cfg(feature = "alloc")]
 pub use draft::{DraftError, ManifestParts, PayloadParts, ReleaseDraft, TargetParts};
 pub use label::Label;

@@ -5,6 +5,7 @@
     reason = "a panic is how a test fails, in its helpers too"
 )]
 
+mod chunks;
 mod device_protocol;
 mod evidence;
 mod firmware;

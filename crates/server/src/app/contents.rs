@@ -1,9 +1,12 @@
 //! Contents: what releases and types name, uploaded in parts, handed out in ranges.
 
-use super::{App, By, Error, act::Done};
+use super::{App, By, Error, act::Done, packs};
 use crate::{
     blob::{BlobError, Blobs, Pieces},
-    store::contents::{self, Row},
+    store::{
+        contents::{self, Row},
+        releases,
+    },
 };
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -61,7 +64,7 @@ impl App {
     ///
     /// # Errors
     /// No release and no type names it; the part begins beyond what is here; too many bytes, others than the digest says, or no inventory
-    /// where there must be one (what was sent is dropped then); no room (what was sent is kept); database or disk fail.
+    /// or chunk index where there must be one (what was sent is dropped then); no room (what was sent is kept); database or disk fail.
     pub async fn receive_content(
         &self,
         by: &By,
@@ -70,10 +73,16 @@ impl App {
         parts: Parts,
     ) -> Result<Content, Error> {
         let row = self.named(digest).await?;
+        let indexed = match row.complete {
+            true => Vec::new(),
+            false => self.indexed(digest).await?,
+        };
         let blobs = Arc::clone(self.blobs()?);
         if blobs.size(&digest.0).await? != Some(row.size) {
             // A task of its own: a client that goes away must not leave a write behind that another request could meet.
-            let receiving = tokio::spawn(async move { receive(&blobs, &row, offset, parts).await });
+            let sizes: Vec<u64> = indexed.iter().map(|(_, size)| *size).collect();
+            let receiving =
+                tokio::spawn(async move { receive(&blobs, &row, &sizes, offset, parts).await });
             match receiving.await {
                 Ok(received) => match received? {
                     received if received < row.size => {
@@ -98,14 +107,34 @@ impl App {
         if row.complete {
             return Ok(complete);
         }
+        let pack = match indexed.first() {
+            Some((_, size)) => self.pack_of(digest, row.size, *size).await?,
+            None => None,
+        };
+        let (indexed, pack) = (&indexed, &pack);
         self.act(by, "content.complete", move |tx, now_ms| {
             Box::pin(async move {
                 contents::complete(tx.on(), digest, now_ms).await?;
+                if let Some(pack) = pack {
+                    let releases: Vec<u64> = indexed.iter().map(|(id, _)| *id).collect();
+                    packs::name(tx, &releases, pack).await?;
+                }
                 let detail = json!({ "size": complete.size });
                 Ok(Done::changed(complete, digest.to_string(), detail))
             })
         })
         .await
+    }
+
+    /// The releases in which a content is the chunk index of a payload, each with that one's size.
+    async fn indexed(&self, digest: Hex32) -> Result<Vec<(u64, u64)>, Error> {
+        let mut reader = self.store.read("find the releases of a content").await?;
+        let naming = releases::naming(reader.on(), digest).await?;
+        let sizes = naming.iter().flat_map(|(id, signed)| {
+            let sizes = packs::payload_sizes(signed, digest);
+            sizes.into_iter().map(|size| (*id, size))
+        });
+        Ok(sizes.collect())
     }
 
     /// Drops what a server that died left behind; once, at the start.
@@ -138,26 +167,46 @@ impl App {
 }
 
 /// Receives a part; when it is the last one, checks the whole and gives it its name.
-async fn receive(blobs: &Blobs, row: &Row, offset: u64, parts: Parts) -> Result<u64, BlobError> {
+async fn receive(
+    blobs: &Blobs,
+    row: &Row,
+    indexed: &[u64],
+    offset: u64,
+    parts: Parts,
+) -> Result<u64, BlobError> {
     let name = row.digest.to_string();
     let claim = blobs.claim(&name)?;
     let received = blobs.receive(&claim, row.size, offset, parts).await?;
     if received < row.size {
         return Ok(received);
     }
-    let found = blobs.inspect(&claim, row.inventory).await;
-    let fault = match found {
+    let found = match blobs.inspect(&claim, row.inventory).await {
         Ok(found) if found.digest == row.digest.0 => {
-            blobs.place(&claim, &row.digest.0).await?;
-            return Ok(received);
+            let mut checked = Ok(());
+            for payload_size in indexed {
+                checked = checked.and(blobs.check_index(&claim, *payload_size).await);
+            }
+            checked
         }
-        Ok(found) => BlobError::WrongDigest {
+        Ok(found) => Err(BlobError::WrongDigest {
             is: Hex(found.digest),
-        },
-        Err(why @ BlobError::Inventory(_)) => why,
-        // The disk: what came stays.
-        Err(why) => return Err(why),
+        }),
+        Err(why) => Err(why),
     };
-    blobs.drop_received(&claim).await?;
-    Err(fault)
+    match found {
+        Ok(()) => {
+            blobs.place(&claim, &row.digest.0).await?;
+            Ok(received)
+        }
+        Err(
+            fault @ (BlobError::WrongDigest { .. }
+            | BlobError::Inventory(_)
+            | BlobError::ChunkIndex(_)),
+        ) => {
+            blobs.drop_received(&claim).await?;
+            Err(fault)
+        }
+        // The disk: what came stays.
+        Err(why) => Err(why),
+    }
 }

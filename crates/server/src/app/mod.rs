@@ -16,6 +16,7 @@ mod keys;
 mod live;
 pub(crate) mod orders;
 mod overview;
+mod packs;
 mod page;
 mod presence;
 mod quarantine;

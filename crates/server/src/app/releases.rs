@@ -167,7 +167,17 @@ impl App {
             )));
         }
         let row = self.listed(&signed).await?;
-        let named = named(&signed)?;
+        let mut named = named(&signed)?;
+        // What an index names that another release brought.
+        for payload in manifest.payloads() {
+            let Some(index) = payload.chunk_index else {
+                continue;
+            };
+            let (digest, size) = facts(&index);
+            let pack = self.pack_of(digest, size, payload.content.size()).await?;
+            let is_new = |pack: &contents::Row| named.iter().all(|row| row.digest != pack.digest);
+            named.extend(pack.filter(is_new));
+        }
         let (named, published) = (&named, row.published_at().get());
         self.act(by, "release.upload", move |tx, now_ms| {
             Box::pin(async move {

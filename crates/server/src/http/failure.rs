@@ -75,7 +75,9 @@ fn blob(why: &BlobError) -> Kind {
         BlobError::WrongOffset { .. } | BlobError::Busy => Kind::WrongOffset,
         BlobError::TooLong { .. } => Kind::TooLarge,
         BlobError::BrokeOff => Kind::RequestTimeout,
-        BlobError::WrongDigest { .. } | BlobError::Inventory(_) => Kind::Unfit,
+        BlobError::WrongDigest { .. } | BlobError::Inventory(_) | BlobError::ChunkIndex(_) => {
+            Kind::Unfit
+        }
         BlobError::Store(_) | BlobError::Silent => Kind::FirmwareStore,
         BlobError::Io { .. } | BlobError::Address(_) => Kind::Internal,
     }

@@ -177,7 +177,27 @@ pub(crate) async fn contents(
         .map_err(error)
 }
 
-/// Ties a content to a release, at its place in the manifest.
+/// The releases that a content belongs to: their numbers and signed manifests.
+pub(crate) async fn naming(on: On<'_>, digest: Hex<32>) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    let error = StoreError::of("find the releases of a content");
+    let rows = sqlx::query(
+        "SELECT DISTINCT r.id, r.signed FROM release_contents rc \
+         JOIN releases r ON r.org = rc.org AND r.id = rc.release_id \
+         WHERE rc.org = $1 AND rc.digest = $2",
+    )
+    .bind(on.org)
+    .bind(digest.0.to_vec())
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| Ok((number(row, "id")?, column(row, "signed")?));
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// Ties a content to a release, at its place in the manifest; packs come behind.
 pub(crate) async fn name(
     on: On<'_>,
     id: u64,

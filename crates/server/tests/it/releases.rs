@@ -13,7 +13,10 @@ use kusabi_core::{
     id::{Digest, OrgId},
     inventory::{Component, ComponentKind, InventoryWriter},
     proof::Proof,
-    release::{Content, ManifestParts, PayloadParts, ReleaseDraft, SignedManifest, TargetParts},
+    release::{
+        ChunkIndexDraft, Content, CutSizes, ManifestParts, PayloadParts, ReleaseDraft,
+        SignedManifest, TargetParts,
+    },
     suite::Purpose,
     tx::Action,
 };
@@ -373,6 +376,97 @@ async fn an_upload_is_cut_resumed_and_checked() {
         let got = world.put(&format!("{inventory}?offset={offset}"), "").await;
         assert_eq!(got.kind(), Kind::BadParameter, "{offset}");
     }
+}
+
+/// Index and pack of a payload that is cut every 16 KiB, each chunk a byte shorter: nobody unpacks it here.
+fn chunked(payload: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut draft = ChunkIndexDraft::new(CutSizes::new(4096, 16_384, 16_384).unwrap());
+    let mut pack = Vec::new();
+    for chunk in payload.chunks(16_384) {
+        let digest = Digest::of(chunk);
+        if !draft.repeat(&digest) {
+            pack.extend_from_slice(draft.put(digest, chunk, &chunk[1..]));
+        }
+    }
+    (draft.finish().unwrap().0, pack)
+}
+
+#[tokio::test]
+async fn a_pack_is_taken_once_its_index_names_it() {
+    let world = World::new().await;
+    world.art_policy();
+    let size = 300_000;
+    let payload = world.make(&[10, 11], size, |_| {}).payload;
+    let (index, pack) = chunked(&payload);
+    let indexed = |index: &[u8], version: &'static str| {
+        let named = content(index);
+        move |parts: &mut ManifestParts| {
+            parts.version = version.into();
+            parts.payloads[0].chunk_index = Some(named);
+        }
+    };
+    let contents = |release: &Value| -> Vec<Hex32> {
+        let all = release["contents"].as_array().unwrap();
+        let digests = all.iter().map(|one| one["digest"].as_str().unwrap());
+        digests.map(|digest| digest.parse().unwrap()).collect()
+    };
+    let address = |bytes: &[u8]| format!("/api/v1/contents/{}", of(bytes));
+
+    // One that is signed and none: it is dropped, and what it might name is not known.
+    let mut wrong = index.clone();
+    wrong[70] ^= 1;
+    wrong.truncate(index.len() - 80);
+    let other = world.make(&[10, 11], size, indexed(&wrong, "0.9"));
+    world.publish(other.digest, 4);
+    world.upload(&other).await.json();
+    let (kind, detail) = world.put(&address(&wrong), wrong.clone()).await.problem();
+    assert!(
+        kind == Kind::Unfit && detail.contains("no chunk index"),
+        "{detail}"
+    );
+    assert_eq!(world.get(&address(&wrong)).await.json()["received"], 0);
+
+    let made = world.make(&[10, 11], size, indexed(&index, "1.2"));
+    world.publish(made.digest, 4);
+    let release = world.upload(&made).await.json();
+    assert!(!contents(&release).contains(&of(&pack)));
+    // Nobody fills the disk with what no index names.
+    let early = world.put(&address(&pack), pack.clone()).await;
+    assert_eq!(early.kind(), Kind::Unknown);
+    assert_eq!(
+        world.put(&address(&index), index.clone()).await.json()["complete"],
+        true
+    );
+    let shown = format!("/api/v1/releases/{}", made.digest);
+    let named = world.get(&shown).await.json();
+    assert_eq!(contents(&named).last(), Some(&of(&pack)));
+    assert_eq!(contents(&named).len(), contents(&release).len() + 1);
+    assert_eq!(
+        world.put(&address(&pack), pack.clone()).await.json()["complete"],
+        true
+    );
+    // Again changes nothing.
+    assert_eq!(
+        world.put(&address(&index), index.clone()).await.json()["complete"],
+        true
+    );
+    assert_eq!(contents(&world.get(&shown).await.json()), contents(&named));
+
+    // Another release with the same index has its pack at once.
+    let next = world.make(&[10, 11], size, indexed(&index, "1.3"));
+    world.publish(next.digest, 4);
+    let release = world.upload(&next).await.json();
+    let all = release["contents"].as_array().unwrap();
+    let its = all
+        .iter()
+        .find(|one| one["digest"] == of(&pack).to_string());
+    assert_eq!(its.unwrap()["complete"], true);
+
+    let device = format!("/device/v1/payloads/{}", of(&pack));
+    let part = world
+        .fetch(&device, &[("range", "bytes=16383-32765")])
+        .await;
+    assert_eq!(part.body, &pack[16_383..32_766]);
 }
 
 #[tokio::test]

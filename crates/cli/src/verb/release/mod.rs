@@ -1,7 +1,7 @@
 //! `kusabi release`: firmware, from its files to the ledger and the server.
 //!
 //! ```text
-//! new      NAME-VERSION.manifest                     what it is made of
+//! new      NAME-VERSION.manifest                     what it is made of; of large payloads NAME-VERSION-PAYLOAD.chunks and .pack
 //! import   the same                                  from a Mender artifact
 //! sign     NAME-VERSION.release, NAME-VERSION.publish   signatures, of any number of keys on any number of machines
 //! merge                                              brings them together
@@ -9,6 +9,7 @@
 //! ```
 //! A release key signs twice: the manifest, which devices check, and the transaction that publishes it, which validators check.
 
+mod chunks;
 mod import;
 mod list;
 mod merge;

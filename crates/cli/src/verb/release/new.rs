@@ -8,6 +8,7 @@ use kusabi_core::{
 };
 use serde::Serialize;
 
+use super::chunks::{self, Packed};
 use crate::{
     digest::digest_of_file,
     exit::Exit,
@@ -54,6 +55,9 @@ pub(crate) struct Args {
     /// Something that goes with it and is not installed, like a bill of materials
     #[arg(long = "document", value_name = "KIND=FILE")]
     documents: Vec<String>,
+    /// Leave it at whole payloads: no chunk index, so that devices fetch all of a payload, also what they have
+    #[arg(long)]
+    no_chunks: bool,
     /// Organisation whose release it is [default: the profile's]
     #[arg(long, value_name = "NAME")]
     org: Option<OrgName>,
@@ -72,6 +76,7 @@ struct Made {
     types: Vec<String>,
     payload_bytes: u64,
     inventories: Vec<PathBuf>,
+    chunks: Vec<Packed>,
 }
 
 impl Answer for Made {
@@ -86,6 +91,9 @@ impl Answer for Made {
             .field("payloads", format!("{} bytes", grouped(self.payload_bytes)));
         for inventory in &self.inventories {
             page.field("expected inventory", inventory.display().to_string());
+        }
+        for packed in &self.chunks {
+            page.field("chunks", packed.told());
         }
         page.gap()
             .text("Sign it where the release key is, then publish it:")
@@ -119,6 +127,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         documents: Vec::new(),
     };
     let mut payload_bytes = 0;
+    let mut made = Vec::new();
+    files::make_folder(&args.out)?;
     for (index, named) in args.payloads.iter().enumerate() {
         let (device_type, path) = for_type(named, &args.types);
         let content = content(path, session)?;
@@ -134,11 +144,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 .is_some_and(|ending| ending.eq_ignore_ascii_case("tar"));
             String::from(if tar { "tar" } else { "raw" })
         });
+        let packed = match args.no_chunks {
+            true => None,
+            false => {
+                let stem = format!("{}-{}-{name}", args.name, args.version);
+                chunks::pack(path, &content, &within(&args.out, stem), session)?
+            }
+        };
+        let (chunk_index, packed) = packed.unzip();
+        made.extend(packed);
         parts.payloads.push(PayloadParts {
             name,
             format,
             content,
-            chunk_index: None,
+            chunk_index,
         });
         for target in &mut parts.targets {
             if device_type.is_none_or(|only| only == target.device_type) {
@@ -160,7 +179,6 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let inventories = expect(args, &mut parts)?;
 
     let bytes = parts.encode().map_err(|why| unfit(args, why))?;
-    files::make_folder(&args.out)?;
     let mut written = Vec::new();
     for (path, inventory) in inventories {
         files::replace(&path, &inventory, Mode::Public)?;
@@ -181,6 +199,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         types: args.types.clone(),
         payload_bytes,
         inventories: written,
+        chunks: made,
     })?;
     Ok(Exit::Ok)
 }

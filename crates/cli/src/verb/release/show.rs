@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kusabi_core::row::ReleaseStatus;
+use kusabi_core::{release::CHUNK_RECORD_BYTES, row::ReleaseStatus};
 use serde::Serialize;
 
 use super::{listed, manifest, read};
@@ -47,6 +47,15 @@ struct Payload {
     format: String,
     size: u64,
     digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk_index: Option<ChunkIndex>,
+}
+
+#[derive(Serialize)]
+struct ChunkIndex {
+    size: u64,
+    digest: String,
+    chunks: u64,
 }
 
 impl Answer for Shown {
@@ -67,10 +76,14 @@ impl Answer for Shown {
             )
             .field("for", self.types.join(", "));
         for payload in &self.payloads {
+            let chunks = payload.chunk_index.as_ref().map_or_else(
+                || String::from("no chunk index"),
+                |index| format!("{} chunks", grouped(index.chunks)),
+            );
             page.field(
                 "payload",
                 format!(
-                    "{}, {}, {} bytes",
+                    "{}, {}, {} bytes, {chunks}",
                     payload.name,
                     payload.format,
                     grouped(payload.size)
@@ -120,6 +133,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 format: payload.format.to_string(),
                 size: payload.content.size(),
                 digest: payload.content.digest().to_string(),
+                chunk_index: payload.chunk_index.map(|index| ChunkIndex {
+                    size: index.size(),
+                    digest: index.digest().to_string(),
+                    chunks: index.size() / CHUNK_RECORD_BYTES as u64,
+                }),
             })
             .collect(),
         signers: draft

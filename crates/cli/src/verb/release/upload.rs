@@ -108,21 +108,28 @@ pub(super) fn upload(
     let fleet = Fleet::open(session)?;
     let digest = Hex(manifest.digest().to_bytes());
     let signed = Bytes::copy_from_slice(signed);
-    let release = fleet.ask(fleet.client().upload_release(digest, signed))?;
-    let missing: Vec<Content> = release
-        .contents
-        .iter()
-        .copied()
-        .filter(|content| !content.complete)
-        .collect();
-    // All are found before the first is sent.
-    let found = missing
-        .iter()
-        .map(|content| find(content, manifest, places, session))
-        .collect::<Result<Vec<_>>>()?;
+    let mut release = fleet.ask(fleet.client().upload_release(digest, signed))?;
     let mut sent = 0;
-    for (content, path) in missing.iter().zip(&found) {
-        sent += send(&fleet, content, path, session)?;
+    // Once more: the server knows a pack when it has the index that names it.
+    for _ in 0..2 {
+        let missing: Vec<Content> = release
+            .contents
+            .iter()
+            .copied()
+            .filter(|content| !content.complete)
+            .collect();
+        if missing.is_empty() {
+            break;
+        }
+        // All are found before the first is sent.
+        let found = missing
+            .iter()
+            .map(|content| find(content, manifest, places, session))
+            .collect::<Result<Vec<_>>>()?;
+        for (content, path) in missing.iter().zip(&found) {
+            sent += send(&fleet, content, path, session)?;
+        }
+        release = fleet.ask(fleet.client().release(digest))?;
     }
     Ok(Uploaded {
         server: fleet.address().to_owned(),
@@ -147,13 +154,18 @@ fn find(
             return Ok(path);
         }
     }
-    let name = manifest
-        .payloads()
-        .find(|payload| payload.content.digest() == digest)
-        .map_or_else(
-            || String::from("a content (inventory or document)"),
-            |payload| format!("the payload {}", payload.name),
-        );
+    let mut payloads = manifest.payloads();
+    let its = payloads.find_map(|payload| {
+        let index = payload.chunk_index.map(|index| index.digest());
+        if payload.content.digest() == digest {
+            Some(format!("the payload {}", payload.name))
+        } else if index == Some(digest) {
+            Some(format!("the chunk index of {}", payload.name))
+        } else {
+            None
+        }
+    });
+    let name = its.unwrap_or_else(|| String::from("a content (inventory, document or pack)"));
     let looked: Vec<_> = places
         .iter()
         .map(|place| place.display().to_string())
