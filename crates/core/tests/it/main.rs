@@ -19,6 +19,7 @@ mod properties;
 mod provisioning;
 mod receipts;
 mod release;
+mod rules;
 mod statements;
 mod trust;
 mod trust_vectors;
