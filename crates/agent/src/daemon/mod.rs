@@ -14,6 +14,7 @@
 
 mod heart;
 mod http;
+mod inventory;
 mod net;
 mod provision;
 mod random;

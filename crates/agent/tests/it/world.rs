@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) now: u64,
     pub(crate) manifests: BTreeMap<Digest, Vec<u8>>,
     pub(crate) payloads: BTreeMap<Digest, Vec<u8>>,
+    /// What goes with each release that is made from now on: kinds and bytes.
+    pub(crate) documents: Vec<(String, Vec<u8>)>,
     art: TestKey,
     orders: u64,
     born: u64,
@@ -63,6 +65,7 @@ impl World {
             now: 0,
             manifests: BTreeMap::new(),
             payloads: BTreeMap::new(),
+            documents: Vec::new(),
             art,
             orders: 0,
         }
@@ -197,7 +200,7 @@ impl World {
                 content,
                 chunk_index: None,
             }],
-            documents: vec![],
+            documents: self.documents.iter().map(content_of).collect(),
         };
         let manifest = parts.encode().unwrap();
         let digest = Digest::of(&manifest);
@@ -216,6 +219,9 @@ impl World {
         self.shop.ledger.submit(publish).unwrap();
         self.manifests.insert(digest, draft.encode().unwrap());
         self.payloads.insert(content.digest(), payload);
+        for (_, bytes) in &self.documents {
+            self.payloads.insert(Digest::of(bytes), bytes.clone());
+        }
         digest
     }
 
@@ -252,6 +258,11 @@ impl World {
             .find(|outcome| outcome.order == order)
             .map(|outcome| outcome.code)
     }
+}
+
+fn content_of((kind, bytes): &(String, Vec<u8>)) -> (String, Content) {
+    let content = Content::new(bytes.len() as u64, Digest::of(bytes)).unwrap();
+    (kind.clone(), content)
 }
 
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
