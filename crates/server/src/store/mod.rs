@@ -343,7 +343,14 @@ fn configuration(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sq
 }
 
 /// The migrations, in order. They go forward only, and one that was released is never changed.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("migrations/0001_first.sql")),
+    (
+        3,
+        "inventories",
+        include_str!("migrations/0003_inventories.sql"),
+    ),
+];
 
 fn migrator(engine: Engine) -> Migrator {
     let (bytes, text) = match engine {

@@ -9,6 +9,9 @@ pub(super) mod audit_log {
     pub(in crate::http) mod list;
     pub(in crate::http) mod receipt;
 }
+pub(super) mod components {
+    pub(in crate::http) mod list;
+}
 pub(super) mod contents {
     pub(in crate::http) mod receive;
     pub(in crate::http) mod show;
