@@ -18,8 +18,9 @@
 //! [inventory]
 //! root = "/"
 //! paths = ["/usr", "/etc"]
-//! excluded = ["/etc/mtab"]
+//! excluded = ["/etc/mtab", "/etc/*.cache"] # "*" stands for anything within one part
 //! every-s = 86400
+//! full-every-s = 604800                    # on average: files that look unchanged are read as well; 0: each time
 //!
 //! [update]
 //! restart = ["/usr/bin/systemctl", "restart", "camera.service"]
@@ -62,6 +63,8 @@ pub const CONFIG_BYTES_MAX: u64 = 64 << 10;
 const DEADLINE_S_MAX: u64 = 86_400;
 /// Shortest and longest time between polls, in seconds.
 const POLL_S: std::ops::RangeInclusive<u32> = 10..=86_400;
+/// Longest time between inventories for which every file is read, on average, in seconds.
+const FULL_S_MAX: u64 = 90 * 86_400;
 /// Shortest and longest time between inventories, in seconds.
 const INVENTORY_S: std::ops::RangeInclusive<u64> = 60..=30 * 86_400;
 
@@ -147,6 +150,8 @@ pub struct Config {
     pub inventory: Walk,
     /// How often, at least.
     pub inventory_every: Duration,
+    /// How often, on average, files are read that look unchanged; zero: each time.
+    pub inventory_full_every: Duration,
     /// After so long without the ledger's word an update on trial is rolled back.
     pub commit_deadline: Duration,
     /// Most bytes of downloads in a second; without it there is no limit.
@@ -231,6 +236,13 @@ impl Config {
                 Some(every) => Duration::from_secs(*every.get_ref()),
                 None => Duration::from_secs(86_400),
             },
+            inventory_full_every: match &file.inventory.full_every_s {
+                Some(every) if *every.get_ref() > FULL_S_MAX => {
+                    return lines.wrong("inventory.full-every-s", every, "0 to 7776000 seconds");
+                }
+                Some(every) => Duration::from_secs(*every.get_ref()),
+                None => Duration::from_secs(7 * 86_400),
+            },
             inventory: file.inventory.check(&lines, &state)?,
             commit_deadline: update.commit_deadline(&lines)?,
             bytes_per_s: update.bytes_per_s(&lines)?,
@@ -262,6 +274,18 @@ impl Config {
     #[must_use]
     pub fn inventory_file(&self) -> PathBuf {
         self.state.join("inventory")
+    }
+
+    /// What was hashed for it.
+    #[must_use]
+    pub fn hashed_file(&self) -> PathBuf {
+        self.state.join("hashed")
+    }
+
+    /// The rules of the inventory that came with the release that runs, or with the one before.
+    #[must_use]
+    pub fn rules_file(&self) -> PathBuf {
+        self.state.join("rules")
     }
 
     /// The directory of downloads.
@@ -377,6 +401,7 @@ struct InventoryFile {
     paths: Option<Spanned<Vec<PathBuf>>>,
     excluded: Vec<PathBuf>,
     every_s: Option<Spanned<u64>>,
+    full_every_s: Option<Spanned<u64>>,
 }
 
 impl InventoryFile {
@@ -389,9 +414,15 @@ impl InventoryFile {
         let line = self.paths.as_ref().map_or(0, |paths| lines.of(paths));
         let paths = self.paths.map(Spanned::into_inner).unwrap_or_default();
         let mut excluded = self.excluded;
-        excluded.extend(state.strip_prefix(&root).ok().map(PathBuf::from));
+        excluded.extend(own_state(&root, state));
         Walk::new(&root, &paths, &excluded).map_err(|error| ConfigError::Inventory { line, error })
     }
+}
+
+/// The agent's state below the root of the inventory, if it lies there.
+pub(crate) fn own_state(root: &Path, state: &Path) -> Option<PathBuf> {
+    let below = state.strip_prefix(root).ok()?;
+    (!below.as_os_str().is_empty()).then(|| below.into())
 }
 
 /// The text, to say on which line a value stands.

@@ -44,7 +44,8 @@ pub use enrolment::{
     EnrolmentTokenCreated,
 };
 pub use inventory::{
-    DeviceInventory, DifferenceKind, InventoryDifference, InventoryItem, InventoryReport,
+    ComponentHolder, ComponentHolding, ComponentPage, DeviceInventory, DifferenceKind,
+    InventoryDifference, InventoryItem, InventoryReport,
 };
 pub use policy::{OnDifference, OnFork, TypePolicy};
 pub use rebuilt::{Kept, Rebuilt};

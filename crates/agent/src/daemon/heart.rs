@@ -22,6 +22,7 @@ use kusabi_core::protocol::reply::SealedProblem;
 use kusabi_core::protocol::request::{Facts, OutcomeCode};
 use rand_core::Rng as _;
 
+use super::inventory::Taken;
 use super::net::NetError;
 use super::random::Random;
 use super::receipts;
@@ -36,6 +37,8 @@ use crate::updater::Record;
 
 /// The contact file is written at most so often.
 const CONTACT_MS: u64 = 60_000;
+/// Longer than any device runs.
+const NEVER_MS: u64 = u64::MAX / 4;
 /// An inventory that failed is taken again after so long, at the latest.
 const INVENTORY_AGAIN_MS: u64 = 3_600_000;
 /// Longest wait that a busy server can ask for before the machine's own time limit.
@@ -146,6 +149,8 @@ pub(crate) struct Heart<D> {
     pub(super) busy: Option<&'static str>,
     pub(super) taken: Option<InventorySummary>,
     inventory_at: Time,
+    /// When every file is read.
+    full_at: Time,
     pub(super) report: Option<Report>,
     pub(super) wanted: VecDeque<Wanted>,
     /// A poll was asked for because a report needs a session.
@@ -192,10 +197,11 @@ impl<D: Disk + Clone> Heart<D> {
             resume_at: None,
             update: None,
             queue: VecDeque::new(),
-            tasks: VecDeque::from([Task::Resume, Task::Inventory]),
+            tasks: VecDeque::from([Task::Resume]),
             busy: None,
             taken: None,
             inventory_at: now,
+            full_at: now,
             report: None,
             wanted: VecDeque::new(),
             calling: false,
@@ -206,6 +212,8 @@ impl<D: Disk + Clone> Heart<D> {
             log,
         };
         heart.inventory_at = now.plus_ms(heart.inventory_ms());
+        heart.full_at = now.plus_ms(heart.full_ms());
+        heart.take_inventory(false);
         // What was known before the start is not known now.
         heart.note_freshness();
         Ok(Some(heart))
@@ -239,6 +247,11 @@ impl<D: Disk + Clone> Heart<D> {
             && let Some(task) = self.tasks.pop_front()
         {
             self.busy = Some(task.name());
+            if let Task::Inventory { full } = task {
+                for wanted in &mut self.wanted {
+                    wanted.walk_begins(full);
+                }
+            }
             self.log.debug("task", &[("name", &task.name())]);
             self.wants.push(Want::Work(task));
         }
@@ -252,7 +265,7 @@ impl<D: Disk + Clone> Heart<D> {
 
     /// When something has to be handled at the latest.
     pub(crate) fn wake(&self) -> Time {
-        let mut wake = self.inventory_at;
+        let mut wake = self.inventory_at.min(self.full_at);
         if !self.silent {
             wake = wake.min(self.wake);
         }
@@ -308,15 +321,16 @@ impl<D: Disk + Clone> Heart<D> {
         self.tasks.push_back(task);
     }
 
-    /// The inventory is taken soon, unless that is to happen anyway.
-    pub(super) fn take_inventory(&mut self) {
-        if !self
-            .tasks
-            .iter()
-            .any(|task| matches!(task, Task::Inventory))
-        {
-            self.tasks.push_back(Task::Inventory);
+    /// The inventory is taken soon, in full if that is asked for; one that waits does for both.
+    pub(super) fn take_inventory(&mut self, full: bool) {
+        let full = full || self.config.inventory_full_every.is_zero();
+        for task in &mut self.tasks {
+            if let Task::Inventory { full: waiting } = task {
+                *waiting |= full;
+                return;
+            }
         }
+        self.tasks.push_back(Task::Inventory { full });
     }
 
     /// A release, with what the device believes now.
@@ -356,6 +370,20 @@ impl<D: Disk + Clone> Heart<D> {
     pub(super) fn jitter(&mut self, ms: u64) -> u64 {
         let tenth = ms / 10;
         ms - tenth + self.random.next_u64() % (2 * tenth + 1)
+    }
+
+    /// Time to the next walk that reads every file: exponentially distributed, so that however long ago the last one was, and however
+    /// often the agent has started since, nobody who watches knows more of the next one.
+    fn full_ms(&mut self) -> u64 {
+        if self.config.inventory_full_every.is_zero() {
+            // Each of them is.
+            return NEVER_MS;
+        }
+        let mean = self.config.inventory_full_every.as_millis() as f64;
+        // In (0, 1]: 53 bits, as many as the number has.
+        let drawn = ((self.random.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        // At most 37 times the mean.
+        (mean * -drawn.ln()) as u64
     }
 
     fn inventory_ms(&mut self) -> u64 {
@@ -407,7 +435,13 @@ impl<D: Disk + Clone> Heart<D> {
             if !self.config.inventory.is_empty() {
                 self.want_report(Wanted::daily());
             }
-            self.take_inventory();
+            self.take_inventory(false);
+        }
+        if now >= self.full_at {
+            self.full_at = now.plus_ms(self.full_ms());
+            if !self.config.inventory.is_empty() {
+                self.take_inventory(true);
+            }
         }
         self.update_due(now)
     }
@@ -701,7 +735,7 @@ impl<D: Disk + Clone> Heart<D> {
             }
             Event::ReportWanted { order, nonce } => {
                 self.want_report(Wanted::ordered(order, nonce));
-                self.take_inventory();
+                self.take_inventory(true);
             }
             Event::ReportReceived { offset } => self.report_received(offset)?,
             Event::ReportAgain => self.report_again(),
@@ -769,23 +803,36 @@ impl<D: Disk + Clone> Heart<D> {
         }
     }
 
-    fn inventory_taken(&mut self, now: Time, taken: Result<Option<InventorySummary>, String>) {
+    fn inventory_taken(&mut self, now: Time, taken: Result<Option<Taken>, String>) {
         match taken {
-            Ok(Some(summary)) => {
+            Ok(Some(Taken {
+                walked,
+                rules,
+                full,
+                trouble,
+            })) => {
+                for why in trouble {
+                    self.log.warn("of the inventory", &[("why", &why)]);
+                }
+                let summary = walked.summary;
                 self.log.info(
                     "inventory taken",
                     &[
                         ("components", &summary.count()),
+                        ("read", &walked.read),
+                        ("unchanged", &walked.remembered),
+                        ("full", &full),
+                        ("rules", &rules),
                         ("digest", &summary.digest()),
                     ],
                 );
                 self.taken = Some(summary);
                 self.feeds.push_back(Feed::Facts);
                 if self.store.reported() != Some(summary.digest()) {
-                    self.want_report(Wanted::daily());
+                    self.want_report(Wanted::taken());
                 }
                 for wanted in &mut self.wanted {
-                    wanted.fresh = true;
+                    wanted.walk_ends();
                 }
             }
             Ok(None) => self.drop_reports(OutcomeCode::Unsupported),

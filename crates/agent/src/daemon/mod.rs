@@ -15,6 +15,7 @@
 mod fetch;
 mod heart;
 mod http;
+mod inventory;
 mod net;
 mod pace;
 mod provision;

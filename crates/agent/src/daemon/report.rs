@@ -10,8 +10,8 @@ use kusabi_core::protocol::request::{OutcomeCode, PART_LEN_MAX};
 use kusabi_core::suite::Purpose;
 
 use super::heart::{Feed, Heart};
+use super::inventory::open_inventory;
 use super::store::StoreError;
-use super::worker::open_inventory;
 use crate::disk::Disk;
 
 /// How often a report is begun again before it is given up.
@@ -26,8 +26,10 @@ pub(super) struct Wanted {
     order: u64,
     /// What the order wants covered; zeros when nobody asked.
     nonce: [u8; 32],
+    /// The inventory is being taken for it: the walk began after it was wanted, and reads as much as it asks for.
+    taking: bool,
     /// The inventory was taken since.
-    pub(super) fresh: bool,
+    fresh: bool,
     begun: u8,
 }
 
@@ -37,13 +39,31 @@ impl Wanted {
         Self::ordered(0, [0; 32])
     }
 
+    /// One that nobody asked for, of the inventory that was just taken.
+    pub(super) const fn taken() -> Self {
+        let mut wanted = Self::daily();
+        wanted.fresh = true;
+        wanted
+    }
+
     pub(super) const fn ordered(order: u64, nonce: [u8; 32]) -> Self {
         Self {
             order,
             nonce,
+            taking: false,
             fresh: false,
             begun: 0,
         }
+    }
+
+    /// A walk begins. Whoever ordered a report has a reason, and gets one for which every file was read after the order came.
+    pub(super) const fn walk_begins(&mut self, full: bool) {
+        self.taking = full || self.order == 0;
+    }
+
+    /// The walk is over.
+    pub(super) const fn walk_ends(&mut self) {
+        self.fresh |= self.taking;
     }
 
     const fn order(&self) -> Order {
@@ -139,7 +159,7 @@ impl<D: Disk + Clone> Heart<D> {
         self.wanted.clear();
         if !self.config.inventory.is_empty() {
             self.want_report(Wanted::daily());
-            self.take_inventory();
+            self.take_inventory(false);
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use kusabi_core::id::Digest;
-use kusabi_core::inventory::{Inventory, SignedInventory};
+use kusabi_core::inventory::{Inventory, Pattern, RULES_KIND, Rules, SignedInventory, TypeRules};
 use kusabi_core::protocol::reply::Task as OrderTask;
 use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::suite::Purpose;
@@ -378,6 +378,27 @@ fn write(disk: &Sim, path: &Path, bytes: &[u8], mode: u32) {
     disk.sync_dir(path.parent().unwrap()).unwrap();
 }
 
+/// Rules of the walk that go with a release.
+fn rules(paths: &[&str], excluded: &[&str]) -> (String, Vec<u8>) {
+    let rules = TypeRules {
+        device_type: "cam-a".into(),
+        paths: paths.iter().map(ToString::to_string).collect(),
+        excluded: excluded
+            .iter()
+            .map(|one| Pattern::new(one).unwrap())
+            .collect(),
+    };
+    let rules = Rules::new(vec![rules]).unwrap();
+    (RULES_KIND.to_owned(), rules.encode())
+}
+
+/// How many components the newest report has; none while it has not come whole.
+fn reported(world: &World) -> Option<u32> {
+    let report = world.shop.reports.get(&0)?.get(SignedInventory::LEN..)?;
+    let inventory = Inventory::decode(report).ok()?;
+    Some(inventory.summary().count())
+}
+
 fn polled(world: &World) -> bool {
     world.shop.polls > 0
 }
@@ -385,6 +406,7 @@ fn polled(world: &World) -> bool {
 /// An update and a report are ordered before the device is switched on for the first time.
 fn ordered(bench: &Bench) -> (Digest, u64, u64) {
     let mut world = bench.world();
+    world.documents = vec![rules(&["files"], &["files/number-5*"])];
     let big = vec![3; 30_000];
     let release = world.release("2", 1, &[("camera", b"good two"), ("data", &big)]);
     let update = world.order(OrderTask::Update(release));
@@ -760,4 +782,108 @@ fn a_release_that_is_withdrawn_on_trial_is_rolled_back() {
         (None, "a")
     );
     bench.check("after a withdrawal");
+}
+
+/// What a device walks is what its owner signed with the release that it runs: from the commit on, after a rollback that of the release
+/// before, and the configuration's where the release says nothing.
+#[test]
+fn the_rules_of_the_release_that_runs_are_walked_by() {
+    let mut bench = Bench::new();
+    bench.reach(&|world| reported(world) == Some(61));
+    let update = |bench: &mut Bench, version: &str, content: &[u8]| {
+        let mut world = bench.world();
+        let release = world.release(version, 1, &[("camera", content)]);
+        let order = world.order(OrderTask::Update(release));
+        drop(world);
+        bench.reach(&|world| world.outcome(order).is_some());
+        let outcome = bench.world().outcome(order);
+        (release, outcome)
+    };
+    // Fewer files, by a pattern; the configured root is where they lie, and nothing leads out of it.
+    bench.world().documents = vec![rules(&["files"], &["files/number-*"])];
+    let (first, outcome) = update(&mut bench, "2", b"good two");
+    assert_eq!(
+        (bench.running(), outcome),
+        (Some(first), Some(OutcomeCode::Done))
+    );
+    bench.reach(&|world| reported(world) == Some(1));
+    assert!(bench.said().contains("rules=release"), "{}", bench.said());
+
+    // A release that fails has brought other rules: those of the one that goes on running hold, over restarts.
+    bench.world().documents = vec![rules(&["files"], &["files/number-1*"])];
+    let (_, outcome) = update(&mut bench, "3", b"bad three");
+    assert_eq!(
+        (bench.running(), outcome),
+        (Some(first), Some(OutcomeCode::Failed))
+    );
+    let report = bench.world().order(OrderTask::ReportInventory([8; 32]));
+    bench.reach(&|world| world.outcome(report).is_some());
+    assert_eq!(reported(&bench.world()), Some(1));
+
+    // One that brings none: the configuration's.
+    bench.world().documents.clear();
+    let (third, outcome) = update(&mut bench, "4", b"good four");
+    assert_eq!(
+        (bench.running(), outcome),
+        (Some(third), Some(OutcomeCode::Done))
+    );
+    bench.reach(&|world| reported(world) == Some(61));
+
+    // One whose rules are none is not installed: whoever made it made a mistake.
+    bench.world().documents = vec![(RULES_KIND.to_owned(), b"no rules".to_vec())];
+    let (_, outcome) = update(&mut bench, "5", b"good five");
+    assert_eq!(
+        (bench.running(), outcome),
+        (Some(third), Some(OutcomeCode::Failed))
+    );
+    // What damaged the file of the rules gets no fewer files walked than the configuration says.
+    bench.world().documents = vec![rules(&["files"], &["files/number-*"])];
+    let (fifth, _) = update(&mut bench, "6", b"good six");
+    bench.reach(&|world| reported(world) == Some(1));
+    assert_eq!(bench.running(), Some(fifth));
+    for file in ["/state/rules", "/state/rules.next"] {
+        let path = Path::new(file);
+        if let Some(mut bytes) = bench.machine.disk.read(path, 1 << 20).unwrap() {
+            bytes.truncate(40);
+            disk::replace(&bench.machine.disk, path, &bytes, 0o600).unwrap();
+        }
+    }
+    bench.restart();
+    bench.reach(&|world| reported(world) == Some(61));
+    assert!(bench.said().contains("cannot be used"), "{}", bench.said());
+}
+
+/// A report that was ordered is of files that were all read after the order came; besides, all are read at times that nobody can foresee.
+#[test]
+fn every_file_is_read_when_someone_asks_and_at_times_nobody_can_wait_for() {
+    let mut bench = Bench::new();
+    bench.reach(&|world| reported(world).is_some());
+    let walks = |bench: &Bench, full: &str| {
+        let lines = bench.lines.lock().unwrap();
+        let taken = lines.iter().filter(|line| line.contains("inventory taken"));
+        taken.filter(|line| line.contains(full)).count()
+    };
+    assert_eq!(walks(&bench, "full=true"), 0, "{}", bench.said());
+    let order = bench.world().order(OrderTask::ReportInventory([8; 32]));
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(walks(&bench, "full=true"), 1);
+
+    // Of half a year, one day in seven or so: and the times between are not alike.
+    let mut between = Vec::new();
+    let mut last = bench.now;
+    let end = bench.now + 180 * 86_400_000;
+    while bench.now < end {
+        let before = walks(&bench, "full=true");
+        let lines = Arc::clone(&bench.lines);
+        bench.reach(&move |_| {
+            let lines = lines.lock().unwrap();
+            let full = lines.iter().filter(|line| line.contains("full=true"));
+            full.count() > before
+        });
+        between.push((bench.now - last) / 3_600_000);
+        last = bench.now;
+    }
+    assert!((8..60).contains(&between.len()), "{between:?}");
+    let (least, most) = (between.iter().min().unwrap(), between.iter().max().unwrap());
+    assert!(*least < 72 && *most > 9 * 24, "{between:?}");
 }

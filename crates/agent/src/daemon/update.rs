@@ -454,7 +454,7 @@ impl<D: Disk + Clone> Heart<D> {
         }
         self.task(Task::Clear);
         if self.record.running == Some(release) || self.record.failed == Some(release) {
-            self.take_inventory();
+            self.take_inventory(false);
         }
         self.next_in_queue()
     }

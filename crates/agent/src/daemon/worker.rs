@@ -4,13 +4,12 @@
 //! A worker decides nothing. It is handed what the device believes at that time ([`Trust`]), checks a release under it anew in
 //! every step, and says what came of it.
 
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 
 use kusabi_core::device::Trust;
 use kusabi_core::id::{Digest, OrgId};
-use kusabi_core::inventory::InventorySummary;
+use kusabi_core::inventory::{RULES_BYTES_MAX, RULES_KIND, Rules};
 use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::release::{
     DeviceFacts, Label, PROOF_BUNDLE_BYTES_MAX, ProofBundle, ProofBundleError, ReleaseError,
@@ -18,6 +17,7 @@ use kusabi_core::release::{
 };
 
 use super::fetch::{Brought, Fetcher, Learnt};
+use super::inventory::{self, Taken};
 use super::net::{Net, NetError};
 use super::stop::Stop;
 use crate::config::Config;
@@ -46,7 +46,10 @@ pub(crate) enum Task {
     /// Nothing of a download is needed any more.
     Clear,
     /// Take the inventory.
-    Inventory,
+    Inventory {
+        /// Every file is read, whether it looks changed or not.
+        full: bool,
+    },
 }
 
 impl Task {
@@ -60,7 +63,7 @@ impl Task {
             Self::Commit(_) => "commit",
             Self::Refuse => "refuse",
             Self::Clear => "clear",
-            Self::Inventory => "inventory",
+            Self::Inventory { .. } => "inventory",
         }
     }
 }
@@ -85,7 +88,7 @@ pub(crate) enum Worked {
     /// Downloads are gone.
     Cleared,
     /// The inventory was taken; none when nothing is configured.
-    Inventory(Result<Option<InventorySummary>, String>),
+    Inventory(Result<Option<Taken>, String>),
     /// The task did not succeed.
     Failed(&'static str, Failure, Record),
 }
@@ -178,7 +181,14 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             Task::Restart(under) => self.with_release(under, Updates::restart),
             Task::Commit(under) => self.with_release(under, Updates::commit),
             Task::Clear => self.clear().map(|()| Worked::Cleared),
-            Task::Inventory => return Worked::Inventory(self.inventory()),
+            Task::Inventory { full } => {
+                return Worked::Inventory(inventory::take(
+                    &self.disk,
+                    &self.config,
+                    self.record().running,
+                    *full,
+                ));
+            }
         };
         done.unwrap_or_else(|failure| Worked::Failed(task.name(), failure, self.record()))
     }
@@ -229,6 +239,7 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         let signed = decode(&signed)?;
         let release = self.verify(under, &signed)?;
         self.drop_others(&release)?;
+        self.fetch_rules(under, &signed)?;
         let mut brought = Brought::default();
         let fetcher = Fetcher {
             disk: &self.disk,
@@ -248,6 +259,39 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         self.learnt = Learnt::default();
         self.staging.drop_seeds().map_err(broken)?;
         Ok(brought)
+    }
+
+    /// The rules of the inventory that go with a release, if there are any; they lie in their file then.
+    fn fetch_rules(&self, under: &Under, signed: &SignedManifest<'_>) -> Result<(), Failure> {
+        let mut documents = signed.manifest().documents();
+        let Some(document) = documents.find(|document| document.kind.as_str() == RULES_KIND) else {
+            return Ok(());
+        };
+        let content = document.content;
+        let limit = match usize::try_from(content.size()) {
+            Ok(size) if content.size() <= RULES_BYTES_MAX => size,
+            _ => {
+                let why = "its rules of the inventory are too long".into();
+                return Err(Failure::Refused(why, OutcomeCode::Failed));
+            }
+        };
+        let running = self.record().running;
+        if inventory::has_rules(&self.disk, &self.config, under.digest).map_err(broken)? {
+            return Ok(());
+        }
+        let what = format!("payloads/{}", content.digest());
+        let bytes = self.ask_all(under, &what, limit, |bytes| {
+            if Digest::of(&bytes) == content.digest() {
+                Ok(bytes)
+            } else {
+                Err("what came does not have this digest".into())
+            }
+        })?;
+        // Signed, and no rules all the same: whoever made the release made a mistake.
+        Rules::decode(&bytes)
+            .map_err(|why| Failure::Refused(why.to_string(), OutcomeCode::Failed))?;
+        inventory::keep_rules(&self.disk, &self.config, running, under.digest, &bytes)
+            .map_err(broken)
     }
 
     fn install(&mut self, under: &Under) -> Result<Worked, Failure> {
@@ -280,7 +324,8 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         {
             return Ok(bytes);
         }
-        let bytes = self.ask_all(under, "", SIGNED_MANIFEST_BYTES_MAX, |bytes| {
+        let what = format!("releases/{}", under.digest);
+        let bytes = self.ask_all(under, &what, SIGNED_MANIFEST_BYTES_MAX, |bytes| {
             if is_it(&bytes) {
                 Ok(bytes)
             } else {
@@ -321,7 +366,8 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         };
         let mut refused = None;
         let mut spoiled = false;
-        let found = self.ask_all(under, "/proofs", PROOF_BUNDLE_BYTES_MAX, |bytes| {
+        let what = format!("releases/{}/proofs", under.digest);
+        let found = self.ask_all(under, &what, PROOF_BUNDLE_BYTES_MAX, |bytes| {
             let checked = ProofBundle::decode(&bytes)
                 .and_then(|proofs| proofs.check(signed, &under.trust, &device));
             match checked {
@@ -361,7 +407,7 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             if self.stop.is_stopped() {
                 return Err(Failure::Later("stopped".into()));
             }
-            let url = format!("{url}/device/v1/releases/{}{what}", under.digest);
+            let url = format!("{url}/device/v1/{what}");
             match self.net.get(&url, limit) {
                 Ok(bytes) => match take(bytes) {
                     Ok(taken) => return Ok(taken),
@@ -401,44 +447,6 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         self.disk
             .remove(&path)
             .map_err(|error| broken(UpdateError::Disk { path, error }))
-    }
-
-    /// Takes the inventory; it lies in its file then.
-    fn inventory(&self) -> Result<Option<InventorySummary>, String> {
-        if self.config.inventory.is_empty() {
-            return Ok(None);
-        }
-        let path = self.config.inventory_file();
-        let new = path.with_extension("new");
-        let disk = |error: io::Error| format!("{}: {error}", new.display());
-        self.disk.remove(&new).map_err(disk)?;
-        self.disk.create(&new, 0o600).map_err(disk)?;
-        let mut out = Appending {
-            disk: &self.disk,
-            path: &new,
-        };
-        let taken = self.config.inventory.take(&mut out);
-        let summary = taken.map_err(|error| error.to_string())?;
-        // No sync: after a power cut another one is taken.
-        self.disk.rename(&new, &path).map_err(disk)?;
-        Ok(Some(summary))
-    }
-}
-
-/// Writes to the end of a file on a [`Disk`].
-struct Appending<'a, D> {
-    disk: &'a D,
-    path: &'a Path,
-}
-
-impl<D: Disk> Write for Appending<'_, D> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.disk.append(self.path, bytes)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -487,13 +495,4 @@ const fn outcome(error: &ReleaseError) -> OutcomeCode {
         | ReleaseError::CounterBelowChannel { .. } => OutcomeCode::Unsupported,
         _ => OutcomeCode::Unproven,
     }
-}
-
-/// Where the inventory lies that was taken last.
-pub(crate) fn open_inventory(
-    disk: &impl Disk,
-    config: &Config,
-) -> io::Result<Box<dyn io::Read + Send>> {
-    let path: PathBuf = config.inventory_file();
-    disk.open(&path)
 }

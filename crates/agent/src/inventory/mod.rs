@@ -6,14 +6,18 @@
 //!
 //! It says what the disk holds while it reads. A file that changes meanwhile is taken as it was read.
 
+mod cache;
+mod tree;
 mod walk;
 
 use std::io;
 use std::path::PathBuf;
 
-use kusabi_core::inventory::InventoryError;
+use kusabi_core::inventory::{InventoryError, RulesError};
 
-pub use walk::Walk;
+pub use cache::HashCache;
+pub use tree::{Kind, Live, Node, Stamp, Tree};
+pub use walk::{Walk, Walked};
 
 /// Why no inventory was taken.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +49,23 @@ pub enum WalkError {
     Path {
         /// The path.
         path: PathBuf,
+    },
+    /// A path that is to be passed over is no pattern.
+    #[error("{path}: {error}", path = path.display())]
+    Pattern {
+        /// The path.
+        path: PathBuf,
+        /// Which rule it breaks.
+        #[source]
+        error: RulesError,
+    },
+    /// A configured path lies below a symbolic link.
+    #[error("{path} lies below the symbolic link {link}: name the path that the link points to", path = path.display(), link = link.display())]
+    BelowLink {
+        /// The path.
+        path: PathBuf,
+        /// The link.
+        link: PathBuf,
     },
     /// A configured path lies within another one.
     #[error("{inner} lies within {outer}, which is inventoried already", inner = inner.display(), outer = outer.display())]

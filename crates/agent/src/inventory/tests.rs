@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use kusabi_core::id::Digest;
 use kusabi_core::inventory::{
@@ -245,4 +246,263 @@ fn large_files_stream() {
         (large.size(), large.digest()),
         (300_001, Digest::of(&content))
     );
+}
+
+/// A walk that remembers what it hashed in `kept`, at this time.
+fn remember(walk: &Walk, kept: &mut Vec<u8>, now: SystemTime) -> (Vec<u8>, Walked) {
+    let before = std::mem::take(kept);
+    let mut before: &[u8] = &before;
+    let mut bytes = Vec::new();
+    let mut cache = HashCache::new(Some(&mut before), Some(kept), now);
+    let walked = walk.take_with(&mut bytes, &mut cache).unwrap();
+    assert!(cache.trouble().is_none());
+    (bytes, walked)
+}
+
+fn read(walked: Walked) -> (u32, u32) {
+    (walked.read, walked.remembered)
+}
+
+/// Files are stamped with it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what is measured is the file system's time"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// So late that nothing is recent.
+fn later() -> SystemTime {
+    now() + Duration::from_secs(60)
+}
+
+#[test]
+fn what_is_unchanged_is_not_read_again() {
+    let files: Vec<(String, String)> = (0..2000)
+        .map(|i| (format!("d{}/f{i}", i % 37), format!("content {i}")))
+        .collect();
+    let files: Vec<(&[u8], &[u8])> = files
+        .iter()
+        .map(|(name, content)| (name.as_bytes(), content.as_bytes()))
+        .collect();
+    let folder = tree(&files);
+    symlink("d1/f1", folder.path().join("link")).unwrap();
+    let walk = walk(folder.path(), &["/"], &[]);
+    let mut kept = Vec::new();
+    let (first, walked) = remember(&walk, &mut kept, later());
+    assert_eq!(read(walked), (2000, 0));
+    let (second, walked) = remember(&walk, &mut kept, later());
+    assert_eq!((read(walked), &second), ((0, 2000), &first));
+    // One more, one less, one changed: only what is new is read, and it goes on being remembered.
+    fs::remove_file(folder.path().join("d0/f0")).unwrap();
+    fs::write(folder.path().join("d0/e"), b"new").unwrap();
+    fs::write(folder.path().join("d36/f36"), b"changed").unwrap();
+    let (third, walked) = remember(&walk, &mut kept, later());
+    assert_eq!(read(walked), (2, 1998));
+    assert_eq!(third, take(&walk));
+    let (fourth, walked) = remember(&walk, &mut kept, later());
+    assert_eq!((read(walked), fourth), ((0, 2000), third));
+    // What is remembered serves a walk of fewer paths as well.
+    let fewer = super::tests::walk(folder.path(), &["d1", "d36"], &["d36/f3*"]);
+    let (some, walked) = remember(&fewer, &mut kept, later());
+    assert_eq!(walked.read, 0);
+    assert_eq!(some, take(&fewer));
+}
+
+/// Whoever changes a file can set its size and time back, but not the time at which that was done; another file in its place has another
+/// number; and with what it may do, another kind.
+#[test]
+fn a_change_under_the_old_size_and_time_is_found() {
+    let folder = tree(&[
+        (b"a", b"aaaa"),
+        (b"b", b"bbbb"),
+        (b"c", b"cccc"),
+        (b"d", b"dddd"),
+    ]);
+    let at = |name: &str| folder.path().join(name);
+    let walk = walk(folder.path(), &["/"], &[]);
+    let mut kept = Vec::new();
+    remember(&walk, &mut kept, later());
+    let times = |name: &str| fs::metadata(at(name)).unwrap().modified().unwrap();
+
+    // The clock of the file system goes in steps: until it has gone on, the change would not show.
+    let changed = |name: &str| {
+        let metadata = fs::metadata(at(name)).unwrap();
+        (metadata.ctime(), metadata.ctime_nsec())
+    };
+    let gone_on = |since: (i64, i64)| {
+        let probe = at(".probe");
+        loop {
+            fs::write(&probe, b"").unwrap();
+            if changed(".probe") > since {
+                break;
+            }
+        }
+        fs::remove_file(probe).unwrap();
+    };
+    gone_on(changed("d"));
+    let modified = times("a");
+    fs::write(at("a"), b"evil").unwrap();
+    File::options()
+        .write(true)
+        .open(at("a"))
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    let modified = times("b");
+    fs::write(at("other"), b"evil").unwrap();
+    File::options()
+        .write(true)
+        .open(at("other"))
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    fs::rename(at("other"), at("b")).unwrap();
+    fs::set_permissions(at("c"), fs::Permissions::from_mode(0o4755)).unwrap();
+    assert_eq!(
+        (times("a"), fs::metadata(at("a")).unwrap().len()),
+        (times("a"), 4)
+    );
+
+    let (found, walked) = remember(&walk, &mut kept, later());
+    assert_eq!(read(walked), (3, 1));
+    assert_eq!(found, take(&walk));
+    let inventory = Inventory::decode(&found).unwrap();
+    let digests: Vec<_> = inventory
+        .components()
+        .map(|c| (c.kind(), c.digest()))
+        .collect();
+    let evil = (ComponentKind::File, Digest::of(b"evil"));
+    assert_eq!(digests[..2], [evil, evil]);
+    assert_eq!(digests[2], (ComponentKind::Privileged, Digest::of(b"cccc")));
+}
+
+/// A file that changed within the clock's step before the walk may change once more in the same step: it is not remembered. Nor is one
+/// that says it changed at a time that is yet to come, after the clock was set back.
+#[test]
+fn what_changed_just_now_is_read_again() {
+    let folder = tree(&[(b"a", b"1"), (b"b", b"2")]);
+    let walk = walk(folder.path(), &["/"], &[]);
+    let mut kept = Vec::new();
+    for at in [
+        now(),
+        now() - Duration::from_secs(86_400),
+        SystemTime::UNIX_EPOCH,
+        SystemTime::UNIX_EPOCH - Duration::from_secs(1),
+    ] {
+        let (bytes, walked) = remember(&walk, &mut kept, at);
+        assert_eq!((read(walked), bytes), ((2, 0), take(&walk)));
+    }
+    // Later it is remembered, and a clock that jumps from then on changes nothing: only what was hashed anew is judged by it.
+    remember(&walk, &mut kept, later());
+    let (_, walked) = remember(&walk, &mut kept, SystemTime::UNIX_EPOCH);
+    assert_eq!(read(walked), (0, 2));
+    // A time that someone gave the file.
+    let future = now() + Duration::from_secs(86_400);
+    File::options()
+        .write(true)
+        .open(folder.path().join("b"))
+        .unwrap()
+        .set_modified(future)
+        .unwrap();
+    for _ in 0..2 {
+        let (_, walked) = remember(&walk, &mut kept, later());
+        assert_eq!(read(walked), (1, 1));
+    }
+}
+
+/// Cut anywhere, or with any bit of it turned: what is found is the same, and at worst everything is read.
+#[test]
+fn a_damaged_cache_costs_reads_and_nothing_else() {
+    let folder = tree(&[(b"a", b"1"), (b"b/c", b"2"), (b"b/d", b"3"), (b"e", b"4")]);
+    let walk = walk(folder.path(), &["/"], &[]);
+    let mut whole = Vec::new();
+    let (bytes, _) = remember(&walk, &mut whole, later());
+    let with = |mut kept: Vec<u8>| {
+        let (found, walked) = remember(&walk, &mut kept, later());
+        assert_eq!(found, bytes);
+        assert_eq!(kept, whole);
+        walked.read
+    };
+    assert_eq!(with(whole.clone()), 0);
+    let reads: Vec<u32> = (0..whole.len())
+        .map(|end| with(whole[..end].to_vec()))
+        .collect();
+    assert!(
+        reads.is_sorted_by(|a, b| a >= b) && reads.first() == Some(&4) && reads.last() == Some(&1)
+    );
+    for at in 0..whole.len() {
+        let mut kept = whole.clone();
+        kept[at] ^= 1 << (at % 8);
+        assert!(with(kept) >= 1, "byte {at}");
+    }
+    // Records in another order, each good by itself.
+    let record = (whole.len() - 25) / 4;
+    assert!(record > 80);
+    let mut twice = whole.clone();
+    twice.extend_from_slice(&whole[25..]);
+    assert_eq!(with(twice), 0);
+}
+
+/// The disk is full for the cache: the inventory goes out, and what was not written is said.
+#[test]
+fn a_cache_that_cannot_be_written_stops_no_inventory() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let folder = tree(&[(b"a", b"1")]);
+    let walk = walk(folder.path(), &["/"], &[]);
+    let (mut full, mut bytes) = (Full, Vec::new());
+    let mut cache = HashCache::new(None, Some(&mut full), later());
+    walk.take_with(&mut bytes, &mut cache).unwrap();
+    assert_eq!(cache.trouble().unwrap().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(bytes, take(&walk));
+}
+
+#[test]
+fn patterns_pass_over_what_they_name_and_what_lies_below() {
+    let folder = tree(&[
+        (b"etc/a.conf", b"1"),
+        (b"etc/a.conf~", b"2"),
+        (b"etc/d/b.conf~", b"3"),
+        (b"var/log/x/y", b"4"),
+        (b"var/lib/x", b"5"),
+        (b"var/lib/odd%name", b"6"),
+    ]);
+    let walk = walk(
+        folder.path(),
+        &["etc", "var"],
+        &["etc/*~", "/var/l*g", "var/lib/odd%*"],
+    );
+    let found = names(&take(&walk));
+    assert_eq!(found, ["etc/a.conf", "etc/d/b.conf~", "var/lib/x"]);
+    // The same rules, signed and read again, walk the same.
+    let rules = walk.rules("cam-a").unwrap();
+    let again = Walk::by(folder.path(), &rules, None).unwrap();
+    assert_eq!(names(&take(&again)), found);
+    assert_eq!(again.rules("cam-a").unwrap(), rules);
+    for wrong in ["etc/../x", "/", "a/./b", &"a".repeat(257)] {
+        let refused = Walk::new(folder.path(), &[], &[PathBuf::from(wrong)]);
+        assert!(refused.is_err() || wrong == "a/./b", "{wrong}");
+    }
+}
+
+/// A link above a configured path would lead out of an image, onto the machine that looks at it.
+#[test]
+fn no_path_lies_below_a_link() {
+    let folder = tree(&[(b"usr/lib/x", b"1")]);
+    symlink("usr/lib", folder.path().join("lib")).unwrap();
+    let refused = walk(folder.path(), &["lib/x"], &[]).take(&mut Vec::new());
+    let Err(WalkError::BelowLink { link, .. }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(link, Path::new("lib"));
+    assert_eq!(names(&take(&walk(folder.path(), &["lib"], &[]))), ["lib"]);
 }

@@ -1,21 +1,21 @@
 //! The walk.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Write};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Component as Part, Path, PathBuf};
 
 use kusabi_core::crypto::Hasher;
 use kusabi_core::id::Digest;
 use kusabi_core::inventory::{
     COMPONENTS_MAX, Component, ComponentKind, InventoryError, InventorySummary, InventoryWriter,
-    escape_name,
+    Pattern, Rules, RulesError, TypeRules, escape_name, unescape_name,
 };
 use kusabi_core::wire::Sink as _;
 
 use super::WalkError;
+use super::cache::HashCache;
+use super::tree::{Kind, Live, Node, Tree};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 64 << 10;
@@ -31,16 +31,28 @@ pub struct Walk {
     root: PathBuf,
     /// Below the root, in the order of the format.
     paths: Vec<PathBuf>,
-    /// Below the root; what lies there is passed over.
-    excluded: Vec<PathBuf>,
+    /// Of names below the root; what lies there is passed over.
+    excluded: Vec<Pattern>,
+}
+
+/// What a walk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walked {
+    /// The inventory.
+    pub summary: InventorySummary,
+    /// Files that were read.
+    pub read: u32,
+    /// Files that were not: the cache knew them.
+    pub remembered: u32,
 }
 
 impl Walk {
     /// Everything below `paths`, which are taken relative to `root` with or without a leading `/`, without what lies below
-    /// `excluded`. A component's name is its path below `root`, so that a slot can be inventoried before it is started.
+    /// `excluded`, in which a `*` stands for any characters within one part of a path. A component's name is its path below `root`, so
+    /// that a slot can be inventoried before it is started.
     ///
     /// # Errors
-    /// [`WalkError::Path`], [`WalkError::Nested`]
+    /// [`WalkError::Path`], [`WalkError::Pattern`], [`WalkError::Nested`]
     pub fn new(root: &Path, paths: &[PathBuf], excluded: &[PathBuf]) -> Result<Self, WalkError> {
         let below = |paths: &[PathBuf]| -> Result<Vec<PathBuf>, WalkError> {
             let mut below: Vec<PathBuf> = paths
@@ -62,11 +74,63 @@ impl Walk {
                 });
             }
         }
+        let excluded = excluded.iter().map(|path| pattern(path));
         Ok(Self {
             root: root.into(),
-            excluded: below(excluded)?,
+            excluded: excluded.collect::<Result<_, _>>()?,
             paths,
         })
+    }
+
+    /// What signed rules say, below a root, without what lies below `own` as well.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new)'s.
+    pub fn by(root: &Path, rules: &TypeRules, own: Option<PathBuf>) -> Result<Self, WalkError> {
+        let path = |name: &String| {
+            // The root's is empty, which no name is; rules hold nothing else that is no path.
+            let path = unescape_name(name).unwrap_or_default();
+            PathBuf::from(OsString::from_vec(path))
+        };
+        let paths: Vec<PathBuf> = rules.paths.iter().map(path).collect();
+        let mut walk = Self::new(root, &paths, own.as_slice())?;
+        walk.excluded.extend_from_slice(&rules.excluded);
+        Ok(walk)
+    }
+
+    /// What it walks and passes over, to be signed for the devices of a type.
+    ///
+    /// # Errors
+    /// [`RulesError`]: more of it than rules hold.
+    pub fn rules(&self, device_type: &str) -> Result<TypeRules, RulesError> {
+        let name = |path: &PathBuf| escape_name(path.as_os_str().as_bytes());
+        let mut rules = TypeRules {
+            device_type: device_type.to_owned(),
+            paths: self.paths.iter().map(name).collect(),
+            excluded: self.excluded.clone(),
+        };
+        rules.excluded.sort();
+        rules.excluded.dedup();
+        Rules::new(vec![rules.clone()])?;
+        Ok(rules)
+    }
+
+    /// The paths, below the root, in the order of the format.
+    #[must_use]
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// What is passed over.
+    #[must_use]
+    pub fn excluded(&self) -> &[Pattern] {
+        &self.excluded
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Whether no path is to be inventoried.
@@ -84,35 +148,84 @@ impl Walk {
         }
     }
 
-    /// Takes the inventory and writes it to `out`.
+    /// Takes the inventory of the root and writes it to `out`. Every file is read.
     ///
     /// # Errors
     /// [`WalkError`]; what was written then is no inventory.
     pub fn take(&self, out: &mut impl Write) -> Result<InventorySummary, WalkError> {
+        self.take_of(&Live::new(&self.root), out)
+    }
+
+    /// Takes the inventory of another tree with the same rules: an image's, before it is on a device.
+    ///
+    /// # Errors
+    /// [`WalkError`]; what was written then is no inventory.
+    pub fn take_of(
+        &self,
+        tree: &impl Tree,
+        out: &mut impl Write,
+    ) -> Result<InventorySummary, WalkError> {
+        Ok(self.walk(tree, out, &mut HashCache::none())?.summary)
+    }
+
+    /// Takes the inventory of the root; a file that the cache knows is not read.
+    ///
+    /// # Errors
+    /// [`WalkError`]; what was written then is no inventory. That the cache failed is none: it says so itself.
+    pub fn take_with(
+        &self,
+        out: &mut impl Write,
+        cache: &mut HashCache<'_>,
+    ) -> Result<Walked, WalkError> {
+        self.walk(&Live::new(&self.root), out, cache)
+    }
+
+    fn walk<T: Tree>(
+        &self,
+        tree: &T,
+        out: &mut impl Write,
+        cache: &mut HashCache<'_>,
+    ) -> Result<Walked, WalkError> {
         let mut taker = Taker {
             walk: self,
+            tree,
             writer: InventoryWriter::new(Vec::new()),
             out,
+            cache,
             piece: vec![0; PIECE_BYTES],
+            read: 0,
+            remembered: 0,
         };
         let mut found = Vec::new();
         for path in &self.paths {
+            taker.refuse_links_above(path)?;
             // A path that is not there is a component less, which the comparison says.
-            if let Some(metadata) = taker.look(path)? {
-                found.push((
-                    sort_key(path.as_os_str().as_bytes(), metadata.is_dir()),
-                    path,
-                ));
+            if let Some(node) = taker.look(path)? {
+                let key = sort_key(path.as_os_str().as_bytes(), node.kind == Kind::Dir);
+                found.push((key, path));
             }
         }
         found.sort();
         for (_, path) in found {
             taker.visit(path)?;
         }
+        let (read, remembered) = (taker.read, taker.remembered);
         let (summary, rest) = taker.writer.finish();
         out.write_all(&rest).map_err(WalkError::Write)?;
-        Ok(summary)
+        cache.finish();
+        Ok(Walked {
+            summary,
+            read,
+            remembered,
+        })
     }
+}
+
+/// What is passed over.
+fn pattern(path: &Path) -> Result<Pattern, WalkError> {
+    let path = below(path)?;
+    Pattern::new(&escape_name(path.as_os_str().as_bytes()))
+        .map_err(|error: RulesError| WalkError::Pattern { path, error })
 }
 
 /// The path's parts, without the leading `/`.
@@ -137,14 +250,35 @@ fn sort_key(name: &[u8], is_dir: bool) -> String {
     key
 }
 
-struct Taker<'a, W> {
+struct Taker<'a, 'c, T, W> {
     walk: &'a Walk,
+    tree: &'a T,
     writer: InventoryWriter<Vec<u8>>,
     out: &'a mut W,
+    cache: &'a mut HashCache<'c>,
     piece: Vec<u8>,
+    read: u32,
+    remembered: u32,
 }
 
-impl<W: Write> Taker<'_, W> {
+impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
+    /// Links are not followed, those above a configured path neither: what lies behind one may be on another disk, or on the machine
+    /// that an image is looked at.
+    fn refuse_links_above(&self, path: &Path) -> Result<(), WalkError> {
+        for above in path.ancestors().skip(1) {
+            if self
+                .look(above)?
+                .is_some_and(|node| node.kind == Kind::Link)
+            {
+                return Err(WalkError::BelowLink {
+                    path: path.into(),
+                    link: above.into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Takes what stands under a path, and what lies below it.
     fn visit(&mut self, path: &Path) -> Result<(), WalkError> {
         // Directories that are being walked, each with what is left of it: the next name is the last one.
@@ -159,67 +293,71 @@ impl<W: Write> Taker<'_, W> {
             } else {
                 dir.join(name)
             };
-            if self.walk.excluded.contains(&path) {
+            let name = escape_name(path.as_os_str().as_bytes());
+            if self.walk.excluded.iter().any(|one| one.is(&name)) {
                 continue;
             }
-            let Some(metadata) = self.look(&path)? else {
+            let Some(node) = self.look(&path)? else {
                 continue;
             };
-            if metadata.is_dir() {
-                let names = self.names(&path)?;
-                levels.push((path, names));
-            } else if metadata.is_symlink() {
-                self.take_link(&path)?;
-            } else if metadata.is_file() {
-                self.take_file(&path)?;
+            match node.kind {
+                Kind::Dir => {
+                    let names = self.names(&path)?;
+                    levels.push((path, names));
+                }
+                Kind::Link => self.take_link(&path, &name)?,
+                Kind::File => self.take_file(&path, &name, &node)?,
+                Kind::Other => {}
             }
         }
         Ok(())
     }
 
     /// What stands under a path; `None` when it is gone.
-    fn look(&self, path: &Path) -> Result<Option<Metadata>, WalkError> {
-        there(path, fs::symlink_metadata(self.walk.root.join(path)))
+    fn look(&self, path: &Path) -> Result<Option<Node>, WalkError> {
+        there(path, self.tree.look(path))
     }
 
     /// The names in a directory, last one first.
     fn names(&self, dir: &Path) -> Result<Vec<OsString>, WalkError> {
-        let Some(entries) = there(dir, fs::read_dir(self.walk.root.join(dir)))? else {
-            return Ok(Vec::new());
-        };
         let mut names = Vec::new();
-        for entry in entries {
-            let Some(entry) = there(dir, entry)? else {
-                continue;
-            };
-            let is_dir = there(dir, entry.file_type())?.is_some_and(|kind| kind.is_dir());
-            let name = entry.file_name();
+        let listed = self.tree.list(dir, &mut |name, is_dir| {
             names.push((sort_key(name.as_bytes(), is_dir), name));
-            if names.len() > NAMES_MAX {
-                return Err(WalkError::Component {
-                    path: dir.into(),
-                    error: InventoryError::TooMany,
-                });
-            }
+            names.len() <= NAMES_MAX
+        });
+        if there(dir, listed)?.is_none() {
+            return Ok(Vec::new());
+        }
+        if names.len() > NAMES_MAX {
+            return Err(WalkError::Component {
+                path: dir.into(),
+                error: InventoryError::TooMany,
+            });
         }
         names.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         Ok(names.into_iter().map(|(_, name)| name).collect())
     }
 
-    fn take_link(&mut self, path: &Path) -> Result<(), WalkError> {
-        let Some(target) = there(path, fs::read_link(self.walk.root.join(path)))? else {
+    fn take_link(&mut self, path: &Path, name: &str) -> Result<(), WalkError> {
+        let Some(target) = there(path, self.tree.link(path))? else {
             return Ok(());
         };
-        let target = target.as_os_str().as_bytes();
-        let digest = Digest::of(target);
-        self.put(path, ComponentKind::Link, target.len() as u64, digest)
+        let digest = Digest::of(&target);
+        self.put(path, name, ComponentKind::Link, target.len() as u64, digest)
     }
 
-    fn take_file(&mut self, path: &Path) -> Result<(), WalkError> {
-        let Some((mut file, mode)) = there(path, open_file(&self.walk.root.join(path)))?.flatten()
-        else {
+    fn take_file(&mut self, path: &Path, name: &str, node: &Node) -> Result<(), WalkError> {
+        if let Some(stamp) = &node.stamp
+            && let Some(digest) = self.cache.find(name, stamp)
+        {
+            self.remembered = self.remembered.saturating_add(1);
+            self.cache.keep(name, stamp, &digest);
+            return self.put(path, name, kind_of(node.mode), stamp.size, digest);
+        }
+        let Some((mut file, mode)) = there(path, self.tree.open(path))?.flatten() else {
             return Ok(());
         };
+        let before = self.tree.stamp(&file);
         let mut hasher = Hasher::default();
         let mut size = 0u64;
         loop {
@@ -237,25 +375,26 @@ impl<W: Write> Taker<'_, W> {
             hasher.put(self.piece.get(..read).unwrap_or_default());
             size = size.saturating_add(read as u64);
         }
-        let kind = if mode & PRIVILEGED != 0 {
-            ComponentKind::Privileged
-        } else if mode & EXECUTABLE != 0 {
-            ComponentKind::Program
-        } else {
-            ComponentKind::File
-        };
-        self.put(path, kind, size, Digest::new(hasher.finish()))
+        self.read = self.read.saturating_add(1);
+        let digest = Digest::new(hasher.finish());
+        if let Some(stamp) = self.tree.stamp(&file)
+            && before == Some(stamp)
+            && stamp.size == size
+        {
+            self.cache.learn(name, &stamp, &digest);
+        }
+        self.put(path, name, kind_of(mode), size, digest)
     }
 
     fn put(
         &mut self,
         path: &Path,
+        name: &str,
         kind: ComponentKind,
         size: u64,
         digest: Digest,
     ) -> Result<(), WalkError> {
-        let name = escape_name(path.as_os_str().as_bytes());
-        Component::new(&name, None, kind, size, digest)
+        Component::new(name, None, kind, size, digest)
             .and_then(|component| self.writer.put(&component))
             .map_err(|error| WalkError::Component {
                 path: path.into(),
@@ -270,37 +409,21 @@ impl<W: Write> Taker<'_, W> {
     }
 }
 
-/// A file opened as nothing else: no link is followed, no pipe waits for a writer. With its permission bits; `None` when it
-/// has become something else.
-fn open_file(path: &Path) -> io::Result<Option<(File, u32)>> {
-    use rustix::fs::OFlags;
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let file = match opened {
-        Ok(file) => file,
-        // A link by now.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file().then(|| (file, metadata.mode())))
+const fn kind_of(mode: u32) -> ComponentKind {
+    if mode & PRIVILEGED != 0 {
+        ComponentKind::Privileged
+    } else if mode & EXECUTABLE != 0 {
+        ComponentKind::Program
+    } else {
+        ComponentKind::File
+    }
 }
 
 /// A result about a path; `None` when the path is gone.
 fn there<T>(path: &Path, result: io::Result<T>) -> Result<Option<T>, WalkError> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if super::tree::is_gone(&error) => Ok(None),
         Err(error) => Err(WalkError::Disk {
             path: path.into(),
             error,

@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) cuts: Option<CutSizes>,
     /// The next index is made of these bytes instead.
     pub(crate) index_of: Option<Vec<u8>>,
+    /// What goes with each release that is made from now on: kinds and bytes.
+    pub(crate) documents: Vec<(String, Vec<u8>)>,
     art: TestKey,
     orders: u64,
     born: u64,
@@ -70,6 +72,7 @@ impl World {
             payloads: BTreeMap::new(),
             cuts: None,
             index_of: None,
+            documents: Vec::new(),
             art,
             orders: 0,
         }
@@ -214,7 +217,7 @@ impl World {
                 content,
                 chunk_index: self.index(&payload),
             }],
-            documents: vec![],
+            documents: self.documents.iter().map(content_of).collect(),
         };
         let manifest = parts.encode().unwrap();
         let digest = Digest::of(&manifest);
@@ -233,6 +236,9 @@ impl World {
         self.shop.ledger.submit(publish).unwrap();
         self.manifests.insert(digest, draft.encode().unwrap());
         self.payloads.insert(content.digest(), payload);
+        for (_, bytes) in &self.documents {
+            self.payloads.insert(Digest::of(bytes), bytes.clone());
+        }
         digest
     }
 
@@ -283,6 +289,11 @@ impl World {
             .find(|outcome| outcome.order == order)
             .map(|outcome| outcome.code)
     }
+}
+
+fn content_of((kind, bytes): &(String, Vec<u8>)) -> (String, Content) {
+    let content = Content::new(bytes.len() as u64, Digest::of(bytes)).unwrap();
+    (kind.clone(), content)
 }
 
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! What a device holds, as it signed it, and how that differs from what is expected.
 
-use super::Inventory;
+use super::{DeviceState, Inventory, Text};
 use crate::hex::Hex32;
 use serde::{Deserialize, Serialize};
 
@@ -84,4 +84,52 @@ pub struct InventoryReport {
     pub changed: u32,
     /// The differences, by name; the first thousand.
     pub differences: Vec<InventoryDifference>,
+}
+
+/// A device that holds a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ComponentHolder {
+    /// `dev_…`
+    pub device: String,
+    /// Its serial, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serial: Option<Text>,
+    /// Its name, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Text>,
+    /// Its type, if it is known.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub device_type: Option<Text>,
+    /// Its state.
+    pub state: DeviceState,
+    /// The inventory that says so: one of the page's.
+    pub inventory: Hex32,
+    /// When that came, in milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// What of an inventory was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ComponentHolding {
+    /// The inventory.
+    pub digest: Hex32,
+    /// The components, the first eight by name.
+    pub components: Vec<InventoryItem>,
+    /// How many more there are.
+    pub more: u32,
+}
+
+/// Devices that hold a component, and what they hold of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ComponentPage {
+    /// The devices.
+    pub devices: Vec<ComponentHolder>,
+    /// Their inventories, each once.
+    pub inventories: Vec<ComponentHolding>,
+    /// The cursor of the next page; absent on the last one. A page that has it may be empty: so much was read for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }

@@ -9,6 +9,8 @@ words! {
         Never = "never",
         /// It is ordered to install its release again.
         Order = "order",
+        /// It gets no orders but repair and rotate until someone readmits it.
+        Quarantine = "quarantine",
     }
 }
 

@@ -7,7 +7,7 @@
 use super::{Limits, http::Http};
 use crate::{
     admin::{
-        Alarm, Channel, ChannelSet, Content, Device, DeviceDetail, DeviceEvent, DeviceImport,
+        Alarm, Channel, ChannelSet, ComponentPage, Content, Device, DeviceDetail, DeviceEvent, DeviceImport,
         DeviceInventory, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState,
         EnrolmentTokenCreate, EnrolmentTokenCreated, Group, GroupCreate, Order, OrderCreate,
         PAGE_MAX, Page, Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice,
@@ -77,6 +77,19 @@ pub struct Devices {
     pub state: Option<DeviceState>,
     /// With this serial.
     pub serial: Option<Text>,
+}
+
+/// Which components are looked for: those for which all that is said holds, and something is.
+#[derive(Clone, Debug, Default)]
+pub struct Components {
+    /// With this name, in the escaped form of inventories.
+    pub name: Option<String>,
+    /// With a name that begins so.
+    pub prefix: Option<String>,
+    /// With this version.
+    pub version: Option<String>,
+    /// With this content.
+    pub digest: Option<Hex32>,
 }
 
 /// A server's admin API.
@@ -501,6 +514,29 @@ impl AdminClient {
     /// As [`devices`](Self::devices).
     pub async fn inventory(&self, device: &str) -> Result<DeviceInventory, Problem> {
         self.get(&["devices", device, "inventory"], &[]).await
+    }
+
+    /// One page of the devices that hold a component.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn components(
+        &self,
+        which: &Components,
+        cursor: Option<&str>,
+        limit: u16,
+    ) -> Result<ComponentPage, Problem> {
+        let limit = limit.to_string();
+        let digest = which.digest.map(|digest| digest.to_string());
+        let query = [
+            ("name", which.name.as_deref()),
+            ("prefix", which.prefix.as_deref()),
+            ("version", which.version.as_deref()),
+            ("digest", digest.as_deref()),
+            ("cursor", cursor),
+            ("limit", Some(&*limit)),
+        ];
+        self.get(&["components"], &query).await
     }
 
     /// What became of an order, signed by the device.

@@ -34,6 +34,7 @@ const VERBS: &[&str] = &[
     "device receipt",
     "device revoke",
     "device show",
+    "device with",
     "doctor",
     "enrol",
     "enrol accept",

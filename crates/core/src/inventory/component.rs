@@ -171,7 +171,7 @@ const fn is_plain(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7e) && byte != b'%'
 }
 
-fn is_name(name: &[u8]) -> bool {
+pub(super) fn is_name(name: &[u8]) -> bool {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return false;
     }

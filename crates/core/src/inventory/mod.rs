@@ -10,6 +10,8 @@
 mod component;
 mod difference;
 mod reader;
+#[cfg(feature = "alloc")]
+mod rules;
 mod statement;
 mod writer;
 
@@ -20,6 +22,8 @@ pub use component::{COMPONENT_BYTES_MAX, Component, ComponentKind, NAME_BYTES_MA
 pub use component::{escape_name, unescape_name};
 pub use difference::{Comparison, Difference, Tally};
 pub use reader::{Inventory, InventoryReader};
+#[cfg(feature = "alloc")]
+pub use rules::{Pattern, RULES_BYTES_MAX, RULES_KIND, Rules, RulesError, TypeRules};
 pub use statement::{
     Asked, InventoryStatement, SignedInventory, StatementError, VerifiedInventory,
     VerifiedStatement,

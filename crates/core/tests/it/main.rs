@@ -20,6 +20,7 @@ mod properties;
 mod provisioning;
 mod receipts;
 mod release;
+mod rules;
 mod statements;
 mod trust;
 mod trust_vectors;

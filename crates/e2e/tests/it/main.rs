@@ -22,6 +22,7 @@ mod epochs;
 mod fleet;
 mod follower;
 mod history;
+mod images;
 mod lines;
 mod losses;
 mod mender_artifacts;

@@ -5,6 +5,7 @@ pub(crate) mod alarms;
 mod anchor;
 pub(crate) mod audit;
 mod caller;
+mod components;
 mod contents;
 mod devices;
 mod enrolments;
@@ -34,6 +35,7 @@ pub(crate) mod types;
 pub use act::{By, Idempotency};
 pub use audit::{GENESIS as AUDIT_GENESIS, link as audit_link};
 pub use caller::Caller;
+pub use components::ComponentQuery;
 pub use contents::Parts;
 pub use devices::DeviceQuery;
 pub(crate) use enrolments::Enrolling;
@@ -87,6 +89,8 @@ pub struct App {
     /// How often each token opens a session of the console.
     openings: Shares,
     live: live::Live,
+    /// How many questions about components are answered at a time: each has an inventory in memory.
+    components: tokio::sync::Semaphore,
     /// What the device door counts, once there is one.
     pub(crate) door: std::sync::OnceLock<Arc<crate::device::Counts>>,
 }
@@ -119,6 +123,7 @@ impl App {
             strangers: strangers::Strangers::default(),
             openings: Shares::new(sessions::OPENINGS),
             live: live::Live::default(),
+            components: tokio::sync::Semaphore::new(components::AT_ONCE),
             door: std::sync::OnceLock::new(),
         }
     }

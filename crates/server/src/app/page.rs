@@ -60,7 +60,7 @@ impl Cut {
     }
 }
 
-fn bad_cursor() -> Error {
+pub(super) fn bad_cursor() -> Error {
     Error::Parameter(String::from(
         "`cursor` is what stood in `next` of the page before, unchanged",
     ))

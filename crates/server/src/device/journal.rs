@@ -318,7 +318,7 @@ impl Batch {
                 };
                 self.alarm(tx, device, AlarmKind::Fork, detail).await?;
                 if in_force && policy::quarantines(tx.on(), device).await? {
-                    self.quarantine(tx, device).await?;
+                    self.quarantine(tx, device, "fork").await?;
                 }
             }
             Verdict::UnknownHead => {
@@ -337,7 +337,12 @@ impl Batch {
         Ok(())
     }
 
-    async fn quarantine(&mut self, tx: &mut Tx<'_>, device: &str) -> Result<(), Error> {
+    pub(super) async fn quarantine(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        why: &str,
+    ) -> Result<(), Error> {
         let to = DeviceState::Quarantined;
         // The ledger may not have been followed to its activation yet.
         let mut moved = false;
@@ -345,7 +350,7 @@ impl Batch {
             moved = moved || devices::move_state(tx.on(), device, from, to).await?;
         }
         if moved {
-            let detail = json!({ "by": "server", "why": "fork" });
+            let detail = json!({ "by": "server", "why": why });
             timeline::append(
                 tx.on(),
                 device,

@@ -27,6 +27,8 @@ mod report;
 mod serve;
 mod view;
 
+pub(crate) use report::item;
+
 use crate::App;
 use kusabi_core::{
     id::{ChainId, Handle, OrgId, SessionId},

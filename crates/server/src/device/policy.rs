@@ -8,7 +8,7 @@ pub(super) async fn quarantines(on: On<'_>, device: &str) -> Result<bool, StoreE
     Ok(policies::of_device(on, device).await?.fork == OnFork::Quarantine)
 }
 
-/// Whether a device whose inventory differs is ordered to install its release again.
-pub(super) async fn repairs(on: On<'_>, device: &str) -> Result<bool, StoreError> {
-    Ok(policies::of_device(on, device).await?.repair == OnDifference::Order)
+/// What follows when this device's inventory differs.
+pub(super) async fn on_difference(on: On<'_>, device: &str) -> Result<OnDifference, StoreError> {
+    Ok(policies::of_device(on, device).await?.repair)
 }

@@ -20,7 +20,7 @@ use kusabi_api::{
     Hex, Hex32,
     admin::{
         AlarmKind, DifferenceKind, EventKind, Inventory as Verdict, InventoryDifference,
-        InventoryItem, OrderKind, OrderState,
+        InventoryItem, OnDifference, OrderKind, OrderState,
     },
 };
 use kusabi_core::{
@@ -322,14 +322,18 @@ fn compare(
     Some((bytes, digest, tally, differences))
 }
 
-fn one(difference: &Difference<'_>) -> InventoryDifference {
-    let item = |component: &Component<'_>| InventoryItem {
+/// A component as people are shown it.
+pub(crate) fn item(component: &Component<'_>) -> InventoryItem {
+    InventoryItem {
         name: component.name().to_owned(),
         version: component.version().map(str::to_owned),
         kind: component.kind().name().to_owned(),
         size: component.size(),
         digest: Hex(component.digest().to_bytes()),
-    };
+    }
+}
+
+fn one(difference: &Difference<'_>) -> InventoryDifference {
     let (kind, expected, actual) = match difference {
         Difference::Missing(expected) => (DifferenceKind::Missing, Some(item(expected)), None),
         Difference::Unexpected(actual) => (DifferenceKind::Unexpected, None, Some(item(actual))),
@@ -406,9 +410,13 @@ pub(super) async fn write(
         batch
             .alarm(tx, device, AlarmKind::Inventory, &detail)
             .await?;
+        let follows = policy::on_difference(tx.on(), device).await?;
+        if follows == OnDifference::Quarantine {
+            batch.quarantine(tx, device, "inventory").await?;
+        }
         let kinds = [OrderKind::Repair, OrderKind::Update];
         if let Some(release) = claimed.release()
-            && policy::repairs(tx.on(), device).await?
+            && follows == OnDifference::Order
             && !orders::is_open(tx.on(), device, kinds).await?
         {
             // Once for each inventory that differs: a repair that does not help is for a person to look at.

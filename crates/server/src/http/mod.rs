@@ -60,6 +60,7 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(v1::audit_log::receipt::receipt))
         .routes(routes!(v1::channels::list::list))
         .routes(routes!(v1::channels::set::set))
+        .routes(routes!(v1::components::list::list))
         .routes(routes!(
             v1::contents::show::show,
             v1::contents::receive::receive

@@ -1,7 +1,10 @@
 //! Signed inventories of devices.
 
-use super::{On, StoreError, bytes, column, int, number, optional_bytes};
-use kusabi_api::{Hex, Hex32};
+use super::{On, StoreError, bytes, column, int, number, optional_bytes, optional_text, word};
+use kusabi_api::{
+    Hex, Hex32,
+    admin::{ComponentHolder, DeviceState},
+};
 use kusabi_core::inventory::Tally;
 use sqlx::any::AnyRow;
 
@@ -109,4 +112,81 @@ pub(crate) async fn put(
         .map_err(error)?;
     }
     Ok(())
+}
+
+/// The distinct inventories that devices hold, by digest, after or from one, with their sizes in bytes.
+pub(crate) async fn distinct(
+    on: On<'_>,
+    after: Option<Hex32>,
+    or_it: bool,
+    count: u16,
+) -> Result<Vec<(Hex32, u64)>, StoreError> {
+    let error = StoreError::of("list inventories");
+    let sql = match or_it {
+        true => {
+            "SELECT digest, CAST(LENGTH(bytes) AS BIGINT) AS size FROM inventories WHERE org = $1 AND digest >= $2 ORDER BY digest LIMIT $3"
+        }
+        false => {
+            "SELECT digest, CAST(LENGTH(bytes) AS BIGINT) AS size FROM inventories WHERE org = $1 AND digest > $2 ORDER BY digest LIMIT $3"
+        }
+    };
+    let rows = sqlx::query(sql)
+        .bind(on.org)
+        .bind(after.map_or_else(Vec::new, |after| after.0.to_vec()))
+        .bind(i64::from(count))
+        .fetch_all(on.connection)
+        .await
+        .map_err(error)?;
+    let read = |row: &AnyRow| Ok((Hex(bytes(row, "digest")?), number(row, "size")?));
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// The bytes of an inventory; `None`: no device holds it any more.
+pub(crate) async fn content(on: On<'_>, digest: Hex32) -> Result<Option<Vec<u8>>, StoreError> {
+    sqlx::query_scalar("SELECT bytes FROM inventories WHERE org = $1 AND digest = $2")
+        .bind(on.org)
+        .bind(digest.0.to_vec())
+        .fetch_optional(on.connection)
+        .await
+        .map_err(StoreError::of("read an inventory"))
+}
+
+/// The devices that hold an inventory, after one, by ID.
+pub(crate) async fn holders(
+    on: On<'_>,
+    digest: Hex32,
+    after: &str,
+    count: u16,
+) -> Result<Vec<ComponentHolder>, StoreError> {
+    let error = StoreError::of("list the devices that hold an inventory");
+    let rows = sqlx::query(
+        "SELECT i.device AS device, i.at_ms AS at_ms, d.serial AS serial, d.name AS name, d.type AS type, d.state AS state \
+         FROM device_inventories i JOIN devices d ON d.org = i.org AND d.id = i.device \
+         WHERE i.org = $1 AND i.digest = $2 AND i.device > $3 ORDER BY i.device LIMIT $4",
+    )
+    .bind(on.org)
+    .bind(digest.0.to_vec())
+    .bind(after.to_owned())
+    .bind(i64::from(count))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok(ComponentHolder {
+            device: column(row, "device")?,
+            serial: optional_text(row, "serial")?,
+            name: optional_text(row, "name")?,
+            device_type: optional_text(row, "type")?,
+            state: word(row, "state", DeviceState::from_name)?,
+            inventory: digest,
+            at_ms: number(row, "at_ms")?,
+        })
+    };
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
 }

@@ -348,6 +348,11 @@ fn configuration(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> sq
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("migrations/0001_first.sql")),
     (2, "rollouts", include_str!("migrations/0002_rollouts.sql")),
+    (
+        3,
+        "inventories",
+        include_str!("migrations/0003_inventories.sql"),
+    ),
 ];
 
 fn migrator(engine: Engine) -> Migrator {

@@ -401,3 +401,170 @@ async fn part(site: &Site, raw: &mut Raw, report: &[u8], index: usize) -> Told {
     };
     raw.ask(&site.server, Ask::Report(part)).await
 }
+
+impl Site {
+    /// The device signs and sends this inventory.
+    async fn holds(&self, device: &Device, (summary, bytes): &(InventorySummary, Vec<u8>)) {
+        let mut raw = self.raw(&device.key).await;
+        raw.ask(&self.server, poll(Facts::default())).await;
+        let signed = self.signed(device, &raw, summary, None);
+        let report = [&signed.encode()[..], bytes].concat();
+        let told = send(self, &mut raw, &report, [0; 32], PART_LEN_MAX).await;
+        assert_eq!(told, Told::Received(report.len() as u32));
+    }
+
+    /// Which devices hold it, page by page of so many.
+    async fn with(&self, query: &str, limit: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = self
+                .server
+                .get(&format!("/api/v1/components?{query}&limit={limit}{cursor}"))
+                .await;
+            let devices = page["devices"].as_array().unwrap();
+            assert!(devices.len() <= limit);
+            for device in devices {
+                // What it holds of it stands on the same page.
+                let inventories = page["inventories"].as_array().unwrap();
+                assert!(
+                    inventories
+                        .iter()
+                        .any(|one| one["digest"] == device["inventory"])
+                );
+                found.push(device["device"].as_str().unwrap().to_owned());
+            }
+            match page["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return found,
+            }
+        }
+    }
+}
+
+fn sorted(mut ids: Vec<String>) -> Vec<String> {
+    ids.sort();
+    ids
+}
+
+#[tokio::test]
+async fn which_devices_hold_a_component() {
+    let site = Site::new().await;
+    let mut devices = Vec::new();
+    for number in 0..7 {
+        devices.push(site.registered(8600 + number).await);
+    }
+    // Five hold one inventory, one another, one a third.
+    let old = inventory(&[("usr/lib/libssl.so.1", 1), ("usr/lib/libz.so.1", 1)]);
+    let new = inventory(&[("usr/lib/libssl.so.3", 3), ("usr/lib/libz.so.1", 1)]);
+    let other = inventory(&[("bin/app", 3), ("usr/lib/libz.so.1", 2)]);
+    for device in &devices[..5] {
+        site.holds(device, &old).await;
+    }
+    site.holds(&devices[5], &new).await;
+    site.holds(&devices[6], &other).await;
+    let ids = |range: std::ops::Range<usize>| {
+        sorted(devices[range].iter().map(|one| one.id.clone()).collect())
+    };
+    for limit in [1, 2, 3, 5, 7, 200] {
+        for (query, wanted) in [
+            ("name=usr/lib/libssl.so.1", ids(0..5)),
+            ("prefix=usr/lib/libssl", ids(0..6)),
+            ("prefix=usr/lib/", ids(0..7)),
+            ("name=usr/lib/libssl", Vec::new()),
+            ("name=bin/app&version=1", Vec::new()),
+            (&format!("digest={}", "03".repeat(32)), ids(5..7)),
+            (
+                &format!("prefix=usr/&digest={}", "03".repeat(32)),
+                ids(5..6),
+            ),
+        ] {
+            let found = site.with(query, limit).await;
+            assert_eq!(sorted(found), wanted, "{query}, {limit}");
+        }
+    }
+    // What a device held before counts no more.
+    site.holds(&devices[0], &new).await;
+    assert_eq!(
+        sorted(site.with("name=usr/lib/libssl.so.1", 2).await),
+        ids(1..5)
+    );
+
+    let page = site
+        .server
+        .get("/api/v1/components?prefix=usr/lib/libssl&limit=200")
+        .await;
+    let shown: Vec<&str> = page["inventories"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["components"][0]["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        page["inventories"].as_array().unwrap().len(),
+        2,
+        "each once"
+    );
+    assert!(shown.contains(&"usr/lib/libssl.so.1") && shown.contains(&"usr/lib/libssl.so.3"));
+    assert_eq!(page["devices"][0]["type"], "camera");
+
+    let nothing = json!(null);
+    for wrong in [
+        "",
+        "?name=",
+        "?name=x&limit=0",
+        "?name=x&cursor=y",
+        "?name=x&cursor=.",
+        "?what=x",
+    ] {
+        let got = site
+            .server
+            .ask(Method::GET, &format!("/api/v1/components{wrong}"), &nothing)
+            .await;
+        assert_eq!(got.status.as_u16(), 400, "{wrong}");
+    }
+}
+
+/// Inventories of 2 MB each: a page ends when 32 MiB were read, whether it found anything or not, and the next one goes on behind.
+#[tokio::test]
+async fn a_question_about_components_reads_so_much_at_a_time() {
+    let site = Site::new().await;
+    let mut devices = Vec::new();
+    for number in 0..20u32 {
+        let device = site.registered(8700 + u64::from(number)).await;
+        site.holds(&device, &many(36_000, Some(number))).await;
+        devices.push(device.id);
+    }
+    let path = "/api/v1/components?name=none";
+    let first = site.server.get(path).await;
+    assert_eq!(first["devices"], json!([]));
+    let next = first["next"]
+        .as_str()
+        .expect("40 MB are more than one page");
+    let second = site.server.get(&format!("{path}&cursor={next}")).await;
+    assert_eq!(second.get("next"), None);
+    let found = site.with("name=usr/lib/file-00001", 200).await;
+    assert_eq!(sorted(found), sorted(devices));
+}
+
+#[tokio::test]
+async fn a_device_that_differs_is_quarantined_where_its_type_says_so() {
+    let site = Site::new().await;
+    let device = site.registered(8800).await;
+    let (_, expected) = inventory(&[("bin/app", 1)]);
+    site.expect(&expected).await;
+    let policy = json!({ "repair": "quarantine", "fork": "alarm" });
+    let got = site
+        .server
+        .ask(Method::PUT, "/api/v1/types/camera/policy", &policy)
+        .await;
+    assert_eq!(got.json(), policy);
+    let path = format!("/api/v1/devices/{}", device.id);
+    site.holds(&device, &inventory(&[("bin/app", 1)])).await;
+    assert_ne!(site.server.get(&path).await["state"], "quarantined");
+    site.holds(&device, &inventory(&[("bin/app", 2)])).await;
+    assert_eq!(site.server.get(&path).await["state"], "quarantined");
+    assert_eq!(site.server.alarms(&device.id).await, ["inventory"]);
+    let kinds = site.server.timeline(&device.id).await;
+    assert!(kinds.contains(&String::from("quarantined")), "{kinds:?}");
+}

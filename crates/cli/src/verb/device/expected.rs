@@ -22,8 +22,8 @@ pub(crate) struct Args {
     /// The type
     #[arg(value_name = "TYPE")]
     device_type: String,
-    /// Root file system of the factory image
-    #[arg(value_name = "FOLDER")]
+    /// Root file system of the factory image: a folder, or an ext4, SquashFS or tar image
+    #[arg(value_name = "FOLDER|IMAGE")]
     root: PathBuf,
     /// The agent's configuration on these devices: which paths it inventories
     #[arg(long, value_name = "FILE.toml")]

@@ -10,6 +10,7 @@ mod order;
 mod receipt;
 mod revoke;
 mod show;
+mod with;
 
 use clap::Subcommand;
 use kusabi_api::admin::Device;
@@ -24,6 +25,7 @@ pub(crate) enum Verb {
     Show(show::Args),
     Import(import::Args),
     Inventory(inventory::Args),
+    With(with::Args),
     Expected(expected::Args),
     Order(order::Args),
     Receipt(receipt::Args),
@@ -39,6 +41,7 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Show(args) => show::run(args, session),
         Verb::Import(args) => import::run(args, session),
         Verb::Inventory(args) => inventory::run(args, session),
+        Verb::With(args) => with::run(args, session),
         Verb::Expected(args) => expected::run(args, session),
         Verb::Order(args) => order::run(args, session),
         Verb::Receipt(args) => receipt::run(args, session),

@@ -7,7 +7,8 @@ use kusabi_agent::{
     inventory::Walk,
 };
 use kusabi_api::admin::Text;
-use kusabi_core::inventory::InventorySummary;
+use kusabi_core::inventory::{InventorySummary, TypeRules};
+use kusabi_image::Image as Tree;
 use serde::Serialize;
 
 use crate::{
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct Image {
     bytes: Vec<u8>,
     summary: InventorySummary,
+    /// What was walked, as the agent's configuration says; none where none was named.
+    walk: Option<Walk>,
     /// The type that the agent's configuration names.
     device_type: Option<String>,
 }
@@ -36,17 +39,10 @@ pub(crate) struct Told {
 }
 
 impl Image {
-    /// Walks `root` as the device's agent will walk its own: by the agent's configuration, or all of it where none is named.
+    /// Walks `root`, a folder or an image, as the device's agent will walk its own: by the agent's configuration, or all of it where none is
+    /// named.
     pub(crate) fn of(root: &Path, agent_config: Option<&Path>) -> Result<Self> {
-        if !root.is_dir() {
-            return Err(Failure::new(
-                Exit::File,
-                format!(
-                    "{} is no folder with a root file system in it",
-                    root.display()
-                ),
-            ));
-        }
+        let tree = Tree::open(root).map_err(|why| Failure::new(Exit::File, why.to_string()))?;
         let wrong = |why: &dyn std::fmt::Display| {
             Failure::new(
                 Exit::File,
@@ -72,10 +68,11 @@ impl Image {
             }
         };
         let mut bytes = Vec::new();
-        let summary = walk.take(&mut bytes).map_err(|why| wrong(&why))?;
+        let summary = walk.take_of(&tree, &mut bytes).map_err(|why| wrong(&why))?;
         Ok(Self {
             bytes,
             summary,
+            walk: agent_config.is_some().then_some(walk),
             device_type,
         })
     }
@@ -88,6 +85,17 @@ impl Image {
     /// How many components it has, and its digest.
     pub(crate) const fn summary(&self) -> &InventorySummary {
         &self.summary
+    }
+
+    /// What devices of a type are to walk, to be signed with the release; none where nobody named the agent's configuration.
+    pub(crate) fn rules(&self, device_type: &str) -> Result<Option<TypeRules>> {
+        let rules = self.walk.as_ref().map(|walk| walk.rules(device_type));
+        rules.transpose().map_err(|why| {
+            Failure::new(
+                Exit::Config,
+                format!("what the agent's configuration inventories cannot be signed: {why}"),
+            )
+        })
     }
 
     /// The type that it is for: the agent's configuration says it, or all devices are of one.

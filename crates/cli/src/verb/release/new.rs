@@ -16,8 +16,9 @@ use crate::{
     files::{self, Mode},
     page::{Answer, Page, grouped},
     session::Session,
-    verb::provision::Image,
 };
+
+mod expected;
 
 /// Make the manifest of a release from its files; nothing is signed and nothing is sent
 #[derive(Debug, clap::Args)]
@@ -46,12 +47,16 @@ pub(crate) struct Args {
     /// What the files are to the updater: tar, raw [default: tar for names ending in .tar, else raw]
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Root file system after the installation: what an inventory is then expected to say; TYPE=FOLDER where types differ
-    #[arg(long = "rootfs", value_name = "[TYPE=]FOLDER")]
+    /// Root file system after the installation: what an inventory is then expected to say; a folder, or an ext4, SquashFS or tar image
+    #[arg(long = "rootfs", value_name = "[TYPE=]FOLDER|IMAGE")]
     roots: Vec<String>,
-    /// The agent's configuration on these devices: which paths it inventories
-    #[arg(long, value_name = "FILE.toml", requires = "roots")]
-    agent_config: Option<PathBuf>,
+    /// The agent's configuration on these devices: which paths it inventories. That is signed with the release, and holds there
+    #[arg(
+        long = "agent-config",
+        value_name = "[TYPE=]FILE.toml",
+        requires = "roots"
+    )]
+    agent_configs: Vec<String>,
     /// Something that goes with it and is not installed, like a bill of materials
     #[arg(long = "document", value_name = "KIND=FILE")]
     documents: Vec<String>,
@@ -176,11 +181,20 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             .documents
             .push((kind.to_owned(), content(Path::new(path), session)?));
     }
-    let inventories = expect(args, &mut parts)?;
+    let inventories = expected::make(
+        &expected::Wanted {
+            release: &format!("{}-{}", args.name, args.version),
+            types: &args.types,
+            roots: &args.roots,
+            agent_configs: &args.agent_configs,
+        },
+        &mut parts,
+    )?;
 
     let bytes = parts.encode().map_err(|why| unfit(args, why))?;
     let mut written = Vec::new();
-    for (path, inventory) in inventories {
+    for (name, inventory) in inventories {
+        let path = within(&args.out, name);
         files::replace(&path, &inventory, Mode::Public)?;
         written.push(path);
     }
@@ -204,39 +218,6 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Inventories after the installation, and the files that they go to.
-fn expect(args: &Args, parts: &mut ManifestParts) -> Result<Vec<(PathBuf, Vec<u8>)>> {
-    let mut inventories = Vec::new();
-    for named in &args.roots {
-        let (device_type, root) = for_type(named, &args.types);
-        let image = Image::of(root, args.agent_config.as_deref())?;
-        let summary = image.summary();
-        let expected =
-            Content::new(summary.size(), summary.digest()).map_err(|why| unfit(args, why))?;
-        for target in &mut parts.targets {
-            if device_type.is_none_or(|only| only == target.device_type)
-                && target.inventory.replace(expected).is_some()
-            {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    format!(
-                        "--rootfs {named}: another one is named for {}",
-                        target.device_type
-                    ),
-                ));
-            }
-        }
-        let name = format!(
-            "{}-{}-{}.inventory",
-            args.name,
-            args.version,
-            device_type.unwrap_or("all")
-        );
-        inventories.push((within(&args.out, name), image.bytes().to_vec()));
-    }
-    Ok(inventories)
-}
-
 /// A file of a folder; the current one is not named.
 fn within(folder: &Path, name: String) -> PathBuf {
     match folder == Path::new(".") {
@@ -246,7 +227,7 @@ fn within(folder: &Path, name: String) -> PathBuf {
 }
 
 /// `TYPE=PATH`, where TYPE is one of the release's types, or a path alone.
-fn for_type<'a>(named: &'a str, types: &[String]) -> (Option<&'a str>, &'a Path) {
+pub(super) fn for_type<'a>(named: &'a str, types: &[String]) -> (Option<&'a str>, &'a Path) {
     match named.split_once('=') {
         Some((before, path)) if types.iter().any(|name| name == before) => {
             (Some(before), Path::new(path))

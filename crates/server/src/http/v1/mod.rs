@@ -13,6 +13,9 @@ pub(super) mod channels {
     pub(in crate::http) mod list;
     pub(in crate::http) mod set;
 }
+pub(super) mod components {
+    pub(in crate::http) mod list;
+}
 pub(super) mod contents {
     pub(in crate::http) mod receive;
     pub(in crate::http) mod show;
