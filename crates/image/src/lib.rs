@@ -3,8 +3,8 @@
 //! An [`Image`] is a [`Tree`]: the agent's own walk goes over it, so that what it says is what the agent will say on a device that installed
 //! it. Nothing is mounted, nothing is unpacked, and no link is followed.
 //!
-//! It runs on the machine that makes a release, over files that its owner made. It takes care not to be led astray by a damaged one: what
-//! cannot be read is an error, never a file less.
+//! It runs on the machine that makes a release, over files that its owner made. What cannot be read is an
+//! error, never a file less. SquashFS and tar check neither names nor contents, so a spoiled one may say other things: devices then differ.
 
 #[cfg(feature = "ext4")]
 mod ext4;

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use backhand::{FilesystemReader, InnerNode, SquashfsFileReader};
@@ -24,6 +25,11 @@ impl Squashfs {
             form: "SquashFS image",
             why,
         };
+        // Files in the superblock: names of one file are one there, so that the list is no shorter.
+        let mut inodes = [0; 4];
+        file.read_exact_at(&mut inodes, 4)
+            .map_err(|error| damaged(error.to_string()))?;
+        let inodes = u32::from_le_bytes(inodes);
         let image = FilesystemReader::from_reader(BufReader::new(file))
             .map_err(|error| damaged(error.to_string()))?;
         let mut nodes = Nodes::new();
@@ -40,6 +46,10 @@ impl Squashfs {
             nodes
                 .add(&node.fullpath, Entry { what, mode })
                 .map_err(damaged)?;
+        }
+        let listed = image.files().count();
+        if u32::try_from(listed).is_ok_and(|listed| listed < inodes) {
+            return Err(damaged(format!("it lists {listed} of its {inodes} files")));
         }
         Ok(Self { image, nodes })
     }
