@@ -22,9 +22,7 @@ use super::net::{Net, NetError};
 use super::stop::Stop;
 use crate::config::Config;
 use crate::disk::{self, Disk};
-use crate::updater::{
-    AnyUpdater, Next, Record, Staged, Staging, System, UpdateError, Updates,
-};
+use crate::updater::{AnyUpdater, Next, Record, Staged, Staging, System, UpdateError, Updates};
 
 /// What is to be done.
 #[derive(Debug)]

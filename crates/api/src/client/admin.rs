@@ -7,8 +7,8 @@
 use super::{Limits, http::Http};
 use crate::{
     admin::{
-        Alarm, Channel, ChannelSet, ComponentPage, Content, Device, DeviceDetail, DeviceEvent, DeviceImport,
-        DeviceInventory, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState,
+        Alarm, Channel, ChannelSet, ComponentPage, Content, Device, DeviceDetail, DeviceEvent,
+        DeviceImport, DeviceInventory, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState,
         EnrolmentTokenCreate, EnrolmentTokenCreated, Group, GroupCreate, Order, OrderCreate,
         PAGE_MAX, Page, Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice,
         RolloutDeviceState, Server, Text, TokenCreate, TokenCreated,
