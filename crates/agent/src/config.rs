@@ -606,7 +606,7 @@ mod tests {
             (
                 "commit-deadline-s = 3600",
                 "commit-deadline-s = 0",
-                "line 28, update.commit-deadline-s",
+                "line 29, update.commit-deadline-s",
             ),
             (
                 "# max-bytes-per-s = 262144",

@@ -294,6 +294,9 @@ fn a_release_from_its_files_to_the_server() {
     let new = "release new --name app --version 1.0 --counter 1 --type cam-a --payload app.tar --rootfs root --json";
     let made = place.run(new).json();
     place.run(new).exits(5);
+    let whole = new.replace("1.0", "1.1") + " --no-chunks";
+    place.run(&whole).ok();
+    assert!(!place.path("app-1.1-app.tar.chunks").exists());
     place.run("release publish app-1.0.manifest").exits(2);
     place.run("release show app-1.0.manifest").ok();
     let signed = place.run("release sign app-1.0.manifest --json").json();
@@ -311,7 +314,12 @@ fn a_release_from_its_files_to_the_server() {
         published["new"], false,
         "it was listed before the upload failed"
     );
-    assert_eq!(published["uploaded"]["contents"], 2);
+    // Payload, inventory, and of the payload the chunk index and the pack.
+    assert_eq!(published["uploaded"]["contents"], 4);
+    assert!(place.path("app-1.0-app.tar.chunks").exists());
+    let (pack, payload) = (place.path("app-1.0-app.tar.pack"), place.path("app.tar"));
+    let size = |path: &std::path::Path| fs::metadata(path).unwrap().len();
+    assert!(size(&pack) < size(&payload) / 100, "one chunk, many times");
     let listed = place.run("release list --json").json();
     assert_eq!(listed["releases"][0]["digest"], made["digest"]);
     let contents = listed["releases"][0]["contents"].as_array().unwrap();
