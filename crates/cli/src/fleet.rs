@@ -191,7 +191,7 @@ pub(crate) fn refusal(problem: &Problem) -> Failure {
         Kind::BadAnswer => Failure::new(Exit::Unproven, what)
             .advise("is there a kusabi server at this address? check --server, and its version"),
         Kind::Unreachable => Failure::new(Exit::Unavailable, what).advise(
-            "is the server running? `kusabi up --data DIR` starts it; --server URL names another",
+            "is the server running? `kusabi up --data DIR`, or `kusabi server run --data DIR`, starts it; --server URL names another",
         ),
         Kind::Internal => Failure::new(Exit::Unavailable, what).advise("the server's log says why"),
         kind if kind.retry() == Retry::Later => Failure::new(Exit::Unavailable, what)

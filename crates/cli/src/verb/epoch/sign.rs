@@ -64,6 +64,12 @@ impl Answer for Done {
                 format!("{} of {}", self.signatures, self.threshold),
             )
             .field("file", self.file.display().to_string());
+        if self.signatures < self.threshold {
+            page.text(&format!(
+                "That is not enough for {}: more of the officers that the page shows sign this file, or the same one, too.",
+                self.organisation
+            ));
+        }
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use kusabi_core::{id::OrgName, tx::Action};
+use kusabi_core::{
+    id::{OrgName, StateKey},
+    row::Row,
+    tx::Action,
+};
 
 use super::propose::say;
 use crate::{
@@ -56,5 +60,14 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         yes: args.yes,
     };
     connection.act(action, &officers.iter().collect::<Vec<_>>())?;
+    let row = connection.row(StateKey::proposal(&proposal.id()))?;
+    if !args.yes
+        && let Some(Row::Proposal(row)) = row.value()
+        && row.yes.contains(seat)
+    {
+        session.output().warn(&format!(
+            "{org} has said yes to it before, and a yes stands: this no changes nothing"
+        ));
+    }
     say(session, &connection, &proposal)
 }
