@@ -280,16 +280,44 @@ fn validators_vote_with_fresh_keys_and_a_fifth_organisation_joins_for_one_that_l
         assert!(again.err().contains(said), "{}", again.err());
     }
     place.run("backup delta.backup --data delta").ok();
+
+    // It is to have a vote again: not with the keys that it had, which are erased.
+    let members: Vec<_> = NAMES
+        .into_iter()
+        .zip(&nodes)
+        .chain([("echo", &echo)])
+        .collect();
+    admit(&place, &chain_text, &members[..3], &[], "--seat delta");
+    let erased = epoch_new(&place, &members, "erased.draft", "--add delta/delta.member");
+    erased.exits(1);
+    assert!(erased.err().contains("is erased since"), "{}", erased.err());
+    let address = addresses(1)[0];
+    let prepare = format!("node prepare --data delta --org delta --address {address}");
+    place.run(&prepare).ok();
+    let joining = Node::begin_joining(&place, "delta", &nodes[0].address, &chain_text);
+    let officer = place.run("key show delta/keys/officer.key --json").json();
+    let more = format!(
+        "--add delta/delta.node --officer delta={}",
+        officer["handle"].as_str().unwrap()
+    );
+    let last = appoint(&place, &members, &more, "fourth");
+    let delta = joining.ready();
+    for node in nodes.iter().chain([&echo, &delta]) {
+        shows(&runtime, node, last + 1);
+    }
+    println!("epoch 3 after {:?}", started.elapsed());
+
+    // Four of five are a quorum: it takes the votes of both that joined.
     nodes.remove(1).kill();
     register(&place, &echo, "acme", "three.key");
     let device = runtime.block_on(verifying(&echo.address, &chain));
     let (checkpoint, _) = runtime.block_on(device.checkpoint()).unwrap();
-    assert_eq!(checkpoint.header().epoch, Epoch::new(2));
+    assert_eq!(checkpoint.header().epoch, Epoch::new(3));
     let audit = "audit --profile acme/profile.toml --json";
-    for node in [&nodes[0], &echo] {
+    for node in [&nodes[0], &echo, &delta] {
         assert_eq!(node.run(&place, audit).json()["good"], true);
     }
-    for node in nodes.into_iter().chain([echo]) {
+    for node in nodes.into_iter().chain([echo, delta]) {
         node.stop();
     }
     println!("done after {:?}", started.elapsed());
