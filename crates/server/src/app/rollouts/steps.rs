@@ -353,7 +353,12 @@ pub(crate) async fn left(
             for chunk in devices.chunks(CHUNK) {
                 rows::take_back(tx.on(), id, Whose::Named(chunk), now_ms).await?;
             }
-            open.turn_all(tx, &devices, from, At::Skipped, why).await?;
+            // What had the order when it was found to hold something else may hold it because of the order: that counts against it.
+            let to = match (from, why) {
+                (At::Sent, Some(Why::Quarantined)) => At::Failed,
+                _ => At::Skipped,
+            };
+            open.turn_all(tx, &devices, from, to, why).await?;
         }
         changes.extend(open.settle(tx).await?.1);
     }

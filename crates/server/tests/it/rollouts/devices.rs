@@ -72,6 +72,25 @@ async fn who_is_revoked_or_kept_apart_leaves_its_rollout() {
 }
 
 #[tokio::test]
+async fn who_is_kept_apart_after_it_had_the_order_counts_against_it() {
+    let mut field = Field::new(4).await;
+    let id = field.rollout(percents(&[25, 75])).await;
+    let got = field.fetch().await;
+    assert_eq!(got.len(), 1);
+    let (first, _) = got[0];
+    let address = format!("/api/v1/devices/{}/quarantine", field.cameras[first].id);
+    field.site.server.do_post(&address, Value::Null).await;
+    let failed = (String::from("failed"), Some(String::from("quarantined")));
+    assert_eq!(field.is(id, first).await, failed);
+    let shown = field.show(id).await;
+    assert_eq!(
+        (&shown["state"], &shown["reason"]),
+        (&json!("paused"), &json!("failures"))
+    );
+    assert_eq!(field.fetch().await.len(), 0);
+}
+
+#[tokio::test]
 async fn who_runs_it_already_is_skipped_unless_it_is_forced() {
     let mut field = Field::new(2).await;
     let facts = Facts {
