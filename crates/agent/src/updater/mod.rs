@@ -365,7 +365,11 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
     /// [`UpdateError`]
     pub fn refuse(&mut self) -> Result<Next, UpdateError> {
         match self.record.phase.clone() {
-            Phase::Installed(release) => self.rolled_back(release),
+            Phase::Installed(release) => {
+                // A switch that failed may have been done all the same.
+                self.updater.switch_back()?;
+                self.rolled_back(release)
+            }
             Phase::Restarting { release, .. } | Phase::Trial { release, .. } => {
                 self.roll_back(release)
             }

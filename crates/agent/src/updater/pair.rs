@@ -102,10 +102,11 @@ impl<D: Disk, L: Loader, W: Writer<D>> Pair<D, L, W> {
         disk::replace(&self.disk, &self.path, &bytes, 0o600).map_err(at(&self.path))
     }
 
-    /// Has the boot loader start what runs, should it have been told otherwise.
+    /// Has the boot loader start what runs, unless it says that it will: one that does not say may have been told otherwise, by a
+    /// command that failed after it had done so, or by the tool that installed.
     fn stay(&mut self, running: &str, switched: bool) -> Result<(), UpdateError> {
         let next = self.loader.boot()?.next;
-        if switched || next.is_some_and(|next| next != running) {
+        if switched || next.as_deref() != Some(running) {
             self.loader.activate(running)?;
         }
         Ok(())
