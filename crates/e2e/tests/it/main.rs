@@ -15,6 +15,7 @@ mod attacks;
 #[allow(dead_code, reason = "the tests of the command itself use the rest")]
 mod command;
 mod consortium;
+mod copies;
 mod demo;
 mod disks;
 mod endure;

@@ -197,6 +197,11 @@ impl EpochEntry {
         self.scheme.as_ref().clone()
     }
 
+    /// The same, shared.
+    pub(super) fn shared_scheme(&self) -> Arc<Scheme> {
+        self.scheme.clone()
+    }
+
     /// Index of a vote key.
     pub(super) fn index(&self, key: &PublicKey) -> Option<u8> {
         let index = self.vote_keys.iter().position(|k| k == key)?;

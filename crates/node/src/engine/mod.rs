@@ -110,6 +110,12 @@ pub enum EngineError {
     /// This vote key has voted, and its votes are gone: it could vote a second time, differently.
     #[error("this validator has voted in epoch {0}, but its votes are gone from the disk")]
     VotesLost(u64),
+    /// This vote key has voted where this node's disk knows nothing of it: in an earlier life of this validator, or on another machine.
+    #[error(
+        "this validator's vote key has cast votes in epoch {0} of which this directory knows nothing: it is empty or an old copy, or the \
+         key is in use on another machine"
+    )]
+    KeyElsewhere(u64),
     /// A block that a recovery builds on is not there.
     #[error("the block that epoch {0} builds on is not in this directory")]
     ParentMissing(u64),
@@ -191,6 +197,11 @@ impl EngineError {
                 "leave this node stopped, for it could vote a second time, differently, and bring no older copy back: the other \
                  validators go on without it, and it comes back with fresh keys (kusabi node prepare) that the next epoch names \
                  (kusabi epoch new --replace)"
+            }
+            Self::KeyElsewhere(_) => {
+                "see to it that no other machine runs with this key; then leave this node stopped, for it could vote a second time, \
+                 differently: the other validators go on without it, and it comes back with fresh keys (kusabi node prepare) that the \
+                 next epoch names (kusabi epoch new --replace)"
             }
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",

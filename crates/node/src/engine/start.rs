@@ -23,7 +23,7 @@ use super::{
     state::{self, Caches, Database, PAGE},
     tally::{self, Parts as TallyParts},
     turn::Turn,
-    votes,
+    votes::{self, Asking, Heard, Hearing, Noting, Own, Watch},
 };
 use crate::{
     directory::VoteKey,
@@ -63,7 +63,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 const BUFFER: NonZeroUsize = NZUsize!(1 << 16);
 const MAILBOX: NonZeroUsize = NZUsize!(128);
@@ -382,6 +382,11 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         .await
         .map(|(position, _)| position.get());
     let begun = votes::may_vote(&context, &mailbox, &epoch, &key, voted, newest_position).await?;
+    let me = epoch.index(&key).ok_or(EngineError::VoteKey)?;
+    let own = Own::new(me, begun.newest());
+    let heard = Heard::new(&epoch);
+    let (permit, permitted) = oneshot::channel();
+    let asking = Asking::new(&epoch, me, begun.newest(), permit);
     // What would keep the first block of the epoch from ever being built is said now.
     if newest_position.is_none_or(|position| position < epoch.first.max(1)) {
         let context_of_first = SimplexContext {
@@ -399,11 +404,6 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             .await
             .map_err(|why| EngineError::Opening(why.to_string()))?;
     }
-    if let Some(note) = first_vote {
-        // First the mark, so that a crash between the two does not look like a loss.
-        begun.mark().await?;
-        note();
-    }
     let engine = simplex::Engine::new(
         context.child("consensus"),
         simplex::Config {
@@ -415,7 +415,11 @@ pub(super) async fn run<E: Runtime, W: Wire>(
             },
             automaton: deferred.clone(),
             relay: deferred.clone(),
-            reporter: deferred,
+            reporter: Watch {
+                inner: deferred,
+                own: own.clone(),
+                heard: heard.clone(),
+            },
             strategy: Sequential,
             partition: votes::partition(epoch.number),
             mailbox_size: MAILBOX,
@@ -442,11 +446,34 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let votes = by_epoch(&context, links.votes, number, &mut muxers).await?;
     let certificates = by_epoch(&context, links.certificates, number, &mut muxers).await?;
     let missed = by_epoch(&context, links.missed_certificates, number, &mut muxers).await?;
-    let engine = engine.start(
-        by_vote(votes, &voters),
-        by_vote(certificates, &voters),
-        by_vote(missed, &voters),
+    let (sender, receiver) = by_vote(votes, &voters);
+    let votes = (
+        Noting {
+            inner: sender,
+            own: own.clone(),
+        },
+        Hearing {
+            inner: receiver,
+            heard: heard.clone(),
+        },
     );
+    let certificates = by_vote(certificates, &voters);
+    let missed = by_vote(missed, &voters);
+    let voting = async {
+        // An error means that the node stops first.
+        if permitted.await.is_err() {
+            return pending().await;
+        }
+        if let Some(note) = first_vote {
+            // First the mark, so that a crash between the two does not look like a loss.
+            begun.mark().await?;
+            note();
+        }
+        commonware_macros::select! {
+            _ = engine.start(votes, certificates, missed) => Err(EngineError::Ended),
+            () = own.elsewhere() => Err(EngineError::KeyElsewhere(number)),
+        }
+    };
     // Ready once the newest epoch is open: before that the ledger knows no keys, or not its set. And once the state shows all
     // that was final before: clients were told of blocks whose state a crash may have taken.
     let known = newest_position.unwrap_or(0);
@@ -502,7 +529,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     let [to_freshness, to_turn, to_repair, to_tally] = moved;
     let vouching = freshness::Parts::<W> {
         epochs: epochs.clone(),
-        me: epoch.index(&key).ok_or(EngineError::VoteKey)?,
+        me,
         epoch,
         signer,
         voters: voters.clone(),
@@ -561,6 +588,8 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         moved: to_turn,
         voters,
         ends: links.turns,
+        asking,
+        heard,
         #[cfg(feature = "testing")]
         crime: crimes.turn.map(|crime| (crime, None)),
     };
@@ -589,7 +618,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
     commonware_macros::select! {
         _ = parts => Err(EngineError::Ended),
         () = talking => Err(EngineError::Ended),
-        _ = engine => Err(EngineError::Ended),
+        stopped = voting => stopped,
         () = serving => Ok(Outcome::Asked),
         opening = turning => opening.map(Outcome::Turned),
     }

@@ -4,8 +4,11 @@
 //! it did, and whoever has a quorum's signatures has the handover: it is written down, and the node begins anew in the next
 //! epoch. Nodes that were away are told how the epoch ended, and fetch its last blocks from those who have them.
 //!
+//! Before its first vote in an epoch a validator asks what the others have of its key ([`votes`]).
+//!
 //! A message is its kind, one byte, and then: 1, a vote: epoch u64 ‖ index u8 ‖ signature 64; 2, a question: epoch u64, that of
-//! whoever asks; 3, an answer: the transaction that opens the epoch after that one.
+//! whoever asks; 3, an answer: the transaction that opens the epoch after that one; 4, whoever will vote asks: epoch u64; 5, what is
+//! had of its key: epoch u64 ‖ nothing, or a vote or certificate as the engine encodes it.
 
 #[cfg(feature = "testing")]
 pub(in crate::engine) mod hostile;
@@ -15,6 +18,7 @@ use super::{
     block::Block,
     epochs::Epochs,
     network::{Ends, Voters, Wire},
+    votes::{self, Asking, Told},
 };
 use crate::{
     directory::VoteKey,
@@ -22,6 +26,7 @@ use crate::{
     outline::{EpochOutline, Outline},
 };
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use commonware_codec::Encode as _;
 use commonware_consensus::{
     marshal::{core::Mailbox, standard::Standard},
     types::Height,
@@ -45,12 +50,14 @@ use tokio::sync::{Notify, watch};
 const VOTE: u8 = 1;
 const QUESTION: u8 = 2;
 const ANSWER: u8 = 3;
+const ASKED: u8 = 4;
+const TOLD: u8 = 5;
 /// The most bytes of a message: a handover's transaction, with two sets and the nodes.
 pub(super) const MESSAGE_MAX: usize = HANDOVER_BYTES_MAX + (16 << 10);
 
 /// How often a node asks whether its epoch has ended: it may have been away.
 const ASK: Duration = Duration::from_secs(5);
-/// How often a vote for the end of an epoch is sent again.
+/// How often a vote for the end of an epoch is sent again, and how often the others are asked before the first vote.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a node goes on telling of the end before it begins anew: what was said last is on its way.
@@ -72,6 +79,10 @@ pub(super) struct Turn<W: Wire> {
     pub(super) moved: Arc<Notify>,
     pub(super) voters: Voters,
     pub(super) ends: Ends<W>,
+    /// Waits for leave to vote.
+    pub(super) asking: Asking,
+    /// What is known of the others' votes.
+    pub(super) heard: votes::Heard,
     /// What is wrong with a hostile member's messages, and what it knows of the end.
     #[cfg(feature = "testing")]
     pub(super) crime: Option<(hostile::TurnCrime, Option<HandoverParts>)>,
@@ -96,14 +107,16 @@ impl<W: Wire> Turn<W> {
     /// Runs until the epoch has ended and its last block is here: gives the transaction that opens the next one.
     ///
     /// # Errors
-    /// [`EngineError::NotWhole`] when blocks are missing that are final.
-    pub(super) async fn run<E: Runtime>(mut self, context: E) -> Result<Bytes, EngineError> {
+    /// [`EngineError::NotWhole`] when blocks are missing that are final; [`EngineError::KeyElsewhere`] when the others have votes of
+    /// this node's key that it has not cast.
+    pub(super) async fn run<E: Runtime>(mut self, mut context: E) -> Result<Bytes, EngineError> {
         let mut closing: Option<Closing> = None;
         let mut ended: Option<Ended> = None;
         // Votes of nodes that were faster, until this one knows what they are for: one for each validator.
         let mut early: BTreeMap<u8, Signature> = BTreeMap::new();
         let mut asks = context.current();
         let mut says = context.current();
+        let mut wants = context.current();
         loop {
             if closing.is_none()
                 && let Some(last) = self.last_block().await
@@ -155,11 +168,14 @@ impl<W: Wire> Turn<W> {
                     self.fetch(next);
                 }
             }
-            let next = if closing.is_some() {
-                asks.min(says)
-            } else {
-                asks
-            };
+            if self.asking.waits() && wants <= now {
+                wants = now + AGAIN;
+                let epoch = self.epoch().get().to_be_bytes();
+                self.say(Recipients::All, ASKED, &epoch);
+            }
+            let next = asks
+                .min(if closing.is_some() { says } else { asks })
+                .min(if self.asking.waits() { wants } else { asks });
             let heard = select! {
                 () = context.sleep_until(next) => { continue },
                 () = self.moved.notified() => { continue },
@@ -183,6 +199,18 @@ impl<W: Wire> Turn<W> {
                     }
                 }
                 Some(Heard::Question(from, epoch)) => self.answer(from, epoch),
+                Some(Heard::Asked(from, epoch)) if epoch == self.epoch() => self.tell(from).await,
+                Some(Heard::Told(from, epoch, shown)) if epoch == self.epoch() => {
+                    if let Some(vote) = self.voters.vote_of(&from)
+                        && self.asking.waits()
+                        && self.asking.told(&mut context, vote, shown)? == Told::Enough
+                    {
+                        tracing::debug!(
+                            epoch = epoch.get(),
+                            "the others know of no votes of this key but this node's"
+                        );
+                    }
+                }
                 Some(Heard::Answer(opening)) if ended.is_none() => {
                     if let Some(next) = self.opens_next(&opening) {
                         self.fetch(&next);
@@ -225,6 +253,29 @@ impl<W: Wire> Turn<W> {
     fn answer(&mut self, from: PublicKey, epoch: Epoch) {
         if let Some(opening) = self.opening_after(epoch) {
             self.say(Recipients::One(from), ANSWER, &opening);
+        }
+    }
+
+    /// Shows another validator what is known here of its votes.
+    async fn tell(&mut self, to: PublicKey) {
+        let Some(vote) = self.voters.vote_of(&to).cloned() else {
+            return;
+        };
+        let epoch = self.epoch();
+        let newest = self.newest.borrow().map(|newest| newest.height.get());
+        let outline = self.outline.newest();
+        let (first, skipped) = (outline.first, outline.skipped);
+        let newest = newest.unwrap_or(0).saturating_sub(skipped);
+        let known = self.heard.of(&vote, &self.mailbox, first, newest).await;
+        let mut message = BytesMut::new();
+        message.put_u64(epoch.get());
+        if let Some(known) = known {
+            message.put_slice(&known.encode());
+        }
+        self.say(Recipients::One(to.clone()), TOLD, &message);
+        // Whoever asks may have come after this node did.
+        if self.asking.waits() && !self.asking.has_heard(&vote) {
+            self.say(Recipients::One(to), ASKED, &epoch.get().to_be_bytes());
         }
     }
 
@@ -441,6 +492,8 @@ enum Heard {
     Vote(PublicKey, Epoch, u8, Signature),
     Question(PublicKey, Epoch),
     Answer(Bytes),
+    Asked(PublicKey, Epoch),
+    Told(PublicKey, Epoch, Bytes),
 }
 
 impl Heard {
@@ -458,6 +511,10 @@ impl Heard {
             }
             (QUESTION, 8) => Some(Self::Question(from, Epoch::new(message.get_u64()))),
             (ANSWER, 1..=MESSAGE_MAX) => Some(Self::Answer(message)),
+            (ASKED, 8) => Some(Self::Asked(from, Epoch::new(message.get_u64()))),
+            (TOLD, 8..=MESSAGE_MAX) => {
+                Some(Self::Told(from, Epoch::new(message.get_u64()), message))
+            }
             _ => None,
         }
     }

@@ -122,7 +122,7 @@ const fn engine_exit(why: &EngineError) -> Exit {
     match why {
         EngineError::Listen(..) => Exit::Address,
         EngineError::Address { .. } | EngineError::NoListener => Exit::Config,
-        EngineError::VotesLost(_) => Exit::VotesLost,
+        EngineError::VotesLost(_) | EngineError::KeyElsewhere(_) => Exit::VotesLost,
         EngineError::VoteKey | EngineError::NodeKey | EngineError::OtherNode { .. } => {
             Exit::WrongKey
         }

@@ -341,7 +341,7 @@ impl<E: Runtime> Disk<E> {
 }
 
 /// The notebook of what is small, beside those of the votes.
-const NOTES: &str = "notes";
+pub(super) const NOTES: &str = "notes";
 
 /// Where the state's log is.
 const STATE: &str = "state-log-blobs";

@@ -1,6 +1,10 @@
 //! Several validators in one simulated world: a network whose every direction can be slow, lossy or cut, nodes that are killed
 //! and come back, clocks that disagree, and a power cut for all at the end of each run.
 
+mod disks;
+
+pub use disks::DiskCopy;
+
 use super::{
     CACHES, Faults, LIMITS,
     hostile::{self, BlockCrime, Crimes, Lies, Refusals, TurnCrime, VoteCrime},
@@ -17,7 +21,6 @@ use crate::{
         },
         network::{ByVote, Known, LANES, Links, Receives, Sends, Voters, Wire, message_max},
         run::{Instructions, Keyed, Outcome, run},
-        votes,
     },
     handle::{NodeHandle, Stop},
     node,
@@ -31,7 +34,7 @@ use commonware_p2p::{
     simulated::{self, Control, Link, Network, Oracle},
 };
 use commonware_runtime::{
-    Clock as _, Handle, IoBufs, Spawner as _, Storage as _, Supervisor as _,
+    Clock as _, Handle, IoBufs, Spawner as _, Supervisor as _,
     deterministic::{Checkpoint, Config, Context, Runner},
 };
 use commonware_utils::{NZUsize, Probability, probability, sync::Mutex};
@@ -695,14 +698,6 @@ impl Fleet {
         let opened = self.0.opened.lock();
         let opened = opened.get(&member);
         opened.map_or_else(BTreeMap::new, |opened| opened.lock().clone())
-    }
-
-    /// Takes the votes of the first epoch from a member's disk, while it does not run. Its directory still notes that it voted.
-    pub async fn lose_votes(&self, member: usize) {
-        let disk = self.child("disk");
-        let votes = votes::partition(self.0.outline.epochs()[0].number);
-        // There may be none.
-        let _ = disk.remove(&format!("{member}-{votes}"), None).await;
     }
 }
 

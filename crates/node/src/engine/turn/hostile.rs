@@ -37,7 +37,7 @@ impl TurnCrime {
     ) -> Said {
         let kind = message.first().copied();
         match self {
-            Self::Silent if kind != Some(QUESTION) => Vec::new(),
+            Self::Silent if matches!(kind, Some(VOTE | ANSWER)) => Vec::new(),
             Self::Twice if kind == Some(VOTE) => {
                 let others = turn.peers.iter().filter(|peer| **peer != turn.me);
                 let (mut hear_true, mut hear_false) = (Vec::new(), Vec::new());
@@ -59,7 +59,7 @@ impl TurnCrime {
                 .filter_map(|index| u8::try_from(index).ok())
                 .map(|index| (Recipients::All, vote(turn, index, &Signature::new([7; 64]))))
                 .collect(),
-            Self::Tells(openings) if kind != Some(VOTE) => {
+            Self::Tells(openings) if matches!(kind, Some(QUESTION | ANSWER)) => {
                 let asks = (kind == Some(QUESTION)).then_some((to, message));
                 let answers = openings.iter().map(|opening| {
                     let mut answer = BytesMut::with_capacity(1 + opening.len());

@@ -627,3 +627,46 @@ pub(super) async fn heal(fleet: &Fleet) {
 fn no_height_has_two_contents_nothing_acknowledged_is_lost_and_a_quorum_goes_on() {
     lives(seeds(0..40), life);
 }
+
+/// Started with what it was founded with and nothing else, or on an old copy of its disk, a member knows nothing of votes that the others
+/// know.
+#[test]
+fn a_member_whose_directory_knows_less_of_its_votes_than_the_others_does_not_vote() {
+    for (seed, is_old) in [(21, false), (22, true), (23, false), (24, true)] {
+        let founder = Founder::of(4);
+        let told = Arc::new(Mutex::new(Told::default()));
+        let out = founder.consortium(seed).run(move |fleet| async move {
+            start(&fleet, 0..4).await;
+            open_for_all(&founder, &fleet).await;
+            fleet.kill(2);
+            let old = fleet.copy(2).await.unwrap();
+            start(&fleet, [2]).await;
+            for _ in 0..5 {
+                let node = fleet.node(2).unwrap();
+                let registered = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+                assert!(registered.flatten().is_some());
+            }
+            fleet.kill(2);
+            if is_old {
+                fleet.bring_back(2, &old).await;
+            } else {
+                fleet.lose_all(2).await;
+            }
+            fleet.start(2).await;
+            let stops = async {
+                while fleet.stopped(2).is_none() {
+                    fleet.sleep(Duration::from_millis(100)).await;
+                }
+            };
+            within(&fleet, PATIENCE, stops).await.unwrap();
+            let why = Stop::Refused(EngineError::KeyElsewhere(0));
+            assert_eq!(fleet.stopped(2), Some(why));
+            let node = fleet.node(0).unwrap();
+            let goes_on = within(&fleet, PATIENCE, register(&founder, &node, &told)).await;
+            assert!(goes_on.flatten().is_some());
+            fleet.kill(2);
+            agreed(&founder, &fleet, &told).await;
+        });
+        assert_eq!(out, Some(()));
+    }
+}

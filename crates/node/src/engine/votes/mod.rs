@@ -1,5 +1,19 @@
-//! The votes that this node has cast in an epoch, and whether they are all on its disk: one whose votes are gone could vote a second
-//! time, differently, and does not vote.
+//! The votes that this node has cast in an epoch, and whether they are all on its disk: one whose votes are gone, or whose key is in
+//! use elsewhere, could vote a second time, differently, and does not vote.
+//!
+//! - Here: what the disk says by itself, before anything moves.
+//! - `asked`: before its first vote in a run a node asks the others what they have of its key. An empty directory, and an old copy of
+//!   one, know nothing of the votes that others know.
+//! - `own`: from then on each vote is noted as it leaves, and no certificate may have one of this key that was not.
+//! - `heard`: what others are told who ask.
+
+mod asked;
+mod heard;
+mod own;
+
+pub(super) use asked::{Asking, Told};
+pub(super) use heard::{Heard, Hearing};
+pub(super) use own::{Noting, Own, Watch};
 
 use super::{EngineError, PublicKey, Runtime, Scheme, block::Block, epochs::EpochEntry};
 use commonware_consensus::{
@@ -34,7 +48,7 @@ pub(super) async fn may_vote<E: Runtime>(
     let alone = epoch.vote_keys.len() == 1;
     let votes = partition(epoch.number);
     let me = epoch.index(key).map(|index| Participant::new(index.into()));
-    let begun = Begun::look(context, &votes, alone).await?;
+    let mut begun = Begun::look(context, &votes, alone).await?;
     // A disk that cannot be read, or is full, is not one that has lost its votes.
     let views = match context.scan(&votes).await {
         Ok(views) => views,
@@ -69,6 +83,7 @@ pub(super) async fn may_vote<E: Runtime>(
     if old || gone {
         return Err(EngineError::VotesLost(epoch.number.get()));
     }
+    begun.newest = voted_in.unwrap_or(0);
     Ok(begun)
 }
 
@@ -76,6 +91,8 @@ pub(super) async fn may_vote<E: Runtime>(
 pub(super) struct Begun<B> {
     blob: Option<B>,
     marked: bool,
+    /// The newest view of which this node's disk has anything: it has voted in none above it. 0: of none.
+    newest: u64,
 }
 
 impl<B: Blob> Begun<B> {
@@ -86,15 +103,24 @@ impl<B: Blob> Begun<B> {
         alone: bool,
     ) -> Result<Self, EngineError> {
         if alone {
-            let (blob, marked) = (None, false);
-            return Ok(Self { blob, marked });
+            return Ok(Self {
+                blob: None,
+                marked: false,
+                newest: 0,
+            });
         }
         let opened = context.open(votes, b"begun").await;
         let (blob, size) = opened.map_err(EngineError::store("votes"))?;
         Ok(Self {
             blob: Some(blob),
             marked: size > 0,
+            newest: 0,
         })
+    }
+
+    /// The newest view that this node may have voted in; 0: none.
+    pub(super) const fn newest(&self) -> u64 {
+        self.newest
     }
 
     /// Makes it; when this returns, it is on disk.
@@ -106,3 +132,6 @@ impl<B: Blob> Begun<B> {
         written.map_err(EngineError::store("votes"))
     }
 }
+
+#[cfg(test)]
+mod tests;

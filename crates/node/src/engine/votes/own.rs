@@ -1,0 +1,172 @@
+//! Votes as they leave, and certificates as they come: a vote of this node's key that this node has not cast was cast by a copy of it.
+
+use super::super::{Digest, PublicKey, Scheme};
+use commonware_actor::{Feedback, Unreliable};
+use commonware_codec::DecodeExt as _;
+use commonware_consensus::{
+    Reporter, Viewable as _,
+    simplex::types::{Activity, Vote},
+};
+use commonware_p2p::{CheckedSender, LimitedSender, Recipients};
+use commonware_runtime::IoBufs;
+use commonware_utils::{Participant, sync::Mutex};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use tokio::sync::Notify;
+
+/// Views that are remembered. The engine takes no certificate that is so old.
+const VIEWS: usize = 1024;
+
+/// Kinds of votes, as bits.
+const NOTARIZE: u8 = 1;
+const NULLIFY: u8 = 2;
+const FINALIZE: u8 = 4;
+
+/// The votes that this node has cast since it began. Clones are the same.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Own(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    me: Participant,
+    noted: Mutex<Noted>,
+    elsewhere: Notify,
+}
+
+#[derive(Debug)]
+struct Noted {
+    /// Nothing is said of votes in views up to this one: they were cast before this run, or are forgotten.
+    floor: u64,
+    /// Kinds of votes, by view.
+    views: BTreeMap<u64, u8>,
+}
+
+impl Own {
+    /// Of the validator with this index, who has cast no vote above the view `floor` yet.
+    pub(in crate::engine) fn new(me: u8, floor: u64) -> Self {
+        Self(Arc::new(Inner {
+            me: Participant::new(me.into()),
+            noted: Mutex::new(Noted {
+                floor,
+                views: BTreeMap::new(),
+            }),
+            elsewhere: Notify::new(),
+        }))
+    }
+
+    fn note(&self, vote: &Vote<Scheme, Digest>) {
+        let kind = match vote {
+            Vote::Notarize(_) => NOTARIZE,
+            Vote::Nullify(_) => NULLIFY,
+            Vote::Finalize(_) => FINALIZE,
+        };
+        let noted = &mut *self.0.noted.lock();
+        *noted.views.entry(vote.view().get()).or_default() |= kind;
+        while noted.views.len() > VIEWS
+            && let Some((view, _)) = noted.views.pop_first()
+        {
+            noted.floor = noted.floor.max(view);
+        }
+    }
+
+    /// Looks whether a certificate, which the engine has verified, has a vote of this node's key that this node has not cast.
+    fn look(&self, activity: &Activity<Scheme, Digest>) {
+        let (kind, certificate) = match activity {
+            Activity::Notarization(of) => (NOTARIZE, &of.certificate),
+            Activity::Nullification(of) => (NULLIFY, &of.certificate),
+            Activity::Finalization(of) => (FINALIZE, &of.certificate),
+            _ => return,
+        };
+        if !certificate.signers.iter().any(|one| one == self.0.me) {
+            return;
+        }
+        let view = activity.view().get();
+        let is_own = {
+            let noted = self.0.noted.lock();
+            view <= noted.floor
+                || noted
+                    .views
+                    .get(&view)
+                    .is_some_and(|kinds| kinds & kind != 0)
+        };
+        if !is_own {
+            tracing::error!(
+                view,
+                "a certificate has a vote of this node's vote key that this node has not cast"
+            );
+            self.0.elsewhere.notify_one();
+        }
+    }
+
+    /// When it is certain that the key votes elsewhere, too.
+    pub(in crate::engine) async fn elsewhere(&self) {
+        self.0.elsewhere.notified().await;
+    }
+}
+
+/// The sending end of the channel of votes, by vote keys: each vote is noted before anybody can have it.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Noting<S> {
+    pub(in crate::engine) inner: S,
+    pub(in crate::engine) own: Own,
+}
+
+/// A [`Noting`] that knows to whom it may send now; to nobody where all have had their share. A vote that is sent to nobody counts here.
+#[derive(Debug)]
+pub(in crate::engine) struct MaySend<C> {
+    inner: Option<C>,
+    own: Own,
+}
+
+impl<C: CheckedSender<PublicKey = PublicKey>> CheckedSender for MaySend<C> {
+    type PublicKey = PublicKey;
+
+    fn recipients(&self) -> Vec<PublicKey> {
+        let inner = self.inner.as_ref();
+        inner.map(CheckedSender::recipients).unwrap_or_default()
+    }
+
+    fn send(self, message: impl Into<IoBufs> + Send, priority: bool) -> Unreliable<Feedback> {
+        let message: IoBufs = message.into();
+        if let Ok(vote) = Vote::decode(message.clone()) {
+            self.own.note(&vote);
+        }
+        match self.inner {
+            Some(inner) => inner.send(message, priority),
+            None => Unreliable::Rejected,
+        }
+    }
+}
+
+impl<S: LimitedSender<PublicKey = PublicKey>> LimitedSender for Noting<S> {
+    type PublicKey = PublicKey;
+    type Checked<'a> = MaySend<S::Checked<'a>>;
+
+    fn check(
+        &mut self,
+        recipients: Recipients<PublicKey>,
+    ) -> Result<Self::Checked<'_>, SystemTime> {
+        let own = self.own.clone();
+        Ok(MaySend {
+            inner: self.inner.check(recipients).ok(),
+            own,
+        })
+    }
+}
+
+/// Looks at what the engine reports, and passes it on.
+#[derive(Clone)]
+pub(in crate::engine) struct Watch<R> {
+    pub(in crate::engine) inner: R,
+    pub(in crate::engine) own: Own,
+    pub(in crate::engine) heard: super::Heard,
+}
+
+impl<R: Reporter<Activity = Activity<Scheme, Digest>>> Reporter for Watch<R> {
+    type Activity = R::Activity;
+
+    fn report(&mut self, activity: Self::Activity) -> Feedback {
+        self.own.look(&activity);
+        self.heard.certificate(&activity);
+        self.inner.report(activity)
+    }
+}
