@@ -176,6 +176,14 @@ impl Starting {
         child.wait().unwrap().code()
     }
 
+    #[allow(dead_code, reason = "for the slow rounds")]
+    /// Waits until it ends by itself, ready or not: its exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        let (mut child, lines) = self.0.take().unwrap();
+        lines.for_each(|line| drop(line.unwrap()));
+        child.wait().unwrap().code()
+    }
+
     /// SIGTERM while it waits; it has to end by itself and say so.
     pub(crate) fn stop(mut self) {
         let (mut child, mut lines) = self.0.take().unwrap();

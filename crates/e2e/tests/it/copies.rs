@@ -10,7 +10,7 @@ use crate::{
     apart::Apart,
     consortium::NAMES,
     middle::seed,
-    partitions::{ALL, four},
+    partitions::{ALL, begin},
 };
 
 /// The exit code for a key whose votes are not all in this directory.
@@ -44,7 +44,10 @@ fn a_validators_key_votes_from_one_directory_only() {
     let started = Instant::now();
     // The fifth machine has no member: delta's keys come there.
     let orgs = [NAMES[0], NAMES[1], NAMES[2], NAMES[3], "elsewhere"];
-    let (mut apart, clients) = four(&orgs, seed());
+    let seed = seed();
+    let mut apart = Apart::found(&orgs, 4, seed);
+    copy(&apart.place.path("delta"), &apart.place.path("founding"));
+    let clients = begin(&mut apart, seed);
     apart.kill(3);
     copy(&apart.place.path("delta"), &apart.place.path("old"));
     apart.start(&[3]);
@@ -62,34 +65,30 @@ fn a_validators_key_votes_from_one_directory_only() {
     }
     // Once the first is gone, the second hears of votes that are not in its directory.
     apart.kill(3);
-    assert_eq!(second.fails(), Some(VOTES_LOST), "{}", apart.log(4));
+    assert_eq!(second.ended(), Some(VOTES_LOST), "{}", apart.log(4));
     let said = "has cast votes in epoch 0 of which this directory knows nothing";
     assert!(apart.log(4).contains(said), "{}", apart.log(4));
     println!("two machines after {:?}", started.elapsed());
 
-    // Whichever of its directories is whole goes on.
-    copy(&apart.place.path("delta"), &apart.place.path("whole"));
+    // The directory that is whole goes on.
     apart.start(&[3]);
     clients.some(10, &ALL);
     apart.kill(3);
+    copy(&apart.place.path("delta"), &apart.place.path("whole"));
     clients.some(10, &[0, 1, 2]);
 
-    // Its keys alone, with what it was founded with; then the copy of yesterday.
-    for copied in ["empty", "old"] {
-        if copied == "empty" {
-            let keys = apart.place.path("empty/node");
-            fs::create_dir_all(&keys).unwrap();
-            for key in ["vote.key", "node.key"] {
-                fs::copy(apart.place.path("delta/node").join(key), keys.join(key)).unwrap();
-            }
-        }
+    // As it was before the first start, with nothing but its keys and the founding's file; then the copy of yesterday.
+    for copied in ["founding", "old"] {
         put(&apart, copied);
         let before = apart.log(3).len();
-        assert_eq!(apart.begin(3).fails(), Some(VOTES_LOST), "{}", apart.log(3));
+        assert_eq!(apart.begin(3).ended(), Some(VOTES_LOST), "{}", apart.log(3));
         let log = apart.log(3);
         assert!(log[before..].contains(said), "{copied}: {log}");
         clients.some(10, &[0, 1, 2]);
     }
+    put(&apart, "whole");
+    apart.start(&[3]);
+    clients.some(4, &[3]);
     let told = clients.prove(&apart.clients);
     assert!(told.acknowledged.len() >= 50);
     apart.stop();

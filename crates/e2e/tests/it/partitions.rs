@@ -35,11 +35,17 @@ const FAR: Line = Line {
 /// The first four of these run, acme's writer has its role, and clients are at it.
 pub(crate) fn four(orgs: &[&'static str], seed: u64) -> (Apart, Clients) {
     let mut apart = Apart::found(orgs, 4, seed);
+    let clients = begin(&mut apart, seed);
+    (apart, clients)
+}
+
+/// The same with four that were founded.
+pub(crate) fn begin(apart: &mut Apart, seed: u64) -> Clients {
     apart.start(&ALL);
     apart.by(0, "org grant acme/keys/writer.key").ok();
     let clients = Clients::send(&apart.clients, apart.nodes(4), CROWD, seed);
     clients.some(20, &ALL);
-    (apart, clients)
+    clients
 }
 
 /// Makes all lines whole.
