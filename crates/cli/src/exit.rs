@@ -120,7 +120,7 @@ impl Exit {
         (
             Self::VotesLost,
             "votes-lost",
-            "this validator's votes are gone from the disk, so its vote key must not vote again",
+            "this validator's votes are gone from the disk, or its vote key has voted elsewhere, so the key must not vote again",
         ),
         (
             Self::WrongKey,

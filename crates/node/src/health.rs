@@ -30,6 +30,8 @@ pub(crate) struct Pulse {
     pub(crate) clock_ms: u64,
     /// The other validators' nodes; `None` before this one speaks with them, and where there are none.
     pub(crate) peers: Option<Peers>,
+    /// How many more validators have to say what they know of its key's votes before it votes, where that takes long.
+    pub(crate) awaits: usize,
 }
 
 /// The other validators' nodes, as one node sees them.
@@ -162,6 +164,8 @@ pub enum WaitsFor {
     Quorum(Peers),
     /// The first block of the ledger, or of an epoch that was recovered or handed over to, now that a quorum is connected.
     FirstBlock(Peers),
+    /// What other validators know of its key's votes; so many have not said it that it does not vote yet, nor follow those who do.
+    Answers(usize),
     /// A new block, though a quorum is connected.
     Block {
         /// Height of the newest.
@@ -226,6 +230,11 @@ impl fmt::Display for WaitsFor {
                 peers.quorum(),
                 peers.of() + 1,
                 peers.missing.join(", ")
+            ),
+            Self::Answers(missing) => write!(
+                f,
+                "not voting yet: {missing} more of the other validators have to say what they know of this vote key's votes; they do not \
+                 run, do not reach this node, or run an older version"
             ),
             Self::FirstBlock(peers) => write!(
                 f,
@@ -324,6 +333,7 @@ impl Signs<'_> {
         }
         let peers = self.pulse.and_then(|pulse| pulse.peers.as_ref());
         let height = self.newest.map_or(Height::ZERO, |newest| newest.height);
+        let awaits = self.pulse.map_or(0, |pulse| pulse.awaits);
         if !self.begun {
             return Some(match (self.newest, peers) {
                 (None, _) => WaitsFor::Disk,
@@ -331,6 +341,7 @@ impl Signs<'_> {
                 (Some(_), None) => WaitsFor::Disk,
                 // Nobody has what comes next: a quorum makes it.
                 (Some(_), Some(peers)) if peers.short() => WaitsFor::Quorum(peers.clone()),
+                (Some(_), Some(_)) if awaits > 0 => WaitsFor::Answers(awaits),
                 (Some(_), Some(peers)) => WaitsFor::FirstBlock(peers.clone()),
             });
         }
@@ -353,6 +364,7 @@ impl Signs<'_> {
             {
                 Some(WaitsFor::Quorum(peers.clone()))
             }
+            _ if awaits > 0 => Some(WaitsFor::Answers(awaits)),
             _ => match (quiet, age) {
                 (Some(quiet), _) => Some(WaitsFor::Block {
                     height,
@@ -473,6 +485,7 @@ mod tests {
         time_ms: u64,
     ) -> Option<WaitsFor> {
         let pulse = Pulse {
+            awaits: 0,
             clock_ms: CLOCK_MS,
             peers,
         };
@@ -568,6 +581,7 @@ mod tests {
         );
         // Where the ledger's own time runs after the clocks, its blocks are old everywhere.
         let pulse = Pulse {
+            awaits: 0,
             clock_ms: CLOCK_MS,
             peers: Some(peers(3, 3, None)),
         };
@@ -597,6 +611,7 @@ mod tests {
         let now = Instant::now();
         let judge_at = |at_opening, newest: Option<Newest>, peers: Option<Peers>| {
             let pulse = Pulse {
+                awaits: 0,
                 clock_ms: CLOCK_MS,
                 peers,
             };
@@ -640,6 +655,7 @@ mod tests {
     fn a_lone_validator_is_ready_however_old_its_newest_block_is() {
         let begin = Instant::now();
         let pulse = Pulse {
+            awaits: 0,
             clock_ms: CLOCK_MS,
             peers: None,
         };
@@ -674,6 +690,7 @@ mod tests {
         };
         let judge = |following: &Following, begun, after: u64, old_ms: u64| {
             let pulse = Pulse {
+                awaits: 0,
                 clock_ms: CLOCK_MS,
                 peers: None,
             };
@@ -747,6 +764,7 @@ mod tests {
     /// Of a ledger with so many validators, whose epoch began at 1,000 ms, and whose node's clock says this.
     fn overdue(validators: usize, clock_ms: u64) -> Option<Duration> {
         let pulse = Pulse {
+            awaits: 0,
             clock_ms,
             peers: None,
         };

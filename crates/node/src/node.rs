@@ -35,8 +35,10 @@ const STORAGE_WORDS: [&str; 6] = [
     "io error",
     "Io(",
     "sync failed",
-    "Corrupt",
+    CORRUPT,
 ];
+/// The one of them that says what is on the disk, and not what the disk did.
+const CORRUPT: &str = "Corrupt";
 
 /// What a full disk is called there.
 const FULL_WORDS: [&str; 3] = ["StorageFull", "No space left", "os error 28"];
@@ -217,12 +219,13 @@ impl Node {
             }),
         };
         let begun = ends.begun.clone();
+        let seen = begun.clone();
         let ready = move || {
             begun.send_replace(true);
         };
         let node = Self::on_thread(handle, move || {
             let run = || engine::follow_on_disk(&storage, instructions, ends, ready);
-            match caught(&path, run) {
+            match caught(&path, &seen, run) {
                 Ok(()) => Stop::Asked,
                 Err(stop) => stop,
             }
@@ -312,9 +315,11 @@ fn run(
         listen: config.peers.or_else(|| named_port(directory)),
         addresses: config.addresses.clone(),
     };
-    let begun = begun.clone();
-    let ready = move || {
-        begun.send_replace(true);
+    let ready = {
+        let begun = begun.clone();
+        move || {
+            begun.send_replace(true);
+        }
     };
     let marker = directory.voted_marker();
     #[expect(
@@ -328,14 +333,19 @@ fn run(
     };
     let storage = directory.engine();
     let run = || engine::run_on_disk(&storage, instructions, ends, ready, first_vote);
-    match caught(directory.path(), run)? {
+    match caught(directory.path(), begun, run)? {
         Outcome::Asked => Err(Stop::Asked),
         Outcome::Turned(opening) => Ok(opening),
     }
 }
 
-/// Runs the engine on the files in a directory; an error says why it ended.
-fn caught<T>(directory: &Path, engine: impl FnOnce() -> Result<T, EngineError>) -> Result<T, Stop> {
+/// Runs the engine on the files in a directory; an error says why it ended. What makes it panic before it has `begun`, and is no fault
+/// of the disk, are its files: it reads them all by then.
+fn caught<T>(
+    directory: &Path,
+    begun: &watch::Sender<bool>,
+    engine: impl FnOnce() -> Result<T, EngineError>,
+) -> Result<T, Stop> {
     match catch_unwind(AssertUnwindSafe(engine)) {
         Ok(Ok(outcome)) => Ok(outcome),
         Ok(Err(EngineError::Ended)) => Err(why(directory, "a part of it ended")),
@@ -347,7 +357,13 @@ fn caught<T>(directory: &Path, engine: impl FnOnce() -> Result<T, EngineError>) 
             }
             Err(Stop::Refused(error))
         }
-        Err(panic) => Err(why(directory, &message(&*panic))),
+        Err(panic) => Err(match why(directory, &message(&*panic)) {
+            Stop::Fault(said) if !*begun.borrow() => Stop::Refused(EngineError::Files(said)),
+            Stop::Storage(said) if !*begun.borrow() && said.contains(CORRUPT) => {
+                Stop::Refused(EngineError::Files(said))
+            }
+            stop => stop,
+        }),
     }
 }
 

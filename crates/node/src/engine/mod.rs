@@ -135,6 +135,9 @@ pub enum EngineError {
         "the engine's notes are gone or cannot be read, and without them it does not believe its other files"
     )]
     NotesLost,
+    /// The engine cannot begin with its files.
+    #[error("the engine's files do not fit together: some are gone or were changed ({0})")]
+    Files(String),
     /// What every ledger has is not there.
     #[error("the ledger is not whole: it has no {0}")]
     NotWhole(&'static str),
@@ -199,9 +202,10 @@ impl EngineError {
                  (kusabi epoch new --replace)"
             }
             Self::KeyElsewhere(_) => {
-                "see to it that no other machine runs with this key; then leave this node stopped, for it could vote a second time, \
-                 differently: the other validators go on without it, and it comes back with fresh keys (kusabi node prepare) that the \
-                 next epoch names (kusabi epoch new --replace)"
+                "see to it that no other machine runs with this key. If this directory is a copy or empty, start the one that is whole and \
+                 newest, and only that. If there is none, leave the node stopped, for it could vote a second time, differently: the \
+                 others go on without it, and it comes back with fresh keys (kusabi node prepare) that the next epoch names (kusabi \
+                 epoch new --replace)"
             }
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",
@@ -213,6 +217,15 @@ impl EngineError {
                 "keep this directory as it is: its blocks are whole; the others go on meanwhile, and this node comes back with fresh \
                  keys (kusabi node prepare) that the next epoch names (kusabi epoch new --replace); a follower follows anew, into a \
                  new directory"
+            }
+            Self::Files(_) if alone => {
+                "bring back the directory as it was; if that cannot be had, restore a backup into a new directory and recover the ledger \
+                 with a new vote key; if nobody touched its files, please report this"
+            }
+            Self::Files(_) => {
+                "bring back the directory as it was when the node stopped; if that cannot be had, the others go on meanwhile, and this \
+                 node comes back with fresh keys (kusabi node prepare) that the next epoch names (kusabi epoch new --replace); if \
+                 nobody touched its files, please report this"
             }
             Self::NotWhole(_) => "restore a backup into a new directory, and please report this",
             Self::ForeignState => "follow the ledger anew, into a new directory",

@@ -11,13 +11,16 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant, UNIX_EPOCH},
 };
 use tokio::sync::watch;
 
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How many more validators have to answer before this node votes; 0 while nobody needs to know.
+pub(super) type Awaits = Arc<AtomicUsize>;
 
 /// The other validators' nodes: who they are, and a way to ask for them.
 pub(super) struct Asked<S> {
@@ -26,6 +29,7 @@ pub(super) struct Asked<S> {
     pub(super) sender: S,
     /// Turns true when the network is opened.
     pub(super) open: Arc<AtomicBool>,
+    pub(super) awaits: Awaits,
 }
 
 /// Runs as long as the engine does.
@@ -53,7 +57,9 @@ pub(super) async fn feel<E: Clock, S: LimitedSender<PublicKey = PublicKey>>(
         }
         let clock = context.current().duration_since(UNIX_EPOCH);
         let clock_ms = clock.unwrap_or_default().as_millis();
+        let awaits = asked.as_ref().map(|asked| &asked.awaits);
         pulse.send_replace(Some(Pulse {
+            awaits: awaits.map_or(0, |awaits| awaits.load(Ordering::Relaxed)),
             clock_ms: u64::try_from(clock_ms).unwrap_or(u64::MAX),
             peers: peers.clone(),
         }));

@@ -7,7 +7,7 @@ use super::{
     epochs::Epochs,
     freshness::Signer,
     network::{self, Links, Sends, Tcp, Voters, Wire},
-    pulse,
+    pulse::{self, Awaits},
     service::Services,
     start::{self, Parameters},
     state::Caches,
@@ -139,6 +139,7 @@ pub(crate) struct Keyed {
     nodes: Vec<(PublicKey, String)>,
     /// The same of the epoch before, of those that have no vote any more.
     former: Vec<(PublicKey, String)>,
+    awaits: Awaits,
     /// How a hostile member breaks the rules.
     #[cfg(feature = "testing")]
     pub(super) crimes: super::simulation::Crimes,
@@ -201,6 +202,7 @@ impl Keyed {
             node_key,
             nodes,
             former,
+            awaits: Awaits::default(),
             #[cfg(feature = "testing")]
             crimes: super::simulation::Crimes::default(),
         })
@@ -234,6 +236,7 @@ impl Keyed {
             others: others.cloned().collect(),
             sender: links.state.0.clone(),
             open,
+            awaits: self.awaits.clone(),
         })
     }
 }
@@ -255,6 +258,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         node_key,
         nodes,
         former: _,
+        awaits,
         #[cfg(feature = "testing")]
         crimes,
     } = node;
@@ -283,6 +287,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         nonces: ends.nonces,
         tally: ends.tally,
         heartbeat: ends.heartbeat,
+        awaits,
         #[cfg(feature = "testing")]
         crimes,
     };

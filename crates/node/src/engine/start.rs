@@ -16,6 +16,7 @@ use super::{
     leap,
     network::{ByVote, Links, Voters, Wire, by_epoch, by_vote},
     pace::{Paced, SETTLES, Times},
+    pulse::Awaits,
     repair::Repair,
     run::{Outcome, Queue},
     service::{self, Services},
@@ -98,6 +99,7 @@ pub(super) struct Parameters<W: Wire> {
     pub(super) nonces: Queue<mpsc::Receiver<Asked>>,
     pub(super) tally: watch::Sender<Option<Tally>>,
     pub(super) heartbeat: watch::Sender<Duration>,
+    pub(super) awaits: Awaits,
     #[cfg(feature = "testing")]
     pub(super) crimes: super::simulation::Crimes,
 }
@@ -128,6 +130,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         nonces,
         tally,
         heartbeat,
+        awaits,
         #[cfg(feature = "testing")]
         crimes,
     } = parameters;
@@ -381,12 +384,13 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         .get_info(Identifier::Latest)
         .await
         .map(|(position, _)| position.get());
-    let begun = votes::may_vote(&context, &mailbox, &epoch, &key, voted, newest_position).await?;
+    let mut begun =
+        votes::may_vote(&context, &mailbox, &epoch, &key, voted, newest_position).await?;
     let me = epoch.index(&key).ok_or(EngineError::VoteKey)?;
     let own = Own::new(me, begun.newest());
     let heard = Heard::new(&epoch);
     let (permit, permitted) = oneshot::channel();
-    let asking = Asking::new(&epoch, me, begun.newest(), permit);
+    let asking = Asking::new(&epoch, me, own.clone(), permit);
     // What would keep the first block of the epoch from ever being built is said now.
     if newest_position.is_none_or(|position| position < epoch.first.max(1)) {
         let context_of_first = SimplexContext {
@@ -589,6 +593,7 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         voters,
         ends: links.turns,
         asking,
+        awaits,
         heard,
         #[cfg(feature = "testing")]
         crime: crimes.turn.map(|crime| (crime, None)),
@@ -615,11 +620,15 @@ pub(super) async fn run<E: Runtime, W: Wire>(
         Some(door),
     );
     // Whoever runs this knows why it ended, and tells the pool.
-    commonware_macros::select! {
+    let ended = commonware_macros::select! {
         _ = parts => Err(EngineError::Ended),
         () = talking => Err(EngineError::Ended),
         stopped = voting => stopped,
         () = serving => Ok(Outcome::Asked),
         opening = turning => opening.map(Outcome::Turned),
+    };
+    if let Err(EngineError::KeyElsewhere(_)) = &ended {
+        begun.burn().await?;
     }
+    ended
 }

@@ -18,6 +18,7 @@ use super::{
     block::Block,
     epochs::Epochs,
     network::{Ends, Voters, Wire},
+    pulse::Awaits,
     votes::{self, Asking, Told},
 };
 use crate::{
@@ -44,7 +45,12 @@ use kusabi_core::{
     suite::{Signature, VerificationKey},
     tx::{Action, Draft, HANDOVER_BYTES_MAX, Transaction},
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use rand_core::CryptoRng;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
 use tokio::sync::{Notify, watch};
 
 const VOTE: u8 = 1;
@@ -59,6 +65,14 @@ pub(super) const MESSAGE_MAX: usize = HANDOVER_BYTES_MAX + (16 << 10);
 const ASK: Duration = Duration::from_secs(5);
 /// How often a vote for the end of an epoch is sent again, and how often the others are asked before the first vote.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// When it is said that answers are missing, and how often again.
+const PATIENCE: Duration = Duration::from_secs(10);
+const REMIND: Duration = Duration::from_secs(60);
+/// How long the others are asked still when enough have answered: some come later.
+const ASKS_ON: Duration = Duration::from_secs(60);
+/// Whoever asks what is known of its votes is answered no sooner again.
+const ANSWERS_EACH: Duration = Duration::from_millis(500);
 
 /// How long a node goes on telling of the end before it begins anew: what was said last is on its way.
 const LINGER: Duration = Duration::from_millis(200);
@@ -81,6 +95,8 @@ pub(super) struct Turn<W: Wire> {
     pub(super) ends: Ends<W>,
     /// Waits for leave to vote.
     pub(super) asking: Asking,
+    /// Where it is told how many answers are missing.
+    pub(super) awaits: Awaits,
     /// What is known of the others' votes.
     pub(super) heard: votes::Heard,
     /// What is wrong with a hostile member's messages, and what it knows of the end.
@@ -116,7 +132,11 @@ impl<W: Wire> Turn<W> {
         let mut early: BTreeMap<u8, Signature> = BTreeMap::new();
         let mut asks = context.current();
         let mut says = context.current();
-        let mut wants = context.current();
+        // When the others are asked next what they know of this key's votes, and until when, once enough have said it.
+        let mut wants = self.asking.waits().then(|| context.current());
+        let mut wants_until = None;
+        let mut reminds = context.current() + PATIENCE;
+        let mut told_at = BTreeMap::new();
         loop {
             if closing.is_none()
                 && let Some(last) = self.last_block().await
@@ -168,14 +188,20 @@ impl<W: Wire> Turn<W> {
                     self.fetch(next);
                 }
             }
-            if self.asking.waits() && wants <= now {
-                wants = now + AGAIN;
+            if wants.is_some_and(|at| at <= now) {
+                wants = match wants_until {
+                    None => Some(now + AGAIN),
+                    Some(until) => (now < until).then_some(now + ASK),
+                };
                 let epoch = self.epoch().get().to_be_bytes();
                 self.say(Recipients::All, ASKED, &epoch);
             }
-            let next = asks
-                .min(if closing.is_some() { says } else { asks })
-                .min(if self.asking.waits() { wants } else { asks });
+            if self.asking.waits() && reminds <= now {
+                reminds = now + REMIND;
+                self.remind();
+            }
+            let next = [closing.is_some().then_some(says), wants];
+            let next = next.into_iter().flatten().fold(asks, SystemTime::min);
             let heard = select! {
                 () = context.sleep_until(next) => { continue },
                 () = self.moved.notified() => { continue },
@@ -199,15 +225,26 @@ impl<W: Wire> Turn<W> {
                     }
                 }
                 Some(Heard::Question(from, epoch)) => self.answer(from, epoch),
-                Some(Heard::Asked(from, epoch)) if epoch == self.epoch() => self.tell(from).await,
+                Some(Heard::Asked(from, epoch)) if epoch == self.epoch() => {
+                    let now = context.current();
+                    let again = told_at
+                        .get(&from)
+                        .is_some_and(|at| now < *at + ANSWERS_EACH);
+                    if !again {
+                        told_at.insert(from.clone(), now);
+                        self.tell(&mut context, from).await;
+                    }
+                }
                 Some(Heard::Told(from, epoch, shown)) if epoch == self.epoch() => {
                     if let Some(vote) = self.voters.vote_of(&from)
-                        && self.asking.waits()
                         && self.asking.told(&mut context, vote, shown)? == Told::Enough
+                        && wants_until.is_none()
                     {
-                        tracing::debug!(
+                        wants_until = Some(context.current() + ASKS_ON);
+                        self.awaits.store(0, Ordering::Relaxed);
+                        tracing::info!(
                             epoch = epoch.get(),
-                            "the others know of no votes of this key but this node's"
+                            "the other validators know of no votes of this key but this node's: it votes"
                         );
                     }
                 }
@@ -256,8 +293,24 @@ impl<W: Wire> Turn<W> {
         }
     }
 
+    /// Says that answers are missing, and whose.
+    fn remind(&self) {
+        self.awaits.store(self.asking.missing(), Ordering::Relaxed);
+        let newest = self.outline.newest();
+        let nodes = newest.nodes.iter().zip(&newest.vote_keys);
+        let silent: Vec<_> = nodes
+            .filter(|(node, vote)| node.key != self.me[..] && !self.asking.has_heard(&vote[..]))
+            .map(|(node, _)| node.address.as_str())
+            .collect();
+        tracing::warn!(
+            missing = self.asking.missing(),
+            silent = silent.join(", "),
+            "not voting yet: other validators have to say first what they know of this vote key's votes"
+        );
+    }
+
     /// Shows another validator what is known here of its votes.
-    async fn tell(&mut self, to: PublicKey) {
+    async fn tell<R: CryptoRng>(&mut self, rng: &mut R, to: PublicKey) {
         let Some(vote) = self.voters.vote_of(&to).cloned() else {
             return;
         };
@@ -266,7 +319,10 @@ impl<W: Wire> Turn<W> {
         let outline = self.outline.newest();
         let (first, skipped) = (outline.first, outline.skipped);
         let newest = newest.unwrap_or(0).saturating_sub(skipped);
-        let known = self.heard.of(&vote, &self.mailbox, first, newest).await;
+        let known = self
+            .heard
+            .of(rng, &vote, &self.mailbox, first, newest)
+            .await;
         let mut message = BytesMut::new();
         message.put_u64(epoch.get());
         if let Some(known) = known {

@@ -7,6 +7,7 @@ use kusabi_core::{
 use kusabi_ledger::testing::{TestKey, World};
 use kusabi_node::{
     directory::{Directory, NodeKey, VoteKey},
+    engine::EngineError,
     handle::Stop,
     node::{Config, Node},
     outline::Outline,
@@ -63,7 +64,29 @@ async fn a_key_is_registered_and_proven_before_and_after_a_restart() {
     handle.shut_down();
     assert_eq!(node.stopped().await, Stop::Asked);
     let directory = Directory::open(place.path()).unwrap();
-    let node = Node::start(directory, Config::default()).unwrap();
+    let mut node = Node::start(directory, Config::default()).unwrap();
     let again = node.handle().lookup(state_key).await.unwrap();
     assert_eq!(check(&again), record);
+
+    // Some of the engine's files are gone.
+    node.handle().shut_down();
+    assert_eq!(node.stopped().await, Stop::Asked);
+    for gone in ["blocks-key", "state-log-blobs"] {
+        let part = place.path().join("engine").join(gone);
+        let away = place.path().join("away");
+        std::fs::rename(&part, &away).unwrap();
+        let directory = Directory::open(place.path()).unwrap();
+        let mut node = match Node::start(directory, Config::default()) {
+            Ok(node) => node,
+            Err(why) => panic!("{gone}: {why}"),
+        };
+        let stop = node.begun().await.unwrap_err();
+        let is_named = matches!(stop, Stop::Refused(EngineError::Files(_)));
+        assert!(is_named, "{gone}: {stop}");
+        node.join();
+        if part.exists() {
+            std::fs::remove_dir_all(&part).unwrap();
+        }
+        std::fs::rename(away, part).unwrap();
+    }
 }

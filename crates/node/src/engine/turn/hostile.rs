@@ -1,6 +1,6 @@
 //! What a member may try at the turn of an epoch, for tests.
 
-use super::{ANSWER, QUESTION, Turn, VOTE};
+use super::{ANSWER, QUESTION, TOLD, Turn, VOTE};
 use crate::engine::{PublicKey, network::Wire};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use commonware_p2p::Recipients;
@@ -19,6 +19,12 @@ pub enum TurnCrime {
     Twice,
     /// It sends signatures that are none, in its own name and in each other's.
     Forged,
+    /// Whoever asks what it knows of its votes is told that it is nothing.
+    Forgets,
+    /// The same, with what is no vote.
+    Babbles,
+    /// The same, and is not answered.
+    Mute,
     /// Its vote is as it should be, and it tells everybody, asked or not, that the epoch ended with each of these transactions.
     Tells(Vec<Vec<u8>>),
 }
@@ -55,6 +61,15 @@ impl TurnCrime {
                     .chain(second)
                     .collect()
             }
+            Self::Forgets if kind == Some(TOLD) => {
+                vec![(to, message.slice(..message.len().min(9)))]
+            }
+            Self::Babbles if kind == Some(TOLD) => {
+                let mut babble = message.slice(..message.len().min(9)).to_vec();
+                babble.extend([7; 200]);
+                vec![(to, babble.into())]
+            }
+            Self::Mute if kind == Some(TOLD) => Vec::new(),
             Self::Forged if kind == Some(VOTE) => (0..turn.outline.newest().vote_keys.len())
                 .filter_map(|index| u8::try_from(index).ok())
                 .map(|index| (Recipients::All, vote(turn, index, &Signature::new([7; 64]))))

@@ -1,15 +1,19 @@
 //! A node that asks the others, before it votes, what they have of its vote key (spec/nodes.md, channel 7).
 //!
-//! It votes once so many have answered that they and it are a quorum: without them nothing could be decided anyway, and whatever was
-//! decided with a vote of this key, one honest node among them has it. What they show carries the key's own signature, so nobody can keep
-//! a node from voting by a lie.
+//! It votes once so many have answered that they and it are a quorum. Of those at least as many are honest as may lie, its own earlier
+//! self counted among the latter: one of them has whatever was decided with a vote of this key. It goes on asking for a minute, for
+//! some come later than others. What they show carries the key's own signature, so nobody can keep a node from voting by a lie.
 
-use super::{super::PublicKey, heard::Evidence};
+use super::{
+    super::PublicKey,
+    heard::Evidence,
+    own::{Own, signers},
+};
 use crate::engine::{EngineError, Scheme, epochs::EpochEntry};
 use bytes::Bytes;
 use commonware_codec::Decode as _;
 use commonware_consensus::{
-    Epochable as _, Viewable as _,
+    Epochable as _,
     simplex::types::{Activity, Attributable as _},
 };
 use commonware_parallel::Sequential;
@@ -35,8 +39,7 @@ pub(in crate::engine) struct Asking {
     me: u8,
     scheme: Arc<Scheme>,
     validators: usize,
-    /// The newest view that this node may have voted in, as its disk says.
-    newest: u64,
+    own: Own,
     answered: BTreeSet<PublicKey>,
     permit: Option<oneshot::Sender<()>>,
 }
@@ -46,7 +49,7 @@ impl Asking {
     pub(in crate::engine) fn new(
         epoch: &EpochEntry,
         me: u8,
-        newest: u64,
+        own: Own,
         permit: oneshot::Sender<()>,
     ) -> Self {
         let mut asking = Self {
@@ -54,7 +57,7 @@ impl Asking {
             me,
             scheme: epoch.shared_scheme(),
             validators: epoch.vote_keys.len(),
-            newest,
+            own,
             answered: BTreeSet::new(),
             permit: Some(permit),
         };
@@ -67,9 +70,17 @@ impl Asking {
         self.permit.is_some()
     }
 
+    /// How many more have to answer.
+    pub(in crate::engine) fn missing(&self) -> usize {
+        match self.waits() {
+            true => quorum(self.validators).saturating_sub(self.answered.len() + 1),
+            false => 0,
+        }
+    }
+
     /// Whether the node that holds this vote key has answered.
-    pub(in crate::engine) fn has_heard(&self, key: &PublicKey) -> bool {
-        self.answered.contains(key)
+    pub(in crate::engine) fn has_heard(&self, key: &[u8]) -> bool {
+        self.answered.iter().any(|one| one[..] == *key)
     }
 
     /// Takes an answer of the node that holds the vote key `from`: nothing, or what has a vote of this node's key in it. What does not
@@ -87,7 +98,7 @@ impl Asking {
             let shown = Evidence::decode_cfg(shown, &self.validators).ok();
             match shown.filter(|shown| self.is_mine(rng, shown)) {
                 None => return Ok(Told::Waits),
-                Some(shown) if shown.view().get() > self.newest => {
+                Some(shown) if !self.own.knows(&shown) => {
                     return Err(EngineError::KeyElsewhere(self.epoch));
                 }
                 Some(_) => {}
@@ -111,19 +122,12 @@ impl Asking {
     /// Whether it has a good signature of this node's key, in this epoch.
     fn is_mine<R: CryptoRng>(&self, rng: &mut R, shown: &Evidence) -> bool {
         let me = Participant::new(self.me.into());
-        let mut signers = match shown {
-            Activity::Notarize(vote) => return vote.signer() == me && self.is_good(rng, shown),
-            Activity::Nullify(vote) => return vote.signer() == me && self.is_good(rng, shown),
-            Activity::Finalize(vote) => return vote.signer() == me && self.is_good(rng, shown),
-            Activity::Notarization(of) => of.certificate.signers.iter(),
-            Activity::Nullification(of) => of.certificate.signers.iter(),
-            Activity::Finalization(of) => of.certificate.signers.iter(),
-            _ => return false,
+        let mine = match shown {
+            Activity::Notarize(vote) => vote.signer() == me,
+            Activity::Nullify(vote) => vote.signer() == me,
+            Activity::Finalize(vote) => vote.signer() == me,
+            _ => signers(shown).is_some_and(|signers| signers.contains(&me)),
         };
-        signers.any(|signer| signer == me) && self.is_good(rng, shown)
-    }
-
-    fn is_good<R: CryptoRng>(&self, rng: &mut R, shown: &Evidence) -> bool {
-        shown.epoch().get() == self.epoch && shown.verify(rng, &self.scheme, &Sequential)
+        mine && shown.epoch().get() == self.epoch && shown.verify(rng, &self.scheme, &Sequential)
     }
 }

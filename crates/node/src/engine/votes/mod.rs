@@ -20,12 +20,16 @@ use commonware_consensus::{
     marshal::{core::Mailbox, standard::Standard},
     types::Height,
 };
-use commonware_runtime::{Blob, Storage, WriteOptions};
+use commonware_runtime::{Blob, ReadOptions, Storage, WriteOptions};
 use commonware_utils::Participant;
 use kusabi_core::id::Epoch as EpochNumber;
 
 /// Partitions of votes begin with this.
 pub(super) const VOTES: &str = "votes-";
+
+/// The mark: this node has begun to vote; the key has voted elsewhere.
+const BEGUN: u8 = 1;
+const ELSEWHERE: u8 = 2;
 
 /// Partition of an epoch's votes.
 pub(super) fn partition(epoch: EpochNumber) -> String {
@@ -36,7 +40,7 @@ pub(super) fn partition(epoch: EpochNumber) -> String {
 /// `newest`: the position of the newest block that is decided, as far as it is known here.
 ///
 /// # Errors
-/// [`EngineError::VotesLost`], [`EngineError::Store`]
+/// [`EngineError::VotesLost`], [`EngineError::KeyElsewhere`], [`EngineError::Store`]
 pub(super) async fn may_vote<E: Runtime>(
     context: &E,
     mailbox: &Mailbox<Scheme, Standard<Block>>,
@@ -83,6 +87,9 @@ pub(super) async fn may_vote<E: Runtime>(
     if old || gone {
         return Err(EngineError::VotesLost(epoch.number.get()));
     }
+    if begun.elsewhere {
+        return Err(EngineError::KeyElsewhere(epoch.number.get()));
+    }
     begun.newest = voted_in.unwrap_or(0);
     Ok(begun)
 }
@@ -91,6 +98,8 @@ pub(super) async fn may_vote<E: Runtime>(
 pub(super) struct Begun<B> {
     blob: Option<B>,
     marked: bool,
+    /// Whether it is known that the key has voted elsewhere.
+    elsewhere: bool,
     /// The newest view of which this node's disk has anything: it has voted in none above it. 0: of none.
     newest: u64,
 }
@@ -106,14 +115,24 @@ impl<B: Blob> Begun<B> {
             return Ok(Self {
                 blob: None,
                 marked: false,
+                elsewhere: false,
                 newest: 0,
             });
         }
         let opened = context.open(votes, b"begun").await;
         let (blob, size) = opened.map_err(EngineError::store("votes"))?;
+        let mark = match size {
+            0 => None,
+            _ => {
+                let read = blob.read_at(0, 1, ReadOptions::default()).await;
+                let read = read.map_err(EngineError::store("votes"))?;
+                read.coalesce().as_ref().first().copied()
+            }
+        };
         Ok(Self {
             blob: Some(blob),
-            marked: size > 0,
+            marked: mark.is_some(),
+            elsewhere: mark == Some(ELSEWHERE),
             newest: 0,
         })
     }
@@ -124,11 +143,24 @@ impl<B: Blob> Begun<B> {
     }
 
     /// Makes it; when this returns, it is on disk.
-    pub(super) async fn mark(self) -> Result<(), EngineError> {
-        let Some(blob) = self.blob.filter(|_| !self.marked) else {
+    pub(super) async fn mark(&mut self) -> Result<(), EngineError> {
+        if self.marked {
+            return Ok(());
+        }
+        self.marked = true;
+        self.write(BEGUN).await
+    }
+
+    /// Notes that the key has voted elsewhere: it votes no more in this epoch, also once what showed it is on this node's disk.
+    pub(super) async fn burn(&self) -> Result<(), EngineError> {
+        self.write(ELSEWHERE).await
+    }
+
+    async fn write(&self, mark: u8) -> Result<(), EngineError> {
+        let Some(blob) = &self.blob else {
             return Ok(());
         };
-        let written = blob.write_at(0, vec![1], WriteOptions::SYNC).await;
+        let written = blob.write_at(0, vec![mark], WriteOptions::SYNC).await;
         written.map_err(EngineError::store("votes"))
     }
 }

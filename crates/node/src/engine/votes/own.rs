@@ -10,16 +10,15 @@ use commonware_consensus::{
 use commonware_p2p::{CheckedSender, LimitedSender, Recipients};
 use commonware_runtime::IoBufs;
 use commonware_utils::{Participant, sync::Mutex};
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
 use tokio::sync::Notify;
 
 /// Views that are remembered. The engine takes no certificate that is so old.
 const VIEWS: usize = 1024;
-
-/// Kinds of votes, as bits.
-const NOTARIZE: u8 = 1;
-const NULLIFY: u8 = 2;
-const FINALIZE: u8 = 4;
 
 /// The votes that this node has cast since it began. Clones are the same.
 #[derive(Clone, Debug)]
@@ -29,6 +28,8 @@ pub(in crate::engine) struct Own(Arc<Inner>);
 struct Inner {
     me: Participant,
     noted: Mutex<Noted>,
+    /// The view in which the key was first seen to vote elsewhere.
+    seen: OnceLock<u64>,
     elsewhere: Notify,
 }
 
@@ -36,8 +37,15 @@ struct Inner {
 struct Noted {
     /// Nothing is said of votes in views up to this one: they were cast before this run, or are forgotten.
     floor: u64,
-    /// Kinds of votes, by view.
-    views: BTreeMap<u64, u8>,
+    views: BTreeMap<u64, Cast>,
+}
+
+/// What was voted for in a view.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cast {
+    notarize: Option<Digest>,
+    nullify: bool,
+    finalize: Option<Digest>,
 }
 
 impl Own {
@@ -49,18 +57,19 @@ impl Own {
                 floor,
                 views: BTreeMap::new(),
             }),
+            seen: OnceLock::new(),
             elsewhere: Notify::new(),
         }))
     }
 
     fn note(&self, vote: &Vote<Scheme, Digest>) {
-        let kind = match vote {
-            Vote::Notarize(_) => NOTARIZE,
-            Vote::Nullify(_) => NULLIFY,
-            Vote::Finalize(_) => FINALIZE,
-        };
         let noted = &mut *self.0.noted.lock();
-        *noted.views.entry(vote.view().get()).or_default() |= kind;
+        let cast = noted.views.entry(vote.view().get()).or_default();
+        match vote {
+            Vote::Notarize(vote) => cast.notarize = Some(vote.proposal.payload),
+            Vote::Nullify(_) => cast.nullify = true,
+            Vote::Finalize(vote) => cast.finalize = Some(vote.proposal.payload),
+        }
         while noted.views.len() > VIEWS
             && let Some((view, _)) = noted.views.pop_first()
         {
@@ -68,31 +77,37 @@ impl Own {
         }
     }
 
+    /// Whether this node may have cast the vote of its own that `shown` has, a vote or a certificate that was verified. A block that
+    /// it has not voted for is none of its own, also where it voted for another one in that view.
+    pub(super) fn knows(&self, shown: &Activity<Scheme, Digest>) -> bool {
+        let noted = self.0.noted.lock();
+        let view = shown.view().get();
+        if view <= noted.floor {
+            return true;
+        }
+        let cast = noted.views.get(&view).copied().unwrap_or_default();
+        match shown {
+            Activity::Notarize(of) => cast.notarize == Some(of.proposal.payload),
+            Activity::Notarization(of) => cast.notarize == Some(of.proposal.payload),
+            Activity::Nullify(_) | Activity::Nullification(_) => cast.nullify,
+            Activity::Finalize(of) => cast.finalize == Some(of.proposal.payload),
+            Activity::Finalization(of) => cast.finalize == Some(of.proposal.payload),
+            _ => true,
+        }
+    }
+
     /// Looks whether a certificate, which the engine has verified, has a vote of this node's key that this node has not cast.
     fn look(&self, activity: &Activity<Scheme, Digest>) {
-        let (kind, certificate) = match activity {
-            Activity::Notarization(of) => (NOTARIZE, &of.certificate),
-            Activity::Nullification(of) => (NULLIFY, &of.certificate),
-            Activity::Finalization(of) => (FINALIZE, &of.certificate),
-            _ => return,
-        };
-        if !certificate.signers.iter().any(|one| one == self.0.me) {
-            return;
-        }
-        let view = activity.view().get();
-        let is_own = {
-            let noted = self.0.noted.lock();
-            view <= noted.floor
-                || noted
-                    .views
-                    .get(&view)
-                    .is_some_and(|kinds| kinds & kind != 0)
-        };
-        if !is_own {
-            tracing::error!(
-                view,
-                "a certificate has a vote of this node's vote key that this node has not cast"
-            );
+        let has_mine = signers(activity).is_some_and(|signers| signers.contains(&self.0.me));
+        if has_mine && !self.knows(activity) {
+            let view = activity.view().get();
+            let first = self.0.seen.set(view).is_ok();
+            if first {
+                tracing::error!(
+                    view,
+                    "a certificate has a vote of this node's vote key that this node has not cast"
+                );
+            }
             self.0.elsewhere.notify_one();
         }
     }
@@ -101,6 +116,17 @@ impl Own {
     pub(in crate::engine) async fn elsewhere(&self) {
         self.0.elsewhere.notified().await;
     }
+}
+
+/// Whose votes a certificate has; `None`: it is none.
+pub(super) fn signers(activity: &Activity<Scheme, Digest>) -> Option<Vec<Participant>> {
+    let certificate = match activity {
+        Activity::Notarization(of) => &of.certificate,
+        Activity::Nullification(of) => &of.certificate,
+        Activity::Finalization(of) => &of.certificate,
+        _ => return None,
+    };
+    Some(certificate.signers.iter().collect())
 }
 
 /// The sending end of the channel of votes, by vote keys: each vote is noted before anybody can have it.

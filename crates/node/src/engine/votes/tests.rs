@@ -8,7 +8,7 @@ use commonware_actor::{Feedback, Unreliable};
 use commonware_codec::Encode as _;
 use commonware_consensus::{
     Reporter,
-    simplex::types::{Activity, Notarize, Nullification, Nullify, Proposal, Vote},
+    simplex::types::{Activity, Notarization, Notarize, Nullification, Nullify, Proposal, Vote},
     types::{Epoch, Round, View},
 };
 use commonware_cryptography::{Hasher as _, Sha256, Signer as _, ed25519::PrivateKey};
@@ -71,10 +71,23 @@ fn nullification(signers: &[(PublicKey, EpochEntry)], view: u64) -> Evidence {
     Activity::Nullification(made.unwrap())
 }
 
+fn notarization(signers: &[(PublicKey, EpochEntry)], view: u64, payload: &[u8]) -> Evidence {
+    let votes: Vec<_> = signers
+        .iter()
+        .map(|(_, entry)| notarize(entry, view, payload))
+        .collect();
+    let scheme = signers[0].1.scheme();
+    let made = Notarization::from_notarizes(&scheme, non_empty![@&votes], &Sequential);
+    Activity::Notarization(made.unwrap())
+}
+
 /// Whoever asks, of whose disk the newest view is this one, and whether it may vote.
 fn asking(entry: &EpochEntry, newest: u64) -> (Asking, oneshot::Receiver<()>) {
     let (permit, permitted) = oneshot::channel();
-    (Asking::new(entry, 0, newest, permit), permitted)
+    (
+        Asking::new(entry, 0, Own::new(0, newest), permit),
+        permitted,
+    )
 }
 
 fn in_a_world(test: impl FnOnce(&mut deterministic::Context)) {
@@ -93,7 +106,7 @@ fn whoever_asks_votes_once_a_quorum_with_it_has_answered() {
         assert_eq!(told(&mut asking, rng, 1), Told::Waits);
         // The same one again is no other.
         assert_eq!(told(&mut asking, rng, 1), Told::Waits);
-        assert!(asking.has_heard(&all[1].0) && !asking.has_heard(&all[2].0));
+        assert!(asking.has_heard(all[1].0.as_ref()) && !asking.has_heard(all[2].0.as_ref()));
         permitted.try_recv().unwrap_err();
         assert_eq!(told(&mut asking, rng, 2), Told::Enough);
         assert!(!asking.waits());
@@ -123,7 +136,7 @@ fn a_key_whose_votes_others_know_and_its_disk_does_not_is_in_use_elsewhere() {
                 asking.told(rng, &all[1].0, shown.clone()).unwrap(),
                 Told::Waits
             );
-            assert!(asking.has_heard(&all[1].0));
+            assert!(asking.has_heard(all[1].0.as_ref()));
         }
     });
 }
@@ -151,7 +164,7 @@ fn nobody_keeps_a_node_from_voting_by_a_lie() {
             let (mut asking, mut permitted) = asking(mine, 0);
             assert_eq!(asking.told(rng, &all[1].0, lie).unwrap(), Told::Waits);
             // It is no answer either: two others are needed.
-            assert!(!asking.has_heard(&all[1].0));
+            assert!(!asking.has_heard(all[1].0.as_ref()));
             asking.told(rng, &all[2].0, Bytes::new()).unwrap();
             permitted.try_recv().unwrap_err();
             asking.told(rng, &all[3].0, Bytes::new()).unwrap();
@@ -229,6 +242,12 @@ fn a_certificate_with_a_vote_that_was_not_cast_here_is_noticed() {
     let cast = Vote::Nullify(nullify(&all[0].1, round(9)));
     let other_view = Vote::Nullify(nullify(&all[0].1, round(8)));
     let other_kind = Vote::Notarize(notarize(&all[0].1, 9, b"a"));
+    // The vote for another block in that view is none for this one.
+    let for_a = notarization(&all[..3], 9, b"a");
+    let own_a = Vote::Notarize(notarize(&all[0].1, 9, b"a"));
+    let own_b = Vote::Notarize(notarize(&all[0].1, 9, b"b"));
+    assert!(!is_elsewhere(&[own_a], &for_a, false));
+    assert!(is_elsewhere(&[own_b], &for_a, false));
     for limited in [false, true] {
         assert!(is_elsewhere(&[], &certificate, limited));
         assert!(is_elsewhere(

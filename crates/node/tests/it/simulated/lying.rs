@@ -31,7 +31,7 @@ impl Crime {
             let ends = (0..2).flat_map(|epoch| false_handovers(founder, epoch, liars));
             ends.map(|end| end.as_bytes().to_vec()).collect::<Vec<_>>()
         };
-        match random.below(12) {
+        match random.below(15) {
             0 => Self::Turn(TurnCrime::Silent),
             1 => Self::Turn(TurnCrime::Twice),
             2 => Self::Turn(TurnCrime::Forged),
@@ -55,6 +55,9 @@ impl Crime {
                 Self::Block(BlockCrime::Transaction(appoint.as_bytes().to_vec()))
             }
             10 => Self::Votes(VoteCrime::Twice),
+            11 => Self::Turn(TurnCrime::Forgets),
+            12 => Self::Turn(TurnCrime::Babbles),
+            13 => Self::Turn(TurnCrime::Mute),
             _ => Self::Votes(VoteCrime::Both),
         }
     }
