@@ -176,8 +176,8 @@ async fn orders_below_a_channels_minimum_are_taken_back_unless_a_device_has_them
     }
     let orders = field.site.server.get("/api/v1/orders").await;
     for (id, left) in [(&fetched, 1), (&waiting, 0), (&other, 1)] {
-        let all = orders["items"].as_array().unwrap().iter();
-        let one = all.filter(|order| &order["id"] == id).last().unwrap();
+        let mut all = orders["items"].as_array().unwrap().iter();
+        let one = all.find(|order| &order["id"] == id).unwrap();
         assert_eq!(one["waiting"], left, "{one}");
     }
     assert!(field.fetch_one(1).await.is_none());
