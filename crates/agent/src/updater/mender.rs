@@ -214,7 +214,7 @@ impl<D: Disk, S: System> Updater for Mender<D, S> {
             return Ok(());
         };
         if kept.stage == Stage::Noted {
-            return self.forget();
+            return Ok(());
         }
         // Nothing to roll back: it was done before the power went, or an installation was interrupted. A restart is needed anyway.
         self.finish("rollback")?;

@@ -89,7 +89,7 @@ pub trait Updater {
     /// [`UpdateError::FellBack`] when it is known that something else runs, and others. It may be switched to again then.
     fn commit(&mut self) -> Result<(), UpdateError>;
 
-    /// From the next start on, what was committed last is started.
+    /// From the next start on, what was committed last is started. What was installed may be switched to again.
     ///
     /// # Errors
     /// [`UpdateError`]
@@ -209,12 +209,23 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
                 }
                 self.enter(Phase::Idle).map(|()| Next::Nothing)
             }
-            Phase::Installed(release) => Ok(Next::Restart(release)),
+            Phase::Installed(release) => {
+                // Whoever told the boot loader, nobody had asked the ledger: it was to be asked before the restart.
+                if self.updater.runs()? == Runs::Installed {
+                    if self.record.running != Some(release) {
+                        return self.roll_back(release);
+                    }
+                } else if self.updater.is_switched()? {
+                    self.updater.switch_back()?;
+                }
+                Ok(Next::Restart(release))
+            }
             Phase::Restarting { release, boot } => {
                 let runs = self.updater.runs()?;
                 if !self.updater.is_switched()? {
                     if runs != Runs::Installed {
-                        // The power went before the switch.
+                        // The power went before the switch, or in it: not every boot loader says which.
+                        self.updater.switch_back()?;
                         self.enter(Phase::Installed(release))?;
                         return Ok(Next::Restart(release));
                     }
@@ -255,7 +266,7 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
     /// Installs a release beside what runs.
     ///
     /// # Errors
-    /// [`UpdateError`]; what runs is untouched then, and no update is under way.
+    /// [`UpdateError`]; what runs is untouched then, and another one may be installed.
     pub fn install(
         &mut self,
         release: &VerifiedRelease<'_>,
@@ -273,7 +284,10 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
         }
         self.enter(Phase::Installing(release.digest()))?;
         if let Err(error) = self.updater.install(release, payloads) {
-            self.enter(Phase::Idle)?;
+            // What the next start may start stays on the record until it was switched back from.
+            if !matches!(self.updater.is_switched(), Ok(true)) {
+                self.enter(Phase::Idle)?;
+            }
             return Err(error);
         }
         self.enter(Phase::Installed(release.digest()))?;
@@ -297,8 +311,8 @@ impl<D: Disk, U: Updater, S: System> Updates<D, U, S> {
             boot,
         })?;
         if let Err(error) = self.updater.switch() {
-            // What a tool refuses is not started, so that giving it up needs no restart.
-            if matches!(self.updater.is_switched(), Ok(false)) {
+            // It may have been done all the same. Nothing is started before it is asked for again, and giving it up needs no restart.
+            if self.updater.switch_back().is_ok() {
                 self.enter(Phase::Installed(digest))?;
             }
             return Err(error);

@@ -2,8 +2,9 @@
 //!
 //! What the boot loader is told is its own matter ([`Loader`]), and so is how a release gets into a slot ([`Writer`]). Which
 //! slot is committed, which one was installed into and whether the boot loader was told to start it stands in a file of the
-//! agent's, `[1, committed, installed / null, switched]`. It is written before a slot is, and after the boot loader was
-//! told: so a power cut leaves at worst something that is told once more.
+//! agent's, `[1, committed, installed / null, switched]`. Before a slot is written it says that the boot loader may have been
+//! told to start it, and says no more so only after it was told not to: so a power cut leaves at worst something that is told
+//! once more.
 
 use std::path::PathBuf;
 
@@ -122,18 +123,20 @@ impl<D: Disk, L: Loader, W: Writer<D>> Updater for Pair<D, L, W> {
         let boot = self.loader.boot()?;
         let switched = self.kept()?.is_some_and(|kept| kept.switched);
         // What runs while no update is under way is what the device keeps.
-        let kept = Kept {
+        self.stay(&boot.running, switched)?;
+        // There are tools that switch when they have installed: until the boot loader was told, it may start what they wrote.
+        let mut kept = Kept {
             committed: boot.running,
             installed: Some(boot.other.clone()),
-            switched: false,
+            switched: true,
         };
-        self.stay(&kept.committed, switched)?;
         self.keep(&kept)?;
         let written = self
             .writer
             .write(&self.disk, release, payloads, &boot.other);
-        // There are tools that switch when they have installed.
         self.stay(&kept.committed, false)?;
+        kept.switched = false;
+        self.keep(&kept)?;
         written
     }
 

@@ -19,6 +19,7 @@ use kusabi_core::release::{
 };
 use kusabi_core::set::EpochSet;
 
+mod loaders;
 mod tools;
 
 use super::*;

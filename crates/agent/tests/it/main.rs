@@ -9,4 +9,5 @@ mod daemon;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;
+mod uptane;
 mod world;

@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) index_of: Option<Vec<u8>>,
     /// What goes with each release that is made from now on: kinds and bytes.
     pub(crate) documents: Vec<(String, Vec<u8>)>,
-    art: TestKey,
+    pub(crate) art: TestKey,
     orders: u64,
     born: u64,
 }

@@ -46,6 +46,8 @@ words! {
         Withdrawn = "withdrawn",
         /// The channel's minimum rose above the release's counter.
         ChannelMinimum = "channel-minimum",
+        /// Every device of the phase was skipped: nobody has tried the release in it.
+        Untried = "untried",
     }
 }
 

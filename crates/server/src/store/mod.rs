@@ -66,6 +66,14 @@ impl StoreError {
         matches!(code.as_deref(), Some("13" | "53100"))
     }
 
+    /// Whether what the database holds is not what this program writes.
+    pub(crate) const fn is_unreadable(&self) -> bool {
+        matches!(
+            self.source,
+            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
+        )
+    }
+
     /// Whether others write for too long, and a repeat can succeed.
     pub(crate) fn is_busy(&self) -> bool {
         let code = self.source.as_database_error().and_then(|e| e.code());

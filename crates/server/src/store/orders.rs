@@ -1,8 +1,8 @@
 //! Orders, and how far each device is with them.
 
-use super::{On, StoreError, column, int, number, optional_bytes, word};
+use super::{On, StoreError, bytes, column, int, number, optional_bytes, word};
 use kusabi_api::{
-    Hex,
+    Hex, Hex32,
     admin::{DeviceOrder, DeviceState, Order, OrderKind, OrderState, RolloutDeviceState, Target},
 };
 use sqlx::any::AnyRow;
@@ -80,6 +80,52 @@ pub(crate) async fn drop_open(on: On<'_>, device: &str, at_ms: u64) -> Result<()
     .bind(device.to_owned())
     .bind(open[0])
     .bind(open[1])
+    .bind(OrderState::Dropped.name())
+    .bind(int(at_ms))
+    .execute(connection)
+    .await
+    .map_err(error)?;
+    Ok(())
+}
+
+/// The releases of orders that were given by hand or by a policy, and that not all devices have answered.
+pub(crate) async fn open_releases(on: On<'_>) -> Result<Vec<Hex32>, StoreError> {
+    let error = StoreError::of("list the releases of open orders");
+    let rows = sqlx::query(
+        "SELECT DISTINCT release_digest FROM orders \
+         WHERE org = $1 AND waiting > 0 AND target_kind <> 'rollout' AND release_digest IS NOT NULL",
+    )
+    .bind(on.org)
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row| Ok(Hex(bytes(row, "release_digest")?));
+    let read: Result<Vec<_>, sqlx::Error> = rows.iter().map(read).collect();
+    read.map_err(error)
+}
+
+/// Takes back what no device has fetched of these orders for a release.
+pub(crate) async fn take_back(on: On<'_>, release: Hex32, at_ms: u64) -> Result<(), StoreError> {
+    let error = StoreError::of("take orders for a release back");
+    let On { connection, org } = on;
+    sqlx::query(
+        "UPDATE orders SET waiting = waiting - (SELECT COUNT(*) FROM device_orders w \
+         WHERE w.org = orders.org AND w.order_id = orders.id AND w.state = $3) \
+         WHERE org = $1 AND release_digest = $2 AND waiting > 0 AND target_kind <> 'rollout'",
+    )
+    .bind(org.clone())
+    .bind(release.0.to_vec())
+    .bind(OrderState::Waiting.name())
+    .execute(&mut *connection)
+    .await
+    .map_err(error)?;
+    sqlx::query(
+        "UPDATE device_orders SET state = $4, changed_ms = $5 WHERE org = $1 AND state = $3 AND order_id IN \
+         (SELECT id FROM orders WHERE org = $1 AND release_digest = $2 AND target_kind <> 'rollout')",
+    )
+    .bind(org)
+    .bind(release.0.to_vec())
+    .bind(OrderState::Waiting.name())
     .bind(OrderState::Dropped.name())
     .bind(int(at_ms))
     .execute(connection)

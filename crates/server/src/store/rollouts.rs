@@ -118,32 +118,48 @@ pub(crate) async fn list(on: On<'_>, before: u64, count: u16) -> Result<Vec<Kept
         .map_err(error)
 }
 
-/// The rollouts whose time has come, at most `count`.
-pub(crate) async fn due(on: On<'_>, now_ms: u64, count: u16) -> Result<Vec<u64>, StoreError> {
+/// The rollouts but these whose time has come, at most `count`.
+pub(crate) async fn due(
+    on: On<'_>,
+    now_ms: u64,
+    but: &[u64],
+    count: u16,
+) -> Result<Vec<u64>, StoreError> {
     let error = StoreError::of("look for rollouts that go on");
-    let rows = sqlx::query(
-        "SELECT id FROM rollouts WHERE org = $1 AND next_ms <= $2 ORDER BY next_ms LIMIT $3",
-    )
-    .bind(on.org)
-    .bind(int(now_ms))
-    .bind(i64::from(count))
-    .fetch_all(on.connection)
-    .await
-    .map_err(error)?;
+    let sql = format!(
+        "SELECT id FROM rollouts WHERE org = $1 AND next_ms <= $2 {}ORDER BY next_ms LIMIT $3",
+        without(4, but)
+    );
+    let query = sqlx::query(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(int(now_ms))
+        .bind(i64::from(count));
+    let query = but.iter().fold(query, |query, id| query.bind(int(*id)));
+    let rows = query.fetch_all(on.connection).await.map_err(error)?;
     rows.iter()
         .map(|row| number(row, "id"))
         .collect::<Result<_, _>>()
         .map_err(error)
 }
 
-/// When the next one's time comes.
-pub(crate) async fn next_time(on: On<'_>) -> Result<Option<u64>, StoreError> {
+/// `AND …`: none of these, whose numbers are bound from parameter `from` on.
+fn without(from: usize, but: &[u64]) -> String {
+    match but.len() {
+        0 => String::new(),
+        count => format!("AND id NOT IN ({}) ", parameters(from, count)),
+    }
+}
+
+/// When the time of the next one comes, these apart.
+pub(crate) async fn next_time(on: On<'_>, but: &[u64]) -> Result<Option<u64>, StoreError> {
     let error = StoreError::of("look when a rollout goes on");
-    let row = sqlx::query("SELECT MIN(next_ms) AS next_ms FROM rollouts WHERE org = $1")
-        .bind(on.org)
-        .fetch_one(on.connection)
-        .await
-        .map_err(error)?;
+    let sql = format!(
+        "SELECT MIN(next_ms) AS next_ms FROM rollouts WHERE org = $1 {}",
+        without(2, but)
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(on.org);
+    let query = but.iter().fold(query, |query, id| query.bind(int(*id)));
+    let row = query.fetch_one(on.connection).await.map_err(error)?;
     optional_number(&row, "next_ms").map_err(error)
 }
 
@@ -391,6 +407,29 @@ pub(crate) async fn skip(
         .await
         .map_err(StoreError::of("skip devices of a rollout"))?;
     Ok(done.rows_affected())
+}
+
+/// Whether any device at the places from `from` up to `below` was not skipped, or was because it runs the release by now.
+pub(crate) async fn any_tried(
+    on: On<'_>,
+    id: u64,
+    from: u64,
+    below: u64,
+) -> Result<bool, StoreError> {
+    let found = sqlx::query(
+        "SELECT place FROM rollout_devices WHERE org = $1 AND rollout = $2 AND place >= $3 AND place < $4 \
+         AND (state <> $5 OR reason = $6) LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(int(id))
+    .bind(int(from))
+    .bind(int(below))
+    .bind(At::Skipped.name())
+    .bind(Why::Current.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("look who had the release"))?;
+    Ok(found.is_some())
 }
 
 /// Marks the devices that wait at places below `below` for the order that is about to be given ([`super::orders::hand_out`]).

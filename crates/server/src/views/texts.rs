@@ -350,6 +350,7 @@ texts! {
     rollout_because_operator: "Someone paused it." / "手動で一時停止されました。";
     rollout_because_failures: "It paused by itself: more devices failed than the phase allows. Look at those that failed, then resume or abort it." / "失敗が上限を超えたため自動で停止しました。失敗した機器を確認し、再開または中止してください。";
     rollout_because_withdrawn: "It paused by itself: the release was withdrawn. No device installs it; abort the rollout." / "リリースが取り消されたため自動で停止しました。機器はこのリリースを導入しません。展開を中止してください。";
+    rollout_because_untried: "It paused by itself: every device of this phase was skipped, so nobody has tried the release in it. Resume it to begin the next phase all the same, or abort it." / "この段階の機器がすべて対象外となり、リリースを試した機器がないため自動で停止しました。このまま次の段階を始めるには再開し、そうでなければ中止してください。";
     rollout_because_minimum: "It paused by itself: the channel's lowest counter is above the release's. Lower it, or abort the rollout." / "チャネルの最小カウンターがリリースの値を上回ったため自動で停止しました。最小値を下げるか、展開を中止してください。";
     rollout_scheduled: "scheduled" / "予約済み";
     rollout_running: "running" / "実行中";
@@ -557,6 +558,7 @@ impl Texts {
             RolloutReason::Failures => self.rollout_because_failures,
             RolloutReason::Withdrawn => self.rollout_because_withdrawn,
             RolloutReason::ChannelMinimum => self.rollout_because_minimum,
+            RolloutReason::Untried => self.rollout_because_untried,
             other => other.name(),
         }
     }

@@ -9,6 +9,7 @@ use crate::{
     browser::{Browser, forms},
     raw::{Raw, Told},
     site::{How, Site},
+    transfer::{admit, transfer},
     world::{Got, World, at_once, call},
 };
 use axum::http::{Method, Request, StatusCode};
@@ -303,6 +304,22 @@ impl Field {
         for (number, order) in got {
             self.says(*number, *order, code).await;
         }
+    }
+
+    /// Those that have an order which they have not fetched.
+    async fn ordered(&self, id: u64) -> Vec<usize> {
+        let mut ordered = Vec::new();
+        for number in 0..self.cameras.len() {
+            if self.is_in(id, number).await == "ordered" {
+                ordered.push(number);
+            }
+        }
+        ordered
+    }
+
+    async fn quarantine(&self, number: usize) {
+        let address = format!("/api/v1/devices/{}/quarantine", self.cameras[number].id);
+        self.site.server.do_post(&address, Value::Null).await;
     }
 
     async fn later(&self, secs: u64) {

@@ -21,7 +21,7 @@ const THEIRS: u64 = 7000;
 const HINT: &str = "https://devices.newcomer.example";
 
 /// An organisation with a writer and a server's key.
-fn admit(site: &Site) -> OrgId {
+pub(crate) fn admit(site: &Site) -> OrgId {
     admit_as(site, "newcomer", THEIRS)
 }
 
@@ -59,7 +59,7 @@ fn admit_as(site: &Site, name: &str, number: u64) -> OrgId {
 }
 
 /// Both sign that a device goes from one to the other.
-fn transfer(site: &Site, handle: Handle, to: OrgId) {
+pub(crate) fn transfer(site: &Site, handle: Handle, to: OrgId) {
     let [officer, writer] = [
         TestKey::new(OFFICER, Purpose::Officer),
         TestKey::new(THEIRS + 1, Purpose::Writer),

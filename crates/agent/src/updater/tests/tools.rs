@@ -12,6 +12,8 @@ use kusabi_core::release::ProofBundle;
 use super::*;
 use crate::daemon::tests::world::World as Fleet;
 
+mod failing;
+
 const BYTES: usize = 20_000;
 const PARTITIONS: [&str; 2] = ["/dev-a", "/dev-b"];
 
@@ -160,6 +162,8 @@ struct Machine {
     disk: Sim,
     boots: Rc<Cell<u32>>,
     running: Rc<Cell<usize>>,
+    /// How many commands of the update system end well before one acts and says that it failed.
+    failing: Rc<Cell<Option<u32>>>,
 }
 
 impl Machine {
@@ -170,6 +174,7 @@ impl Machine {
             disk,
             boots: Rc::default(),
             running: Rc::default(),
+            failing: Rc::default(),
         };
         for (path, content) in [
             (PARTITIONS[0], image("good factory")),
@@ -414,6 +419,13 @@ impl System for Machine {
                 (0, String::new())
             }
             (program, words) => panic!("no tool {program} {words:?}"),
+        };
+        let left = self.failing.get();
+        self.failing.set(left.and_then(|left| left.checked_sub(1)));
+        let (code, out) = if left == Some(0) {
+            (100, String::new())
+        } else {
+            (code, out)
         };
         Ok(Said {
             outcome: if code == 0 {

@@ -53,6 +53,9 @@ fn standing(rollout: &Rollout) -> String {
         (Some(RolloutReason::ChannelMinimum), _) => {
             "the release is below its channel's lowest counter"
         }
+        (Some(RolloutReason::Untried), _) => {
+            "every device of the phase was skipped; kusabi rollout resume begins the next one"
+        }
         (_, Some(RolloutAwaits::Start)) => "waits for its time",
         (_, Some(RolloutAwaits::Devices)) => "waits for devices",
         (_, Some(RolloutAwaits::Time)) => "waits for the time of its next phase",

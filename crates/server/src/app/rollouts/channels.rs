@@ -3,7 +3,7 @@
 use super::steps;
 use crate::{
     app::{App, By, Cut, Error, act::Done, types::label},
-    store::{channels, rollouts as rows},
+    store::{Tx, channels, orders, rollouts as rows},
 };
 use kusabi_api::admin::{Channel, ChannelSet, Page};
 use serde_json::json;
@@ -24,7 +24,8 @@ impl App {
         cut.page(channels, |channel| channel.channel.clone())
     }
 
-    /// Sets the counter that a release of a channel must have at least to be ordered. Rollouts of releases below it pause.
+    /// Sets the counter that a release of a channel must have at least to be ordered. Rollouts of releases below it pause, and other
+    /// orders for them that no device has fetched are taken back.
     ///
     /// # Errors
     /// The name is no label, or the counter is one that no release can have; the database.
@@ -52,10 +53,24 @@ impl App {
                 channels::set(tx.on(), &channel).await?;
                 let rollouts = rows::open(tx.on(), None).await?;
                 let changes = steps::settle_all(tx, now_ms, &rollouts).await?;
+                take_back(tx, &channel, now_ms).await?;
                 let detail = json!({ "minimum_counter": channel.minimum_counter });
                 Ok(Done::changed(channel, name, detail).telling(changes))
             })
         })
         .await
     }
+}
+
+/// Takes back what no device has fetched of the orders for releases below a channel's minimum; those of rollouts went with their pause.
+async fn take_back(tx: &mut Tx<'_>, channel: &Channel, now_ms: u64) -> Result<(), Error> {
+    for release in orders::open_releases(tx.on()).await? {
+        let Some(about) = steps::about(tx, release).await? else {
+            continue;
+        };
+        if about.channel == channel.channel && about.counter < channel.minimum_counter {
+            orders::take_back(tx.on(), release, now_ms).await?;
+        }
+    }
+    Ok(())
 }

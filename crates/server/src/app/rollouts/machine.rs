@@ -133,6 +133,13 @@ impl Plan {
             .find(|(number, bound, _)| *number > standing.phase && *bound > standing.released)
     }
 
+    /// The places of the phase that began last: from the first one up to the second one, which is not among them.
+    pub(crate) fn places(&self, standing: &Standing) -> Option<(u64, u64)> {
+        let at = usize::from(standing.phase).checked_sub(1)?;
+        let before = self.bounds(standing.total).take(at).last();
+        Some((before.unwrap_or_default(), standing.released))
+    }
+
     fn running(&self, standing: &Standing) -> Option<&Phase> {
         let at = usize::from(standing.phase).checked_sub(1)?;
         self.asked.phases.get(at)
@@ -175,6 +182,8 @@ pub(crate) struct Seen {
     pub(crate) obstacle: Option<RolloutReason>,
     /// When the oldest order that was not answered was given.
     pub(crate) oldest_ms: Option<u64>,
+    /// Every device of the phase that began last was skipped, and not because it runs the release by now.
+    pub(crate) untried: bool,
 }
 
 /// What is to be done, in the database and then to the [`Standing`].
@@ -286,6 +295,8 @@ impl Standing {
                 self.began_ms = Some(now_ms);
             }
             Step::Phase { number, released } => {
+                self.state = RolloutState::Running;
+                self.reason = None;
                 self.phase = number;
                 self.released = released;
                 self.phase_ms = Some(now_ms);
@@ -373,6 +384,10 @@ pub(crate) fn next(plan: &Plan, standing: &Standing, seen: &Seen) -> Next {
         return Next::Wait(until);
     }
     match opens(standing, &phase) {
+        // None of none have succeeded. That is no reason to go on to more.
+        Opens::At(at) if at <= seen.now_ms && seen.untried => {
+            Next::Step(Step::Pause(RolloutReason::Untried))
+        }
         Opens::At(at) if at <= seen.now_ms => Next::Step(Step::Phase { number, released }),
         Opens::At(at) => Next::Wait(Some(until.map_or(at, |until| until.min(at)))),
         Opens::ByHand => Next::Wait(until),
@@ -432,6 +447,16 @@ pub(crate) fn check(plan: &Plan, standing: &Standing, act: Act) -> Result<Option
         )),
         (Act::Abort, _) => Ok(Some(Step::Abort)),
         (Act::Pause, _) => Ok(Some(Step::Pause(RolloutReason::Operator))),
+        // It was the next one's turn, and who resumes it has seen why it did not begin.
+        (Act::Resume, _) if standing.reason == Some(RolloutReason::Untried) => {
+            let coming = plan.coming(standing);
+            Ok(Some(
+                coming.map_or(Step::Resume, |(number, released, _)| Step::Phase {
+                    number,
+                    released,
+                }),
+            ))
+        }
         (Act::Resume, _) => Ok(Some(Step::Resume)),
         (Act::Next, RolloutState::Running) => match plan.coming(standing) {
             Some((number, released, _)) => Ok(Some(Step::Phase { number, released })),

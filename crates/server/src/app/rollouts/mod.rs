@@ -26,7 +26,7 @@ use kusabi_api::{
     admin::{Page, Rollout, RolloutCreate, RolloutDevice, RolloutReason, RolloutState},
     serve::stopped,
 };
-use machine::{Act, Plan, Standing};
+use machine::{Act, Plan, Standing, Step};
 use serde_json::json;
 use std::time::Duration;
 use steps::Open;
@@ -40,6 +40,9 @@ const LOOK: Duration = Duration::from_secs(60);
 
 /// Between two looks at least.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// So many rollouts that cannot be taken on, and the others wait, too.
+const STUCK_MAX: usize = 1024;
 
 /// Rollouts that are taken on in one go.
 const DUE_MAX: u16 = 64;
@@ -230,8 +233,8 @@ impl App {
                 open.take(tx, step).await?;
                 let phase = open.kept.standing.phase;
                 let (kept, changes) = open.settle(tx).await?;
-                let detail = match act {
-                    Act::Next => json!({ "phase": phase }),
+                let detail = match step {
+                    Step::Phase { .. } => json!({ "phase": phase }),
                     _ => json!({ "counts": kept.standing.counts }),
                 };
                 Ok(Done::changed(view(kept, 0), id.to_string(), detail).telling(changes))
@@ -240,27 +243,38 @@ impl App {
         .await
     }
 
-    /// Takes on the rollouts whose time has come; says when the next one's does.
+    /// Takes on the rollouts whose time has come; says when the next one's does. One that cannot be taken on is said in the log and
+    /// keeps no other one waiting.
     ///
     /// # Errors
     /// The database.
     pub async fn advance_rollouts(&self) -> Result<Option<u64>, Error> {
+        let mut stuck = Vec::new();
         loop {
             let now_ms = self.edge.now_ms();
             let mut reader = self.store.read("look for rollouts that go on").await?;
-            let due = rows::due(reader.on(), now_ms, DUE_MAX).await?;
+            let due = rows::due(reader.on(), now_ms, &stuck, DUE_MAX).await?;
             if due.is_empty() {
-                return Ok(rows::next_time(reader.on()).await?);
+                return Ok(rows::next_time(reader.on(), &stuck).await?);
             }
             drop(reader);
             for id in due {
-                let changes = self
+                let taken = self
                     .store
                     .tx("take a rollout on", move |tx| {
-                        Box::pin(async move { steps::settle_all(tx, now_ms, &[id]).await })
+                        Box::pin(async move { steps::take_on(tx, id, now_ms).await })
                     })
-                    .await?;
-                changes.into_iter().for_each(|change| self.announce(change));
+                    .await;
+                match taken {
+                    Ok(changes) => changes.into_iter().for_each(|change| self.announce(change)),
+                    Err(why) => {
+                        tracing::error!(rollout = id, %why, "a rollout cannot be taken on; trying again");
+                        stuck.push(id);
+                    }
+                }
+            }
+            if stuck.len() > STUCK_MAX {
+                return Ok(None);
             }
         }
     }

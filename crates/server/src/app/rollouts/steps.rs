@@ -97,6 +97,21 @@ impl Open {
         }))
     }
 
+    /// The same where others are read as well: for one that cannot be read they do not stand still.
+    async fn load_if_readable(
+        tx: &mut Tx<'_>,
+        id: u64,
+        now_ms: u64,
+    ) -> Result<Option<Self>, Error> {
+        match Self::load(tx, id, now_ms).await {
+            Err(Error::Store(why)) if why.is_unreadable() => {
+                tracing::error!(rollout = id, %why, "a rollout cannot be read, and stands still");
+                Ok(None)
+            }
+            loaded => loaded,
+        }
+    }
+
     /// Goes on as far as it goes by itself, and writes where it stands then.
     pub(crate) async fn settle(mut self, tx: &mut Tx<'_>) -> Result<(Kept, Vec<Change>), Error> {
         self.kept.next_ms = Some(self.now_ms);
@@ -105,12 +120,20 @@ impl Open {
                 Some(_) => rows::oldest(tx.on(), self.kept.id).await?,
                 None => None,
             };
-            let seen = Seen {
+            let mut seen = Seen {
                 now_ms: self.now_ms,
                 obstacle: self.obstacle,
                 oldest_ms,
+                untried: false,
             };
-            match machine::next(&self.plan, &self.kept.standing, &seen) {
+            let mut next = machine::next(&self.plan, &self.kept.standing, &seen);
+            if matches!(next, Next::Step(Step::Phase { .. }))
+                && let Some((from, below)) = self.plan.places(&self.kept.standing)
+            {
+                seen.untried = !rows::any_tried(tx.on(), self.kept.id, from, below).await?;
+                next = machine::next(&self.plan, &self.kept.standing, &seen);
+            }
+            match next {
                 Next::Step(step) => {
                     self.take(tx, step).await?;
                     self.note(tx, step).await?;
@@ -281,7 +304,7 @@ pub(crate) async fn heard(
     pairs.dedup();
     let mut changes = Vec::new();
     for (id, members) in by_rollout(rows::with_orders(tx.on(), &pairs).await?) {
-        let Some(mut open) = Open::load(tx, id, now_ms).await? else {
+        let Some(mut open) = Open::load_if_readable(tx, id, now_ms).await? else {
             continue;
         };
         let is = |member: &Member, device: &str, order: u64| {
@@ -338,7 +361,7 @@ pub(crate) async fn left(
     }
     let mut changes = Vec::new();
     for (id, members) in by_rollout(members) {
-        let Some(mut open) = Open::load(tx, id, now_ms).await? else {
+        let Some(mut open) = Open::load_if_readable(tx, id, now_ms).await? else {
             continue;
         };
         let mut turns: BTreeMap<(At, Option<Why>), Vec<String>> = BTreeMap::new();
@@ -365,7 +388,15 @@ pub(crate) async fn left(
     Ok(changes)
 }
 
-/// Takes these rollouts on.
+/// Takes this rollout on.
+pub(crate) async fn take_on(tx: &mut Tx<'_>, id: u64, now_ms: u64) -> Result<Vec<Change>, Error> {
+    match Open::load(tx, id, now_ms).await? {
+        Some(open) => Ok(open.settle(tx).await?.1),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Takes these rollouts on, those that can be read.
 pub(crate) async fn settle_all(
     tx: &mut Tx<'_>,
     now_ms: u64,
@@ -373,7 +404,7 @@ pub(crate) async fn settle_all(
 ) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     for id in rollouts {
-        if let Some(open) = Open::load(tx, *id, now_ms).await? {
+        if let Some(open) = Open::load_if_readable(tx, *id, now_ms).await? {
             changes.extend(open.settle(tx).await?.1);
         }
     }

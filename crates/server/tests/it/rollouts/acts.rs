@@ -153,6 +153,42 @@ async fn a_channel_has_a_lowest_counter() {
 }
 
 #[tokio::test]
+async fn orders_below_a_channels_minimum_are_taken_back_unless_a_device_has_them() {
+    let mut field = Field::new(3).await;
+    let newer = field.release(2).await;
+    let give = async |field: &Field, camera: usize, release: Hex32| {
+        let target = json!({ "device": field.cameras[camera].id });
+        let order = json!({ "kind": "update", "release": release, "target": target });
+        field.site.server.do_post("/api/v1/orders", order).await["id"].clone()
+    };
+    let fetched = give(&field, 0, field.release).await;
+    let given = field.fetch_one(0).await.unwrap();
+    let waiting = give(&field, 1, field.release).await;
+    let other = give(&field, 2, newer).await;
+    let page = "/api/v1/channels/stable";
+    let body = json!({ "minimum_counter": 2 });
+    let got = field.site.server.ask(Method::PUT, page, &body).await;
+    assert_eq!(got.status, StatusCode::OK);
+    let states = ["sent", "dropped", "waiting"];
+    for (camera, state) in states.iter().enumerate() {
+        let orders = field.site.server.orders(&field.cameras[camera].id).await;
+        assert_eq!(orders, [("update".to_owned(), (*state).to_owned())]);
+    }
+    let orders = field.site.server.get("/api/v1/orders").await;
+    for (id, left) in [(&fetched, 1), (&waiting, 0), (&other, 1)] {
+        let mut all = orders["items"].as_array().unwrap().iter();
+        let one = all.find(|order| &order["id"] == id).unwrap();
+        assert_eq!(one["waiting"], left, "{one}");
+    }
+    assert!(field.fetch_one(1).await.is_none());
+    assert!(field.fetch_one(2).await.is_some());
+    // What a device has it may finish, and it is heard.
+    field.says(0, given, OutcomeCode::Done).await;
+    let orders = field.site.server.orders(&field.cameras[0].id).await;
+    assert_eq!(orders[0].1, "done");
+}
+
+#[tokio::test]
 async fn rollouts_that_make_no_sense_and_those_that_are_repeated() {
     let field = Field::new(1).await;
     for (more, kind, why) in [

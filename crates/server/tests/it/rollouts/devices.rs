@@ -150,3 +150,57 @@ async fn a_group_may_change_and_the_rollout_does_not() {
     let expected = field.cameras[..2].iter().map(|camera| camera.id.clone());
     assert_eq!(devices, expected.collect());
 }
+
+#[tokio::test]
+async fn who_is_given_away_in_the_middle_leaves_its_rollout_and_the_others_go_on() {
+    let mut field = Field::new(6).await;
+    let to = admit(&field.site);
+    let id = field.rollout(percents(&[50, 50])).await;
+    let got = field.fetch().await;
+    assert_eq!(got.len(), 3);
+    let later = (0..6).find(|number| got.iter().all(|(one, _)| one != number));
+    let (sent, waiting) = (got[0].0, later.unwrap());
+    // One that has its order, and one whose phase has not begun.
+    for number in [sent, waiting] {
+        transfer(&field.site, field.cameras[number].key.handle, to);
+    }
+    for number in [sent, waiting] {
+        let gone = async || field.is_in(id, number).await == "skipped";
+        field.site.server.until(gone).await;
+        assert_eq!(field.is(id, number).await.1.as_deref(), Some("moved"));
+    }
+    // It is nobody's failure, and nobody waits for it.
+    let shown = field.show(id).await;
+    assert_eq!(
+        shown["counts"],
+        json!({ "waiting": 2, "ordered": 0, "sent": 2, "done": 0, "failed": 0, "skipped": 2, "aborted": 0 })
+    );
+    assert_eq!(shown["state"], "running");
+    let dropped = [(String::from("update"), String::from("dropped"))];
+    let server = &field.site.server;
+    assert_eq!(server.orders(&field.cameras[sent].id).await, dropped);
+    // What it says of the order now is not taken: the old owner has nothing to do with it any more.
+    let signed = poll(&[], Facts::default());
+    let told = field.cameras[sent].raw.ask(server, signed).await;
+    assert!(!matches!(told, Told::Orders(_)), "{told:?}");
+    assert_eq!(field.show(id).await["counts"], shown["counts"]);
+    field.all_say(&got[1..], OutcomeCode::Done).await;
+    let second = field.ordered(id).await;
+    assert_eq!(second.len(), 2);
+    assert!(!second.contains(&waiting), "it is given no order");
+    for number in second {
+        let order = field.fetch_one(number).await.unwrap();
+        field.says(number, order, OutcomeCode::Done).await;
+    }
+    let shown = field.show(id).await;
+    assert_eq!(
+        (
+            &shown["state"],
+            &shown["counts"]["done"],
+            &shown["counts"]["skipped"]
+        ),
+        (&json!("done"), &json!(4), &json!(2))
+    );
+    let never = &field.cameras[waiting].id;
+    assert!(field.site.server.orders(never).await.is_empty());
+}

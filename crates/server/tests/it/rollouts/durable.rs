@@ -70,3 +70,52 @@ async fn a_restart_in_the_middle_changes_nothing() {
     field.all_say(&got, OutcomeCode::Done).await;
     assert_eq!(field.state(id).await, "done");
 }
+
+#[tokio::test]
+async fn a_rollout_that_cannot_be_read_keeps_no_other_one_waiting() {
+    let mut field = Field::new(2).await;
+    let server = &field.site.server;
+    let group = server
+        .do_post("/api/v1/groups", json!({ "name": "one" }))
+        .await;
+    let group = group["id"].as_str().unwrap();
+    let page = format!("/api/v1/groups/{group}/devices/{}", field.cameras[0].id);
+    server.ask(Method::PUT, &page, &Value::Null).await;
+    let start = field.site.edge.now_ms.load(SeqCst) + 1000;
+    let spoilt = field
+        .rollout(json!({ "devices": { "group": group }, "start_ms": start }))
+        .await;
+    let whole = field.rollout(json!({ "start_ms": start + 1000 })).await;
+    spoil(&field, spoilt, "plan").await;
+    let page = format!("{ROLLOUTS}/{spoilt}");
+    let got = field
+        .site
+        .server
+        .ask(Method::GET, &page, &Value::Null)
+        .await;
+    assert_eq!(got.status, StatusCode::INTERNAL_SERVER_ERROR);
+    field.later(2).await;
+    assert_eq!(field.state(whole).await, "running");
+    // What devices say of the one that can be read is noted.
+    let got = field.fetch().await;
+    assert_eq!(got.len(), 2);
+    field.says(got[0].0, got[0].1, OutcomeCode::Done).await;
+    assert_eq!(field.show(whole).await["counts"]["done"], 1);
+    // And the ledger's word stops it.
+    field.withdraw();
+    let paused = async || field.state(whole).await == "paused";
+    field.site.server.until(paused).await;
+    assert_eq!(field.show(whole).await["reason"], "withdrawn");
+}
+
+/// Puts into a column of a rollout what the server does not write.
+async fn spoil(field: &Field, id: u64, column: &'static str) {
+    use sqlx::Executor as _;
+    let mut connection = field.site.database.connection().await;
+    let spoil = format!("UPDATE rollouts SET {column} = '?' WHERE id = {id}");
+    let done = connection
+        .execute(sqlx::AssertSqlSafe(spoil))
+        .await
+        .unwrap();
+    assert_eq!(done.rows_affected(), 1);
+}

@@ -59,12 +59,7 @@ async fn failures_pause_it_and_take_back_what_nobody_has() {
     plan["phases"][0]["failures"] = json!({ "count": 0 });
     let id = field.rollout(plan).await;
     // Only one of them fetches its order.
-    let mut ordered = Vec::new();
-    for number in 0..6 {
-        if field.is_in(id, number).await == "ordered" {
-            ordered.push(number);
-        }
-    }
+    let ordered = field.ordered(id).await;
     assert_eq!(ordered.len(), 3);
     let order = field.fetch_one(ordered[0]).await.unwrap();
     field.says(ordered[0], order, OutcomeCode::Failed).await;
@@ -161,4 +156,53 @@ async fn an_answer_that_does_not_come_is_shown_and_is_a_failure_only_by_a_deadli
     // What it says in the end counts.
     field.says(0, order, OutcomeCode::Done).await;
     assert_eq!(field.is_in(id, 0).await, "done");
+}
+
+#[tokio::test]
+async fn a_phase_whose_devices_were_all_skipped_opens_no_other_one() {
+    let mut field = Field::new(5).await;
+    let id = field.rollout(percents(&[40, 20, 40])).await;
+    // Both are kept apart before they have heard of it: nobody has tried the release.
+    let first = field.ordered(id).await;
+    assert_eq!(first.len(), 2);
+    for number in &first {
+        field.quarantine(*number).await;
+        let skipped = (String::from("skipped"), Some(String::from("quarantined")));
+        assert_eq!(field.is(id, *number).await, skipped);
+    }
+    let shown = field.show(id).await;
+    assert_eq!(
+        (&shown["state"], &shown["reason"], &shown["phase"]),
+        (&json!("paused"), &json!("untried"), &json!(1))
+    );
+    assert!(field.fetch().await.is_empty());
+    assert!(field.acts().await.contains(&String::from("rollout.pause")));
+    assert_eq!(field.act(id, "next").await.kind(), Kind::Unfit);
+    // Nothing goes on by itself.
+    field.later(24 * 60 * 60).await;
+    assert_eq!(field.state(id).await, "paused");
+    // Whoever resumes it begins the next phase.
+    let resumed = field.act(id, "resume").await.json();
+    assert_eq!(
+        (&resumed["state"], &resumed["phase"], &resumed["reason"]),
+        (&json!("running"), &json!(2), &Value::Null)
+    );
+    let got = field.fetch().await;
+    assert_eq!(got.len(), 1);
+    field.all_say(&got, OutcomeCode::Done).await;
+    let got = field.fetch().await;
+    assert_eq!(got.len(), 2);
+    // The last ones: nobody is left who would be held back.
+    for (number, order) in got {
+        field.says(number, order, OutcomeCode::Done).await;
+    }
+    let shown = field.show(id).await;
+    assert_eq!(
+        (
+            &shown["state"],
+            &shown["counts"]["done"],
+            &shown["counts"]["skipped"]
+        ),
+        (&json!("done"), &json!(3), &json!(2))
+    );
 }

@@ -199,6 +199,14 @@ impl Bench {
             .min()
     }
 
+    fn untried(&self) -> bool {
+        let places = self.plan.places(&self.standing);
+        places.is_some_and(|(from, below)| {
+            let mut units = self.units[from as usize..below as usize].iter();
+            units.all(|unit| unit.at == At::Skipped && unit.reason != Some(Why::Current))
+        })
+    }
+
     /// Goes on as far as it goes; the time that it waits for.
     fn settle(&mut self) -> Option<u64> {
         for _ in 0..64 {
@@ -206,6 +214,7 @@ impl Bench {
                 now_ms: self.now_ms,
                 obstacle: self.obstacle,
                 oldest_ms: self.oldest(),
+                untried: self.untried(),
             };
             match next(&self.plan, &self.standing, &seen) {
                 Next::Step(step) => self.take(step),
@@ -538,6 +547,53 @@ fn a_release_that_is_withdrawn_stops_it_at_once() {
     assert_eq!(bench.standing.reason, Some(RolloutReason::Withdrawn));
     assert_eq!(bench.ordered(), 0, "what nobody has is taken back");
     assert_eq!(bench.standing.counts.waiting, 4);
+}
+
+#[test]
+fn a_phase_that_nobody_has_tried_does_not_open_the_next_one() {
+    let mut phases = percents(&[20, 30, 50]);
+    phases[1].start = PhaseStart::After(60);
+    let mut bench = Bench::new(asked(phases), 10);
+    bench.settle();
+    assert_eq!(bench.ordered(), 2);
+    bench.turn(|unit| unit.at == At::Ordered, At::Skipped, Some(Why::Moved));
+    // The time of the next one has not come.
+    let time = bench.settle().unwrap();
+    assert_eq!(bench.standing.state, RolloutState::Running);
+    bench.now_ms = time;
+    assert_eq!(bench.settle(), None);
+    assert_eq!(bench.standing.reason, Some(RolloutReason::Untried));
+    assert_eq!((bench.standing.phase, bench.orders), (1, 2));
+    assert!(bench.act(Act::Next).is_err());
+    // Who resumes it wants the next one.
+    assert_eq!(bench.act(Act::Resume), Ok(true));
+    assert_eq!(bench.standing.state, RolloutState::Running);
+    assert_eq!((bench.standing.phase, bench.ordered()), (2, 3));
+    for place in 2..4 {
+        bench.turn(|unit| unit.at == At::Ordered, At::Sent, None);
+        bench.says(place, OrderState::Done);
+    }
+    // Two have tried it, and one has left: that is a phase like any other.
+    bench.turn(|unit| unit.at == At::Sent, At::Skipped, Some(Why::Revoked));
+    bench.settle();
+    assert_eq!((bench.standing.phase, bench.ordered()), (3, 5));
+    // Where nobody is left, nothing is held back.
+    bench.turn(|unit| unit.at == At::Ordered, At::Skipped, Some(Why::Moved));
+    bench.settle();
+    assert_eq!(bench.standing.state, RolloutState::Done);
+}
+
+#[test]
+fn who_runs_the_release_by_now_has_tried_it() {
+    let mut bench = Bench::new(asked(percents(&[20, 80])), 10);
+    bench.settle();
+    bench.turn(
+        |unit| unit.at == At::Ordered,
+        At::Skipped,
+        Some(Why::Current),
+    );
+    bench.settle();
+    assert_eq!((bench.standing.phase, bench.ordered()), (2, 8));
 }
 
 #[derive(Clone, Debug)]
