@@ -42,9 +42,7 @@ impl Mode {
 /// then really gone. The file has no name until it is whole, where the file system knows such files; elsewhere it is renamed.
 pub(crate) fn create(path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
     let failed = |error: io::Error| Failure::io("created", path, &error);
-    if path.symlink_metadata().is_ok() {
-        return Err(failed(io::ErrorKind::AlreadyExists.into()));
-    }
+    refuse_existing(path)?;
     sweep(path);
     create_nameless(path, bytes, mode)
         .or_else(|error| match error.kind() {
@@ -53,6 +51,18 @@ pub(crate) fn create(path: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
         })
         .map_err(failed)?;
     sync_folder(path).map_err(failed)
+}
+
+/// Refuses what [`create`] would, before anything is done.
+pub(crate) fn refuse_existing(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(Failure::io(
+            "created",
+            path,
+            &io::ErrorKind::AlreadyExists.into(),
+        )),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A file that gets its only name when it is whole (`O_TMPFILE`, Linux).

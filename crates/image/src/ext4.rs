@@ -1,8 +1,10 @@
 //! ext2, ext3 and ext4.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use ext4_view::{Ext4, PathBuf as Ext4Path};
@@ -10,6 +12,15 @@ use kusabi_agent::inventory::{Kind, Node};
 
 use crate::{ImageError, ImageFile};
 
+/// Where `s_feature_incompat` stands: at 0x60 in the superblock, which begins at 1,024 (linux/fs/ext4/ext4.h).
+const INCOMPAT_AT: u64 = 1024 + 0x60;
+/// `EXT4_FEATURE_INCOMPAT_RECOVER`: the journal holds what the file system does not yet.
+const RECOVER: u32 = 4;
+/// Longest target of a link in bytes (`PATH_MAX`): the library takes memory for as much as the inode says.
+const TARGET_BYTES_MAX: u64 = 4096;
+
+/// A name in an indexed directory is looked up by its hash, in which the library takes bytes to be signed, whatever the superblock says
+/// (`EXT2_FLAGS_UNSIGNED_HASH`). It lists such a directory all the same, so that the walk sees that something is not found.
 pub(crate) struct Ext4Tree(Ext4);
 
 /// The form takes absolute paths.
@@ -19,14 +30,23 @@ fn at(path: &Path) -> Result<Ext4Path, io::Error> {
 }
 
 impl Ext4Tree {
-    pub(crate) fn load(path: &Path) -> Result<Self, ImageError> {
-        Ext4::load_from_path(path)
+    pub(crate) fn load(path: &Path, file: File) -> Result<Self, ImageError> {
+        let damaged = |why| ImageError::Damaged {
+            path: path.into(),
+            form: "ext4 image",
+            why,
+        };
+        let mut features = [0; 4];
+        file.read_exact_at(&mut features, INCOMPAT_AT)
+            .map_err(|error| damaged(error.to_string()))?;
+        // The library plays the journal in memory, and not all of it as the kernel does: what the two see may differ.
+        if u32::from_le_bytes(features) & RECOVER != 0 {
+            let path = path.display();
+            return Err(damaged(format!("it was not unmounted: e2fsck -fy {path}")));
+        }
+        Ext4::load(Box::new(file))
             .map(Self)
-            .map_err(|error| ImageError::Damaged {
-                path: path.into(),
-                form: "ext4 image",
-                why: error.to_string(),
-            })
+            .map_err(|error| damaged(error.to_string()))
     }
 
     pub(crate) fn look(&self, path: &Path) -> io::Result<Node> {
@@ -68,7 +88,12 @@ impl Ext4Tree {
     }
 
     pub(crate) fn link(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let target = self.0.read_link(&at(path)?)?;
+        let at = at(path)?;
+        if self.0.symlink_metadata(&at)?.len() > TARGET_BYTES_MAX {
+            let why = "a link whose target has more than 4,096 bytes";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        let target = self.0.read_link(&at)?;
         let target: &[u8] = target.as_ref();
         Ok(target.to_vec())
     }

@@ -114,7 +114,7 @@ impl Image {
         // The superblock begins at 1,024.
         if is(1024 + 56, &[0x53, 0xef]) {
             #[cfg(feature = "ext4")]
-            return Ok(Self(Form::Ext4(ext4::Ext4Tree::load(path)?)));
+            return Ok(Self(Form::Ext4(ext4::Ext4Tree::load(path, file)?)));
             #[cfg(not(feature = "ext4"))]
             return Err(ImageError::LeftOut {
                 path: path.into(),
@@ -215,6 +215,10 @@ impl Tree for Image {
 
     fn link(&self, path: &Path) -> io::Result<Vec<u8>> {
         each!(self, tree => tree.link(path))
+    }
+
+    fn changes(&self) -> bool {
+        matches!(&self.0, Form::Dir(_))
     }
 
     fn open(&self, path: &Path) -> io::Result<Option<(ImageFile<'_>, u32)>> {

@@ -8,7 +8,11 @@ use std::path::{Component, Path, PathBuf};
 use kusabi_agent::inventory::{Kind, Node};
 
 /// Most nodes of an image: eight times what an inventory can have.
-const NODES_MAX: usize = 1 << 20;
+pub(crate) const NODES_MAX: usize = 1 << 20;
+/// Longest path in bytes (`PATH_MAX`): each part of one may be a directory that nobody named.
+const PATH_BYTES_MAX: usize = 4096;
+/// Most bytes of all paths together. They are held in memory.
+const PATHS_BYTES_MAX: usize = 256 << 20;
 
 /// What stands under a path.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Entry<F> {
 pub(crate) struct Nodes<F> {
     entries: BTreeMap<PathBuf, Entry<F>>,
     names: BTreeMap<PathBuf, Vec<OsString>>,
+    /// What is left of the bytes of all paths.
+    bytes_left: usize,
 }
 
 impl<F> Nodes<F> {
@@ -41,6 +47,7 @@ impl<F> Nodes<F> {
         Self {
             entries: BTreeMap::from([(PathBuf::new(), root)]),
             names: BTreeMap::new(),
+            bytes_left: PATHS_BYTES_MAX,
         }
     }
 
@@ -48,8 +55,12 @@ impl<F> Nodes<F> {
     pub(crate) fn add(&mut self, path: &Path, entry: Entry<F>) -> Result<(), String> {
         let path = below(path)?;
         let named = |path: &Path, why: &str| format!("{}: {why}", path.display());
-        if self.entries.len() >= NODES_MAX {
-            return Err(format!("it has more than {NODES_MAX} files"));
+        if path.as_os_str().len() > PATH_BYTES_MAX {
+            let start: PathBuf = path.components().take(3).collect();
+            return Err(named(
+                &start,
+                &format!("a path below it has more than {PATH_BYTES_MAX} bytes"),
+            ));
         }
         if let Some(before) = self.entries.get_mut(&path) {
             return match (&before.what, &entry.what) {
@@ -72,13 +83,23 @@ impl<F> Nodes<F> {
             }
         }
         for above in missing {
-            self.name(&above);
             let dir = Entry {
                 what: What::Dir,
                 mode: 0o755,
             };
-            self.entries.insert(above, dir);
+            self.insert(above, dir)?;
         }
+        self.insert(path, entry)
+    }
+
+    fn insert(&mut self, path: PathBuf, entry: Entry<F>) -> Result<(), String> {
+        let left = self.bytes_left.checked_sub(path.as_os_str().len());
+        let Some(left) = left.filter(|_| self.entries.len() < NODES_MAX) else {
+            return Err(format!(
+                "it has more than {NODES_MAX} files, or paths of more than {PATHS_BYTES_MAX} bytes together"
+            ));
+        };
+        self.bytes_left = left;
         self.name(&path);
         self.entries.insert(path, entry);
         Ok(())
@@ -152,4 +173,37 @@ pub(crate) fn below(path: &Path) -> Result<PathBuf, String> {
         }
     }
     Ok(below)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Entry<()> {
+        Entry {
+            what: What::File(()),
+            mode: 0o644,
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_path_are_bounded() {
+        let mut nodes = Nodes::new();
+        nodes.add(Path::new(&"a/".repeat(2048)), file()).unwrap();
+        assert_eq!(nodes.entries.len(), 2049);
+        let why = nodes
+            .add(Path::new(&"b/".repeat(16_000)), file())
+            .unwrap_err();
+        assert!(why.starts_with("b/b/b: a path below it"), "{why}");
+        assert_eq!(nodes.entries.len(), 2049);
+    }
+
+    #[test]
+    fn the_bytes_of_all_paths_are_bounded() {
+        let mut nodes = Nodes::new();
+        nodes.bytes_left = 10;
+        nodes.add(Path::new("abc/def"), file()).unwrap();
+        nodes.add(Path::new("g"), file()).unwrap_err();
+        assert_eq!(nodes.entries.len(), 3);
+    }
 }

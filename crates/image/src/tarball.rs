@@ -134,3 +134,28 @@ impl Read for Piece<'_> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The folders above such a file would be more than the image: 256 MB for 32 KB.
+    #[test]
+    fn a_name_of_endless_parts_is_refused() {
+        let mut tar = tar::Builder::new(tempfile::tempfile().unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        // What does not fit into the header stands before it, as GNU tar writes it.
+        let path = "a/".repeat(16_000) + "b";
+        tar.append_data(&mut header, path, io::empty()).unwrap();
+        let mut file = tar.into_inner().unwrap();
+        io::Seek::rewind(&mut file).unwrap();
+        let refused = Tarball::load(Path::new("long.tar"), file);
+        match refused {
+            Err(ImageError::Damaged { why, .. }) => assert!(why.contains("4096 bytes"), "{why}"),
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it is read"),
+        }
+    }
+}

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     error::{ArtifactError, InfoFault, Place, shown},
-    json,
+    json::{self, Budget},
     limits::Limits,
     manifest::is_file_name,
 };
@@ -97,8 +97,13 @@ fn or_null<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
 }
 
 impl HeaderInfo {
-    pub(crate) fn read(bytes: &[u8], at: &Place, limits: &Limits) -> Result<Self, ArtifactError> {
-        let raw: RawHeader = decode(bytes, at)?;
+    pub(crate) fn read(
+        bytes: &[u8],
+        at: &Place,
+        limits: &Limits,
+        budget: &mut Budget,
+    ) -> Result<Self, ArtifactError> {
+        let raw: RawHeader = decode(bytes, at, budget)?;
         let check = Check { at, limits };
         if raw.payloads.is_empty() {
             return Err(check.refuse(InfoFault::NoPayload));
@@ -148,8 +153,9 @@ impl TypeInfo {
         module: Option<&str>,
         at: &Place,
         limits: &Limits,
+        budget: &mut Budget,
     ) -> Result<Self, ArtifactError> {
-        let raw: RawType = decode(bytes, at)?;
+        let raw: RawType = decode(bytes, at, budget)?;
         let check = Check { at, limits };
         // mender-artifact 3.9 leaves it empty in artifacts of a root file system.
         let same = raw.kind.as_deref() == module
@@ -208,11 +214,12 @@ pub(crate) fn meta_data(
     bytes: &[u8],
     at: &Place,
     limits: &Limits,
+    budget: &mut Budget,
 ) -> Result<Option<Map<String, Value>>, ArtifactError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    match json::parse(bytes, limits.json_depth) {
+    match json::parse(bytes, limits.json_depth, budget) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(_) => Err(ArtifactError::Json {
             at: at.clone(),
@@ -222,8 +229,12 @@ pub(crate) fn meta_data(
     }
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8], at: &Place) -> Result<T, ArtifactError> {
-    json::parse(bytes, INFO_DEPTH)
+fn decode<T: DeserializeOwned>(
+    bytes: &[u8],
+    at: &Place,
+    budget: &mut Budget,
+) -> Result<T, ArtifactError> {
+    json::parse(bytes, INFO_DEPTH, budget)
         .and_then(serde_json::from_value)
         .map_err(|why| no_json(at, &why))
 }

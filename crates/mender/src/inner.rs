@@ -10,6 +10,7 @@ use crate::{
     codec::{Compression, Decoder, wants_memory},
     error::{ArtifactError, Place, shown},
     info::{HeaderInfo, TypeInfo, meta_data},
+    json::Budget,
     limits::Limits,
     manifest::{Manifest, is_file_name},
     read::Sink,
@@ -119,7 +120,8 @@ impl<'a, R: Read> Inner<'a, R> {
         let entry = self.next()?;
         let entry = self.named(entry, "header-info")?;
         let (bytes, at) = self.json(&entry, limits)?;
-        let info = HeaderInfo::read(&bytes, &at, limits)?;
+        let mut budget = Budget::new(limits.json_values);
+        let info = HeaderInfo::read(&bytes, &at, limits, &mut budget)?;
 
         let mut scripts: Vec<String> = Vec::new();
         let mut entry = self.next()?;
@@ -134,7 +136,7 @@ impl<'a, R: Read> Inner<'a, R> {
         for (number, module) in info.payloads.iter().enumerate() {
             let found = self.named(entry, &format!("headers/{number:04}/type-info"))?;
             let (bytes, at) = self.json(&found, limits)?;
-            let type_info = TypeInfo::read(&bytes, module.as_deref(), &at, limits)?;
+            let type_info = TypeInfo::read(&bytes, module.as_deref(), &at, limits, &mut budget)?;
             for (earlier, _) in &types {
                 type_info.differs(earlier, &at)?;
             }
@@ -145,7 +147,7 @@ impl<'a, R: Read> Inner<'a, R> {
                 .filter(|found| found.name == format!("headers/{number:04}/meta-data"))
             {
                 let (bytes, at) = self.json(found, limits)?;
-                meta = meta_data(&bytes, &at, limits)?;
+                meta = meta_data(&bytes, &at, limits, &mut budget)?;
                 entry = self.next()?;
             }
             types.push((type_info, meta));

@@ -22,6 +22,8 @@ pub struct Limits {
     pub script_bytes: u64,
     /// Longest JSON document of the header, in bytes. Each is held in memory.
     pub json_bytes: u64,
+    /// Most values in all JSON documents of the header together: objects, arrays, and what is in them. All are held in memory.
+    pub json_values: usize,
     /// How deep arrays and objects of meta-data may lie in each other.
     pub json_depth: usize,
     /// Most device types, and most provides, depends and cleared names of a payload, each.
@@ -35,8 +37,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// An artifact of 64 GiB, 1,024 files of 64 GiB and as much together, 16 payloads, 128 scripts of 4 MiB, JSON of 256 KiB and 16
-    /// levels; of xz what `xz -9` makes (64 MiB), of zstd what mender-artifact makes at best (32 MiB).
+    /// An artifact of 64 GiB, 1,024 files of 64 GiB and as much together, 16 payloads, 128 scripts of 4 MiB, JSON of 256 KiB, 4,096 values
+    /// and 16 levels; of xz what `xz -9` makes (64 MiB), of zstd what mender-artifact makes at best (32 MiB).
     fn default() -> Self {
         Self {
             artifact_bytes: 64 << 30,
@@ -48,6 +50,7 @@ impl Default for Limits {
             scripts: 128,
             script_bytes: 4 << 20,
             json_bytes: 256 << 10,
+            json_values: 4096,
             json_depth: 16,
             entries: 256,
             text_bytes: 256,

@@ -108,6 +108,32 @@ fn zstd(log: u8) -> Vec<u8> {
     stream
 }
 
+/// An artifact with as many payloads as there may be, each with meta-data as long as it may be, of objects with one key.
+fn many_values() -> Vec<u8> {
+    let limits = Limits::default();
+    let mut parts = Parts::new("app-1", b"");
+    let payloads = vec![r#"{"type":"single-file"}"#; limits.payloads].join(",");
+    let info = format!(
+        r#"{{"payloads":[{payloads}],"artifact_provides":{{"artifact_name":"app-1"}},"artifact_depends":{{"device_type":["board"]}}}}"#
+    );
+    parts.header = vec![(String::from("header-info"), info.into_bytes())];
+    let objects = vec![r#"{"a":0}"#; (limits.json_bytes as usize - 8) / 8].join(",");
+    let meta_data = format!(r#"{{"a":[{objects}]}}"#);
+    for number in 0..limits.payloads {
+        let folder = format!("headers/{number:04}");
+        let type_info = br#"{"type":"single-file"}"#.to_vec();
+        parts
+            .header
+            .push((format!("{folder}/type-info"), type_info));
+        let meta_data = meta_data.clone().into_bytes();
+        parts
+            .header
+            .push((format!("{folder}/meta-data"), meta_data));
+    }
+    parts.payloads.resize(limits.payloads, Vec::new());
+    parts.signed(1)
+}
+
 /// Reads it; by how many bytes the most memory that the process had meanwhile is above what it had before.
 fn growth(input: impl Read) -> (Result<u64, ArtifactError>, u64) {
     // From here on the peak is counted anew (proc_pid_clear_refs(5)).
@@ -149,10 +175,21 @@ fn memory_stays_flat_whatever_a_stream_becomes() {
 
     // Of one that asks for more nothing is taken, and no memory.
     let bytes = whole(Compression::Zstd, &zstd(31));
-    let (refused, growth) = growth(&bytes[..]);
+    let (refused, more) = growth(&bytes[..]);
     assert!(
         matches!(refused, Err(ArtifactError::Window { .. })),
         "{refused:?}"
     );
-    assert!(growth <= GROWTH_MAX, "{growth} bytes more");
+    assert!(more <= GROWTH_MAX, "{more} bytes more");
+
+    // A header of 4 MiB, and some KiB on the wire, whose values would be half a GiB.
+    let bytes = many_values();
+    assert!(bytes.len() < 64 << 10, "{} bytes", bytes.len());
+    let (refused, more) = growth(&bytes[..]);
+    println!("many values: {more} bytes more");
+    match refused {
+        Err(ArtifactError::Json { why, .. }) => assert!(why.contains("more than 4096 values")),
+        other => panic!("{other:?}"),
+    }
+    assert!(more <= GROWTH_MAX, "{more} bytes more");
 }

@@ -32,6 +32,20 @@ pub enum WalkError {
         #[source]
         error: io::Error,
     },
+    /// A directory lists it, and nothing is there under that name, though the tree does not change.
+    #[error("{path} is listed by its directory and not found there: the image is damaged, or the directory is indexed in a way that is not read here (ext4 that was made where char is unsigned: tune2fs -O ^dir_index IMAGE, then e2fsck -fy IMAGE)", path = path.display())]
+    Lost {
+        /// What.
+        path: PathBuf,
+    },
+    /// More files and directories than are looked at.
+    #[error("{path}: more than {max} files and directories up to here, which is all that is walked; in an image that is damaged, directories may lie in each other", path = path.display())]
+    TooMany {
+        /// Where the walk ended.
+        path: PathBuf,
+        /// How many are walked.
+        max: usize,
+    },
     /// It cannot stand in an inventory.
     #[error("{path}: {error}", path = path.display())]
     Component {

@@ -15,6 +15,8 @@ use kusabi_core::inventory::{
 
 use super::*;
 
+mod images;
+
 fn tree(files: &[(&[u8], &[u8])]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, content) in files {

@@ -77,6 +77,11 @@ pub trait Tree {
     /// Those of the disk or image; as [`look`](Self::look)'s when there is none.
     fn open(&self, path: &Path) -> io::Result<Option<(Self::File<'_>, u32)>>;
 
+    /// Whether it may change while it is walked, so that what a directory lists may be gone when it is looked at.
+    fn changes(&self) -> bool {
+        false
+    }
+
     /// An open file's stamp as it is now.
     fn stamp(&self, _file: &Self::File<'_>) -> Option<Stamp> {
         None
@@ -185,6 +190,10 @@ impl Tree for Live {
         };
         let metadata = file.metadata()?;
         Ok(metadata.is_file().then(|| (file, metadata.mode())))
+    }
+
+    fn changes(&self) -> bool {
+        true
     }
 
     fn stamp(&self, file: &File) -> Option<Stamp> {

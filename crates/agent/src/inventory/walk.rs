@@ -21,6 +21,8 @@ use super::tree::{Kind, Live, Node, Tree};
 const PIECE_BYTES: usize = 64 << 10;
 /// Most names of one directory that are held in memory.
 const NAMES_MAX: usize = COMPONENTS_MAX as usize;
+/// Most files and directories that are walked: eight times what an inventory can have.
+const NODES_MAX: usize = 8 * NAMES_MAX;
 /// Set-user and set-group bits.
 const PRIVILEGED: u32 = 0o6000;
 const EXECUTABLE: u32 = 0o111;
@@ -193,6 +195,7 @@ impl Walk {
             out,
             cache,
             piece: vec![0; PIECE_BYTES],
+            nodes: 0,
             read: 0,
             remembered: 0,
         };
@@ -257,6 +260,8 @@ struct Taker<'a, 'c, T, W> {
     out: &'a mut W,
     cache: &'a mut HashCache<'c>,
     piece: Vec<u8>,
+    /// What was listed and is not passed over: bounds time, and the names that all levels hold together.
+    nodes: usize,
     read: u32,
     remembered: u32,
 }
@@ -281,6 +286,7 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
 
     /// Takes what stands under a path, and what lies below it.
     fn visit(&mut self, path: &Path) -> Result<(), WalkError> {
+        self.nodes = self.nodes.saturating_add(1);
         // Directories that are being walked, each with what is left of it: the next name is the last one.
         let mut levels = vec![(path.to_owned(), vec![OsString::new()])];
         while let Some((dir, names)) = levels.last_mut() {
@@ -295,9 +301,10 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
             };
             let name = escape_name(path.as_os_str().as_bytes());
             if self.walk.excluded.iter().any(|one| one.is(&name)) {
+                self.nodes = self.nodes.saturating_sub(1);
                 continue;
             }
-            let Some(node) = self.look(&path)? else {
+            let Some(node) = self.listed(&path, self.tree.look(&path))? else {
                 continue;
             };
             match node.kind {
@@ -318,14 +325,23 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
         there(path, self.tree.look(path))
     }
 
+    /// A result about what was listed; `None` when it is gone by now, as it can be only from a tree that changes: an inventory of an
+    /// image that lacks a file would make every device differ, or pass over what an attacker put there.
+    fn listed<V>(&self, path: &Path, result: io::Result<V>) -> Result<Option<V>, WalkError> {
+        match there(path, result)? {
+            None if !self.tree.changes() => Err(WalkError::Lost { path: path.into() }),
+            found => Ok(found),
+        }
+    }
+
     /// The names in a directory, last one first.
-    fn names(&self, dir: &Path) -> Result<Vec<OsString>, WalkError> {
+    fn names(&mut self, dir: &Path) -> Result<Vec<OsString>, WalkError> {
         let mut names = Vec::new();
         let listed = self.tree.list(dir, &mut |name, is_dir| {
             names.push((sort_key(name.as_bytes(), is_dir), name));
             names.len() <= NAMES_MAX
         });
-        if there(dir, listed)?.is_none() {
+        if self.listed(dir, listed)?.is_none() {
             return Ok(Vec::new());
         }
         if names.len() > NAMES_MAX {
@@ -334,12 +350,19 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
                 error: InventoryError::TooMany,
             });
         }
+        self.nodes = self.nodes.saturating_add(names.len());
+        if self.nodes > NODES_MAX {
+            return Err(WalkError::TooMany {
+                path: dir.into(),
+                max: NODES_MAX,
+            });
+        }
         names.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         Ok(names.into_iter().map(|(_, name)| name).collect())
     }
 
     fn take_link(&mut self, path: &Path, name: &str) -> Result<(), WalkError> {
-        let Some(target) = there(path, self.tree.link(path))? else {
+        let Some(target) = self.listed(path, self.tree.link(path))? else {
             return Ok(());
         };
         let digest = Digest::of(&target);
@@ -354,7 +377,9 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
             self.cache.keep(name, stamp, &digest);
             return self.put(path, name, kind_of(node.mode), stamp.size, digest);
         }
-        let Some((mut file, mode)) = there(path, self.tree.open(path))?.flatten() else {
+        let opened = self.tree.open(path);
+        let opened = opened.and_then(|file| file.ok_or_else(|| io::ErrorKind::NotFound.into()));
+        let Some((mut file, mode)) = self.listed(path, opened)? else {
             return Ok(());
         };
         let before = self.tree.stamp(&file);

@@ -303,17 +303,26 @@ fn a_release_from_its_files_to_the_server() {
     assert_eq!(signed["signatures"], 1);
     assert_eq!(signed["digest"], made["digest"]);
 
-    // The server gets it only when it is listed; and a payload that was changed is another one.
+    // The server gets it only when it is listed; and a payload that was changed is another one, which is found before it is listed.
     place.run("release upload app-1.0.release").exits(3);
     let payload = fs::read(place.path("app.tar")).unwrap();
     fs::write(place.path("app.tar"), vec![8; 5 << 20]).unwrap();
     place.run("release publish app-1.0.release").exits(5);
     fs::write(place.path("app.tar"), payload).unwrap();
+    fs::create_dir(place.path("away")).unwrap();
+    for name in [
+        "app-1.0-all.inventory",
+        "app-1.0-app.tar.chunks",
+        "app-1.0-app.tar.pack",
+    ] {
+        let (here, away) = (place.path(name), place.path("away").join(name));
+        fs::rename(&here, &away).unwrap();
+        place.run("release publish app-1.0.release").exits(5);
+        fs::rename(&away, &here).unwrap();
+    }
+    place.run("release upload app-1.0.release").exits(3);
     let published = place.run("release publish app-1.0.release --json").json();
-    assert_eq!(
-        published["new"], false,
-        "it was listed before the upload failed"
-    );
+    assert_eq!(published["new"], true);
     // Payload, inventory, and of the payload the chunk index and the pack.
     assert_eq!(published["uploaded"]["contents"], 4);
     assert!(place.path("app-1.0-app.tar.chunks").exists());

@@ -19,6 +19,7 @@ mod manual;
 mod node;
 mod proxy;
 mod receipts;
+mod release;
 mod up;
 mod watch;
 

@@ -362,7 +362,7 @@ fn every_bound_holds_where_it_stands() {
     let manifest = parts.manifest().len() as u64;
     let json = parts.header[0].1.len() as u64;
     type Set = fn(&mut Limits, u64);
-    let bounds: [(u64, Set, &str); 9] = [
+    let bounds: [(u64, Set, &str); 10] = [
         (
             bytes.len() as u64,
             |l, n| l.artifact_bytes = n,
@@ -386,6 +386,12 @@ fn every_bound_holds_where_it_stands() {
             json,
             |l, n| l.json_bytes = n,
             "header-info in header.tar.gz: more than",
+        ),
+        // Nine of header-info, two of type-info.
+        (
+            11,
+            |l, n| l.json_values = n as usize,
+            "values in all documents of the header",
         ),
         (1, |l, n| l.payloads = n as usize, "payloads"),
     ];

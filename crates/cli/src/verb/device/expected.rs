@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     roster::check_type(&args.device_type)
         .map_err(|why| Failure::new(Exit::Usage, format!("{}: {why}", args.device_type)))?;
     let device_type = fleet::text("the type", &args.device_type)?;
-    let image = Image::of(&args.root, args.agent_config.as_deref())?;
+    let config = args.agent_config.as_deref();
+    let image = Image::of(&args.root, config, Some(&args.device_type))?;
     let told = image.tell(&Fleet::open(session)?, device_type)?;
     session.output().say(&Expected { told })?;
     Ok(Exit::Ok)

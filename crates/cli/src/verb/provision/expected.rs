@@ -1,10 +1,13 @@
 //! What an inventory of a type's devices is expected to say: the walk of the factory image's root file system.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use kusabi_agent::{
     config::{CONFIG_BYTES_MAX, Config},
-    inventory::Walk,
+    inventory::{Tree as _, Walk},
 };
 use kusabi_api::admin::Text;
 use kusabi_core::inventory::{InventorySummary, TypeRules};
@@ -38,10 +41,69 @@ pub(crate) struct Told {
     pub(crate) digest: String,
 }
 
+/// The agent's configuration, of devices of this type where one is wanted.
+fn config(path: &Path, device_type: Option<&str>) -> Result<Config> {
+    let bytes = files::read(path, CONFIG_BYTES_MAX)?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
+    let config = Config::parse(&text).map_err(|why| {
+        Failure::new(Exit::Config, format!("{} is not valid", path.display()))
+            .excerpt(why.to_string().trim_end())
+    })?;
+    if let Some(wanted) = device_type
+        && wanted != config.device_type
+    {
+        return Err(Failure::new(
+            Exit::Config,
+            format!(
+                "{} is the configuration of devices of type {}, and not of {wanted}",
+                path.display(),
+                config.device_type
+            ),
+        )
+        .advise(format!(
+            "name the configuration of {wanted}; of a release for several types, --agent-config TYPE=FILE.toml for each"
+        )));
+    }
+    if config.inventory.is_empty() {
+        return Err(Failure::new(
+            Exit::Config,
+            format!("{} says no paths to inventory", path.display()),
+        )
+        .advise("say them: inventory.paths"));
+    }
+    Ok(config)
+}
+
+/// Refuses a path to inventory that is not there.
+fn present(tree: &Tree, root: &Path, path: &Path, config: &Path) -> Result<()> {
+    match tree.look(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure::new(
+                Exit::Config,
+                format!(
+                    "{} has no /{}, which {} inventories",
+                    root.display(),
+                    path.display(),
+                    config.display()
+                ),
+            )
+            .advise("correct inventory.paths: below a path that is not there nothing is watched"),
+            _ => Failure::io("read", &root.join(path), &error),
+        }),
+    }
+}
+
 impl Image {
-    /// Walks `root`, a folder or an image, as the device's agent will walk its own: by the agent's configuration, or all of it where none is
-    /// named.
-    pub(crate) fn of(root: &Path, agent_config: Option<&Path>) -> Result<Self> {
+    /// Walks `root`, a folder or an image, as the agent of devices of a type will walk its own: by the agent's configuration, or all of it
+    /// where none is named. A configuration of another type is refused, and one of paths that `root` does not have: devices would watch
+    /// nothing by it, and say that all is as expected.
+    pub(crate) fn of(
+        root: &Path,
+        agent_config: Option<&Path>,
+        device_type: Option<&str>,
+    ) -> Result<Self> {
         let tree = Tree::open(root).map_err(|why| Failure::new(Exit::File, why.to_string()))?;
         let wrong = |why: &dyn std::fmt::Display| {
             Failure::new(
@@ -49,16 +111,9 @@ impl Image {
                 format!("no inventory of {}: {why}", root.display()),
             )
         };
-        let (walk, device_type) = match agent_config {
+        let (walk, named) = match agent_config {
             Some(path) => {
-                let bytes = files::read(path, CONFIG_BYTES_MAX)?;
-                let text = String::from_utf8(bytes).map_err(|_| {
-                    Failure::new(Exit::Config, format!("{} is not text", path.display()))
-                })?;
-                let config = Config::parse(&text).map_err(|why| {
-                    Failure::new(Exit::Config, format!("{} is not valid", path.display()))
-                        .excerpt(why.to_string().trim_end())
-                })?;
+                let config = config(path, device_type)?;
                 (config.inventory.at(root), Some(config.device_type))
             }
             None => {
@@ -69,11 +124,16 @@ impl Image {
         };
         let mut bytes = Vec::new();
         let summary = walk.take_of(&tree, &mut bytes).map_err(|why| wrong(&why))?;
+        if let Some(config) = agent_config {
+            for path in walk.paths() {
+                present(&tree, root, path, config)?;
+            }
+        }
         Ok(Self {
             bytes,
             summary,
             walk: agent_config.is_some().then_some(walk),
-            device_type,
+            device_type: named,
         })
     }
 
@@ -100,10 +160,18 @@ impl Image {
 
     /// The type that it is for: the agent's configuration says it, or all devices are of one.
     pub(super) fn device_type(&self, wanted: &[Wanted]) -> Result<Text> {
-        if let Some(named) = &self.device_type {
-            return fleet::text("device.type", named);
-        }
         let mut types = wanted.iter().map(|device| &device.device_type);
+        if let Some(named) = &self.device_type {
+            let named = fleet::text("device.type", named)?;
+            if types.all(|one| one.as_ref().is_some_and(|one| *one != named)) {
+                return Err(Failure::new(
+                    Exit::Config,
+                    format!("the agent's configuration is of devices of type {named}, and none of these is"),
+                )
+                .advise("name the configuration of their type"));
+            }
+            return Ok(named);
+        }
         match types.next() {
             Some(Some(first)) if types.all(|other| other.as_ref() == Some(first)) => {
                 Ok(first.clone())

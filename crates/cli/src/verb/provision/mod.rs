@@ -226,7 +226,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let image = args
         .expected
         .as_deref()
-        .map(|root| Image::of(root, args.agent_config.as_deref()))
+        .map(|root| Image::of(root, args.agent_config.as_deref(), None))
         .transpose()?;
     let (basis, reach) = match &args.offline {
         Some(file) => (Basis::from_file(file, session)?, None),

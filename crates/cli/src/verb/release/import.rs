@@ -139,19 +139,13 @@ impl Answer for Imported {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let org = session.org(args.org.as_ref())?;
     let keys = keys(&args.keys, &org, session)?;
-    let (artifact, content) = read(&args.file)?;
-    let (artifact, signed_by) = if args.unsigned {
-        (artifact, None)
-    } else {
-        let verified = artifact.verify(&keys).map_err(|why| {
-            Failure::new(Exit::Negative, format!("{}: {why}", args.file.display()))
-        })?;
-        let signer = args.keys.get(verified.key()).map(|key| match key {
+    let (artifact, content, signer) = read(&args.file, (!args.unsigned).then_some(&*keys))?;
+    let signed_by = signer
+        .and_then(|at| args.keys.get(at))
+        .map(|key| match key {
             Signer::File(path) => path.display().to_string(),
             Signer::Handle(handle) => handle.to_string(),
         });
-        (verified.into_artifact(), signer)
-    };
     let (name, version) = called(args, artifact.name())?;
     for device_type in artifact.device_types() {
         fits("device type", device_type)?;
@@ -265,18 +259,28 @@ fn of_record(connection: &Connection, handle: &Handle, org: &OrgName) -> Result<
     ArtifactKey::try_from(key).map_err(|why| refused(&format!("is {why}")))
 }
 
-/// Reads the artifact once: what it is, and what its bytes are.
-fn read(path: &Path) -> Result<(Artifact, Content)> {
+/// Reads the artifact once: what it is, what its bytes are, and which of the keys that count signed it. Of an artifact that none of them
+/// signed nothing behind the signature is read: whoever wrote that is a stranger.
+fn read(path: &Path, keys: Option<&[ArtifactKey]>) -> Result<(Artifact, Content, Option<usize>)> {
     let mut hashed = Hashed {
         input: File::open(path).map_err(|error| Failure::io("read", path, &error))?,
         hasher: Sha256::new(),
     };
-    let artifact = kusabi_mender::read(&mut hashed, &Limits::default(), &mut ())
-        .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))?;
+    let failed = |exit, why: &dyn std::fmt::Display| {
+        Failure::new(exit, format!("{}: {why}", path.display()))
+    };
+    let opened = kusabi_mender::open(&mut hashed, &Limits::default())
+        .map_err(|why| failed(Exit::File, &why))?;
+    let signer = keys
+        .map(|keys| opened.manifest().verify(keys))
+        .transpose()
+        .map_err(|why| failed(Exit::Negative, &why))?;
+    let artifact = opened
+        .read(&mut ())
+        .map_err(|why| failed(Exit::File, &why))?;
     let digest = Digest::new(hashed.hasher.finalize().into());
-    let content = Content::new(artifact.bytes(), digest)
-        .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))?;
-    Ok((artifact, content))
+    let content = Content::new(artifact.bytes(), digest).map_err(|why| failed(Exit::File, &why))?;
+    Ok((artifact, content, signer))
 }
 
 struct Hashed {

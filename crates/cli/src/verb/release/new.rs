@@ -1,14 +1,17 @@
 //! `kusabi release new`: a manifest from the files of a release.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use kusabi_core::{
     id::{Digest, OrgName},
-    release::{Content, ManifestError, ManifestParts, PayloadParts, TargetParts},
+    release::{Content, Label, ManifestError, ManifestParts, PayloadParts, TargetParts},
 };
 use serde::Serialize;
 
-use super::chunks::{self, Packed};
+use super::chunks::{self, Packed, Packing};
 use crate::{
     digest::digest_of_file,
     exit::Exit,
@@ -80,8 +83,17 @@ struct Made {
     counter: u64,
     types: Vec<String>,
     payload_bytes: u64,
-    inventories: Vec<PathBuf>,
+    inventories: Vec<Inventory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<PathBuf>,
     chunks: Vec<Packed>,
+}
+
+/// An expected inventory that was written.
+#[derive(Serialize)]
+struct Inventory {
+    file: PathBuf,
+    components: u32,
 }
 
 impl Answer for Made {
@@ -95,7 +107,14 @@ impl Answer for Made {
             .field("for", self.types.join(", "))
             .field("payloads", format!("{} bytes", grouped(self.payload_bytes)));
         for inventory in &self.inventories {
-            page.field("expected inventory", inventory.display().to_string());
+            let components = grouped(inventory.components.into());
+            page.field(
+                "expected inventory",
+                format!("{}, {components} components", inventory.file.display()),
+            );
+        }
+        if let Some(rules) = &self.rules {
+            page.field("rules of the inventory", rules.display().to_string());
         }
         for packed in &self.chunks {
             page.field("chunks", packed.told());
@@ -131,8 +150,19 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         payloads: Vec::new(),
         documents: Vec::new(),
     };
+    // Files are called after them.
+    for label in [&args.name, &args.version] {
+        Label::new(label).map_err(|why| unfit(args, why))?;
+    }
+    let file = within(
+        &args.out,
+        format!("{}-{}.manifest", args.name, args.version),
+    );
+    // What it names lies beside it under names that follow from its own: none of that is replaced under a manifest.
+    files::refuse_existing(&file)?;
     let mut payload_bytes = 0;
-    let mut made = Vec::new();
+    let mut packings = Vec::new();
+    let mut stems = BTreeSet::new();
     files::make_folder(&args.out)?;
     for (index, named) in args.payloads.iter().enumerate() {
         let (device_type, path) = for_type(named, &args.types);
@@ -149,21 +179,24 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
                 .is_some_and(|ending| ending.eq_ignore_ascii_case("tar"));
             String::from(if tar { "tar" } else { "raw" })
         });
-        let packed = match args.no_chunks {
+        let packing = match args.no_chunks {
             true => None,
             false => {
-                let stem = format!("{}-{}-{name}", args.name, args.version);
+                // Two types may have payloads of one name.
+                let mut stem = format!("{}-{}-{name}", args.name, args.version);
+                while !stems.insert(stem.clone()) {
+                    stem = format!("{stem}-{index}");
+                }
                 chunks::pack(path, &content, &within(&args.out, stem), session)?
             }
         };
-        let (chunk_index, packed) = packed.unzip();
-        made.extend(packed);
         parts.payloads.push(PayloadParts {
             name,
             format,
             content,
-            chunk_index,
+            chunk_index: packing.as_ref().map(Packing::content),
         });
+        packings.extend(packing);
         for target in &mut parts.targets {
             if device_type.is_none_or(|only| only == target.device_type) {
                 target.payloads.push(index);
@@ -181,7 +214,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             .documents
             .push((kind.to_owned(), content(Path::new(path), session)?));
     }
-    let inventories = expected::make(
+    let expected = expected::make(
         &expected::Wanted {
             release: &format!("{}-{}", args.name, args.version),
             types: &args.types,
@@ -190,18 +223,28 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         },
         &mut parts,
     )?;
-
     let bytes = parts.encode().map_err(|why| unfit(args, why))?;
-    let mut written = Vec::new();
-    for (name, inventory) in inventories {
-        let path = within(&args.out, name);
-        files::replace(&path, &inventory, Mode::Public)?;
-        written.push(path);
+
+    // From here on only the disk can fail.
+    let chunks = packings
+        .into_iter()
+        .map(Packing::place)
+        .collect::<Result<_>>()?;
+    let mut inventories = Vec::new();
+    for taken in expected.inventories {
+        let file = within(&args.out, taken.file);
+        files::replace(&file, &taken.bytes, Mode::Public)?;
+        inventories.push(Inventory {
+            file,
+            components: taken.components,
+        });
     }
-    let file = within(
-        &args.out,
-        format!("{}-{}.manifest", args.name, args.version),
-    );
+    let mut rules = None;
+    if let Some((name, bytes)) = expected.rules {
+        let path = within(&args.out, name);
+        files::replace(&path, &bytes, Mode::Public)?;
+        rules = Some(path);
+    }
     // Last: a manifest is there only when what it names beside the payloads is.
     files::create(&file, &bytes, Mode::Public)?;
     session.output().say(&Made {
@@ -212,8 +255,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         counter: args.counter,
         types: args.types.clone(),
         payload_bytes,
-        inventories: written,
-        chunks: made,
+        inventories,
+        rules,
+        chunks,
     })?;
     Ok(Exit::Ok)
 }

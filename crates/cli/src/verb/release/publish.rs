@@ -18,7 +18,8 @@ use crate::{
 
 /// Publish a signed release on the ledger, and hand it to the server
 ///
-/// Safe to repeat: what is listed already is not listed again, and an upload goes on where it broke off.
+/// Its contents are found on this machine before the ledger is told. Safe to repeat: what is listed already is not listed again, and
+/// an upload goes on where it broke off.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The signed file that `kusabi release sign` made
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     /// Where the payloads lie: files, or folders to look in [default: the folder of FILE.release]
     #[arg(long, value_name = "PATH")]
     from: Vec<PathBuf>,
-    /// Only the ledger
+    /// Only the ledger: its contents need not be here
     #[arg(long)]
     no_upload: bool,
 }
@@ -71,6 +72,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let signed = read_signed(&args.file)?;
     let draft = read(&args.file)?;
     let manifest = manifest(draft.manifest())?;
+    let places = upload::places(&args.file, &args.from);
+    let mut contents = upload::Contents::new(&manifest, places);
     let connection = Connection::open(session)?;
     let before = listed(&connection, &manifest.org(), &manifest.digest())?;
     let new = before.is_none();
@@ -111,6 +114,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             )
             .advise("name the other keys with --key, or sign again with them (the art policy may have changed since they did)"));
         }
+        // What is listed and cannot be handed on is a release that no device gets, and that stands on the ledger for ever.
+        if !args.no_upload {
+            contents.find_all(session)?;
+        }
         connection.submit(&publication.finish()?)?;
     }
     let row = listed(&connection, &manifest.org(), &manifest.digest())?.ok_or_else(|| {
@@ -132,8 +139,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let uploaded = if args.no_upload {
         None
     } else {
-        let places = upload::places(&args.file, &args.from);
-        Some(upload::upload(&signed, &manifest, &places, session)?)
+        Some(upload::upload(&signed, &mut contents, session)?)
     };
     session.output().say(&Published {
         file: args.file.clone(),

@@ -1,14 +1,18 @@
 //! `kusabi release upload`: hands a published release to a server.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
-use kusabi_api::{Hex, admin::Content};
-use kusabi_core::{id::Digest, release::Manifest};
+use kusabi_api::{Hex, admin::Content as Wanted};
+use kusabi_core::{
+    id::Digest,
+    release::{CHUNK_INDEX_HEAD_BYTES, ChunkIndexHead, Content, Manifest},
+};
 use serde::Serialize;
 
 use super::{manifest, read, read_signed};
@@ -77,8 +81,8 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let signed = read_signed(&args.file)?;
     let draft = read(&args.file)?;
     let manifest = manifest(draft.manifest())?;
-    let places = places(&args.file, &args.from);
-    let uploaded = upload(&signed, &manifest, &places, session)?;
+    let mut contents = Contents::new(&manifest, places(&args.file, &args.from));
+    let uploaded = upload(&signed, &mut contents, session)?;
     session.output().say(&Shown {
         file: args.file.clone(),
         uploaded,
@@ -98,21 +102,117 @@ pub(super) fn places(file: &Path, named: &[PathBuf]) -> Vec<PathBuf> {
     places
 }
 
+/// Where the contents of a release lie on this machine.
+pub(super) struct Contents<'a> {
+    manifest: &'a Manifest<'a>,
+    places: Vec<PathBuf>,
+    /// What was found: it is not hashed a second time.
+    found: BTreeMap<Digest, PathBuf>,
+}
+
+impl<'a> Contents<'a> {
+    /// They are looked for in these files, and in these folders.
+    pub(super) const fn new(manifest: &'a Manifest<'a>, places: Vec<PathBuf>) -> Self {
+        Self {
+            manifest,
+            places,
+            found: BTreeMap::new(),
+        }
+    }
+
+    /// Finds all that the manifest names, and the packs that its chunk indices name.
+    pub(super) fn find_all(&mut self, session: &Session) -> Result<()> {
+        for payload in self.manifest.payloads() {
+            self.find(&payload.content, session)?;
+            let Some(index) = payload.chunk_index else {
+                continue;
+            };
+            let path = self.find(&index, session)?;
+            let pack = pack_of(&path, &index, &payload.content)?;
+            self.find(&pack, session)?;
+        }
+        for inventory in self
+            .manifest
+            .targets()
+            .filter_map(|target| target.inventory)
+        {
+            self.find(&inventory, session)?;
+        }
+        for document in self.manifest.documents() {
+            self.find(&document.content, session)?;
+        }
+        Ok(())
+    }
+
+    /// The file with this content: of its size, then of its digest.
+    fn find(&mut self, content: &Content, session: &Session) -> Result<PathBuf> {
+        let digest = content.digest();
+        if let Some(path) = self.found.get(&digest) {
+            return Ok(path.clone());
+        }
+        for path in self.places.iter().flat_map(|place| candidates(place)) {
+            let sized = path
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == content.size());
+            if sized && digest_of_file(&path, session.output())? == digest {
+                self.found.insert(digest, path.clone());
+                return Ok(path);
+            }
+        }
+        let mut payloads = self.manifest.payloads();
+        let its = payloads.find_map(|payload| {
+            let index = payload.chunk_index.map(|index| index.digest());
+            if payload.content.digest() == digest {
+                Some(format!("the payload {}", payload.name))
+            } else if index == Some(digest) {
+                Some(format!("the chunk index of {}", payload.name))
+            } else {
+                None
+            }
+        });
+        let name = its.unwrap_or_else(|| String::from("a content (inventory, document or pack)"));
+        let looked: Vec<_> = self
+            .places
+            .iter()
+            .map(|place| place.display().to_string())
+            .collect();
+        Err(Failure::new(
+            Exit::File,
+            format!(
+                "{name} with {} bytes and the digest {digest} is not in {}",
+                grouped(content.size()),
+                looked.join(", ")
+            ),
+        )
+        .advise("name its file or folder with --from; a file that was changed since the manifest was made is another one"))
+    }
+}
+
+/// The pack that a chunk index names.
+fn pack_of(path: &Path, index: &Content, payload: &Content) -> Result<Content> {
+    let mut head = [0; CHUNK_INDEX_HEAD_BYTES];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut head))
+        .map_err(|error| Failure::io("read", path, &error))?;
+    let head = ChunkIndexHead::decode(&head, index.size(), payload.size())
+        .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))?;
+    Ok(*head.pack())
+}
+
 /// Hands in what the server lacks.
 pub(super) fn upload(
     signed: &[u8],
-    manifest: &Manifest<'_>,
-    places: &[PathBuf],
+    contents: &mut Contents<'_>,
     session: &Session,
 ) -> Result<Uploaded> {
     let fleet = Fleet::open(session)?;
-    let digest = Hex(manifest.digest().to_bytes());
+    let digest = Hex(contents.manifest.digest().to_bytes());
     let signed = Bytes::copy_from_slice(signed);
     let mut release = fleet.ask(fleet.client().upload_release(digest, signed))?;
     let mut sent = 0;
     // Once more: the server knows a pack when it has the index that names it.
     for _ in 0..2 {
-        let missing: Vec<Content> = release
+        let missing: Vec<Wanted> = release
             .contents
             .iter()
             .copied()
@@ -124,7 +224,11 @@ pub(super) fn upload(
         // All are found before the first is sent.
         let found = missing
             .iter()
-            .map(|content| find(content, manifest, places, session))
+            .map(|wanted| {
+                let content = Content::new(wanted.size, Digest::new(wanted.digest.0))
+                    .map_err(|why| Failure::new(Exit::Internal, why.to_string()))?;
+                contents.find(&content, session)
+            })
             .collect::<Result<Vec<_>>>()?;
         for (content, path) in missing.iter().zip(&found) {
             sent += send(&fleet, content, path, session)?;
@@ -136,49 +240,6 @@ pub(super) fn upload(
         contents: release.contents.len(),
         bytes: sent,
     })
-}
-
-/// The file with this content: of its size, then of its digest.
-fn find(
-    content: &Content,
-    manifest: &Manifest<'_>,
-    places: &[PathBuf],
-    session: &Session,
-) -> Result<PathBuf> {
-    let digest = Digest::new(content.digest.0);
-    for path in places.iter().flat_map(|place| candidates(place)) {
-        let sized = path
-            .metadata()
-            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == content.size);
-        if sized && digest_of_file(&path, session.output())? == digest {
-            return Ok(path);
-        }
-    }
-    let mut payloads = manifest.payloads();
-    let its = payloads.find_map(|payload| {
-        let index = payload.chunk_index.map(|index| index.digest());
-        if payload.content.digest() == digest {
-            Some(format!("the payload {}", payload.name))
-        } else if index == Some(digest) {
-            Some(format!("the chunk index of {}", payload.name))
-        } else {
-            None
-        }
-    });
-    let name = its.unwrap_or_else(|| String::from("a content (inventory, document or pack)"));
-    let looked: Vec<_> = places
-        .iter()
-        .map(|place| place.display().to_string())
-        .collect();
-    Err(Failure::new(
-        Exit::File,
-        format!(
-            "{name} with {} bytes and the digest {digest} is not in {}",
-            grouped(content.size),
-            looked.join(", ")
-        ),
-    )
-    .advise("name its file or folder with --from; a file that was changed since the manifest was made is another one"))
 }
 
 /// A file itself, or the files in a folder.
@@ -195,7 +256,7 @@ fn candidates(place: &Path) -> Vec<PathBuf> {
 }
 
 /// Sends a content from where the server has come; how many bytes that were.
-fn send(fleet: &Fleet, content: &Content, path: &Path, session: &Session) -> Result<u64> {
+fn send(fleet: &Fleet, content: &Wanted, path: &Path, session: &Session) -> Result<u64> {
     let failed = |error: std::io::Error| Failure::io("read", path, &error);
     let mut file = File::open(path).map_err(failed)?;
     let mut there = *content;

@@ -53,41 +53,58 @@ fn twice(flag: &str, named: &str, device_type: &str) -> Failure {
     )
 }
 
-/// Puts the expected inventories into the manifest's parts, and the rules by which they were taken; says what files are to be written.
-pub(super) fn make(
-    wanted: &Wanted<'_>,
-    parts: &mut ManifestParts,
-) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut files = Vec::new();
+/// What is expected, in files that are to be written beside the manifest.
+#[derive(Default)]
+pub(super) struct Made {
+    /// One for each device type, or one for all.
+    pub(super) inventories: Vec<Taken>,
+    /// What devices walk, where it is signed with the release.
+    pub(super) rules: Option<(String, Vec<u8>)>,
+}
+
+/// An inventory that was taken.
+pub(super) struct Taken {
+    pub(super) file: String,
+    pub(super) bytes: Vec<u8>,
+    pub(super) components: u32,
+}
+
+/// Puts the expected inventories into the manifest's parts, and the rules by which they were taken.
+pub(super) fn make(wanted: &Wanted<'_>, parts: &mut ManifestParts) -> Result<Made> {
+    let mut made = Made::default();
     let mut rules: Vec<TypeRules> = Vec::new();
     for named in wanted.roots {
         let (only, root) = for_type(named, wanted.types);
-        // One walk serves all types that look alike.
-        let mut taken: Vec<(Option<&Path>, Image, Content)> = Vec::new();
+        // By no configuration all types look alike: one walk serves them.
+        let mut for_all: Option<Content> = None;
         for target in &mut parts.targets {
             let device_type = target.device_type.as_str();
             if only.is_some_and(|only| only != device_type) {
                 continue;
             }
             let config = wanted.config(device_type)?;
-            if !taken.iter().any(|(other, ..)| *other == config) {
-                let image = Image::of(root, config)?;
-                let summary = image.summary();
-                let content = Content::new(summary.size(), summary.digest()).map_err(unfit)?;
-                let whose = match (only, wanted.agent_configs.len()) {
-                    (None, 0 | 1) => "all",
-                    _ => device_type,
-                };
-                let name = format!("{}-{whose}.inventory", wanted.release);
-                files.push((name, image.bytes().to_vec()));
-                taken.push((config, image, content));
-            }
-            let Some((_, image, content)) = taken.iter().find(|(other, ..)| *other == config)
-            else {
-                continue;
+            let content = match (config, for_all) {
+                (None, Some(content)) => content,
+                _ => {
+                    let image = Image::of(root, config, Some(device_type))?;
+                    rules.extend(image.rules(device_type)?);
+                    let summary = image.summary();
+                    let content = Content::new(summary.size(), summary.digest()).map_err(unfit)?;
+                    let serves_all = only.is_none()
+                        && (wanted.agent_configs.is_empty() || wanted.types.len() == 1);
+                    let whose = if serves_all { "all" } else { device_type };
+                    made.inventories.push(Taken {
+                        file: format!("{}-{whose}.inventory", wanted.release),
+                        bytes: image.bytes().to_vec(),
+                        components: summary.count(),
+                    });
+                    if config.is_none() {
+                        for_all = Some(content);
+                    }
+                    content
+                }
             };
-            rules.extend(image.rules(device_type)?);
-            if target.inventory.replace(*content).is_some() {
+            if target.inventory.replace(content).is_some() {
                 return Err(twice("--rootfs", named, device_type));
             }
         }
@@ -98,9 +115,9 @@ pub(super) fn make(
             .encode();
         let content = Content::new(bytes.len() as u64, Digest::of(&bytes)).map_err(unfit)?;
         parts.documents.push((RULES_KIND.to_owned(), content));
-        files.push((format!("{}.rules", wanted.release), bytes));
+        made.rules = Some((format!("{}.rules", wanted.release), bytes));
     }
-    Ok(files)
+    Ok(made)
 }
 
 fn unfit(why: ManifestError) -> Failure {
