@@ -287,6 +287,7 @@ fn serve(
         successors: Successors::new(),
         ps: keys.ps,
         writer: Some(keys.writer),
+        mender: None,
     };
     let ledger: Arc<dyn Ledger> = Arc::<kusabi_node::ledger::NodeLedger>::clone(process.ledger());
     let running = process

@@ -13,6 +13,8 @@ pub struct Presence {
     pub device_urls: Vec<String>,
     /// The writer with which it registers what it accepted.
     pub writer: Option<Handle>,
+    /// Where stock Mender devices reach it, without a slash at the end; `None`: they do not.
+    pub mender_url: Option<String>,
 }
 
 impl App {

@@ -10,6 +10,7 @@ pub mod device;
 mod extract;
 mod failure;
 pub mod firmware;
+pub mod mender;
 mod metrics;
 mod openapi;
 mod operations;
@@ -150,6 +151,7 @@ pub fn router_over(app: impl Into<Arc<App>>, transport: Transport) -> Router {
         .0
         .route("/openapi.json", axum::routing::get(operations::openapi))
         .merge(console::routes(&shared))
+        .merge(mender::management::routes(&shared))
         .fallback(console::unknown)
         .method_not_allowed_fallback(failure::method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

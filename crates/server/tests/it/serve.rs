@@ -56,6 +56,7 @@ impl World {
             successors: Successors::new(),
             ps: key(PS, Purpose::Ps),
             writer: Some(key(WRITER, Purpose::Writer)),
+            mender: None,
         }
     }
 
