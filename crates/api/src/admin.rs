@@ -49,8 +49,8 @@ pub use inventory::{
     InventoryDifference, InventoryItem, InventoryReport,
 };
 pub use mender::{
-    AuthSet, AuthSetState, MenderAttribute, MenderDevice, MenderIdentity, MenderPreauthorize,
-    MenderValue,
+    AuthSet, AuthSetState, MenderAttribute, MenderDevice, MenderDeviceDetail, MenderIdentity,
+    MenderPreauthorize, MenderValue,
 };
 pub use policy::{OnDifference, OnFork, TypePolicy};
 pub use rebuilt::{Kept, Rebuilt};

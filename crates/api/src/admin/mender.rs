@@ -39,7 +39,7 @@ pub struct MenderDevice {
     /// Its ID, under which `/api/v1/devices` knows it once a key of it was accepted.
     pub id: String,
     /// Who it says it is.
-    pub identity: MenderIdentity,
+    pub identity: BTreeMap<String, MenderValue>,
     /// How the best of its auth sets stands.
     pub state: AuthSetState,
     /// When it was first heard of.
@@ -48,6 +48,20 @@ pub struct MenderDevice {
     pub changed_ms: u64,
     /// Its auth sets, the first one first.
     pub auth_sets: Vec<AuthSet>,
+}
+
+/// A stock Mender device, with what it reports of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MenderDeviceDetail {
+    /// The device.
+    #[serde(flatten)]
+    pub device: MenderDevice,
+    /// What it reports of itself, by name. Nothing of it is shown to be true.
+    pub attributes: Vec<MenderAttribute>,
+    /// When it reported something new last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes_ms: Option<u64>,
 }
 
 /// A key of a device.
@@ -81,7 +95,7 @@ pub struct AuthSet {
 #[serde(deny_unknown_fields)]
 pub struct MenderPreauthorize {
     /// Who it will say it is, word by word.
-    pub identity: MenderIdentity,
+    pub identity: BTreeMap<String, MenderValue>,
     /// Its public key, PEM.
     pub key: String,
 }

@@ -90,6 +90,13 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(v1::groups::list::list, v1::groups::create::create))
         .routes(routes!(v1::groups::add::add, v1::groups::remove::remove))
         .routes(routes!(v1::keys::show::show))
+        .routes(routes!(
+            v1::mender_devices::list::list,
+            v1::mender_devices::preauthorize::preauthorize
+        ))
+        .routes(routes!(v1::mender_devices::show::show))
+        .routes(routes!(v1::auth_sets::accept::accept))
+        .routes(routes!(v1::auth_sets::reject::reject))
         .routes(routes!(v1::orders::list::list, v1::orders::create::create))
         .routes(routes!(v1::rebuild::create::create))
         .routes(routes!(v1::releases::list::list))

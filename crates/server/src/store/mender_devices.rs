@@ -89,10 +89,20 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// The devices from the one of this number on, at most `count`, by ID.
+/// Which devices a list shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    All,
+    /// The best of whose sets stands so.
+    Of(AuthSetState),
+    /// Who has a key that nobody has decided, perhaps beside one that is accepted.
+    Asking,
+}
+
+/// The devices from there on, at most `count`, by ID.
 pub(crate) async fn list(
     on: On<'_>,
-    state: Option<AuthSetState>,
+    which: Which,
     skip: Skip<'_>,
     count: u16,
 ) -> Result<Vec<MenderDevice>, StoreError> {
@@ -102,9 +112,13 @@ pub(crate) async fn list(
         Skip::After(id) => (id.to_owned(), 0),
         Skip::Count(count) => (String::new(), count),
     };
-    let filter = match state {
-        Some(_) => "AND state = $5",
-        None => "",
+    let (filter, state) = match which {
+        Which::All => ("", None),
+        Which::Of(state) => ("AND state = $5", Some(state)),
+        Which::Asking => (
+            "AND id IN (SELECT device FROM mender_auth_sets WHERE org = $1 AND state = $5)",
+            Some(AuthSetState::Pending),
+        ),
     };
     let sql = format!(
         "SELECT {DEVICE} FROM mender_devices WHERE org = $1 AND id > $2 {filter} ORDER BY id LIMIT $3 OFFSET $4"

@@ -11,7 +11,7 @@ use kusabi_api::HttpLedger;
 use kusabi_core::{id::OrgName, protocol::is_address, suite::Purpose};
 use kusabi_server::{
     device::Successors,
-    serve::{Database, Setup, TlsFiles},
+    serve::{Database, ForMender, Setup, TlsFiles},
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,12 @@ pub(crate) struct Args {
     /// Where the servers of another organisation are: devices that come to it are told, and believe none of it; may be repeated
     #[arg(long = "successor", value_name = "NAME=URL")]
     successors: Vec<String>,
+    /// Address for stock Mender devices [default: none are served]; port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", requires = "mender_url")]
+    mender_listen: Option<SocketAddr>,
+    /// Where stock Mender devices reach it: ServerURL of their configuration
+    #[arg(long, value_name = "URL", requires = "mender_listen")]
+    mender_url: Option<String>,
     /// Certificate (PEM, with those above it) of the address for people and tools
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_chain: Option<PathBuf>,
@@ -97,6 +103,17 @@ struct File {
     /// `postgres://…`: it may hold a password, so it stands in no argument.
     database: Option<String>,
     firmware: Option<String>,
+    mender: Option<MenderFile>,
+}
+
+/// Where stock Mender devices are served.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MenderFile {
+    listen: SocketAddr,
+    url: String,
+    tls_chain: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +123,8 @@ struct Ready {
     organisation: String,
     admin: String,
     devices: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mender: Option<String>,
     token_file: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_admin: Option<String>,
@@ -120,6 +139,7 @@ impl Answer for Ready {
         .field("console", &*self.admin)
         .field_if("first admin", self.first_admin.clone())
         .field("devices", self.devices.join("\n"))
+        .field_if("Mender", self.mender.clone())
         .field("token", self.token_file.display().to_string())
         .field("chain", &*self.chain)
         .text("Ctrl-C stops it.");
@@ -217,6 +237,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         successors: successors(&args.successors, file.successors)?,
         ps,
         writer,
+        mender: mender(args, file.mender)?,
     };
     refuse_clear(&setup)?;
     let scheme = if setup.admin_tls.is_some() {
@@ -249,6 +270,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 first_admin: link.map(|secret| first_admin(&admin, &secret)),
                 admin,
                 devices: urls.clone(),
+                mender: running.mender_address().map(|address| address.to_string()),
                 token_file: token_file.clone(),
             })?;
             signals.asked_to_stop().await;
@@ -277,17 +299,49 @@ pub(crate) fn only_here(urls: &[String]) -> String {
 
 /// Tokens and sign-ins in clear belong on this machine.
 fn refuse_clear(setup: &Setup) -> Result<()> {
-    if setup.admin_tls.is_some() || setup.admin_listen.ip().is_loopback() {
+    let clear = |listen: SocketAddr, tls: Option<&TlsFiles>, advice: &str| {
+        if tls.is_some() || listen.ip().is_loopback() {
+            return Ok(());
+        }
+        let why = format!(
+            "{listen} is reached from other machines, and tokens would pass over the network in clear"
+        );
+        Err(Failure::new(Exit::Usage, why).advise(advice))
+    };
+    let proxy = "or listen on 127.0.0.1 and put a proxy with TLS, or a tunnel, before it";
+    let admin = format!("give --tls-chain and --tls-key; {proxy}");
+    clear(setup.admin_listen, setup.admin_tls.as_ref(), &admin)?;
+    let Some(mender) = &setup.mender else {
         return Ok(());
+    };
+    let advice = format!("name tls_chain and tls_key under [mender] in the --config file; {proxy}");
+    clear(mender.listen, mender.tls.as_ref(), &advice)
+}
+
+/// Where stock Mender devices are served; the command line comes first.
+fn mender(args: &Args, file: Option<MenderFile>) -> Result<Option<ForMender>> {
+    let (chain, key, named) = match file {
+        Some(file) => (file.tls_chain, file.tls_key, Some((file.listen, file.url))),
+        None => (None, None, None),
+    };
+    let given = args.mender_listen.zip(args.mender_url.clone());
+    let Some((listen, url)) = given.or(named) else {
+        return Ok(None);
+    };
+    let host = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    if host.is_none_or(|host| host.is_empty() || host.contains(['?', '#', ' '])) {
+        let why = format!(
+            "{url} is no address for Mender devices; write the ServerURL of their configuration, like https://mender.example"
+        );
+        return Err(Failure::new(Exit::Usage, why));
     }
-    Err(Failure::new(
-        Exit::Usage,
-        format!(
-            "{} is reached from other machines, and tokens would pass over the network in clear",
-            setup.admin_listen
-        ),
-    )
-    .advise("give --tls-chain and --tls-key; or listen on 127.0.0.1 and put a proxy with TLS, or a tunnel, before it"))
+    Ok(Some(ForMender {
+        listen,
+        url: url.trim_end_matches('/').to_owned(),
+        tls: tls(chain, key)?,
+    }))
 }
 
 fn tls(chain: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
@@ -307,8 +361,13 @@ fn read(path: &Path) -> Result<File> {
         .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
     let mut file: File = toml::from_str(&text).map_err(|error| toml_failure(path, &error))?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mender = file
+        .mender
+        .iter_mut()
+        .flat_map(|mender| [&mut mender.tls_chain, &mut mender.tls_key]);
     for path in [&mut file.tls_chain, &mut file.tls_key]
         .into_iter()
+        .chain(mender)
         .flatten()
     {
         *path = folder.join(&*path);
@@ -332,7 +391,9 @@ mod tests {
         assert!(file.tls_chain.is_some() && file.tls_key.is_some());
         assert!(file.database.is_some() && file.firmware.is_some());
         assert!(successors(&[], file.successors).is_ok());
-        assert_eq!(settings, 8, "{text}");
+        let mender = file.mender.unwrap();
+        assert!(mender.tls_chain.is_some() && mender.tls_key.is_some());
+        assert_eq!(settings, 9, "{text}");
     }
 
     #[test]
@@ -342,7 +403,7 @@ mod tests {
         let known = error.to_string();
         let known = known.split_once("expected one of ").unwrap().1;
         let settings: Vec<_> = known.trim_end().split(", ").collect();
-        assert_eq!(settings.len(), 8, "{known}");
+        assert_eq!(settings.len(), 9, "{known}");
         for setting in settings {
             // A table of settings stands in brackets.
             let table = format!("| `[{}]` |", setting.trim_matches('`'));

@@ -6,7 +6,9 @@ use crate::{
     share::secs,
     store::{devices, mender_devices, timeline},
 };
-use kusabi_api::admin::{EventKind, MenderAttribute, MenderIdentity, MenderValue, Text};
+use kusabi_api::admin::{
+    EventKind, MenderAttribute, MenderDeviceDetail, MenderIdentity, MenderValue, Text,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -60,10 +62,8 @@ impl App {
                 .await?;
             mender_devices::attributes(reader.on(), &device.device).await?
         };
-        let kept = kept.map(|(text, _)| text);
-        if let Some(kept) = &kept
-            && merged(Some(kept), &reported, how)? == *kept
-        {
+        let kept = text_of(kept);
+        if merged(&kept, &reported, how)? == kept {
             return Ok(());
         }
         let share = self.mender.reports.take(&device.device);
@@ -77,10 +77,9 @@ impl App {
                 Box::pin(async move {
                     let id = &device.device;
                     // As it is now: another server may have taken a part meanwhile.
-                    let kept = mender_devices::attributes(tx.on(), id).await?;
-                    let kept = kept.as_ref().map(|(text, _)| text.as_str());
-                    let new = merged(kept, reported, how)?;
-                    if kept == Some(&*new) {
+                    let kept = text_of(mender_devices::attributes(tx.on(), id).await?);
+                    let new = merged(&kept, reported, how)?;
+                    if kept == new {
                         return Ok::<_, Error>(());
                     }
                     mender_devices::set_attributes(tx.on(), id, &new, now_ms).await?;
@@ -103,6 +102,24 @@ impl App {
             .await?;
         self.announce(Change::Device(device.device.clone()));
         Ok(())
+    }
+
+    /// A device with what it reports of itself.
+    ///
+    /// # Errors
+    /// There is no such device; the database.
+    pub async fn mender_device_detail(&self, id: &str) -> Result<MenderDeviceDetail, Error> {
+        let device = self.find_mender_device(id).await?;
+        let reported = self.mender_attributes(id).await?;
+        let (attributes, attributes_ms) = match reported {
+            Some((attributes, at_ms)) => (attributes, Some(at_ms)),
+            None => (Vec::new(), None),
+        };
+        Ok(MenderDeviceDetail {
+            device,
+            attributes,
+            attributes_ms,
+        })
     }
 
     /// What a device reported of itself last, and when. Nothing: it reported nothing, or is no Mender device.
@@ -128,11 +145,16 @@ impl App {
     }
 }
 
+/// What is kept of a device; of one that reported nothing yet, nothing.
+fn text_of(kept: Option<(String, u64)>) -> String {
+    kept.map_or_else(|| String::from("{}"), |(text, _)| text)
+}
+
 /// What is kept of a device after a report, as JSON.
-fn merged(kept: Option<&str>, reported: &Attributes, how: Reporting) -> Result<String, Error> {
-    let mut all = match (how, kept) {
-        (Reporting::Part, Some(kept)) => serde_json::from_str(kept)?,
-        _ => Attributes::new(),
+fn merged(kept: &str, reported: &Attributes, how: Reporting) -> Result<String, Error> {
+    let mut all = match how {
+        Reporting::Part => serde_json::from_str(kept)?,
+        Reporting::Whole => Attributes::new(),
     };
     all.extend(
         reported

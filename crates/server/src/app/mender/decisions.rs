@@ -9,7 +9,7 @@ use super::asks::{REVOKED, add_set};
 use super::identity::Identity;
 use crate::store::{
     Tx, devices,
-    mender_devices::{self, Set, Skip},
+    mender_devices::{self, Set, Skip, Which},
     timeline,
 };
 use kusabi_api::{
@@ -39,7 +39,7 @@ async fn find(tx: &mut Tx<'_>, id: &str) -> Result<Set, Error> {
 }
 
 impl App {
-    /// The devices, by ID.
+    /// The devices, by ID: all of them, those that stand so, or those with a key that is pending.
     ///
     /// # Errors
     /// A bad cursor or limit; the database.
@@ -50,8 +50,13 @@ impl App {
     ) -> Result<Page<MenderDevice>, Error> {
         let (after, count) = (cut.after()?, cut.fetch()?);
         let mut reader = self.store.read("list Mender devices").await?;
+        let which = match state {
+            None => Which::All,
+            Some(AuthSetState::Pending) => Which::Asking,
+            Some(state) => Which::Of(state),
+        };
         let skip = Skip::After(after);
-        let all = mender_devices::list(reader.on(), state, skip, count).await?;
+        let all = mender_devices::list(reader.on(), which, skip, count).await?;
         cut.page(all, |one| one.id.clone())
     }
 
@@ -64,8 +69,9 @@ impl App {
     ) -> Result<(Vec<MenderDevice>, u64), Error> {
         let mut reader = self.store.read("list Mender devices").await?;
         let total = mender_devices::count(reader.on(), state).await?;
+        let which = state.map_or(Which::All, Which::Of);
         let skip = Skip::Count(skip);
-        let all = mender_devices::list(reader.on(), state, skip, count).await?;
+        let all = mender_devices::list(reader.on(), which, skip, count).await?;
         Ok((all, total))
     }
 
