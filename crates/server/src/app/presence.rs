@@ -25,6 +25,11 @@ impl App {
         self
     }
 
+    /// Whether stock Mender devices are served here.
+    pub(crate) const fn serves_mender(&self) -> bool {
+        self.presence.mender_url.is_some()
+    }
+
     /// How it describes itself. No word of it needs to be believed: keys and organisation are on the ledger.
     #[must_use]
     pub fn server(&self) -> Server {
