@@ -4,7 +4,7 @@
 //! read from a node and not proven, but for transfers: they end orders and forget tripwire values, so that each key's record is proven
 //! first. On the rest nothing rests that matters: who opens a session, what a device installs, who may be ordered what is proven by
 //! [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
-//! or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
+//! or leave a stock Mender device the token that it has after its key was revoked, until that is a week old, or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
 use super::{App, Change as Told, Error, devices::class_of, rollouts::steps as rollouts};
 use crate::store::{

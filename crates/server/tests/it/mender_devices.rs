@@ -1,8 +1,9 @@
 //! Stock Mender devices at the door: who is who, who gets a token, what ends one.
 
 use crate::{
+    browser::{Browser, forms},
     site::{How, Server, Site},
-    world::{Got, call},
+    world::{Got, World, call},
 };
 use axum::{
     body::Body,
@@ -513,6 +514,35 @@ async fn what_the_ledger_revokes_ends_with_the_next_call_at_every_server() {
 }
 
 #[tokio::test]
+async fn a_node_that_hides_a_revocation_gets_the_device_no_further_token() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::p256(1));
+    let token = stock.accepted(server).await;
+    site.settled().await;
+    site.chain.hides.store(true, SeqCst);
+    site.revoke(stock.handle(server).await);
+    site.settled().await;
+    assert!(
+        is_good(server, &token).await,
+        "what it has is good for a week: nobody has said otherwise"
+    );
+    let told = stock.token(server).await.unwrap_err();
+    assert!(told.contains("revoked"), "{told}");
+    assert!(!is_good(server, &token).await, "it was found out");
+    // A ledger that does not answer takes no token away.
+    let other = Stock::new("02:00:00:00:00:02", Signer::p256(2));
+    site.chain.hides.store(false, SeqCst);
+    other.accepted(server).await;
+    site.chain.gone.store(true, SeqCst);
+    assert!(other.token(server).await.is_ok());
+    assert!(
+        stock.token(server).await.is_err(),
+        "what was proven stays so"
+    );
+}
+
+#[tokio::test]
 async fn a_device_that_somebody_vouched_for_is_served_when_it_comes() {
     let site = Site::new().await;
     let server = &site.server;
@@ -526,12 +556,8 @@ async fn a_device_that_somebody_vouched_for_is_served_when_it_comes() {
     let got = server.ask(Method::POST, DEVICES, &vouch).await;
     assert_eq!(got.status, StatusCode::CONFLICT);
     error(&got);
-    assert!(
-        site.chain
-            .lock()
-            .record(&stock.handle(server).await)
-            .is_some()
-    );
+    let handle = stock.handle(server).await;
+    assert!(site.chain.lock().record(&handle).is_some());
     let liar = Stock::new("02:00:00:00:00:01", Signer::ed25519(2));
     assert!(
         liar.token(server).await.is_err(),
@@ -627,15 +653,12 @@ async fn strangers_fill_neither_the_list_nor_a_devices_own() {
     let vouch = json!({ "identity": fifth.identity, "key": fifth.signer.pem() });
     server.do_post("/api/v1/mender/devices", vouch).await;
     assert!(fifth.token(server).await.is_ok());
-    // A source asks so often and no more, whoever it says that it is.
+    // A source asks so often and no more, whatever it says.
     let mut crowded = 0;
-    for number in 0..100 {
-        let stock = Stock::new(&format!("flood {number}"), Signer::ed25519(9));
-        let body = stock.body();
-        let signature = stock.signer.sign(body.as_bytes());
-        let got = ask(server, body, &signature, "198.51.100.7").await;
+    for _ in 0..100 {
+        let got = ask(server, "", "", "198.51.100.7").await;
         match got.status {
-            StatusCode::UNAUTHORIZED => {}
+            StatusCode::BAD_REQUEST => {}
             StatusCode::TOO_MANY_REQUESTS => crowded += 1,
             status => panic!("{status}"),
         }
@@ -661,19 +684,23 @@ async fn of_those_who_wait_no_source_has_more_than_half_and_who_fell_silent_give
     let set = first.set(server).await;
     let mut into = site.database.connection().await;
     let mut tx = into.begin().await.unwrap();
-    for number in 1..10_000_u32 {
-        sqlx::query(
+    let numbers: Vec<u32> = (1..10_000).collect();
+    for some in numbers.chunks(250) {
+        let rows: Vec<String> = (0..some.len())
+            .map(|row| format!("(${}, ${})", 2 * row + 2, 2 * row + 3))
+            .collect();
+        let sql = format!(
             "INSERT INTO mender_auth_sets (org, id, device, spki, spki_digest, handle, binding, state, source, created_ms, asked_ms) \
-             SELECT org, $1, $2, spki, spki_digest, $3, binding, state, source, created_ms, asked_ms \
-             FROM mender_auth_sets WHERE id = $4",
-        )
-        .bind(format!("mas_{number}"))
-        .bind(format!("dev_{number}"))
-        .bind(kusabi_core::crypto::sha256(&[&number.to_be_bytes()]).to_vec())
-        .bind(set.clone())
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+             SELECT s.org, n.column1, n.column1, s.spki, s.spki_digest, n.column2, s.binding, s.state, s.source, s.created_ms, s.asked_ms \
+             FROM mender_auth_sets s, (VALUES {}) AS n WHERE s.id = $1",
+            rows.join(", ")
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(set.clone());
+        for number in some {
+            let handle = kusabi_core::crypto::sha256(&[&number.to_be_bytes()]);
+            query = query.bind(format!("mas_{number}")).bind(handle.to_vec());
+        }
+        query.execute(&mut *tx).await.unwrap();
     }
     tx.commit().await.unwrap();
     into.close().await.unwrap();
@@ -814,6 +841,31 @@ async fn a_devices_inventory_is_replaced_added_to_and_bounded() {
     server.app.write_mender_contacts().await.unwrap();
     let known = server.get(&format!("/api/v1/devices/{id}")).await;
     assert_eq!(known["last_contact_ms"], site.edge.now_ms.load(SeqCst));
+}
+
+#[tokio::test]
+async fn a_stock_device_is_ordered_nothing_that_it_does_not_know() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::p256(1));
+    stock.accepted(server).await;
+    let id = stock.id(server).await;
+    let made = server
+        .do_post("/api/v1/groups", json!({ "name": "all" }))
+        .await;
+    let group = made["id"].as_str().unwrap();
+    let member = format!("/api/v1/groups/{group}/devices/{id}");
+    let put = server.ask(Method::PUT, &member, &Value::Null).await;
+    assert!(put.status.is_success(), "{:?}", put.body);
+    for kind in ["report", "rotate"] {
+        let order = json!({ "kind": kind, "target": { "device": id } });
+        let got = server.ask(Method::POST, "/api/v1/orders", &order).await;
+        assert_eq!(got.kind(), Kind::Unfit);
+        let order = json!({ "kind": kind, "target": { "group": group } });
+        let made = server.do_post("/api/v1/orders", order).await;
+        assert_eq!(made["devices"], 0);
+    }
+    assert!(server.orders(&id).await.is_empty());
 }
 
 #[tokio::test]
@@ -991,4 +1043,73 @@ async fn menders_tools_log_in_with_an_api_token_and_see_texts_and_pages() {
     let got = call(&server.admin, request.body(Body::empty()).unwrap()).await;
     assert_eq!(got.status, StatusCode::FORBIDDEN);
     error(&got);
+}
+
+#[tokio::test]
+async fn an_operator_accepts_on_the_consoles_page_and_a_viewer_only_looks() {
+    let world = World::keyed().await;
+    let router = mender::device::router(Arc::new(world.app().await));
+    let stock = Stock {
+        identity: json!({ "mac": "<b>02:00</b>", "sn": ["7", "8"] }),
+        signer: Signer::ed25519(1),
+    };
+    let asks = async || {
+        let body = stock.body();
+        let request =
+            Request::post(ASK).header("x-men-signature", stock.signer.sign(body.as_bytes()));
+        call(&router, request.body(Body::from(body)).unwrap())
+            .await
+            .status
+    };
+    assert_eq!(asks().await, StatusCode::UNAUTHORIZED);
+    let mut looks = Browser::signed_in(&world, &world.viewer).await;
+    let page = looks.page("/mender").await;
+    assert!(
+        page.contains("&#60;b&#62;02:00") && page.contains("7, 8"),
+        "{page}"
+    );
+    let decides = |page: &str| -> Vec<String> {
+        let forms = forms(page, "/mender").into_iter();
+        let actions = forms.map(|form| form.action);
+        actions
+            .filter(|action| action.starts_with("/mender/"))
+            .collect()
+    };
+    assert!(decides(&page).is_empty(), "a viewer decides nothing");
+    let mut browser = Browser::signed_in(&world, &world.operator).await;
+    let page = browser.page("/mender").await;
+    let actions = decides(&page);
+    assert_eq!(actions.len(), 2, "{actions:?}");
+    for (action, word) in [(&actions[0], "accept"), (&actions[1], "reject")] {
+        assert!(action.ends_with(word), "{action}");
+        let form = forms(&page, "/mender")
+            .into_iter()
+            .find(|form| form.action == *action)
+            .unwrap();
+        let refused = looks.submit(&form).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN);
+        let got = browser.submit(&form).await;
+        assert_eq!(got.status, StatusCode::SEE_OTHER, "{:?}", got.body);
+        assert_eq!(got.header("location"), "/mender");
+        let expected = match word {
+            "accept" => StatusCode::OK,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        assert_eq!(asks().await, expected, "{word}");
+    }
+    assert!(decides(&browser.page("/mender").await).is_empty());
+    let all = browser.page("/mender?which=all").await;
+    assert_eq!(decides(&all).len(), 1, "what is rejected can be accepted");
+    browser.language = "ja";
+    assert!(browser.page("/mender?which=all").await.contains("拒否済み"));
+    // The device's own page says what it does without.
+    let devices = world.get("/api/v1/devices").await.json();
+    let id = devices["items"][0]["id"].as_str().unwrap();
+    browser.language = "en";
+    let page = browser.page(&format!("/devices/{id}")).await;
+    assert!(page.contains("Stock Mender client"), "{page}");
+    assert!(
+        page.contains("/acts/update") && !page.contains("/acts/rotate"),
+        "{page}"
+    );
 }

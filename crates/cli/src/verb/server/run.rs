@@ -11,10 +11,11 @@ use kusabi_api::HttpLedger;
 use kusabi_core::{id::OrgName, protocol::is_address, suite::Purpose};
 use kusabi_server::{
     device::Successors,
-    serve::{Database, ForMender, Setup, TlsFiles},
+    serve::{Database, Setup, TlsFiles},
 };
 use serde::{Deserialize, Serialize};
 
+use super::mender::{Mender, MenderSection};
 use super::setup::{
     ADMIN_LISTEN, DEVICE_LISTEN, Machine, active, app_failure, device_urls, local_token, log,
     start_failure,
@@ -62,12 +63,8 @@ pub(crate) struct Args {
     /// Where the servers of another organisation are: devices that come to it are told, and believe none of it; may be repeated
     #[arg(long = "successor", value_name = "NAME=URL")]
     successors: Vec<String>,
-    /// Address for stock Mender devices [default: none are served]; port 0 takes a free one
-    #[arg(long, value_name = "IP:PORT", requires = "mender_url")]
-    mender_listen: Option<SocketAddr>,
-    /// Where stock Mender devices reach it: ServerURL of their configuration
-    #[arg(long, value_name = "URL", requires = "mender_listen")]
-    mender_url: Option<String>,
+    #[command(flatten)]
+    mender: Mender,
     /// Certificate (PEM, with those above it) of the address for people and tools
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_chain: Option<PathBuf>,
@@ -103,17 +100,7 @@ struct File {
     /// `postgres://…`: it may hold a password, so it stands in no argument.
     database: Option<String>,
     firmware: Option<String>,
-    mender: Option<MenderFile>,
-}
-
-/// Where stock Mender devices are served.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MenderFile {
-    listen: SocketAddr,
-    url: String,
-    tls_chain: Option<PathBuf>,
-    tls_key: Option<PathBuf>,
+    mender: Option<MenderSection>,
 }
 
 #[derive(Serialize)]
@@ -237,7 +224,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         successors: successors(&args.successors, file.successors)?,
         ps,
         writer,
-        mender: mender(args, file.mender)?,
+        mender: args.mender.listener(file.mender)?,
     };
     refuse_clear(&setup)?;
     let scheme = if setup.admin_tls.is_some() {
@@ -299,52 +286,24 @@ pub(crate) fn only_here(urls: &[String]) -> String {
 
 /// Tokens and sign-ins in clear belong on this machine.
 fn refuse_clear(setup: &Setup) -> Result<()> {
-    let clear = |listen: SocketAddr, tls: Option<&TlsFiles>, advice: &str| {
-        if tls.is_some() || listen.ip().is_loopback() {
-            return Ok(());
-        }
-        let why = format!(
-            "{listen} is reached from other machines, and tokens would pass over the network in clear"
-        );
-        Err(Failure::new(Exit::Usage, why).advise(advice))
-    };
-    let proxy = "or listen on 127.0.0.1 and put a proxy with TLS, or a tunnel, before it";
-    let admin = format!("give --tls-chain and --tls-key; {proxy}");
-    clear(setup.admin_listen, setup.admin_tls.as_ref(), &admin)?;
-    let Some(mender) = &setup.mender else {
+    let files = "give --tls-chain and --tls-key";
+    clear(setup.admin_listen, setup.admin_tls.as_ref(), files)
+}
+
+/// The same of any address; `files`: how it gets a certificate.
+pub(super) fn clear(listen: SocketAddr, tls: Option<&TlsFiles>, files: &str) -> Result<()> {
+    if tls.is_some() || listen.ip().is_loopback() {
         return Ok(());
-    };
-    let advice = format!("name tls_chain and tls_key under [mender] in the --config file; {proxy}");
-    clear(mender.listen, mender.tls.as_ref(), &advice)
-}
-
-/// Where stock Mender devices are served; the command line comes first.
-fn mender(args: &Args, file: Option<MenderFile>) -> Result<Option<ForMender>> {
-    let (chain, key, named) = match file {
-        Some(file) => (file.tls_chain, file.tls_key, Some((file.listen, file.url))),
-        None => (None, None, None),
-    };
-    let given = args.mender_listen.zip(args.mender_url.clone());
-    let Some((listen, url)) = given.or(named) else {
-        return Ok(None);
-    };
-    let host = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    if host.is_none_or(|host| host.is_empty() || host.contains(['?', '#', ' '])) {
-        let why = format!(
-            "{url} is no address for Mender devices; write the ServerURL of their configuration, like https://mender.example"
-        );
-        return Err(Failure::new(Exit::Usage, why));
     }
-    Ok(Some(ForMender {
-        listen,
-        url: url.trim_end_matches('/').to_owned(),
-        tls: tls(chain, key)?,
-    }))
+    let why = format!(
+        "{listen} is reached from other machines, and tokens would pass over the network in clear"
+    );
+    Err(Failure::new(Exit::Usage, why).advise(format!(
+        "{files}; or listen on 127.0.0.1 and put a proxy with TLS, or a tunnel, before it"
+    )))
 }
 
-fn tls(chain: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
+pub(super) fn tls(chain: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
     match (chain, key) {
         (Some(chain), Some(key)) => Ok(Some(TlsFiles { chain, key })),
         (None, None) => Ok(None),
@@ -361,10 +320,7 @@ fn read(path: &Path) -> Result<File> {
         .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
     let mut file: File = toml::from_str(&text).map_err(|error| toml_failure(path, &error))?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let mender = file
-        .mender
-        .iter_mut()
-        .flat_map(|mender| [&mut mender.tls_chain, &mut mender.tls_key]);
+    let mender = file.mender.iter_mut().flat_map(MenderSection::files);
     for path in [&mut file.tls_chain, &mut file.tls_key]
         .into_iter()
         .chain(mender)

@@ -1,7 +1,7 @@
 //! A device asks for a token. It shows who it is and signs the request with its key; the request is the same each time, so that whoever
 //! overhears it can say it, too: secrecy of what comes back is TLS's.
 
-use super::super::{App, Error};
+use super::super::{App, Error, strangers::CROWDED};
 use super::identity::Identity;
 use crate::{
     share::{Source, is_room, secs},
@@ -118,11 +118,14 @@ impl App {
             let mut reader = self.store.read("look for a device's key").await?;
             devices::key(reader.on(), handle).await?
         };
+        let place = self.mender.proving.try_acquire();
+        let place = place.map_err(|_| CROWDED)?;
         let in_force = match key {
-            Some((_, key)) => key.ended.is_none(),
+            Some((_, key)) => key.ended.is_none() && self.is_still_proven(&set).await?,
             // It was accepted when the ledger did not answer.
             None => self.see_accepted(&set).await?,
         };
+        drop(place);
         if !in_force {
             return Err(Error::NotAccepted(
                 "this device's key is not, or no longer, in force on the ledger; a key that was revoked is never taken again: \
@@ -133,6 +136,38 @@ impl App {
             return Err(PENDING);
         }
         self.mint(&set.id).await
+    }
+
+    /// Whether the ledger proves that a key is in force: a node may have left out of its events that it is not, and then its tokens end
+    /// with this. Where the ledger does not answer, what was followed of it counts: an update must not fail over that.
+    async fn is_still_proven(&self, set: &Set) -> Result<bool, Error> {
+        let handle = set.entry.handle();
+        let proven = match self.ask(self.ledger.record(&handle)).await {
+            Ok(proven) => proven.into_value(),
+            Err(why) => {
+                tracing::warn!(%why, device = set.device, "a Mender device gets a token without a look at the ledger");
+                return Ok(true);
+            }
+        };
+        let Some(record) = proven.filter(|record| record.owner() == self.org()) else {
+            return Ok(false);
+        };
+        let Some(ended) = record.ended() else {
+            return Ok(true);
+        };
+        tracing::warn!(
+            device = set.device,
+            "the ledger proves that a key has ended of which the node's events have not said so"
+        );
+        let status = kusabi_api::view::status(record.status());
+        self.store
+            .tx("end a Mender device's key", move |tx| {
+                Box::pin(async move {
+                    devices::end_key(tx.on(), handle.to_bytes(), status, ended.get()).await
+                })
+            })
+            .await?;
+        Ok(false)
     }
 
     /// Notes a key that nobody has seen yet.

@@ -5,7 +5,7 @@
 //! has no kusabi-ID; what the ledger's entry needs of one is drawn when the key is first seen, and the ID is thrown away.
 //!
 //! What a device of this class does not check is checked for it here. A token therefore counts only as long as the database, with each
-//! single call, shows its auth set accepted and its key in force.
+//! single call, shows its auth set accepted and its key in force; and before one is given, the ledger is asked to prove that.
 
 mod asks;
 mod attributes;
@@ -22,6 +22,7 @@ use crate::{
     store::mender_devices::{self, Holder},
 };
 use std::{num::NonZeroU32, time::Duration};
+use tokio::sync::Semaphore;
 
 /// What a token begins with, so that a scanner for leaked secrets can find it.
 const TOKEN_PREFIX: &str = "kusabi_mender_";
@@ -41,12 +42,17 @@ const TOKENS: Allowance = Allowance::new(NonZeroU32::new(8).unwrap(), Duration::
 /// How often a device may report another inventory than the one before.
 const REPORTS: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(300));
 
+/// Most questions to the ledger at once on behalf of devices that ask for tokens.
+const PROVING_AT_ONCE: usize = 64;
+
 /// What stock Mender devices have of this process.
 #[derive(Debug)]
 pub(super) struct Mender {
     asking: Shares,
     tokens: Shares,
     reports: Shares,
+    /// Places of the questions to the ledger for those who get tokens.
+    proving: Semaphore,
     contacts: contacts::Contacts,
 }
 
@@ -56,6 +62,7 @@ impl Default for Mender {
             asking: Shares::new(ASKING),
             tokens: Shares::new(TOKENS),
             reports: Shares::new(REPORTS),
+            proving: Semaphore::new(PROVING_AT_ONCE),
             contacts: contacts::Contacts::default(),
         }
     }
