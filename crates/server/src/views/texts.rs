@@ -766,6 +766,7 @@ mod tests {
             include_str!("key.html"),
             include_str!("key.rs"),
             include_str!("layout.html"),
+            include_str!("mender.html"),
             include_str!("orders.html"),
             include_str!("parts.rs"),
             include_str!("parts/pager.html"),
