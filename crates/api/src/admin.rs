@@ -30,6 +30,7 @@ macro_rules! words {
 mod audit;
 mod enrolment;
 mod inventory;
+mod mender;
 mod policy;
 mod rebuilt;
 mod releases;
@@ -46,6 +47,10 @@ pub use enrolment::{
 pub use inventory::{
     ComponentHolder, ComponentHolding, ComponentPage, DeviceInventory, DifferenceKind,
     InventoryDifference, InventoryItem, InventoryReport,
+};
+pub use mender::{
+    AuthSet, AuthSetState, MenderAttribute, MenderDevice, MenderDeviceDetail, MenderIdentity,
+    MenderPreauthorize, MenderValue,
 };
 pub use policy::{OnDifference, OnFork, TypePolicy};
 pub use rebuilt::{Kept, Rebuilt};
@@ -95,6 +100,17 @@ words! {
         Revoked = "revoked",
         /// It is another organisation's now: nothing is served to it but proofs.
         Moved = "moved",
+    }
+}
+
+words! {
+    /// What a device is shown, and what it checks for itself.
+    DeviceClass {
+        /// It speaks kusabi's protocol: the ledger's proofs reach it, and it believes nothing else.
+        Kusabi = "kusabi",
+        /// A stock Mender client: it checks its artifacts' signatures and TLS. No proof of the ledger, no withdrawal and no defence
+        /// against older releases reaches it; what holds of these, its server sees to.
+        Mender = "mender",
     }
 }
 
@@ -201,6 +217,8 @@ pub fn device_id(first: &Hex32) -> String {
 pub struct Device {
     /// `dev_` and the first 16 bytes of its first handle: the same after a rebuild.
     pub id: String,
+    /// What it can check for itself.
+    pub class: DeviceClass,
     /// Where it stands.
     pub state: DeviceState,
     /// Its type.

@@ -119,6 +119,9 @@ pub(crate) enum Verb {
     /// Devices that are in the field already
     #[command(subcommand)]
     Enrol(verb::enrol::Verb),
+    /// Stock Mender devices that ask to be let in
+    #[command(subcommand)]
+    Mender(verb::mender::Verb),
     /// Run a server apart from the ledger's node
     #[command(subcommand)]
     Server(verb::server::Verb),

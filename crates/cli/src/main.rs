@@ -135,6 +135,7 @@ fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Alarm(verb) => verb::alarm::run(verb, session),
         Verb::Release(verb) => verb::release::run(verb, session),
         Verb::Enrol(verb) => verb::enrol::run(verb, session),
+        Verb::Mender(verb) => verb::mender::run(verb, session),
         Verb::Server(verb) => verb::server::run(verb, session).map(done),
         Verb::Rebuild(args) => verb::rebuild::run(args, session).map(done),
         Verb::Doctor(args) => verb::doctor::run(args, session),

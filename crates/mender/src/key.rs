@@ -6,18 +6,16 @@
 
 use std::fmt;
 
-use der::{Decode as _, Reader as _, SliceReader, asn1::UintRef};
+use der::Decode as _;
 use kusabi_core::suite::{
     Algorithm, ForeignAlgorithm, Signature, VerificationKey, foreign_verification_key,
 };
-use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+use crate::rsa::{RSA_ENCRYPTION, RsaKey};
 
-/// Bytes of a modulus of 2,048 to 8,192 bits.
-const MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
+pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
 /// A key that may sign artifacts.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,11 +25,10 @@ pub struct ArtifactKey(Inner);
 enum Inner {
     /// Of the algorithm P-256.
     P256(VerificationKey),
-    /// Modulus and exponent, big-endian.
-    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
+    Rsa(RsaKey),
 }
 
-/// Why a key cannot sign artifacts.
+/// Why a key cannot sign artifacts, or what a device asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
@@ -43,9 +40,15 @@ pub enum KeyError {
         "a key of an algorithm that no Mender client verifies artifacts with: it has to be RSA or P-256"
     )]
     Algorithm,
+    /// An algorithm that no Mender client signs its requests with.
+    #[error("a key of an algorithm that no Mender client has: it has to be RSA, P-256 or Ed25519")]
+    DeviceAlgorithm,
     /// Not a point of the curve P-256.
-    #[error("not a point of the curve P-256, with which artifacts are signed")]
+    #[error("not a point of the curve P-256; of the curves, only this one is taken")]
     P256,
+    /// Not a key of Ed25519.
+    #[error("not a key of Ed25519")]
+    Ed25519,
     /// Of a size that is not taken, or with an exponent that nobody uses.
     #[error("an RSA key has 2048 to 8192 bits and an odd exponent of 3 to 2^32")]
     Rsa,
@@ -79,13 +82,7 @@ impl ArtifactKey {
             EC_PUBLIC_KEY => foreign_verification_key(ForeignAlgorithm::P256, spki)
                 .map(|key| Self(Inner::P256(key)))
                 .map_err(|_| KeyError::P256),
-            RSA_ENCRYPTION => {
-                // RFC 3279, 2.3.1: the parameters are NULL.
-                if info.algorithm.parameters.is_none_or(|any| !any.is_null()) {
-                    return Err(KeyError::Spki);
-                }
-                rsa(info.subject_public_key.as_bytes().ok_or(KeyError::Spki)?)
-            }
+            RSA_ENCRYPTION => RsaKey::of(&info).map(|key| Self(Inner::Rsa(key))),
             _ => Err(KeyError::Algorithm),
         }
     }
@@ -95,12 +92,7 @@ impl ArtifactKey {
         match &self.0 {
             Inner::P256(key) => p256_signature(signature)
                 .is_some_and(|signature| key.verify_message(message, &signature).is_ok()),
-            Inner::Rsa { modulus, exponent } => RsaPublicKeyComponents {
-                n: modulus,
-                e: exponent,
-            }
-            .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
-            .is_ok(),
+            Inner::Rsa(key) => key.verifies(message, signature),
         }
     }
 }
@@ -121,35 +113,9 @@ impl fmt::Debug for ArtifactKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Inner::P256(key) => write!(f, "P-256 {key:?}"),
-            Inner::Rsa { modulus, .. } => write!(f, "RSA of {} bytes", modulus.len()),
+            Inner::Rsa(key) => write!(f, "RSA of {} bytes", key.len()),
         }
     }
-}
-
-/// `RSAPublicKey` (RFC 8017, A.1.1).
-fn rsa(der: &[u8]) -> Result<ArtifactKey, KeyError> {
-    let read = || -> der::Result<_> {
-        let mut reader = SliceReader::new(der)?;
-        let (modulus, exponent) = reader.sequence(|reader| -> der::Result<_> {
-            Ok((
-                UintRef::decode(reader)?.as_bytes().to_vec(),
-                UintRef::decode(reader)?.as_bytes().to_vec(),
-            ))
-        })?;
-        reader.finish()?;
-        Ok((modulus, exponent))
-    };
-    let (modulus, exponent) = read().map_err(|_| KeyError::Spki)?;
-    let value = exponent
-        .iter()
-        .try_fold(0_u32, |value, byte| {
-            value.checked_mul(256)?.checked_add((*byte).into())
-        })
-        .ok_or(KeyError::Rsa)?;
-    if !MODULUS_BYTES.contains(&modulus.len()) || value < 3 || value % 2 == 0 {
-        return Err(KeyError::Rsa);
-    }
-    Ok(ArtifactKey(Inner::Rsa { modulus, exponent }))
 }
 
 /// r ‖ s, or their DER. Kusabi's own statements have a low s; the tools of others make either, and both are of the same signer.
@@ -158,6 +124,10 @@ fn p256_signature(bytes: &[u8]) -> Option<Signature> {
         Signature::LEN => p256::ecdsa::Signature::from_slice(bytes),
         _ => p256::ecdsa::Signature::from_der(bytes),
     };
-    let low: [u8; Signature::LEN] = signature.ok()?.normalize_s().to_bytes().into();
-    Some(Signature::new(low))
+    signature.ok().map(low_s)
+}
+
+/// The one of the two signatures of the same that kusabi's own verifier takes.
+pub(crate) fn low_s(signature: p256::ecdsa::Signature) -> Signature {
+    Signature::new(signature.normalize_s().to_bytes().into())
 }

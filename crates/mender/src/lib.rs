@@ -1,4 +1,5 @@
-//! Mender artifacts (`.mender`, format v3), read strictly while they stream in.
+//! Mender artifacts (`.mender`, format v3), read strictly while they stream in; and the keys that stock Mender devices ask with
+//! ([`DeviceKey`]).
 //!
 //! [`open`] reads as far as the signature, [`Opened::read`] the rest; [`read`] does both. What comes out is an [`Artifact`]: all
 //! that its manifest stands for, compared with the manifest. Nobody has said yet that it is good: [`Artifact::verify`] says which
@@ -22,6 +23,7 @@
 
 mod artifact;
 mod codec;
+mod device_key;
 mod error;
 mod info;
 mod inner;
@@ -30,6 +32,7 @@ mod key;
 mod limits;
 mod manifest;
 mod read;
+mod rsa;
 mod source;
 mod tar;
 #[cfg(feature = "testing")]
@@ -37,6 +40,7 @@ pub mod testing;
 
 pub use artifact::{Artifact, File, Payload, VerifiedArtifact};
 pub use codec::Compression;
+pub use device_key::DeviceKey;
 pub use error::{ArtifactError, InfoFault, ManifestFault, Place, TarFault};
 pub use key::{ArtifactKey, KeyError, SignatureError};
 pub use limits::Limits;

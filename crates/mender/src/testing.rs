@@ -140,23 +140,23 @@ pub fn key(seed: u8) -> SigningKey {
     SigningKey::from_slice(&[seed; 32]).unwrap()
 }
 
+/// DER of a SubjectPublicKeyInfo of P-256 up to its point.
+const P256_HEAD: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
 /// The SubjectPublicKeyInfo of the key of a seed, DER.
 #[must_use]
 pub fn spki(seed: u8) -> Vec<u8> {
-    const HEAD: [u8; 26] = [
-        0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08,
-        0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-    ];
     let point = key(seed).verifying_key().to_sec1_point(false);
-    [&HEAD, point.as_bytes()].concat()
+    [&P256_HEAD, point.as_bytes()].concat()
 }
 
 /// The same as a PEM file.
 #[must_use]
 pub fn pem(seed: u8) -> String {
-    let text = STANDARD.encode(spki(seed));
-    let (first, rest) = text.split_at(64);
-    format!("-----BEGIN PUBLIC KEY-----\n{first}\n{rest}\n-----END PUBLIC KEY-----\n")
+    pem_of(&spki(seed))
 }
 
 /// r ‖ s by the key of a seed.
@@ -246,4 +246,130 @@ pub fn record(key: &str, value: &str) -> Vec<u8> {
         length += 1;
     }
     format!("{length}{rest}").into_bytes()
+}
+
+/// A stock device's private key, by its kind.
+#[derive(Debug)]
+pub enum Signer {
+    /// PKCS#1 v1.5 over SHA-256.
+    Rsa(Box<ring::signature::RsaKeyPair>),
+    /// ECDSA over SHA-256; the key of a seed.
+    P256(SigningKey),
+    /// Of the body itself; the key of a seed.
+    Ed25519(Box<ring::signature::Ed25519KeyPair>),
+}
+
+impl Signer {
+    /// The one RSA key of the tests, of 2,048 bits. It is a test vector: everyone has it.
+    #[must_use]
+    pub fn rsa() -> Self {
+        let key = include_bytes!("testing/rsa-2048.pk8");
+        Self::Rsa(Box::new(
+            ring::signature::RsaKeyPair::from_pkcs8(key).unwrap(),
+        ))
+    }
+
+    /// The P-256 key of a seed.
+    #[must_use]
+    pub fn p256(seed: u8) -> Self {
+        Self::P256(key(seed))
+    }
+
+    /// The Ed25519 key of a seed.
+    #[must_use]
+    pub fn ed25519(seed: u8) -> Self {
+        let key = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[seed; 32]);
+        Self::Ed25519(Box::new(key.unwrap()))
+    }
+
+    /// Its SubjectPublicKeyInfo, DER.
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        use ring::signature::KeyPair as _;
+        match self {
+            Self::Rsa(key) => rsa_spki(key.public_key().as_ref()),
+            Self::P256(key) => {
+                let point = key.verifying_key().to_sec1_point(false);
+                [&P256_HEAD, point.as_bytes()].concat()
+            }
+            Self::Ed25519(key) => {
+                let head = [
+                    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+                ];
+                [&head, key.public_key().as_ref()].concat()
+            }
+        }
+    }
+
+    /// The same as a PEM file.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        pem_of(&self.spki())
+    }
+
+    /// The header `X-MEN-Signature` of a body.
+    #[must_use]
+    pub fn sign(&self, body: &[u8]) -> String {
+        let signature = match self {
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public().modulus_len()];
+                let random = ring::rand::SystemRandom::new();
+                let padding = &ring::signature::RSA_PKCS1_SHA256;
+                key.sign(padding, &random, body, &mut signature).unwrap();
+                signature
+            }
+            Self::P256(key) => {
+                let signature: p256::ecdsa::Signature = key.sign(body);
+                signature.to_der().as_bytes().to_vec()
+            }
+            Self::Ed25519(key) => key.sign(body).as_ref().to_vec(),
+        };
+        STANDARD.encode(signature)
+    }
+}
+
+/// The SubjectPublicKeyInfo of an `RSAPublicKey`.
+#[must_use]
+pub fn rsa_spki(key: &[u8]) -> Vec<u8> {
+    let bits = [&[0], key].concat();
+    let algorithm = [
+        0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    ];
+    der(0x30, &[&algorithm[..], &der(0x03, &bits)].concat())
+}
+
+/// An RSA key of this many bytes that nobody has: all that counts of it is its size.
+#[must_use]
+pub fn rsa_of(bytes: usize) -> Vec<u8> {
+    let mut modulus = vec![0xff; bytes];
+    modulus.insert(0, 0);
+    let key = [der(0x02, &modulus), der(0x02, &[1, 0, 1])].concat();
+    rsa_spki(&der(0x30, &key))
+}
+
+/// A value of DER of 128 to 65,535 bytes, or of fewer.
+fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len();
+    let [.., high, low] = length.to_be_bytes();
+    let head = match (length, high) {
+        (..128, _) => vec![tag, low],
+        (_, 0) => vec![tag, 0x81, low],
+        _ => vec![tag, 0x82, high, low],
+    };
+    [&head[..], content].concat()
+}
+
+/// Any SubjectPublicKeyInfo as a PEM file.
+#[must_use]
+pub fn pem_of(spki: &[u8]) -> String {
+    let text = STANDARD.encode(spki);
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
+    format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        lines.join("\n")
+    )
 }

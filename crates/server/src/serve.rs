@@ -1,8 +1,10 @@
-//! A server that runs: two listeners, the ledger's follower, one database. [`start`] makes it of a [`Setup`], [`Running::stop`] ends it.
+//! A server that runs: two or three listeners, the ledger's follower, one database. [`start`] makes it of a [`Setup`], [`Running::stop`] ends it.
 //!
 //! - The **device listener** speaks plain HTTP: secrecy and authenticity of the device protocol do not depend on the transport.
 //! - The **admin listener** speaks HTTP, or TLS with the certificate of two files. On which address is the caller's choice; without TLS
 //!   it belongs on loopback, for tokens pass over it.
+//! - The **listener of stock Mender devices**, where there is one, speaks HTTP, or TLS likewise. Without TLS it belongs on loopback,
+//!   behind a proxy that has it: such a device believes whatever it is told there, and overheard requests get tokens.
 
 mod tls;
 
@@ -77,6 +79,19 @@ pub struct Setup {
     pub ps: ServerKey,
     /// A writer's key: with it the server registers enrolled devices and anchors its audit log. `None`: an operator does.
     pub writer: Option<ServerKey>,
+    /// Where stock Mender devices are served; `None`: they are not.
+    pub mender: Option<ForMender>,
+}
+
+/// Where stock Mender devices are served.
+#[derive(Debug)]
+pub struct ForMender {
+    /// Where they are listened to.
+    pub listen: SocketAddr,
+    /// The address under which they reach it, without a slash at the end: what links to artifacts begin with.
+    pub url: String,
+    /// The certificate; `None`: HTTP without TLS.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Which database.
@@ -145,6 +160,7 @@ pub struct Running {
     door: Arc<Door>,
     device: Listener,
     admin: Listener,
+    mender: Option<Listener>,
     /// The follower, and what anchors the audit log.
     tasks: JoinSet<()>,
     stopping: watch::Sender<bool>,
@@ -174,8 +190,16 @@ pub async fn start(
     }
     // The files first: a wrong one is told before anything is made.
     let tls = setup.admin_tls.as_ref().map(tls::Tls::read).transpose()?;
+    let mender_tls = match &setup.mender {
+        Some(ForMender { tls: Some(tls), .. }) => Some(tls::Tls::read(tls)?),
+        _ => None,
+    };
     let device = bind("devices", setup.device_listen).await?;
     let admin = bind("the admin API", setup.admin_listen).await?;
+    let mender = match &setup.mender {
+        Some(mender) => Some(bind("stock Mender devices", mender.listen).await?),
+        None => None,
+    };
     let store = match &setup.database {
         Database::Sqlite(path) => Store::sqlite(path, setup.org).await?,
         Database::Postgres(url) => Store::postgres(url, setup.org).await?,
@@ -193,6 +217,7 @@ pub async fn start(
             keys: vec![setup.ps.handle],
             device_urls: setup.device_urls,
             writer: setup.writer.as_ref().map(|writer| writer.handle),
+            mender_url: setup.mender.as_ref().map(|mender| mender.url.clone()),
         })
         .with_blobs(blobs)
         .with_keys(Some(setup.ps), setup.writer);
@@ -218,20 +243,33 @@ pub async fn start(
     let router = http::firmware::router(Arc::clone(&app));
     let router = router.merge(http::device::router(Arc::clone(&door)));
     let device = Listener::start(device, Plain, router, DEVICE_CONNECTIONS, &stop);
+    let mender = match mender {
+        Some(bound) => {
+            let keeping = (Arc::clone(&app), stop.clone());
+            tasks.spawn(async move { keeping.0.keep_mender_contacts(keeping.1).await });
+            let router = http::mender::device::router(Arc::clone(&app));
+            Some(Listener::start_over(
+                bound,
+                mender_tls,
+                router,
+                DEVICE_CONNECTIONS,
+                &stop,
+            ))
+        }
+        None => None,
+    };
     let transport = match tls {
         None => http::Transport::Plain,
         Some(_) => http::Transport::Tls,
     };
     let router = http::router_over(Arc::clone(&app), transport);
-    let admin = match tls {
-        None => Listener::start(admin, Plain, router, ADMIN_CONNECTIONS, &stop),
-        Some(tls) => Listener::start(admin, tls, router, ADMIN_CONNECTIONS, &stop),
-    };
+    let admin = Listener::start_over(admin, tls, router, ADMIN_CONNECTIONS, &stop);
     Ok(Running {
         app,
         door,
         device,
         admin,
+        mender,
         tasks,
         stopping,
     })
@@ -294,6 +332,12 @@ impl Running {
         self.admin.address
     }
 
+    /// Where stock Mender devices reach it.
+    #[must_use]
+    pub fn mender_address(&self) -> Option<SocketAddr> {
+        self.mender.as_ref().map(|listener| listener.address)
+    }
+
     /// The use cases.
     #[must_use]
     pub const fn app(&self) -> &Arc<App> {
@@ -314,7 +358,8 @@ impl Running {
             );
             self.tasks.abort_all();
         }
-        for listener in [self.device, self.admin] {
+        let mender = self.mender.into_iter();
+        for listener in [self.device, self.admin].into_iter().chain(mender) {
             // A listener that panicked has said so in the log; the rest is stopped all the same.
             let _ = listener.task.await;
         }
@@ -323,6 +368,20 @@ impl Running {
 }
 
 impl Listener {
+    /// With TLS, or without.
+    fn start_over(
+        bound: Bound,
+        tls: Option<tls::Tls>,
+        router: Router,
+        connections: usize,
+        stop: &watch::Receiver<bool>,
+    ) -> Self {
+        match tls {
+            None => Self::start(bound, Plain, router, connections, stop),
+            Some(tls) => Self::start(bound, tls, router, connections, stop),
+        }
+    }
+
     fn start(
         bound: Bound,
         open: impl Open,

@@ -3,8 +3,9 @@
 
 use governor::{Quota, RateLimiter, clock, middleware::NoOpMiddleware, state};
 use std::{
+    fmt,
     hash::{BuildHasher as _, Hash, RandomState},
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     num::NonZeroU32,
     time::{Duration, Instant},
 };
@@ -113,6 +114,17 @@ pub(crate) fn secs(wait: Duration) -> u32 {
 pub(crate) enum Source {
     V4(Ipv4Addr),
     V6([u16; 4]),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6([a, b, c, d]) => {
+                write!(f, "{}/64", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0))
+            }
+        }
+    }
 }
 
 impl Source {

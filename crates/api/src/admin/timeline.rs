@@ -19,6 +19,10 @@ words! {
         Taken = "taken",
         /// It was enrolled from the field.
         Enrolled = "enrolled",
+        /// A key of it was accepted (a Mender device).
+        Accepted = "accepted",
+        /// A key of it was rejected (a Mender device).
+        Rejected = "rejected",
         /// It was given an order.
         OrderGiven = "order-given",
         /// It has received an order.

@@ -7,11 +7,12 @@
 use super::{Limits, http::Http};
 use crate::{
     admin::{
-        Alarm, Channel, ChannelSet, ComponentPage, Content, Device, DeviceDetail, DeviceEvent,
-        DeviceImport, DeviceInventory, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState,
-        EnrolmentTokenCreate, EnrolmentTokenCreated, Group, GroupCreate, Order, OrderCreate,
-        PAGE_MAX, Page, Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice,
-        RolloutDeviceState, Server, Text, TokenCreate, TokenCreated,
+        Alarm, AuthSetState, Channel, ChannelSet, ComponentPage, Content, Device, DeviceDetail,
+        DeviceEvent, DeviceImport, DeviceInventory, DeviceState, Enrolment, EnrolmentLabels,
+        EnrolmentState, EnrolmentTokenCreate, EnrolmentTokenCreated, Group, GroupCreate,
+        MenderDevice, MenderDeviceDetail, MenderPreauthorize, Order, OrderCreate, PAGE_MAX, Page,
+        Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice, RolloutDeviceState,
+        Server, Text, TokenCreate, TokenCreated,
     },
     hex::Hex32,
     media,
@@ -618,6 +619,63 @@ impl AdminClient {
     pub async fn add_enrolment_labels(&self, labels: &EnrolmentLabels) -> Result<u64, Problem> {
         self.send(Method::PUT, &["enrolment-labels"], labels, None)
             .await
+    }
+
+    /// One page of the stock Mender devices, as they ask; those that stand so, or that have a key which is pending.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn mender_devices(
+        &self,
+        state: Option<AuthSetState>,
+        cursor: Option<&str>,
+        limit: u16,
+    ) -> Result<Page<MenderDevice>, Problem> {
+        let limit = limit.to_string();
+        let query = [
+            ("state", state.map(AuthSetState::name)),
+            ("limit", Some(&*limit)),
+        ];
+        self.list(&["mender", "devices"], cursor, &query).await
+    }
+
+    /// A stock Mender device, with what it reports of itself.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn mender_device(&self, id: &str) -> Result<MenderDeviceDetail, Problem> {
+        self.get(&["mender", "devices", id], &[]).await
+    }
+
+    /// Vouches for a key before its device is heard, once under one idempotency key.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn preauthorize(
+        &self,
+        create: &MenderPreauthorize,
+        key: &str,
+    ) -> Result<MenderDevice, Problem> {
+        let path = ["mender", "devices"];
+        self.send(Method::POST, &path, create, Some(key)).await
+    }
+
+    /// Accepts a key of a stock Mender device.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn accept_auth_set(&self, id: &str, key: &str) -> Result<MenderDevice, Problem> {
+        let path = ["mender", "auth-sets", id, "accept"];
+        self.command(&path, Some(key)).await
+    }
+
+    /// Rejects a key of a stock Mender device.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn reject_auth_set(&self, id: &str, key: &str) -> Result<MenderDevice, Problem> {
+        let path = ["mender", "auth-sets", id, "reject"];
+        self.command(&path, Some(key)).await
     }
 
     /// Every item of a list, page by page.

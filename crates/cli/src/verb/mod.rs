@@ -15,6 +15,7 @@ pub(crate) mod epoch;
 pub(crate) mod genesis;
 pub(crate) mod key;
 pub(crate) mod man;
+pub(crate) mod mender;
 pub(crate) mod node;
 pub(crate) mod order;
 pub(crate) mod org;

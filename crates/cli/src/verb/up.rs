@@ -41,6 +41,7 @@ use crate::{
         },
         org,
         server::{
+            mender::Mender,
             run::{first_admin, only_here},
             setup::{
                 ADMIN_LISTEN, DEVICE_LISTEN, Machine, active, app_failure, device_urls,
@@ -73,6 +74,8 @@ pub(crate) struct Args {
     /// Founding: seconds between blocks when nothing happens [default: 60]
     #[arg(long, value_name = "SECONDS")]
     heartbeat: Option<u64>,
+    #[command(flatten)]
+    mender: Mender,
     /// Configuration file: that of `kusabi node run`
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -160,6 +163,8 @@ struct Ready {
     ledger: String,
     admin: String,
     devices: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mender: Option<String>,
     token_file: PathBuf,
     profile: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +182,7 @@ impl Answer for Ready {
             );
         }
         page.field("devices", self.devices.join("\n"))
+            .field_if("Mender", self.mender.clone())
             .field("ledger", &*self.ledger)
             .field(
                 "token",
@@ -287,6 +293,7 @@ fn serve(
         successors: Successors::new(),
         ps: keys.ps,
         writer: Some(keys.writer),
+        mender: args.mender.listener(None)?,
     };
     let ledger: Arc<dyn Ledger> = Arc::<kusabi_node::ledger::NodeLedger>::clone(process.ledger());
     let running = process
@@ -331,6 +338,7 @@ fn serve(
             first_admin: link.map(|secret| first_admin(&admin, &secret)),
             admin,
             devices: urls,
+            mender: running.mender_address().map(|address| address.to_string()),
             token_file: data.token.clone(),
             profile: places.profile(),
         })?;

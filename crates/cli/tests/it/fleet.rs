@@ -3,13 +3,15 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{Read as _, Write as _},
+    net::TcpStream,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
 };
 
 use kusabi_core::device::Provisioning;
-use kusabi_mender::testing::{self, Parts};
-use serde_json::Value;
+use kusabi_mender::testing::{self, Parts, Signer};
+use serde_json::{Value, json};
 use snapbox::str;
 
 use crate::{command::Place, up::Up};
@@ -531,6 +533,111 @@ fn devices_in_the_field() {
     assert_eq!(place.run("enrol serials serials --json").json()["new"], 0);
     place.run("enrol accept C1").exits(1);
     place.run("enrol refuse C1").exits(1);
+}
+
+/// A request for a token as a stock client sends it: status line, and the body.
+fn ask_as_mender(address: &str, identity: &Value, signer: &Signer) -> (String, String) {
+    let body = json!({ "id_data": identity.to_string(), "pubkey": signer.pem() }).to_string();
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST /api/devices/v1/authentication/auth_requests HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Content-Length: {}\r\nX-MEN-Signature: {}\r\n\r\n{body}",
+        body.len(),
+        signer.sign(body.as_bytes())
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn stock_mender_devices() {
+    let place = Place::new();
+    // Over a network only with TLS, and the address is theirs.
+    for wrong in [
+        "up --data fleet --mender-listen 0.0.0.0:0 --mender-url http://mender.example",
+        "up --data fleet --mender-listen 127.0.0.1:0 --mender-url mender.example",
+        "up --data fleet --mender-listen 127.0.0.1:0",
+    ] {
+        place.run(wrong).exits(2);
+    }
+    assert!(!place.path("fleet").exists());
+    let up = Up::start_as(
+        &place,
+        "up --data fleet --ledger-listen 127.0.0.1:0 --device-url http://127.0.0.1:9 \
+         --mender-listen 127.0.0.1:0 --mender-url http://127.0.0.1:9",
+    );
+    let address = up.ready["mender"].as_str().unwrap();
+    place
+        .run("mender list")
+        .ok()
+        .says("No Mender device asks.\n");
+    let (first, second) = (Signer::rsa(), Signer::ed25519(2));
+    let identity = json!({ "mac": "02:00:00:00:00:01", "sn": "M-1" });
+    let (status, body) = ask_as_mender(address, &identity, &first);
+    assert_eq!(status, "HTTP/1.1 401 Unauthorized");
+    assert!(body.contains("kusabi mender accept"), "{body}");
+    let listed = place.run("mender list --json").json();
+    let set = listed["devices"][0]["auth_sets"][0]["id"].as_str().unwrap();
+    let table = place.run("mender list");
+    assert!(table.out().contains(set), "{}", table.out());
+    assert!(
+        table.out().contains("mac=02:00:00:00:00:01 sn=M-1"),
+        "{}",
+        table.out()
+    );
+    place.run("mender accept M-2").exits(1);
+    let accepted = place.run("mender accept M-1 --json").json();
+    assert_eq!(accepted["state"], "accepted");
+    let (status, token) = ask_as_mender(address, &identity, &first);
+    assert_eq!(status, "HTTP/1.1 200 OK", "{token}");
+    let id = accepted["id"].as_str().unwrap();
+    let shown = place.run(&format!("device show {id}"));
+    assert!(
+        shown.out().contains("stock Mender client"),
+        "{}",
+        shown.out()
+    );
+    let devices = place.run("device list --json").json();
+    assert_eq!(devices["devices"][0]["class"], "mender");
+    // The ledger holds its key, and says so with proof.
+    let handle = accepted["auth_sets"][0]["handle"].as_str().unwrap();
+    place.run(&format!("key lookup {handle}")).ok();
+    place.run("mender accept M-1").exits(1);
+    let rejected = place.run(&format!("mender reject {id} --json")).json();
+    assert_eq!(rejected["state"], "rejected");
+    let (status, _) = ask_as_mender(address, &identity, &first);
+    assert_eq!(status, "HTTP/1.1 401 Unauthorized");
+    // Another one is vouched for before it comes.
+    fs::write(place.path("second.pem"), second.pem()).unwrap();
+    fs::write(place.path("none.pem"), "none").unwrap();
+    place
+        .run("mender preauthorize none.pem --identity sn=M-2")
+        .exits(5);
+    place
+        .run("mender preauthorize second.pem --identity sn")
+        .exits(2);
+    place
+        .run("mender preauthorize second.pem --identity sn=M-2")
+        .ok();
+    place
+        .run("mender preauthorize second.pem --identity sn=M-2")
+        .exits(1);
+    let (status, _) = ask_as_mender(address, &json!({ "sn": "M-2" }), &second);
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    let all = place.run("mender list --all --json").json();
+    let mut states: Vec<_> = all["devices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["state"].as_str().unwrap())
+        .collect();
+    states.sort_unstable();
+    assert_eq!(states, ["accepted", "rejected"]);
+    up.stop();
 }
 
 #[test]

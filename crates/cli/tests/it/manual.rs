@@ -63,6 +63,11 @@ const VERBS: &[&str] = &[
     "key show",
     "key transfer",
     "man",
+    "mender",
+    "mender accept",
+    "mender list",
+    "mender preauthorize",
+    "mender reject",
     "node",
     "node follow",
     "node join",
@@ -155,8 +160,8 @@ fn completions_for_every_shell() {
 fn the_page_lists_every_verb() {
     let page = include_str!("../../../../docs/cli.md");
     let groups = [
-        "alarm", "batch", "device", "enrol", "epoch", "genesis", "key", "node", "order", "org",
-        "release", "server",
+        "alarm", "batch", "device", "enrol", "epoch", "genesis", "key", "mender", "node", "order",
+        "org", "release", "server",
     ];
     for verb in VERBS.iter().filter(|verb| !groups.contains(verb)) {
         let listed = page

@@ -5,14 +5,14 @@ use crate::store::{Tx, devices, groups, timeline};
 use kusabi_api::{
     Hex32,
     admin::{
-        Device, DeviceDetail, DeviceImport, DeviceKey, DeviceState, EventKind, Freshness,
-        Inventory, Page, Text,
+        Device, DeviceClass, DeviceDetail, DeviceImport, DeviceKey, DeviceState, EventKind,
+        Freshness, Inventory, Page, Text,
     },
 };
 use kusabi_core::{
     id::Handle,
     row::{Record, Status},
-    suite::Purpose,
+    suite::{Purpose, Suite},
 };
 use serde_json::json;
 
@@ -82,6 +82,7 @@ impl App {
             Status::Active => None,
             status => Some(kusabi_api::view::status(status)),
         };
+        let class = class_of(record.keys().suite());
         let (state, purpose) = match record.purpose() {
             Purpose::Pre => (DeviceState::Registered, "pre"),
             _ => (DeviceState::Active, "act"),
@@ -99,6 +100,7 @@ impl App {
             Box::pin(async move {
                 let device = Device {
                     id: kusabi_api::admin::device_id(&import.handle),
+                    class,
                     state,
                     device_type: import.device_type.clone(),
                     serial: import.serial.clone(),
@@ -199,6 +201,14 @@ async fn serial_is_free(tx: &mut Tx<'_>, serial: Option<&Text>) -> Result<(), Er
         return Err(exists("serial", id));
     }
     Ok(())
+}
+
+/// What a device of these keys is. Who has a foreign one cannot speak kusabi's protocol.
+pub(super) const fn class_of(suite: Suite) -> DeviceClass {
+    match suite {
+        Suite::Curve25519 | Suite::P256 => DeviceClass::Kusabi,
+        Suite::Foreign => DeviceClass::Mender,
+    }
 }
 
 pub(super) fn unknown(id: &str) -> Error {

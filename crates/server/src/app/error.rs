@@ -10,6 +10,9 @@ pub enum Error {
     /// Nobody is known by this secret.
     #[error("send `Authorization: Bearer …` with a token that is not revoked")]
     Unauthenticated,
+    /// A Mender device gets no token.
+    #[error("{0}")]
+    NotAccepted(&'static str),
     /// The role is too low.
     #[error("this needs the role `{}`, the token's is `{}`", needed.name(), has.name())]
     Forbidden {
@@ -42,6 +45,9 @@ pub enum Error {
     /// The body is not what it should be.
     #[error("{0}")]
     Malformed(String),
+    /// There is more of it than is kept.
+    #[error("{0}")]
+    TooMuch(String),
     /// What is asked does not fit what is there.
     #[error("{0}")]
     Unfit(String),

@@ -4,16 +4,16 @@
 //! read from a node and not proven, but for transfers: they end orders and forget tripwire values, so that each key's record is proven
 //! first. On the rest nothing rests that matters: who opens a session, what a device installs, who may be ordered what is proven by
 //! [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
-//! or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
+//! or leave a stock Mender device the token that it has after its key was revoked, until that is a week old, or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
-use super::{App, Change as Told, Error, rollouts::steps as rollouts};
+use super::{App, Change as Told, Error, devices::class_of, rollouts::steps as rollouts};
 use crate::store::{
-    Tx, devices, doorstep, followed, followed::Position, orders, releases, timeline,
+    Tx, devices, doorstep, followed, followed::Position, mender_devices, orders, releases, timeline,
 };
 use futures_util::{StreamExt as _, future::try_join_all};
 use kusabi_api::{
     Hex, Hex32, Kind, Problem,
-    admin::{Device, DeviceKey, DeviceState, EventKind, Freshness, Inventory},
+    admin::{Device, DeviceClass, DeviceKey, DeviceState, EventKind, Freshness, Inventory},
     ledger::{BlockEvents, Event, Moved},
     serve::stopped,
 };
@@ -71,6 +71,7 @@ enum Change {
     Device {
         handle: Hex32,
         purpose: Purpose,
+        class: DeviceClass,
     },
     /// A key in the place of another.
     Follows {
@@ -100,6 +101,7 @@ enum Change {
 struct Origin {
     handle: Hex32,
     purpose: Purpose,
+    class: DeviceClass,
     /// The keys that it follows on, the newest first.
     before: Vec<Hex32>,
 }
@@ -359,6 +361,7 @@ impl App {
                 let key = Origin {
                     handle,
                     purpose: record.purpose(),
+                    class: class_of(record.keys().suite()),
                     before: self.before(&record).await?,
                 };
                 Some(match ours {
@@ -517,6 +520,7 @@ fn read(
                     change(Change::Device {
                         handle: Hex(entry.handle().to_bytes()),
                         purpose: entry.purpose(),
+                        class: class_of(entry.keys().suite()),
                     });
                 }
             }
@@ -578,6 +582,7 @@ impl Change {
                 let Origin {
                     handle,
                     purpose,
+                    class,
                     ref before,
                 } = *key;
                 let state = match purpose {
@@ -593,7 +598,7 @@ impl Change {
                 }
                 let device = match device {
                     Some(device) => device,
-                    None => known(tx, at, handle, state).await?,
+                    None => known(tx, at, handle, state, class).await?,
                 };
                 match devices::key(tx.on(), handle.0).await? {
                     Some((_, key)) if key.status == MOVED => {
@@ -629,7 +634,11 @@ impl Change {
                 devices::set_state(tx.on(), &device, DeviceState::Moved).await?;
                 Ok(Some(device))
             }
-            Self::Device { handle, purpose } => {
+            Self::Device {
+                handle,
+                purpose,
+                class,
+            } => {
                 if devices::with_key(tx.on(), handle.0).await?.is_some() {
                     return Ok(None);
                 }
@@ -637,7 +646,7 @@ impl Change {
                     Purpose::Pre => DeviceState::Registered,
                     _ => DeviceState::Active,
                 };
-                let id = known(tx, at, handle, state).await?;
+                let id = known(tx, at, handle, state, class).await?;
                 let key = key_of(handle, purpose.name(), None, height);
                 devices::insert_key(tx.on(), &id, &key).await?;
                 Ok(Some(id))
@@ -669,7 +678,10 @@ impl Change {
                 devices::end_key(tx.on(), handle.0, REVOKED, ended).await?;
                 // The block may be done again.
                 let again = before.status == REVOKED && ended == height;
-                if before.ended.is_none() || again {
+                // A Mender device may have been given another key before.
+                let keys = devices::keys(tx.on(), &device).await?;
+                let has_another = keys.iter().any(|key| key.ended.is_none());
+                if (before.ended.is_none() || again) && !has_another {
                     devices::set_state(tx.on(), &device, DeviceState::Revoked).await?;
                 }
                 at.tell(tx, &device, EventKind::Revoked, handle).await?;
@@ -712,20 +724,26 @@ impl At {
     }
 }
 
-/// The device whose first key here this is; gives its ID.
+/// The device whose first key here this is, or which has it beside others; gives its ID.
 async fn known(
     tx: &mut Tx<'_>,
     at: &At,
     handle: Hex32,
     state: DeviceState,
+    class: DeviceClass,
 ) -> Result<String, Error> {
-    let id = kusabi_api::admin::device_id(&handle);
+    // A Mender device may have several keys, none of which follows on another: which of them belong together is known here only.
+    let id = match mender_devices::with_handle(tx.on(), handle.0).await? {
+        Some(device) => device,
+        None => kusabi_api::admin::device_id(&handle),
+    };
     match devices::find(tx.on(), &id).await? {
         // From before a rebuild: what only the database knows of it stayed.
         Some(_) => devices::set_state(tx.on(), &id, state).await?,
         None => {
             let device = Device {
                 id: id.clone(),
+                class,
                 state,
                 device_type: None,
                 serial: None,

@@ -15,6 +15,7 @@ mod groups;
 mod inventories;
 mod keys;
 mod live;
+pub(crate) mod mender;
 pub(crate) mod orders;
 mod overview;
 mod packs;
@@ -23,6 +24,7 @@ mod presence;
 mod quarantine;
 mod rebuild;
 mod receipts;
+mod registering;
 mod releases;
 pub(crate) mod rollouts;
 mod sessions;
@@ -89,6 +91,8 @@ pub struct App {
     /// How often each token opens a session of the console.
     openings: Shares,
     live: live::Live,
+    /// What stock Mender devices have of this process.
+    mender: mender::Mender,
     /// How many questions about components are answered at a time: each has an inventory in memory.
     components: tokio::sync::Semaphore,
     /// What the device door counts, once there is one.
@@ -123,6 +127,7 @@ impl App {
             strangers: strangers::Strangers::default(),
             openings: Shares::new(sessions::OPENINGS),
             live: live::Live::default(),
+            mender: mender::Mender::default(),
             components: tokio::sync::Semaphore::new(components::AT_ONCE),
             door: std::sync::OnceLock::new(),
         }

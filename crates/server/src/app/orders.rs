@@ -10,7 +10,7 @@ use super::{
 use crate::store::{Tx, devices, groups as group_rows, orders, timeline};
 use kusabi_api::{
     Hex32,
-    admin::{DeviceOrder, Order, OrderCreate, OrderKind, OrderState, Page, Target},
+    admin::{DeviceClass, DeviceOrder, Order, OrderCreate, OrderKind, OrderState, Page, Target},
 };
 use kusabi_core::{
     id::{Digest, StateKey},
@@ -85,11 +85,18 @@ impl App {
         self.act(by, "order.create", move |tx, now_ms| {
             Box::pin(async move {
                 match &create.target {
-                    Target::Device(id) => {
-                        if devices::find(tx.on(), id).await?.is_none() {
-                            return Err(unknown_device(id));
+                    Target::Device(id) => match devices::find(tx.on(), id).await? {
+                        None => return Err(unknown_device(id)),
+                        Some(device)
+                            if device.class == DeviceClass::Mender
+                                && create.kind != OrderKind::Update =>
+                        {
+                            return Err(Error::Unfit(format!(
+                                "the device {id} is a stock Mender client, which takes updates and nothing else"
+                            )));
                         }
-                    }
+                        Some(_) => {}
+                    },
                     Target::Group(id) => {
                         if !group_rows::exists(tx.on(), id).await? {
                             return Err(groups::unknown(id));

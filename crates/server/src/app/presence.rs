@@ -13,6 +13,8 @@ pub struct Presence {
     pub device_urls: Vec<String>,
     /// The writer with which it registers what it accepted.
     pub writer: Option<Handle>,
+    /// Where stock Mender devices reach it, without a slash at the end; `None`: they do not.
+    pub mender_url: Option<String>,
 }
 
 impl App {
@@ -21,6 +23,11 @@ impl App {
     pub fn with_presence(mut self, presence: Presence) -> Self {
         self.presence = presence;
         self
+    }
+
+    /// Whether stock Mender devices are served here.
+    pub(crate) const fn serves_mender(&self) -> bool {
+        self.presence.mender_url.is_some()
     }
 
     /// How it describes itself. No word of it needs to be believed: keys and organisation are on the ledger.

@@ -47,14 +47,18 @@ roles! {
     Admin
 }
 
-async fn caller<R: Needs>(headers: &HeaderMap, shared: &Shared) -> Result<Caller, Failure> {
-    let secret = headers
+/// What is shown by this scheme (RFC 9110, 11.4); nothing where there is nothing.
+pub(super) fn shown<'h>(headers: &'h HeaderMap, scheme: &str) -> &'h str {
+    headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map_or("", |(_, secret)| secret.trim());
-    let caller = shared.app.authenticate(secret).await?;
+        .filter(|(name, _)| name.eq_ignore_ascii_case(scheme))
+        .map_or("", |(_, secret)| secret.trim())
+}
+
+async fn caller<R: Needs>(headers: &HeaderMap, shared: &Shared) -> Result<Caller, Failure> {
+    let caller = shared.app.authenticate(shown(headers, "bearer")).await?;
     caller.require(R::ROLE)?;
     Ok(caller)
 }

@@ -22,12 +22,13 @@ impl From<Problem> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::Unauthenticated => Kind::Unauthenticated,
+            Error::Unauthenticated | Error::NotAccepted(_) => Kind::Unauthenticated,
             Error::Forbidden { .. } => Kind::Forbidden,
             Error::Unknown { .. } => Kind::Unknown,
             Error::Exists { .. } => Kind::Exists,
             Error::AlreadyDone(_) => Kind::AlreadyDone,
             Error::Malformed(_) => Kind::Malformed,
+            Error::TooMuch(_) => Kind::TooLarge,
             Error::Unfit(_) => Kind::Unfit,
             Error::Range { .. } => Kind::Range,
             Error::Blob(why) => blob(why),

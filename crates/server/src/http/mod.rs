@@ -10,6 +10,7 @@ pub mod device;
 mod extract;
 mod failure;
 pub mod firmware;
+pub mod mender;
 mod metrics;
 mod openapi;
 mod operations;
@@ -89,6 +90,13 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(v1::groups::list::list, v1::groups::create::create))
         .routes(routes!(v1::groups::add::add, v1::groups::remove::remove))
         .routes(routes!(v1::keys::show::show))
+        .routes(routes!(
+            v1::mender_devices::list::list,
+            v1::mender_devices::preauthorize::preauthorize
+        ))
+        .routes(routes!(v1::mender_devices::show::show))
+        .routes(routes!(v1::auth_sets::accept::accept))
+        .routes(routes!(v1::auth_sets::reject::reject))
         .routes(routes!(v1::orders::list::list, v1::orders::create::create))
         .routes(routes!(v1::rebuild::create::create))
         .routes(routes!(v1::releases::list::list))
@@ -150,6 +158,7 @@ pub fn router_over(app: impl Into<Arc<App>>, transport: Transport) -> Router {
         .0
         .route("/openapi.json", axum::routing::get(operations::openapi))
         .merge(console::routes(&shared))
+        .merge(mender::management::routes(&shared))
         .fallback(console::unknown)
         .method_not_allowed_fallback(failure::method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

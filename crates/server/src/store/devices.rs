@@ -6,7 +6,7 @@ use super::{
 };
 use kusabi_api::{
     Hex,
-    admin::{Device, DeviceKey, DeviceState, Freshness, Inventory, Text},
+    admin::{Device, DeviceClass, DeviceKey, DeviceState, Freshness, Inventory, Text},
 };
 use sqlx::{AssertSqlSafe, any::AnyRow};
 
@@ -23,7 +23,7 @@ pub(crate) struct Filter {
     pub(crate) search: Option<Text>,
 }
 
-const COLUMNS: &str = "d.id, d.state, d.type, d.serial, d.name, d.firmware, d.inventory, d.freshness, \
+const COLUMNS: &str = "d.id, d.class, d.state, d.type, d.serial, d.name, d.firmware, d.inventory, d.freshness, \
                        d.last_contact_ms, d.created_ms";
 
 /// The devices after `after`, at most `count`, by ID.
@@ -195,8 +195,8 @@ pub(crate) async fn with_key(on: On<'_>, handle: [u8; 32]) -> Result<Option<Stri
 pub(crate) async fn insert(on: On<'_>, device: &Device) -> Result<(), StoreError> {
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.as_str().to_owned());
     sqlx::query(
-        "INSERT INTO devices (org, id, state, type, serial, name, inventory, freshness, created_ms) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO devices (org, id, state, type, serial, name, inventory, freshness, created_ms, class) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(on.org)
     .bind(device.id.clone())
@@ -207,6 +207,7 @@ pub(crate) async fn insert(on: On<'_>, device: &Device) -> Result<(), StoreError
     .bind(device.inventory.name())
     .bind(device.freshness.name())
     .bind(int(device.created_ms))
+    .bind(device.class.name())
     .execute(on.connection)
     .await
     .map_err(StoreError::of("insert a device"))?;
@@ -412,6 +413,7 @@ fn read_key(row: &AnyRow) -> Result<DeviceKey, sqlx::Error> {
 fn read(row: &AnyRow) -> Result<Device, sqlx::Error> {
     Ok(Device {
         id: column(row, "id")?,
+        class: word(row, "class", DeviceClass::from_name)?,
         state: word(row, "state", DeviceState::from_name)?,
         device_type: optional_text(row, "type")?,
         serial: optional_text(row, "serial")?,

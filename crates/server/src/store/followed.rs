@@ -131,6 +131,10 @@ const NOT_ON_LEDGER: &[(&str, &str)] = &[
         "expected inventories of types",
         "SELECT COUNT(*) FROM device_types WHERE org = $1",
     ),
+    (
+        "Mender devices' identities, inventories and decided keys",
+        "SELECT COUNT(*) FROM mender_devices WHERE org = $1",
+    ),
     ("audit log", "SELECT COUNT(*) FROM audit_log WHERE org = $1"),
 ];
 

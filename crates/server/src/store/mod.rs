@@ -19,6 +19,7 @@ pub(crate) mod followed;
 pub(crate) mod groups;
 pub(crate) mod idempotency;
 pub(crate) mod inventories;
+pub(crate) mod mender_devices;
 pub(crate) mod orders;
 pub(crate) mod policies;
 pub(crate) mod releases;
@@ -360,6 +361,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         3,
         "inventories",
         include_str!("migrations/0003_inventories.sql"),
+    ),
+    (
+        4,
+        "mender devices",
+        include_str!("migrations/0004_mender_devices.sql"),
     ),
 ];
 

@@ -5,7 +5,7 @@ use kusabi_api::{
     Hex, Hex32,
     admin::{DeviceOrder, DeviceState, Order, OrderKind, OrderState, RolloutDeviceState, Target},
 };
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 
 /// Where a database's orders begin: with the tenths of seconds since 2026 began.
 const BEGIN_MS: u64 = 1_767_225_600_000;
@@ -140,7 +140,7 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
     let (sql, target, word) = match &order.target {
         Target::Device(id) => (
             "INSERT INTO device_orders (org, order_id, device, state, changed_ms) \
-             SELECT org, $2, id, $3, $4 FROM devices WHERE org = $1 AND id = $5 AND state <> $6",
+             SELECT d.org, $2, d.id, $3, $4 FROM devices d WHERE d.org = $1 AND d.id = $5 AND d.state <> $6",
             id.clone(),
             moved,
         ),
@@ -161,7 +161,12 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
             RolloutDeviceState::Ordered.name(),
         ),
     };
-    let done = sqlx::query(sql)
+    // A stock Mender device knows no other order.
+    let class = match (&order.target, order.kind) {
+        (Target::Rollout(_), _) | (_, OrderKind::Update) => "",
+        _ => " AND d.class = 'kusabi'",
+    };
+    let done = sqlx::query(AssertSqlSafe(format!("{sql}{class}")))
         .bind(on.org)
         .bind(int(order.id))
         .bind(OrderState::Waiting.name())

@@ -6,7 +6,7 @@ use super::{
     texts::{Texts, fill},
 };
 use askama::Template;
-use kusabi_api::admin::{DeviceState, OrderKind};
+use kusabi_api::admin::{DeviceClass, DeviceState, OrderKind};
 
 /// What can be done to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,15 @@ impl Act {
     }
 
     /// Whether there is a sense in it while the device is in this state. The use cases decide; this is what is offered.
-    pub(crate) fn fits(self, state: DeviceState) -> bool {
+    pub(crate) fn fits(self, state: DeviceState, class: DeviceClass) -> bool {
+        if class == DeviceClass::Mender {
+            // It knows no other order.
+            return match state {
+                DeviceState::Active => matches!(self, Self::Update | Self::Quarantine),
+                DeviceState::Quarantined => self == Self::Readmit,
+                _ => false,
+            };
+        }
         match state {
             DeviceState::Active => self != Self::Readmit,
             DeviceState::Quarantined => {

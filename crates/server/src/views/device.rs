@@ -25,6 +25,8 @@ pub(crate) struct Device {
     pub(crate) firmware: Option<Hash>,
     pub(crate) inventory: Badge,
     pub(crate) freshness: Badge,
+    /// What a device of a weaker class does without.
+    pub(crate) class: Option<&'static str>,
     pub(crate) last_contact: Option<(When, When)>,
     pub(crate) created: When,
     /// Its open alarms.

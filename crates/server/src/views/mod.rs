@@ -12,6 +12,7 @@ pub(crate) mod device;
 pub(crate) mod devices;
 pub(crate) mod first_admin;
 pub(crate) mod key;
+pub(crate) mod mender;
 pub(crate) mod orders;
 pub(crate) mod parts;
 pub(crate) mod problem;
@@ -132,6 +133,8 @@ pub(crate) struct Frame {
     pub(crate) who: Option<Who>,
     /// Open alarms, where someone is signed in; counted up to [`Frame::ALARMS_MAX`].
     pub(crate) open_alarms: u64,
+    /// Whether stock Mender devices are served here.
+    pub(crate) mender: bool,
 }
 
 impl Frame {

@@ -6,7 +6,8 @@ use askama::{Template, filters::HtmlSafe};
 use kusabi_api::{
     Hex32,
     admin::{
-        AlarmKind, DeviceState, Freshness, Inventory, OrderState, RolloutDeviceState, RolloutState,
+        AlarmKind, AuthSetState, DeviceState, Freshness, Inventory, OrderState, RolloutDeviceState,
+        RolloutState,
     },
 };
 use std::collections::HashMap;
@@ -67,6 +68,16 @@ impl Badge {
             _ => ("dash", "quiet"),
         };
         Self::new(shape, tone, t.state(state))
+    }
+
+    pub(crate) fn auth_set(t: &Texts, state: AuthSetState) -> Self {
+        let (shape, tone) = match state {
+            AuthSetState::Accepted => ("disc", "good"),
+            AuthSetState::Preauthorized => ("check", "quiet"),
+            AuthSetState::Rejected => ("cross", "ended"),
+            _ => ("ring", "quiet"),
+        };
+        Self::new(shape, tone, t.auth_set(state))
     }
 
     pub(crate) fn freshness(t: &Texts, freshness: Freshness) -> Self {

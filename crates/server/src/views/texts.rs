@@ -5,8 +5,8 @@
 use kusabi_api::{
     Kind,
     admin::{
-        AlarmKind, DeviceState, EventKind, Freshness, Inventory, OrderKind, OrderState, Role,
-        RolloutDeviceReason, RolloutDeviceState, RolloutReason, RolloutState,
+        AlarmKind, AuthSetState, DeviceState, EventKind, Freshness, Inventory, OrderKind,
+        OrderState, Role, RolloutDeviceReason, RolloutDeviceState, RolloutReason, RolloutState,
     },
 };
 
@@ -41,6 +41,7 @@ texts! {
     navigation: "Pages" / "ページ";
     nav_devices: "Devices" / "機器";
     nav_alarms: "Alarms" / "警報";
+    nav_mender: "Mender" / "Mender";
     nav_orders: "Orders" / "指示";
     nav_rollouts: "Rollouts" / "展開";
     nav_audit: "Audit log" / "監査記録";
@@ -213,6 +214,8 @@ texts! {
     event_given_away: "Given to another organisation" / "他組織へ移管";
     event_taken: "Taken from another organisation" / "他組織から受領";
     event_enrolled: "Enrolled from the field" / "現場から登録";
+    event_accepted: "Key accepted" / "鍵の受け入れ";
+    event_rejected: "Key rejected" / "鍵の拒否";
     event_order_given: "Order given" / "指示を発令";
     event_order_sent: "Order received" / "指示を受信";
     event_order_answered: "Order answered" / "指示に応答";
@@ -270,6 +273,24 @@ texts! {
     rollout_numbered: "rollout {}" / "展開 {}";
     orders: "Orders" / "指示";
     orders_none: "No order was given yet." / "指示はまだありません。";
+    mender: "Stock Mender devices" / "標準の Mender 機器";
+    mender_lead: "What a device says it is, anyone can say: compare the key with the device's own before you accept it. Its key then stands on the ledger." / "機器の名乗りは誰にでもできます。受け入れる前に、鍵を機器のものと照合してください。受け入れると鍵は台帳に載ります。";
+    mender_waiting: "Waiting" / "待機中";
+    mender_all: "All Mender devices" / "すべての Mender 機器";
+    mender_none: "No Mender device waits." / "待機中の Mender 機器はありません。";
+    mender_none_ever: "No Mender device has asked yet." / "Mender 機器からの要求はまだありません。";
+    mender_identity: "Says it is" / "機器の名乗り";
+    mender_key: "Key (SHA-256)" / "鍵 (SHA-256)";
+    mender_asked: "First heard" / "最初の通信";
+    mender_decision: "Decision" / "判断";
+    mender_accept: "Accept" / "受け入れる";
+    mender_reject: "Reject" / "拒否する";
+    auth_pending: "Waits" / "未判断";
+    auth_preauthorized: "Vouched for" / "事前承認";
+    auth_accepted: "Accepted" / "受け入れ済み";
+    auth_rejected: "Rejected" / "拒否済み";
+    class: "Class" / "区分";
+    class_mender: "Stock Mender client: it checks its artifacts' signatures and TLS. No proof of the ledger, no withdrawal and no defence against older releases on the device." / "標準の Mender クライアント。確認するのは成果物の署名と TLS だけです。機器側では、台帳の証明、リリースの取り下げ、旧版への巻き戻し防止は働きません。";
     orders_lead: "What devices were told to do. A device takes an order at its next contact, and at once where it waits." / "機器への指示です。機器は次の通信時に、待機中ならただちに受け取ります。";
     order: "Order" / "指示";
     number: "No." / "番号";
@@ -595,6 +616,16 @@ impl Texts {
     }
 
     /// What happened to a device.
+    pub(crate) fn auth_set(&self, state: AuthSetState) -> &'static str {
+        match state {
+            AuthSetState::Pending => self.auth_pending,
+            AuthSetState::Preauthorized => self.auth_preauthorized,
+            AuthSetState::Accepted => self.auth_accepted,
+            AuthSetState::Rejected => self.auth_rejected,
+            other => other.name(),
+        }
+    }
+
     pub(crate) fn event(&self, kind: EventKind) -> &'static str {
         match kind {
             EventKind::Known => self.event_known,
@@ -604,6 +635,8 @@ impl Texts {
             EventKind::GivenAway => self.event_given_away,
             EventKind::Taken => self.event_taken,
             EventKind::Enrolled => self.event_enrolled,
+            EventKind::Accepted => self.event_accepted,
+            EventKind::Rejected => self.event_rejected,
             EventKind::OrderGiven => self.event_order_given,
             EventKind::OrderSent => self.event_order_sent,
             EventKind::OrderAnswered => self.event_order_answered,
@@ -735,6 +768,7 @@ mod tests {
             include_str!("key.html"),
             include_str!("key.rs"),
             include_str!("layout.html"),
+            include_str!("mender.html"),
             include_str!("orders.html"),
             include_str!("parts.rs"),
             include_str!("parts/pager.html"),
@@ -776,6 +810,7 @@ mod tests {
                 distinct(OrderKind::ALL.iter().map(|one| t.order(*one))),
                 distinct(OrderState::ALL.iter().map(|one| t.outcome(*one))),
                 distinct(EventKind::ALL.iter().map(|one| t.event(*one))),
+                distinct(AuthSetState::ALL.iter().map(|one| t.auth_set(*one))),
                 distinct(AlarmKind::ALL.iter().map(|one| t.alarm(*one).0)),
                 distinct(Role::ALL.iter().map(|one| t.role(*one).0)),
                 distinct(RolloutState::ALL.iter().map(|one| t.rollout_state(*one))),

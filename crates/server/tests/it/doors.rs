@@ -331,7 +331,7 @@ async fn a_server_says_what_it_is() {
     let presence = Presence {
         keys: vec![Handle::new([7; 32])],
         device_urls: vec![String::from("http://192.0.2.1:7041")],
-        writer: None,
+        ..Presence::default()
     };
     let app = world.app().await.with_presence(presence);
     let here = serde_json::to_value(app.server()).unwrap();

@@ -23,6 +23,7 @@ mod enrolment;
 mod follow;
 mod ledger;
 mod load;
+mod mender_devices;
 mod orders;
 mod page;
 mod raw;

@@ -7,7 +7,7 @@ use kusabi_ledger::testing::{TestKey, WRITER};
 use kusabi_server::{
     Running, Setup, StartError,
     device::Successors,
-    serve::{Database, ServerKey, TlsError, TlsFiles},
+    serve::{Database, ForMender, ServerKey, TlsError, TlsFiles},
     start,
 };
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
@@ -56,6 +56,7 @@ impl World {
             successors: Successors::new(),
             ps: key(PS, Purpose::Ps),
             writer: Some(key(WRITER, Purpose::Writer)),
+            mender: None,
         }
     }
 
@@ -159,6 +160,72 @@ async fn both_listeners_serve_and_a_stop_answers_what_is_in_flight() {
     );
     assert!(running.app().content(digest).await.unwrap().complete);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn stock_mender_devices_have_a_listener_of_their_own_and_nothing_else_is_on_it() {
+    let world = World::keyed().await;
+    let setup = Setup {
+        mender: Some(ForMender {
+            listen: ANY,
+            url: String::from("https://mender.example"),
+            tls: None,
+        }),
+        ..world.setup(None)
+    };
+    let running = world.start(setup).await.unwrap();
+    let mender = running.mender_address().unwrap();
+    let attributes = "/api/devices/v1/inventory/device/attributes";
+    let token = "authorization: Bearer kusabi_mender_0\r\n";
+    let asked = format!(
+        "PUT {attributes} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{token}transfer-encoding: chunked\r\n\r\n\
+         2\r\n[]\r\n0\r\n\r\n"
+    );
+    let stream = TcpStream::connect(mender).await.unwrap();
+    let refused = ask(stream, &asked).await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let (head, body) = refused.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains("content-length: 0") && body.is_empty(),
+        "{refused}"
+    );
+    for elsewhere in [
+        "/api/v1/devices",
+        "/api/management/v2/devauth/devices",
+        "/healthz",
+        "/device/v1/releases/x",
+    ] {
+        let got = get(mender, elsewhere, "").await;
+        assert!(got.starts_with("HTTP/1.1 404"), "{elsewhere}: {got}");
+        assert!(got.contains("\"request_id\""), "{got}");
+    }
+    for address in [running.device_address(), running.admin_address()] {
+        let got = get(address, attributes, "").await;
+        assert!(!got.starts_with("HTTP/1.1 200"), "{got}");
+    }
+    let got = get(
+        running.admin_address(),
+        "/api/management/v2/devauth/devices",
+        "",
+    )
+    .await;
+    assert!(
+        got.starts_with("HTTP/1.1 401") && got.contains("\"request_id\""),
+        "{got}"
+    );
+    running.stop().await;
+    assert!(TcpStream::connect(mender).await.is_err());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let setup = Setup {
+        mender: Some(ForMender {
+            listen: taken.local_addr().unwrap(),
+            url: String::from("https://mender.example"),
+            tls: None,
+        }),
+        ..world.setup(None)
+    };
+    let why = world.start(setup).await.unwrap_err().to_string();
+    assert!(why.contains("stock Mender devices"), "{why}");
 }
 
 #[tokio::test]

@@ -54,6 +54,7 @@ impl Answer for Listed {
                 vec![
                     optional(device.serial.as_ref()),
                     optional(device.device_type.as_ref()),
+                    device.class.name().to_owned(),
                     device.state.name().to_owned(),
                     device.inventory.name().to_owned(),
                     heard(device),
@@ -62,7 +63,15 @@ impl Answer for Listed {
             })
             .collect();
         page.table(
-            &["serial", "type", "state", "inventory", "heard", "id"],
+            &[
+                "serial",
+                "type",
+                "class",
+                "state",
+                "inventory",
+                "heard",
+                "id",
+            ],
             &rows,
         );
         if self.more {

@@ -1,6 +1,8 @@
 //! `kusabi device show`: one device, with its keys and groups.
 
-use kusabi_api::admin::{DeviceDetail, DeviceEvent, DeviceState, Freshness, Inventory};
+use kusabi_api::admin::{
+    DeviceClass, DeviceDetail, DeviceEvent, DeviceState, Freshness, Inventory,
+};
 use serde::Serialize;
 
 use super::{called, heard};
@@ -55,6 +57,7 @@ impl Answer for Shown {
             state => page.careful(state.name(), &name),
         };
         page.field("ID", &*device.id)
+            .field_if("class", weaker(device.class))
             .field_if("type", device.device_type.as_ref().map(ToString::to_string))
             .field_if("name", device.name.as_ref().map(ToString::to_string));
         if !self.groups.is_empty() {
@@ -114,6 +117,17 @@ impl Answer for Shown {
             })
             .collect();
         page.gap().table(&["when", "what", ""], &rows);
+    }
+}
+
+/// What a device of a weaker class does without.
+const fn weaker(class: DeviceClass) -> Option<&'static str> {
+    match class {
+        DeviceClass::Mender => Some(
+            "a stock Mender client, which checks its artifacts' signatures and TLS: no proof of the ledger, no withdrawal and no \
+             defence against older releases on the device",
+        ),
+        _ => None,
     }
 }
 

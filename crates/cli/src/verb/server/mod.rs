@@ -1,5 +1,6 @@
 //! `kusabi server`: an organisation's server, apart from the ledger's node.
 
+pub(crate) mod mender;
 pub(crate) mod run;
 pub(crate) mod setup;
 

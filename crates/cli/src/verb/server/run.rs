@@ -15,6 +15,7 @@ use kusabi_server::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::mender::{Mender, MenderSection};
 use super::setup::{
     ADMIN_LISTEN, DEVICE_LISTEN, Machine, active, app_failure, device_urls, local_token, log,
     start_failure,
@@ -62,6 +63,8 @@ pub(crate) struct Args {
     /// Where the servers of another organisation are: devices that come to it are told, and believe none of it; may be repeated
     #[arg(long = "successor", value_name = "NAME=URL")]
     successors: Vec<String>,
+    #[command(flatten)]
+    mender: Mender,
     /// Certificate (PEM, with those above it) of the address for people and tools
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_chain: Option<PathBuf>,
@@ -97,6 +100,7 @@ struct File {
     /// `postgres://…`: it may hold a password, so it stands in no argument.
     database: Option<String>,
     firmware: Option<String>,
+    mender: Option<MenderSection>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +110,8 @@ struct Ready {
     organisation: String,
     admin: String,
     devices: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mender: Option<String>,
     token_file: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_admin: Option<String>,
@@ -120,6 +126,7 @@ impl Answer for Ready {
         .field("console", &*self.admin)
         .field_if("first admin", self.first_admin.clone())
         .field("devices", self.devices.join("\n"))
+        .field_if("Mender", self.mender.clone())
         .field("token", self.token_file.display().to_string())
         .field("chain", &*self.chain)
         .text("Ctrl-C stops it.");
@@ -217,6 +224,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         successors: successors(&args.successors, file.successors)?,
         ps,
         writer,
+        mender: args.mender.listener(file.mender)?,
     };
     refuse_clear(&setup)?;
     let scheme = if setup.admin_tls.is_some() {
@@ -249,6 +257,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
                 first_admin: link.map(|secret| first_admin(&admin, &secret)),
                 admin,
                 devices: urls.clone(),
+                mender: running.mender_address().map(|address| address.to_string()),
                 token_file: token_file.clone(),
             })?;
             signals.asked_to_stop().await;
@@ -277,20 +286,24 @@ pub(crate) fn only_here(urls: &[String]) -> String {
 
 /// Tokens and sign-ins in clear belong on this machine.
 fn refuse_clear(setup: &Setup) -> Result<()> {
-    if setup.admin_tls.is_some() || setup.admin_listen.ip().is_loopback() {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Usage,
-        format!(
-            "{} is reached from other machines, and tokens would pass over the network in clear",
-            setup.admin_listen
-        ),
-    )
-    .advise("give --tls-chain and --tls-key; or listen on 127.0.0.1 and put a proxy with TLS, or a tunnel, before it"))
+    let files = "give --tls-chain and --tls-key";
+    clear(setup.admin_listen, setup.admin_tls.as_ref(), files)
 }
 
-fn tls(chain: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
+/// The same of any address; `files`: how it gets a certificate.
+pub(super) fn clear(listen: SocketAddr, tls: Option<&TlsFiles>, files: &str) -> Result<()> {
+    if tls.is_some() || listen.ip().is_loopback() {
+        return Ok(());
+    }
+    let why = format!(
+        "{listen} is reached from other machines, and tokens would pass over the network in clear"
+    );
+    Err(Failure::new(Exit::Usage, why).advise(format!(
+        "{files}; or listen on 127.0.0.1 and put a proxy with TLS, or a tunnel, before it"
+    )))
+}
+
+pub(super) fn tls(chain: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>> {
     match (chain, key) {
         (Some(chain), Some(key)) => Ok(Some(TlsFiles { chain, key })),
         (None, None) => Ok(None),
@@ -307,8 +320,10 @@ fn read(path: &Path) -> Result<File> {
         .map_err(|_| Failure::new(Exit::Config, format!("{} is not text", path.display())))?;
     let mut file: File = toml::from_str(&text).map_err(|error| toml_failure(path, &error))?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mender = file.mender.iter_mut().flat_map(MenderSection::files);
     for path in [&mut file.tls_chain, &mut file.tls_key]
         .into_iter()
+        .chain(mender)
         .flatten()
     {
         *path = folder.join(&*path);
@@ -332,7 +347,9 @@ mod tests {
         assert!(file.tls_chain.is_some() && file.tls_key.is_some());
         assert!(file.database.is_some() && file.firmware.is_some());
         assert!(successors(&[], file.successors).is_ok());
-        assert_eq!(settings, 8, "{text}");
+        let mender = file.mender.unwrap();
+        assert!(mender.tls_chain.is_some() && mender.tls_key.is_some());
+        assert_eq!(settings, 9, "{text}");
     }
 
     #[test]
@@ -342,7 +359,7 @@ mod tests {
         let known = error.to_string();
         let known = known.split_once("expected one of ").unwrap().1;
         let settings: Vec<_> = known.trim_end().split(", ").collect();
-        assert_eq!(settings.len(), 8, "{known}");
+        assert_eq!(settings.len(), 9, "{known}");
         for setting in settings {
             // A table of settings stands in brackets.
             let table = format!("| `[{}]` |", setting.trim_matches('`'));

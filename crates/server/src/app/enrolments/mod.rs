@@ -8,25 +8,22 @@ mod bounds;
 use super::{App, By, Caller, Cut, Error, act::Done, strangers::CROWDED};
 use crate::store::{devices, enrolments, groups, timeline};
 use bounds::{LABELS_MAX, is_good, place};
-use bytes::Bytes;
 use kusabi_api::{
     Hex, Hex32,
     admin::{
-        Device, DeviceKey, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState, EnrolmentToken,
-        EnrolmentTokenCreate, EnrolmentTokenCreated, EventKind, Freshness, Inventory, Page, Text,
+        Device, DeviceClass, DeviceKey, DeviceState, Enrolment, EnrolmentLabels, EnrolmentState,
+        EnrolmentToken, EnrolmentTokenCreate, EnrolmentTokenCreated, EventKind, Freshness,
+        Inventory, Page, Text,
     },
-    verify,
 };
 use kusabi_core::{
     id::{Binding, Handle},
     protocol::{hello, succession::NewKey},
-    row::Record,
     suite::{PublicKeys, Purpose, Suite},
-    tx::{Action, Draft, Entry},
+    tx::Entry,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// What the secret of an enrolment token begins with. With its 40 hexadecimal digits it has 57 characters, of 64 that a hello may carry.
@@ -34,9 +31,6 @@ const PREFIX: &str = "kusabi_enrolment_";
 
 /// Random bytes of a secret.
 const SECRET_LEN: usize = 20;
-
-/// How long a registration waits to be final.
-const REGISTER_TIME: Duration = Duration::from_secs(8);
 
 /// What a device says when it asks.
 #[derive(Clone, Copy, Debug)]
@@ -392,66 +386,12 @@ impl App {
         .await
     }
 
-    /// Sees to it that an accepted key stands on the ledger: it may stand there already, put there by another writer; or the server's own
-    /// writer puts it there. Then the device is known.
+    /// Sees to it that an accepted key stands on the ledger. Then the device is known.
     async fn register_enrolled(&self, enrolment: &Enrolment) -> Result<Enrolment, Error> {
-        let handle = Handle::new(enrolment.handle.0);
-        let proven = self.ask(self.ledger.record(&handle)).await?;
-        let registered = match proven.value() {
-            Some(record) => {
-                self.check_enrolled(enrolment, record)?;
-                Some(record.registered().get())
-            }
-            None => self.register(enrolment).await?,
-        };
-        match registered {
-            Some(height) => self.note_registered(enrolment, height).await,
+        let instead = format!("refuse the enrolment {}", enrolment.id);
+        match self.see_registered(&entry(enrolment)?, &instead).await? {
+            Some(stands) => self.note_registered(enrolment, stands.registered).await,
             None => Ok(enrolment.clone()),
-        }
-    }
-
-    /// Whoever asks says which handle is his: what stands there must be the key that was accepted.
-    fn check_enrolled(&self, enrolment: &Enrolment, record: &Record) -> Result<(), Error> {
-        let entry = entry(enrolment)?;
-        let is_it = record.owner() == self.org()
-            && record.purpose() == entry.purpose()
-            && record.keys() == entry.keys()
-            && record.binding() == entry.binding();
-        if is_it {
-            return Ok(());
-        }
-        Err(Error::Unfit(format!(
-            "another key stands on the ledger under the handle {}; refuse the enrolment {}",
-            enrolment.handle, enrolment.id
-        )))
-    }
-
-    /// The server's writer registers a key; `None`: it has none, or the ledger is not there yet.
-    async fn register(&self, enrolment: &Enrolment) -> Result<Option<u64>, Error> {
-        let Some(writer) = &self.writer else {
-            return Ok(None);
-        };
-        let entry = entry(enrolment)?;
-        let chain = self.ledger.trust().anchor().chain();
-        let action = Action::Register {
-            org: self.org(),
-            entries: vec![entry],
-        };
-        let unfit = |why: &dyn std::fmt::Display| {
-            Error::Unfit(format!(
-                "the key {} cannot be registered: {why}",
-                enrolment.handle
-            ))
-        };
-        let mut draft = Draft::new(chain, action).map_err(|why| unfit(&why))?;
-        draft
-            .sign(writer.handle, Purpose::Writer, &*writer.key)
-            .map_err(|why| unfit(&why))?;
-        let transaction = draft.finish().map_err(|why| unfit(&why))?;
-        let bytes = Bytes::copy_from_slice(transaction.as_bytes());
-        match self.ask(self.ledger.submit(bytes, REGISTER_TIME)).await? {
-            verify::Done::Final { height, .. } => Ok(Some(height.get())),
-            verify::Done::Pending(_) => Ok(None),
         }
     }
 
@@ -483,6 +423,7 @@ impl App {
                 };
                 let mut device = Device {
                     id: id.clone(),
+                    class: DeviceClass::Kusabi,
                     state: DeviceState::Active,
                     device_type: token.as_ref().and_then(|token| token.device_type.clone()),
                     serial,

@@ -10,8 +10,9 @@ use crate::{
 use kusabi_api::{
     Hex,
     admin::{
-        Device, DeviceFilter, DeviceState, EventKind, Freshness, Inventory, OrderState, Phase,
-        PhaseSize, RolloutCounts, RolloutCreate, RolloutDeviceState as At, RolloutState,
+        Device, DeviceClass, DeviceFilter, DeviceState, EventKind, Freshness, Inventory,
+        OrderState, Phase, PhaseSize, RolloutCounts, RolloutCreate, RolloutDeviceState as At,
+        RolloutState,
     },
 };
 use kusabi_core::id::OrgId;
@@ -43,6 +44,7 @@ async fn fleet(tx: &mut Tx<'_>) -> Result<(), Error> {
         short.copy_from_slice(&id[..16]);
         let device = Device {
             id: format!("dev_{}", Hex(short)),
+            class: DeviceClass::Kusabi,
             state: DeviceState::Active,
             device_type: None,
             serial: None,

@@ -24,9 +24,9 @@ use axum::extract::State;
 use kusabi_api::{
     Hex32,
     admin::{
-        Alarm, AlarmKind, DeviceEvent, DeviceInventory, DeviceKey, DeviceOrder, DeviceState,
-        DifferenceKind, EventKind, Inventory, InventoryDifference, InventoryItem, OrderKind,
-        OrderState, Text,
+        Alarm, AlarmKind, DeviceClass, DeviceEvent, DeviceInventory, DeviceKey, DeviceOrder,
+        DeviceState, DifferenceKind, EventKind, Inventory, InventoryDifference, InventoryItem,
+        OrderKind, OrderState, Text,
     },
     view::{ProofView, RecordView, RowView},
 };
@@ -90,7 +90,9 @@ pub(super) async fn show(
     let releases = app.release_names(&named).await?;
     let plain = |text: Option<Text>| text.map_or_else(String::new, |text| text.as_str().to_owned());
     let shown = format!("/devices/{id}");
-    let acts = Act::ALL.into_iter().filter(|act| act.fits(device.state));
+    let acts = Act::ALL
+        .into_iter()
+        .filter(|act| act.fits(device.state, device.class));
     page(&Device {
         done: Act::from_word(&which.done).map(|act| act.name(f.t)),
         state: Badge::state(f.t, device.state),
@@ -109,6 +111,7 @@ pub(super) async fn show(
         inventory: Badge::inventory(f.t, device.inventory),
         freshness: Badge::freshness(f.t, device.freshness),
         last_contact: device.last_contact_ms.map(|at| (f.age(at), f.clock(at))),
+        class: (device.class == DeviceClass::Mender).then_some(f.t.class_mender),
         created: f.clock(device.created_ms),
         alarms: alarms
             .iter()

@@ -16,6 +16,7 @@ mod devices;
 mod first_admin;
 mod key;
 mod live;
+mod mender;
 mod orders;
 mod preferences;
 mod problem;
@@ -77,6 +78,8 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         )
         .route("/keys/{handle}", get(key::show))
         .route("/keys/{handle}/proof", get(key::proof))
+        .route("/mender", get(mender::list))
+        .route("/mender/{set}/{act}", post(mender::decide))
         .route("/orders", get(orders::list))
         .route("/preferences", post(preferences::set))
         .route("/rollouts", get(rollouts::list))

@@ -49,6 +49,7 @@ pub(super) fn frame(shared: &Shared, headers: &HeaderMap, uri: &Uri) -> Frame {
         org: Hex(shared.app.org().to_bytes()).to_string(),
         who: None,
         open_alarms: 0,
+        mender: shared.app.serves_mender(),
     }
 }
 

@@ -9,6 +9,10 @@ pub(super) mod audit_log {
     pub(in crate::http) mod list;
     pub(in crate::http) mod receipt;
 }
+pub(super) mod auth_sets {
+    pub(in crate::http) mod accept;
+    pub(in crate::http) mod reject;
+}
 pub(super) mod channels {
     pub(in crate::http) mod list;
     pub(in crate::http) mod set;
@@ -54,6 +58,11 @@ pub(super) mod groups {
     pub(in crate::http) mod remove;
 }
 pub(super) mod keys {
+    pub(in crate::http) mod show;
+}
+pub(super) mod mender_devices {
+    pub(in crate::http) mod list;
+    pub(in crate::http) mod preauthorize;
     pub(in crate::http) mod show;
 }
 pub(super) mod orders {

@@ -1,0 +1,129 @@
+//! `kusabi mender`: stock Mender devices that ask the server to be let in.
+
+mod accept;
+mod list;
+mod preauthorize;
+mod reject;
+
+use clap::Subcommand;
+use kusabi_api::admin::{AuthSet, AuthSetState, MenderDevice, MenderIdentity, MenderValue};
+use serde::Serialize;
+
+use crate::{
+    exit::Exit,
+    failure::{Failure, Result},
+    fleet::Fleet,
+    page::{Answer, Page},
+    session::Session,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    List(list::Args),
+    Accept(accept::Args),
+    Reject(reject::Args),
+    Preauthorize(preauthorize::Args),
+}
+
+pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
+    match verb {
+        Verb::List(args) => list::run(args, session),
+        Verb::Accept(args) => accept::run(args, session),
+        Verb::Reject(args) => reject::run(args, session),
+        Verb::Preauthorize(args) => preauthorize::run(args, session),
+    }
+}
+
+/// What became of a device.
+#[derive(Serialize)]
+struct Decided {
+    #[serde(skip)]
+    word: &'static str,
+    #[serde(flatten)]
+    device: MenderDevice,
+}
+
+impl Answer for Decided {
+    fn page(&self, page: &mut Page) {
+        page.good(self.word, &named(&self.device.identity))
+            .field("ID", &*self.device.id)
+            .field("state", self.device.state.name());
+        for set in &self.device.auth_sets {
+            page.field(
+                set.state.name(),
+                format!("{}, key {}", set.id, set.fingerprint),
+            );
+        }
+    }
+}
+
+/// An identity on one line.
+fn named(identity: &MenderIdentity) -> String {
+    let said: Vec<String> = identity
+        .iter()
+        .map(|(name, value)| match value {
+            MenderValue::One(value) => format!("{name}={value}"),
+            MenderValue::Many(values) => format!("{name}={}", values.join(",")),
+        })
+        .collect();
+    said.join(" ")
+}
+
+/// The auth set that a person means: by its ID, or the one of a device (by its ID, or a value of its identity) that waits; if none
+/// waits and it has only one, that.
+fn find(fleet: &Fleet, wanted: &str) -> Result<String> {
+    if wanted.starts_with("mas_") {
+        return Ok(wanted.to_owned());
+    }
+    if wanted.starts_with("dev_") {
+        let detail = fleet.ask(fleet.client().mender_device(wanted))?;
+        return the_one(wanted, &detail.device.auth_sets);
+    }
+    let state = Some(AuthSetState::Pending);
+    let (all, _) = fleet.list(usize::MAX, async |cursor, limit| {
+        fleet
+            .client()
+            .mender_devices(state, cursor.as_deref(), limit)
+            .await
+    })?;
+    let says = |value: &MenderValue| match value {
+        MenderValue::One(value) => value == wanted,
+        MenderValue::Many(values) => values.iter().any(|value| value == wanted),
+    };
+    let found: Vec<&MenderDevice> = all
+        .iter()
+        .filter(|device| device.identity.values().any(says))
+        .collect();
+    match found.as_slice() {
+        [one] => the_one(wanted, &one.auth_sets),
+        [] => Err(Failure::new(
+            Exit::Negative,
+            format!("no Mender device that waits says that it is {wanted}"),
+        )
+        .advise("kusabi mender list shows those that wait, with --all all; a device that is decided is named by its ID")),
+        several => Err(Failure::new(
+            Exit::Negative,
+            format!("{} devices that wait say that they are {wanted}", several.len()),
+        )
+        .advise("name the right one by the ID of its auth set (mas_…), after comparing the key")),
+    }
+}
+
+fn the_one(wanted: &str, sets: &[AuthSet]) -> Result<String> {
+    let waiting: Vec<&AuthSet> = sets
+        .iter()
+        .filter(|set| set.state == AuthSetState::Pending)
+        .collect();
+    let only = match waiting.as_slice() {
+        [] => sets.iter().collect(),
+        _ => waiting,
+    };
+    match only.as_slice() {
+        [one] => Ok(one.id.clone()),
+        _ => Err(Failure::new(
+            Exit::Negative,
+            format!("{wanted} came with {} keys", sets.len()),
+        )
+        .advise("name the right one by the ID of its auth set (mas_…), after comparing the key: kusabi mender list --all")),
+    }
+}

@@ -1,0 +1,1 @@
+1spGwG4Ah56ljpr9fSFxx7F4jig2v6cuyukdMk032Uw67rqtcLutcwl9x45O8RcRhhyOdSQXD9pbUvJq07y/DQ==

@@ -1,0 +1,1 @@
+MEUCIQDM6JYj6wxgMYHfalGXlUB9iltm+T+egfck1jY/XVZqowIgFxe3nPj6VxUPIBh4JORqc0hGhheWFnByl2J6zPf8NRk=

@@ -1,0 +1,120 @@
+//! Stock Mender devices: a weaker class of device, which speaks Mender's protocol.
+//!
+//! Such a device signs nothing but its requests for a token ([`asks`]); everything else it shows the token with. Its key stands on the
+//! ledger as that of any other device, of suite f, once somebody accepted it ([`decisions`]): so the ledger's revocation ends it. It
+//! has no kusabi-ID; what the ledger's entry needs of one is drawn when the key is first seen, and the ID is thrown away.
+//!
+//! What a device of this class does not check is checked for it here. A token therefore counts only as long as the database, with each
+//! single call, shows its auth set accepted and its key in force; and before one is given, the ledger is asked to prove that.
+
+mod asks;
+mod attributes;
+mod contacts;
+mod decisions;
+mod identity;
+
+pub(crate) use asks::AuthRequest;
+pub(crate) use attributes::Reporting;
+
+use super::{App, Error, tokens::hash};
+use crate::{
+    share::{Allowance, Shares},
+    store::mender_devices::{self, Holder},
+};
+use std::{num::NonZeroU32, time::Duration};
+use tokio::sync::Semaphore;
+
+/// What a token begins with, so that a scanner for leaked secrets can find it.
+const TOKEN_PREFIX: &str = "kusabi_mender_";
+
+/// How long a token is good, in milliseconds: seven days, as Mender's are.
+const TOKEN_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Most tokens of one auth set; a further one ends the oldest. A device uses one, and draws another before each commit of an update.
+const TOKENS_MAX: u16 = 5;
+
+/// How often a source may ask for tokens: what a site with many devices does at once, then eight a second.
+const ASKING: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(125));
+
+/// How often an auth set gets a token. A device needs one after a start and one for each update.
+const TOKENS: Allowance = Allowance::new(NonZeroU32::new(8).unwrap(), Duration::from_secs(5));
+
+/// How often a device may report another inventory than the one before.
+const REPORTS: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(300));
+
+/// Most questions to the ledger at once on behalf of devices that ask for tokens.
+const PROVING_AT_ONCE: usize = 64;
+
+/// What stock Mender devices have of this process.
+#[derive(Debug)]
+pub(super) struct Mender {
+    asking: Shares,
+    tokens: Shares,
+    reports: Shares,
+    /// Places of the questions to the ledger for those who get tokens.
+    proving: Semaphore,
+    contacts: contacts::Contacts,
+}
+
+impl Default for Mender {
+    fn default() -> Self {
+        Self {
+            asking: Shares::new(ASKING),
+            tokens: Shares::new(TOKENS),
+            reports: Shares::new(REPORTS),
+            proving: Semaphore::new(PROVING_AT_ONCE),
+            contacts: contacts::Contacts::default(),
+        }
+    }
+}
+
+/// A device that has shown a token that is good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MenderDevice {
+    /// Its ID.
+    pub device: String,
+    /// The auth set that it was accepted by.
+    pub set: String,
+    /// Its type, where that is known.
+    pub device_type: Option<String>,
+}
+
+impl App {
+    /// Who shows this token. It was heard with that.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`]: nobody, or not any more. The database.
+    pub(crate) async fn mender_device(&self, token: &str) -> Result<MenderDevice, Error> {
+        let mut reader = self.store.read("authenticate a Mender device").await?;
+        // The lookup is by the hash: how long it takes says nothing about the token.
+        let holder = mender_devices::holder(reader.on(), hash(token), self.edge.now_ms()).await?;
+        let Holder {
+            device,
+            set,
+            device_type,
+        } = holder.ok_or(Error::Unauthenticated)?;
+        self.mender.contacts.heard(&device);
+        Ok(MenderDevice {
+            device,
+            set,
+            device_type,
+        })
+    }
+
+    /// A new token of an auth set.
+    async fn mint(&self, set: &str) -> Result<String, Error> {
+        let token = self.secret(TOKEN_PREFIX)?;
+        let now_ms = self.edge.now_ms();
+        let hash = hash(&token);
+        self.store
+            .tx("make a Mender device's token", move |tx| {
+                Box::pin(async move {
+                    let expires_ms = now_ms.saturating_add(TOKEN_MS);
+                    let (set, keep) = (set, TOKENS_MAX);
+                    mender_devices::insert_token(tx.on(), hash, set, now_ms, expires_ms, keep).await
+                })
+            })
+            .await?;
+        Ok(token)
+    }
+}
