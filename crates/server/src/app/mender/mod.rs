@@ -6,22 +6,33 @@
 //!
 //! What a device of this class does not check is checked for it here. A token therefore counts only as long as the database, with each
 //! single call, shows its auth set accepted and its key in force.
+//!
+//! What it is to install are orders like any others ([`deployments`]), of releases whose payloads are Mender artifacts ([`artifacts`],
+//! read by [`reading`]).
 
+mod artifacts;
 mod asks;
 mod attributes;
 mod contacts;
 mod decisions;
+mod deployments;
 mod identity;
+pub(in crate::app) mod reading;
 
+pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
+pub(in crate::app) use artifacts::{is_artifact_of, note, row_of_release};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
+pub(crate) use deployments::{Provides, Status};
 
 use super::{App, Error, tokens::hash};
 use crate::{
     share::{Allowance, Shares},
     store::mender_devices::{self, Holder},
 };
-use std::{num::NonZeroU32, time::Duration};
+use kusabi_api::Hex;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use tokio::sync::Semaphore;
 
 /// What a token begins with, so that a scanner for leaked secrets can find it.
 const TOKEN_PREFIX: &str = "kusabi_mender_";
@@ -48,6 +59,8 @@ pub(super) struct Mender {
     tokens: Shares,
     reports: Shares,
     contacts: contacts::Contacts,
+    /// How many artifacts are read at a time.
+    artifacts: Arc<Semaphore>,
 }
 
 impl Default for Mender {
@@ -57,6 +70,7 @@ impl Default for Mender {
             tokens: Shares::new(TOKENS),
             reports: Shares::new(REPORTS),
             contacts: contacts::Contacts::default(),
+            artifacts: Arc::new(Semaphore::new(artifacts::AT_ONCE)),
         }
     }
 }
@@ -110,4 +124,17 @@ impl App {
             .await?;
         Ok(token)
     }
+}
+
+/// A UUID that follows from these bytes (RFC 9562, version 8).
+fn uuid(parts: &[&[u8]]) -> String {
+    let digest = kusabi_core::crypto::sha256(parts);
+    let mut bytes: [u8; 16] = std::array::from_fn(|at| digest[at]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = Hex(bytes).to_string();
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
 }
