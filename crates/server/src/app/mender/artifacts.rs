@@ -62,7 +62,7 @@ impl App {
         let keys = self.artifact_keys().await?;
         if keys.is_empty() {
             return Err(Error::Unfit(String::from(
-                "no release key of the organisation can have signed an artifact: put one on the ledger, of suite 2 or RSA or P-256 in a PEM file (kusabi org art --add, --foreign); one that was put there before this server could take artifacts is found by kusabi server rebuild",
+                "no release key of the organisation can have signed an artifact: put one on the ledger, of suite 2 or RSA or P-256 in a PEM file (kusabi org art --add, --foreign); one that was put there before this server could take artifacts is found by kusabi rebuild",
             )));
         }
         let turn = Arc::clone(&self.mender.artifacts).try_acquire_owned();
