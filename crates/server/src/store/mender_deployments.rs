@@ -21,11 +21,9 @@ pub(crate) struct Deployment {
     pub(crate) status: String,
     pub(crate) handed_ms: u64,
     pub(crate) changed_ms: u64,
-    pub(crate) has_log: bool,
 }
 
-const COLUMNS: &str = "id, device, order_id, digest, status, handed_ms, changed_ms, \
-                       CASE WHEN log IS NULL THEN 0 ELSE 1 END AS has_log";
+const COLUMNS: &str = "id, device, order_id, digest, status, handed_ms, changed_ms";
 
 fn read(row: &AnyRow) -> Result<Deployment, sqlx::Error> {
     Ok(Deployment {
@@ -36,7 +34,6 @@ fn read(row: &AnyRow) -> Result<Deployment, sqlx::Error> {
         status: column(row, "status")?,
         handed_ms: number(row, "handed_ms")?,
         changed_ms: number(row, "changed_ms")?,
-        has_log: number(row, "has_log")? != 0,
     })
 }
 

@@ -459,6 +459,16 @@ async fn a_failure_and_its_log_are_kept_whatever_the_client_sends() {
         let log = format!("/api/v1/devices/{}/orders/{order}/log", client.id);
         let kept = field.world.get(&log).await.json();
         assert_eq!(kept["log"], expected);
+        let address = |device: &str| {
+            format!("/api/management/v1/deployments/deployments/{id}/devices/{device}/log")
+        };
+        let text = field.world.get(&address(&client.id)).await;
+        assert_eq!(
+            (text.status, &text.body[..]),
+            (StatusCode::OK, expected.as_bytes())
+        );
+        assert!(text.header("content-type").starts_with("text/plain"));
+        assert_eq!(error(&field.world.get(&address("dev_0")).await).0, 404);
     }
     let huge = vec![b'x'; (4 << 20) + 1];
     assert_eq!(

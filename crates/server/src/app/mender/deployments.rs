@@ -358,7 +358,6 @@ impl App {
             status: String::from("pending"),
             handed_ms: now_ms,
             changed_ms: now_ms,
-            has_log: false,
         };
         let (id, expires_ms) = (deployment.id.clone(), download.expires_ms);
         let (deployment, download) = (&deployment, &download);
@@ -515,6 +514,27 @@ impl App {
             .ok_or_else(|| no_log(order))
     }
 
+    /// The log that a device's client sent of its deployment.
+    ///
+    /// # Errors
+    /// There is none; the database.
+    pub(crate) async fn mender_log_of_deployment(
+        &self,
+        device: &str,
+        id: &str,
+    ) -> Result<String, Error> {
+        let found = {
+            let mut reader = self
+                .store
+                .read("find what a Mender client was given")
+                .await?;
+            rows::find(reader.on(), id).await?
+        };
+        let found = found.filter(|deployment| deployment.device == device);
+        let found = found.ok_or_else(|| unknown(id))?;
+        self.mender_log_of(device, found.order).await
+    }
+
     /// An address under which a person fetches an artifact, and when it ends.
     ///
     /// # Errors
@@ -660,10 +680,14 @@ async fn given(tx: &mut Tx<'_>, device: &str, id: &str) -> Result<Deployment, Er
     let deployment = rows::find(tx.on(), id).await?;
     deployment
         .filter(|deployment| deployment.device == device)
-        .ok_or_else(|| Error::Unknown {
-            what: "deployment of this device",
-            id: id.chars().take(64).collect(),
-        })
+        .ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &str) -> Error {
+    Error::Unknown {
+        what: "deployment of this device",
+        id: id.chars().take(64).collect(),
+    }
 }
 
 /// Notes a status; says why the client has to stop, if it has.

@@ -3,6 +3,7 @@
 //! Who asks shows an API token of the admin API, and may with it what he may there: read as a viewer, change as an operator.
 
 mod artifacts;
+mod deployments;
 mod devices;
 mod inventory;
 mod login;
@@ -42,6 +43,10 @@ pub(in crate::http) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         )
         .route("/api/management/v1/inventory/devices", get(inventory::list))
         .merge(artifacts::routes())
+        .route(
+            "/api/management/v1/deployments/deployments/{id}/devices/{device}/log",
+            get(deployments::log),
+        )
         // What is not here is said in Mender's words, too.
         .route("/api/management/{*rest}", any(failure::unknown))
         .layer(middleware::from_fn_with_state(
