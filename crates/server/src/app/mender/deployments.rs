@@ -11,8 +11,9 @@ use crate::{
         rollouts::steps::{self, below_minimum},
     },
     device::journal::{Batch, batch},
+    share::{Shares, secs},
     store::{
-        Tx, doorstep,
+        Tx, devices, doorstep,
         mender_artifacts::{self as artifacts, Row},
         mender_deployments::{self as rows, Deployment, Download},
         releases,
@@ -21,7 +22,7 @@ use crate::{
 };
 use kusabi_api::{
     Hex, Hex32,
-    admin::{AlarmKind, OrderKind, OrderState, RolloutState, Target},
+    admin::{AlarmKind, DeviceState, OrderKind, OrderState, RolloutState, Target},
 };
 use kusabi_core::{
     id::Digest,
@@ -143,6 +144,9 @@ impl App {
             let mut reader = self.store.read("look for a device's orders").await?;
             doorstep::open_orders(reader.on(), name, OPEN_MAX).await?
         };
+        if !open.is_empty() {
+            within(&self.mender.handing, name)?;
+        }
         for order in open {
             let judged = match order.kind {
                 OrderKind::Update | OrderKind::Repair => {
@@ -187,7 +191,9 @@ impl App {
     ) -> Result<(), Error> {
         let said = serde_json::to_string(provides)?;
         let mut reader = self.store.read("read what a Mender client has").await?;
-        if rows::provides(reader.on(), device).await?.as_ref() == Some(&said) {
+        let known = rows::provides(reader.on(), device).await?;
+        // One that says another thing each time is heard now and then.
+        if known.as_ref() == Some(&said) || self.mender.reports.take(&device).is_err() {
             return Ok(());
         }
         let of_type = device_type_of(provides);
@@ -463,6 +469,7 @@ impl App {
         status: Status,
     ) -> Result<(), Error> {
         let name = &*device.device;
+        within(&self.mender.saying, name)?;
         let (stopped, changes) = batch(self, "note what a Mender client says", move |batch, tx| {
             Box::pin(async move {
                 let deployment = given(tx, name, id).await?;
@@ -488,6 +495,7 @@ impl App {
         log: &[u8],
     ) -> Result<(), Error> {
         let name = &*device.device;
+        within(&self.mender.saying, name)?;
         let log = log_text(log);
         let log = &log;
         self.store
@@ -576,7 +584,11 @@ impl App {
             let Some((_, Some(release), OrderState::Sent)) = order else {
                 return Err(gone());
             };
-            if is_withdrawn(reader.on(), release).await? {
+            let device = devices::find(reader.on(), &download.holder).await?;
+            let ended = [DeviceState::Revoked, DeviceState::Moved];
+            if is_withdrawn(reader.on(), release).await?
+                || device.is_none_or(|device| ended.contains(&device.state))
+            {
                 return Err(gone());
             }
         }
@@ -589,6 +601,14 @@ impl App {
             }
         }
     }
+}
+
+/// Takes one of a device's share.
+fn within(shares: &Shares, device: &str) -> Result<(), Error> {
+    let taken = shares.take(&device);
+    taken.map_err(|wait| Error::Crowded {
+        wait_secs: secs(wait),
+    })
 }
 
 /// What a device calls its order.

@@ -52,6 +52,12 @@ const TOKENS: Allowance = Allowance::new(NonZeroU32::new(8).unwrap(), Duration::
 /// How often a device may report another inventory than the one before.
 const REPORTS: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration::from_secs(300));
 
+/// How often a device that has an open order is given it: each time costs questions to the ledger. (Devices share places, see [`Shares`].)
+const HANDING: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(500));
+
+/// How often a device may say how it is with an order: some ten times in each. One that is not heard in the middle rolls back.
+const SAYING: Allowance = Allowance::new(NonZeroU32::new(256).unwrap(), Duration::from_millis(125));
+
 /// What stock Mender devices have of this process.
 #[derive(Debug)]
 pub(super) struct Mender {
@@ -59,6 +65,8 @@ pub(super) struct Mender {
     tokens: Shares,
     reports: Shares,
     contacts: contacts::Contacts,
+    handing: Shares,
+    saying: Shares,
     /// How many artifacts are read at a time.
     artifacts: Arc<Semaphore>,
 }
@@ -70,6 +78,8 @@ impl Default for Mender {
             tokens: Shares::new(TOKENS),
             reports: Shares::new(REPORTS),
             contacts: contacts::Contacts::default(),
+            handing: Shares::new(HANDING),
+            saying: Shares::new(SAYING),
             artifacts: Arc::new(Semaphore::new(artifacts::AT_ONCE)),
         }
     }

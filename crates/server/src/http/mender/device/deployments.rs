@@ -49,7 +49,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
 const PROVIDES_MAX: usize = 512;
 
 /// Most bytes of a log that are taken in; its end is kept. A client whose log is refused sends it, and its failure, three times.
-const LOG_BYTES_MAX: usize = 4 * 1024 * 1024;
+const LOG_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Asked {
