@@ -80,17 +80,15 @@ impl Client {
     }
 
     /// A status to which a client hears a yes, and nothing else.
-    #[track_caller]
-    fn says<'c>(&'c self, id: &'c str, status: &'c str) -> impl Future<Output = ()> + 'c {
-        async move {
-            let got = self.status(id, status).await;
-            assert_eq!(
-                (got.status, got.body.len()),
-                (StatusCode::NO_CONTENT, 0),
-                "{status}: {:?}",
-                got.body
-            );
-        }
+    async fn says(&self, id: &str, status: &str) {
+        let got = self.status(id, status).await;
+        let heard = (got.status, got.body.len());
+        assert_eq!(
+            heard,
+            (StatusCode::NO_CONTENT, 0),
+            "{status}: {:?}",
+            got.body
+        );
     }
 
     async fn fetch(&self, method: Method, uri: &str, headers: &[(&str, &str)]) -> Got {

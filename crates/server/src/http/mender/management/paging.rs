@@ -9,7 +9,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 /// Items of one page when the request does not say, and most of them.
-const PER_PAGE: u16 = 20;
+const PER_PAGE: u32 = 20;
 pub(super) const PER_PAGE_MAX: u16 = 500;
 
 /// Most pages: a list is read through up to where a page begins.
@@ -35,7 +35,7 @@ impl Paging {
     /// The part of the list.
     pub(super) fn part(self) -> Result<Part, Error> {
         let page = self.page.unwrap_or(1);
-        let per_page = self.per_page.unwrap_or(u32::from(PER_PAGE));
+        let per_page = self.per_page.unwrap_or(PER_PAGE);
         match u16::try_from(per_page) {
             Ok(per_page @ 1..=PER_PAGE_MAX) if (1..=PAGE_MAX).contains(&page) => {
                 Ok(Part { page, per_page })
