@@ -387,6 +387,14 @@ pub struct DeviceOrder {
     pub changed_ms: u64,
 }
 
+/// What a stock Mender client logged of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OrderLog {
+    /// Lines, the newest last; of a long log its end. Nobody signed it.
+    pub log: String,
+}
+
 /// An alarm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

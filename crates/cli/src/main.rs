@@ -6,6 +6,7 @@
 mod application;
 mod appointing;
 mod args;
+mod artifact_key;
 mod backup_file;
 mod bundle;
 mod connection;

@@ -87,6 +87,15 @@ impl ArtifactKey {
         }
     }
 
+    /// Its algorithm, as the ledger calls it.
+    #[must_use]
+    pub const fn algorithm(&self) -> ForeignAlgorithm {
+        match &self.0 {
+            Inner::P256(_) => ForeignAlgorithm::P256,
+            Inner::Rsa(_) => ForeignAlgorithm::Rsa,
+        }
+    }
+
     /// Whether it signed `message`.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {

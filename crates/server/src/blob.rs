@@ -29,7 +29,13 @@ use std::{
 use tokio::io::AsyncWriteExt as _;
 
 /// Longest pause between two pieces of an upload.
-const PIECE_TIME: Duration = Duration::from_secs(15);
+pub(crate) const PIECE_TIME: Duration = Duration::from_secs(15);
+
+/// How what arrives without a name that is known is called until then.
+const DRAFT: &str = "draft_";
+
+/// A draft that nobody has written to for so long is nobody's any more: another server over the same directory may be at it otherwise.
+const DRAFT_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// Bytes that are read from a file at a time.
 const READ_BYTES: usize = 256 * 1024;
@@ -77,6 +83,9 @@ pub enum BlobError {
     /// It should be a payload's chunk index, and is none; it is gone.
     #[error("the content is no chunk index of its payload: {0}")]
     ChunkIndex(ChunkIndexError),
+    /// It should be a Mender artifact, and is none; it is gone.
+    #[error("the content is no Mender artifact: {0}")]
+    Artifact(Box<kusabi_mender::ArtifactError>),
     /// The disk.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -99,7 +108,7 @@ pub enum BlobError {
 }
 
 impl BlobError {
-    fn of(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
+    pub(crate) fn of(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io {
             doing,
             path: path.to_owned(),
@@ -324,6 +333,44 @@ impl Blobs {
         }
     }
 
+    /// A file for something whose digest is known at its end only: the caller writes it, and then has it [placed](Self::place) or
+    /// [dropped](Self::drop_received). `name` comes from [`draft_name`].
+    pub(crate) async fn draft(
+        &self,
+        claim: &Claim<'_>,
+    ) -> Result<(std::fs::File, PathBuf), BlobError> {
+        let path = self.incoming.join(claim.name);
+        blocking("make", &path, |path| {
+            let mut options = std::fs::OpenOptions::new();
+            options.write(true).create(true).truncate(true);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::OpenOptionsExt as _;
+                options.mode(0o600);
+            }
+            let file = options.open(path).map_err(BlobError::of("make", path))?;
+            Ok((file, path.to_owned()))
+        })
+        .await
+    }
+
+    /// Opens what arrived under a name.
+    pub(crate) async fn reopen(&self, claim: &Claim<'_>) -> Result<std::fs::File, BlobError> {
+        let path = self.incoming.join(claim.name);
+        blocking("read", &path, |path| {
+            std::fs::File::open(path).map_err(BlobError::of("read", path))
+        })
+        .await
+    }
+
+    /// Removes a whole content; that it is not there is as good.
+    pub(crate) async fn remove(&self, digest: &[u8; 32]) -> Result<(), BlobError> {
+        match in_time(self.store.delete(&self.key(digest))).await? {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(why) => Err(why.into()),
+        }
+    }
+
     /// What arrived under a name.
     pub(crate) async fn inspect(
         &self,
@@ -405,6 +452,17 @@ impl Blobs {
         let mut entries = tokio::fs::read_dir(&self.incoming).await.map_err(&error)?;
         while let Some(entry) = entries.next_entry().await.map_err(&error)? {
             let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with(DRAFT)) {
+                let written = entry.metadata().await.and_then(|meta| meta.modified());
+                let age = written.map_err(&error)?.elapsed().unwrap_or_default();
+                if age > DRAFT_TIME {
+                    let path = entry.path();
+                    tokio::fs::remove_file(&path)
+                        .await
+                        .map_err(BlobError::of("remove", &path))?;
+                }
+                continue;
+            }
             let Some((name, digest)) = name
                 .to_str()
                 .and_then(|name| Some((name, parse_hex(name).ok()?)))
@@ -473,6 +531,11 @@ impl Blobs {
             .await
             .map_err(BlobError::of("remove", from))
     }
+}
+
+/// The name of what has none yet, from something that no other one is called by.
+pub(crate) fn draft_name(id: &str) -> String {
+    format!("{DRAFT}{id}")
 }
 
 /// What the store answers, if it does.

@@ -411,7 +411,13 @@ fn equip(data: &Data, org: &OrgName, officers: &[PathBuf], here: &Session) -> Re
     if policy.is_none() {
         let art = made(&data.art, Purpose::Art, here)?;
         let officers = KeyFile::read_all(officers)?;
-        org::art::set(&connection, org, None, 1, &[art], Vec::new(), &officers)?;
+        let change = org::art::Change {
+            k: 1,
+            added: &[art],
+            foreign: Vec::new(),
+            removed: Vec::new(),
+        };
+        org::art::set(&connection, org, None, change, &officers)?;
     }
     Ok(())
 }

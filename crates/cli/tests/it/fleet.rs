@@ -400,6 +400,22 @@ fn a_release_from_a_mender_artifact() {
         assert!(refused.err().contains(why), "{}", refused.err());
     }
 
+    // A key of others is a release key that signs no release; the whole of it comes from the ledger, proven.
+    place.run("org art --sign 1 --foreign app.mender").exits(5);
+    let set = place
+        .run("org art --sign 1 --foreign key.pem --json")
+        .json();
+    assert_eq!((&set["sign"], &set["keys"]), (&1.into(), &2.into()));
+    let foreign = set["foreign"][0]["handle"].as_str().unwrap();
+    let made = import("app", &format!("--key {foreign} --name other --json")).json();
+    assert_eq!(made["signed_by"], foreign);
+    place
+        .run(&format!("org art --sign 1 --remove {foreign}"))
+        .ok();
+    let ended = import("app", &format!("--key {foreign} --name third"));
+    ended.exits(1);
+    assert!(ended.err().contains("has ended"), "{}", ended.err());
+
     let made = import("app", "--key other.pem --key key.pem --json").json();
     assert_eq!(made["signed_by"], "key.pem");
     assert_eq!(made["types"], serde_json::json!(["cam-a", "cam-b"]));

@@ -1,8 +1,14 @@
 //! Contents: what releases and types name, uploaded in parts, handed out in ranges.
 
-use super::{App, By, Error, act::Done, packs};
+use super::{
+    App, By, Error,
+    act::Done,
+    mender,
+    mender::reading::{self, Refused},
+    packs,
+};
 use crate::{
-    blob::{BlobError, Blobs, Pieces},
+    blob::{BlobError, Blobs, Claim, Pieces},
     store::{
         contents::{self, Row},
         releases,
@@ -73,30 +79,37 @@ impl App {
         parts: Parts,
     ) -> Result<Content, Error> {
         let row = self.named(digest).await?;
-        let indexed = match row.complete {
+        let naming = match row.complete {
             true => Vec::new(),
-            false => self.indexed(digest).await?,
+            false => self.naming(digest).await?,
         };
+        let indexed = indexed(&naming, digest);
+        // Whoever signed it is noted; only an upload of the artifact by itself asks for somebody.
+        let signers = match mender::is_artifact_of(&naming, digest) {
+            true => Some(self.artifact_keys().await?),
+            false => None,
+        };
+        let mut artifact = None;
         let blobs = Arc::clone(self.blobs()?);
         if blobs.size(&digest.0).await? != Some(row.size) {
             // A task of its own: a client that goes away must not leave a write behind that another request could meet.
             let sizes: Vec<u64> = indexed.iter().map(|(_, size)| *size).collect();
+            let must_be = MustBe {
+                indexed: sizes,
+                artifact: signers,
+            };
             let receiving =
-                tokio::spawn(async move { receive(&blobs, &row, &sizes, offset, parts).await });
-            match receiving.await {
-                Ok(received) => match received? {
-                    received if received < row.size => {
-                        return Ok(Content {
-                            digest,
-                            size: row.size,
-                            received,
-                            complete: false,
-                        });
-                    }
-                    _ => {}
-                },
-                Err(why) => return Err(why.into()),
+                tokio::spawn(async move { receive(&blobs, &row, must_be, offset, parts).await });
+            let (received, arrived) = receiving.await??;
+            if received < row.size {
+                return Ok(Content {
+                    digest,
+                    size: row.size,
+                    received,
+                    complete: false,
+                });
             }
+            artifact = arrived.map(|arrived| mender::row_of_release(&arrived, by.caller.id()));
         }
         let complete = Content {
             digest,
@@ -111,13 +124,16 @@ impl App {
             Some((_, size)) => self.pack_of(digest, row.size, *size).await?,
             None => None,
         };
-        let (indexed, pack) = (&indexed, &pack);
+        let (indexed, pack, artifact) = (&indexed, &pack, &artifact);
         self.act(by, "content.complete", move |tx, now_ms| {
             Box::pin(async move {
                 contents::complete(tx.on(), digest, now_ms).await?;
                 if let Some(pack) = pack {
                     let releases: Vec<u64> = indexed.iter().map(|(id, _)| *id).collect();
                     packs::name(tx, &releases, pack).await?;
+                }
+                if let Some(artifact) = artifact {
+                    mender::note(tx, artifact, now_ms, false).await?;
                 }
                 let detail = json!({ "size": complete.size });
                 Ok(Done::changed(complete, digest.to_string(), detail))
@@ -126,15 +142,10 @@ impl App {
         .await
     }
 
-    /// The releases in which a content is the chunk index of a payload, each with that one's size.
-    async fn indexed(&self, digest: Hex32) -> Result<Vec<(u64, u64)>, Error> {
+    /// The releases that name a content.
+    async fn naming(&self, digest: Hex32) -> Result<Vec<(u64, Vec<u8>)>, Error> {
         let mut reader = self.store.read("find the releases of a content").await?;
-        let naming = releases::naming(reader.on(), digest).await?;
-        let sizes = naming.iter().flat_map(|(id, signed)| {
-            let sizes = packs::payload_sizes(signed, digest);
-            sizes.into_iter().map(|size| (*id, size))
-        });
-        Ok(sizes.collect())
+        Ok(releases::naming(reader.on(), digest).await?)
     }
 
     /// Drops what a server that died left behind; once, at the start.
@@ -166,47 +177,80 @@ impl App {
     }
 }
 
+/// The releases in which a content is the chunk index of a payload, each with that one's size.
+fn indexed(naming: &[(u64, Vec<u8>)], digest: Hex32) -> Vec<(u64, u64)> {
+    let sizes = naming.iter().flat_map(|(id, signed)| {
+        let sizes = packs::payload_sizes(signed, digest);
+        sizes.into_iter().map(|size| (*id, size))
+    });
+    sizes.collect()
+}
+
+/// What releases say that a content is, beside bytes.
+struct MustBe {
+    /// The chunk index of payloads of these sizes.
+    indexed: Vec<u64>,
+    /// A Mender artifact, which one of these keys may have signed.
+    artifact: Option<reading::Keys>,
+}
+
 /// Receives a part; when it is the last one, checks the whole and gives it its name.
 async fn receive(
     blobs: &Blobs,
     row: &Row,
-    indexed: &[u64],
+    must_be: MustBe,
     offset: u64,
     parts: Parts,
-) -> Result<u64, BlobError> {
+) -> Result<(u64, Option<reading::Arrived>), BlobError> {
     let name = row.digest.to_string();
     let claim = blobs.claim(&name)?;
     let received = blobs.receive(&claim, row.size, offset, parts).await?;
     if received < row.size {
-        return Ok(received);
+        return Ok((received, None));
     }
-    let found = match blobs.inspect(&claim, row.inventory).await {
-        Ok(found) if found.digest == row.digest.0 => {
-            let mut checked = Ok(());
-            for payload_size in indexed {
-                checked = checked.and(blobs.check_index(&claim, *payload_size).await);
-            }
-            checked
-        }
-        Ok(found) => Err(BlobError::WrongDigest {
-            is: Hex(found.digest),
-        }),
-        Err(why) => Err(why),
-    };
-    match found {
-        Ok(()) => {
+    match check(blobs, &claim, row, must_be).await {
+        Ok(arrived) => {
             blobs.place(&claim, &row.digest.0).await?;
-            Ok(received)
+            Ok((received, arrived))
         }
         Err(
             fault @ (BlobError::WrongDigest { .. }
             | BlobError::Inventory(_)
-            | BlobError::ChunkIndex(_)),
+            | BlobError::ChunkIndex(_)
+            | BlobError::Artifact(_)),
         ) => {
             blobs.drop_received(&claim).await?;
             Err(fault)
         }
         // The disk: what came stays.
         Err(why) => Err(why),
+    }
+}
+
+/// Checks that what has come whole is what it must be.
+async fn check(
+    blobs: &Blobs,
+    claim: &Claim<'_>,
+    row: &Row,
+    must_be: MustBe,
+) -> Result<Option<reading::Arrived>, BlobError> {
+    let found = blobs.inspect(claim, row.inventory).await?;
+    if found.digest != row.digest.0 {
+        return Err(BlobError::WrongDigest {
+            is: Hex(found.digest),
+        });
+    }
+    for payload_size in must_be.indexed {
+        blobs.check_index(claim, payload_size).await?;
+    }
+    let Some(keys) = must_be.artifact else {
+        return Ok(None);
+    };
+    match reading::read_file(blobs.reopen(claim).await?, keys).await {
+        Ok(arrived) => Ok(Some(arrived)),
+        Err(Refused::Artifact(why)) => Err(BlobError::Artifact(Box::new(why))),
+        Err(Refused::Blob(why)) => Err(why),
+        // Nobody had to have signed it.
+        Err(Refused::Signature(_)) => Ok(None),
     }
 }

@@ -42,6 +42,9 @@ pub enum Error {
     /// It was done, and cannot be done twice.
     #[error("{0}")]
     AlreadyDone(String),
+    /// What is there stands in the way.
+    #[error("{0}")]
+    Conflict(String),
     /// The body is not what it should be.
     #[error("{0}")]
     Malformed(String),

@@ -8,7 +8,8 @@
 
 use super::{App, Change as Told, Error, devices::class_of, rollouts::steps as rollouts};
 use crate::store::{
-    Tx, devices, doorstep, followed, followed::Position, mender_devices, orders, releases, timeline,
+    Tx, devices, doorstep, followed, followed::Position, mender_artifacts, mender_devices, orders,
+    releases, timeline,
 };
 use futures_util::{StreamExt as _, future::try_join_all};
 use kusabi_api::{
@@ -94,6 +95,10 @@ enum Change {
     Passed(Origin),
     Published(Hex32),
     Withdrawn(Hex32),
+    /// A key that signs releases, or artifacts.
+    ArtKey(mender_artifacts::ArtKey),
+    /// One that does so no more.
+    ArtKeyEnded(Hex32),
 }
 
 /// A key that came, as the ledger proves it.
@@ -237,8 +242,8 @@ impl App {
                 }
                 handles.extend(event.added.iter().chain(&event.ended));
                 ended.extend(&event.ended);
-                // What a registered key is for stands in the transaction only.
-                if event.action == "register" && transactions.is_none() {
+                // What a registered key is for, and the whole of a foreign key, stand in the transaction only.
+                if matches!(&*event.action, "register" | "art policy") && transactions.is_none() {
                     transactions = Some(self.transactions(block.height).await?);
                 }
                 let transactions = transactions.as_deref().unwrap_or_default();
@@ -493,6 +498,24 @@ fn beyond(height: u64) -> Error {
     .into()
 }
 
+/// The transaction of an event.
+fn transaction<'t>(
+    event: &Event,
+    transactions: &'t [Transaction],
+) -> Result<&'t Transaction, Error> {
+    let transaction = usize::try_from(event.index)
+        .ok()
+        .and_then(|index| transactions.get(index))
+        .filter(|transaction| transaction.id() == event.id);
+    transaction.ok_or_else(|| {
+        let detail = format!(
+            "the ledger node's block does not hold the transaction {}",
+            event.id
+        );
+        Problem::new(Kind::BadAnswer, detail).into()
+    })
+}
+
 /// What an event of the organisation means for the database.
 fn read(
     event: &Event,
@@ -501,21 +524,20 @@ fn read(
 ) -> Result<(), Error> {
     let mut change = |change| say(Said::Plain(change));
     match (&*event.action, &event.added[..], &event.ended[..]) {
+        ("art policy", _, ended) => {
+            for entry in transaction(event, transactions)?.action().entries() {
+                change(Change::ArtKey(mender_artifacts::ArtKey {
+                    handle: Hex(entry.handle().to_bytes()),
+                    suite: entry.keys().suite() as u8,
+                    spki: entry.spki().to_vec(),
+                }));
+            }
+            ended
+                .iter()
+                .for_each(|&ended| change(Change::ArtKeyEnded(ended)));
+        }
         ("register", ..) => {
-            let transaction = usize::try_from(event.index)
-                .ok()
-                .and_then(|index| transactions.get(index))
-                .filter(|transaction| transaction.id() == event.id);
-            let transaction = transaction.ok_or_else(|| {
-                Problem::new(
-                    Kind::BadAnswer,
-                    format!(
-                        "the ledger node's block does not hold the transaction {}",
-                        event.id
-                    ),
-                )
-            })?;
-            for entry in transaction.action().entries() {
+            for entry in transaction(event, transactions)?.action().entries() {
                 if matches!(entry.purpose(), Purpose::Pre | Purpose::Act) {
                     change(Change::Device {
                         handle: Hex(entry.handle().to_bytes()),
@@ -535,9 +557,10 @@ fn read(
             new,
             how: How::Superseded,
         }),
-        ("revoke", _, ended) => ended
-            .iter()
-            .for_each(|&ended| change(Change::Revoked(ended))),
+        ("revoke", _, ended) => ended.iter().for_each(|&ended| {
+            change(Change::Revoked(ended));
+            change(Change::ArtKeyEnded(ended));
+        }),
         ("transfer", ..) => event.moved.iter().for_each(|moved| {
             let to = moved.to;
             moved
@@ -693,6 +716,14 @@ impl Change {
             }
             Self::Withdrawn(digest) => {
                 releases::withdraw(tx.on(), digest.0, height).await?;
+                Ok(None)
+            }
+            Self::ArtKey(ref key) => {
+                mender_artifacts::note_art_key(tx.on(), key).await?;
+                Ok(None)
+            }
+            Self::ArtKeyEnded(handle) => {
+                mender_artifacts::forget_art_key(tx.on(), handle).await?;
                 Ok(None)
             }
         }

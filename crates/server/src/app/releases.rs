@@ -220,18 +220,27 @@ impl App {
             })
         })
         .await?;
+        self.read_artifacts_of(by, bytes).await?;
         self.release(digest).await
     }
 
-    /// The check that a device makes, as far as it is the same for all devices.
+    /// A release that devices take, as far as it is the same for all devices.
     async fn listed<'m>(&self, signed: &SignedManifest<'m>) -> Result<VerifiedRelease<'m>, Error> {
+        let digest = signed.manifest().digest();
+        let judged = self.judge_release(signed).await?;
+        judged.map_err(|why| Error::Unfit(format!("the release {digest} is refused: {why}")))
+    }
+
+    /// The check that a device makes, as far as it is the same for all devices; for those that cannot make it, too.
+    pub(super) async fn judge_release<'m>(
+        &self,
+        signed: &SignedManifest<'m>,
+    ) -> Result<Result<VerifiedRelease<'m>, ReleaseError>, Error> {
         let org = self.org();
         let digest = signed.manifest().digest();
-        let refused =
-            |why: ReleaseError| Error::Unfit(format!("the release {digest} is refused: {why}"));
         // Before the ledger is asked: it would be asked for a row of this organisation.
         if signed.manifest().org() != org {
-            return Err(refused(ReleaseError::ForeignOrganisation));
+            return Ok(Err(ReleaseError::ForeignOrganisation));
         }
         for _ in 0..2 {
             let trust = self.ledger.trust();
@@ -245,8 +254,8 @@ impl App {
                 proofs.push((key, proven.proof().clone()));
             }
             match check(signed, &trust, org, &proofs) {
-                Ok(release) => return Ok(release),
-                Err(Unlisted::Refused(why)) => return Err(refused(why)),
+                Ok(release) => return Ok(Ok(release)),
+                Err(Unlisted::Refused(why)) => return Ok(Err(why)),
                 Err(Unlisted::Proof(why)) => return Err(why.into()),
                 Err(Unlisted::Epoch) => {}
             }

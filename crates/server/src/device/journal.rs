@@ -5,7 +5,7 @@ use crate::{
     app::{App, Change, Error, alarms, audit, orders, rollouts::steps as rollouts},
     device::{policy, report},
     store::{
-        StoreError, Tx, alarms as alarm_rows, devices,
+        StoreError, Tx, Work, alarms as alarm_rows, devices,
         doorstep::{self, OrderReceipt},
         orders as order_rows, timeline,
     },
@@ -127,10 +127,52 @@ impl Pending {
 
 async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Error> {
     let jobs = &jobs;
+    batch(app, "write what devices said", move |batch, tx| {
+        Box::pin(async move {
+            let mut links = batch.links(tx, jobs).await?.into_iter();
+            let mut said = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                said.push(match job {
+                    Job::Link { .. } => match links.next() {
+                        Some((verdict, version)) => Said::Judged(verdict, version),
+                        None => Said::Written,
+                    },
+                    Job::Answered { device, told } => {
+                        batch.answered(tx, device, told).await?;
+                        Said::Written
+                    }
+                    Job::Sent { device, orders } => {
+                        Said::Sent(batch.sent(tx, device, orders).await?)
+                    }
+                    Job::Heard(devices) => {
+                        batch.heard(tx, devices).await?;
+                        Said::Written
+                    }
+                    Job::Reported(received) => {
+                        report::write(batch, tx, received).await?;
+                        Said::Written
+                    }
+                });
+            }
+            Ok(said)
+        })
+    })
+    .await
+}
+
+/// Writes in one transaction what devices said, and takes on the rollouts that it concerns. The changes are for
+/// [`App::announce`].
+pub(crate) async fn batch<'env, T: Send>(
+    app: &App,
+    name: &'static str,
+    work: impl for<'t> FnOnce(&'t mut Batch, &'t mut Tx<'env>) -> Work<'t, Result<T, Error>>
+    + Send
+    + 'env,
+) -> Result<(T, Vec<Change>), Error> {
     let now_ms = app.edge.now_ms();
     let nonce = app.edge.random()?;
     app.store
-        .tx("write what devices said", move |tx| {
+        .tx(name, move |tx| {
             Box::pin(async move {
                 let mut batch = Batch {
                     now_ms,
@@ -139,42 +181,18 @@ async fn write(app: &App, jobs: Vec<Job>) -> Result<(Vec<Said>, Vec<Change>), Er
                     heard: rollouts::Heard::default(),
                     changes: Vec::new(),
                 };
-                let mut links = batch.links(tx, jobs).await?.into_iter();
-                let mut said = Vec::with_capacity(jobs.len());
-                for job in jobs {
-                    said.push(match job {
-                        Job::Link { .. } => match links.next() {
-                            Some((verdict, version)) => Said::Judged(verdict, version),
-                            None => Said::Written,
-                        },
-                        Job::Answered { device, told } => {
-                            batch.answered(tx, device, told).await?;
-                            Said::Written
-                        }
-                        Job::Sent { device, orders } => {
-                            Said::Sent(batch.sent(tx, device, orders).await?)
-                        }
-                        Job::Heard(devices) => {
-                            batch.heard(tx, devices).await?;
-                            Said::Written
-                        }
-                        Job::Reported(received) => {
-                            report::write(&mut batch, tx, received).await?;
-                            Said::Written
-                        }
-                    });
-                }
+                let done = work(&mut batch, tx).await?;
                 let told = rollouts::heard(tx, now_ms, &batch.heard).await?;
                 batch.changes.extend(told);
-                Ok((said, batch.changes))
+                Ok((done, batch.changes))
             })
         })
         .await
 }
 
 /// One transaction.
-pub(super) struct Batch {
-    pub(super) now_ms: u64,
+pub(crate) struct Batch {
+    pub(crate) now_ms: u64,
     nonce: [u8; 32],
     orders: u64,
     /// Orders that devices got and answered, for the rollouts that gave them.
@@ -191,7 +209,7 @@ impl Batch {
     }
 
     /// Raises an alarm about a device.
-    pub(super) async fn alarm(
+    pub(crate) async fn alarm(
         &mut self,
         tx: &mut Tx<'_>,
         device: &str,
@@ -383,20 +401,21 @@ impl Batch {
     ) -> Result<(), Error> {
         for told in told {
             let state = orders::state_of(told.code);
-            self.settle(tx, device, told.order, state).await?;
+            self.settle(tx, device, told.order, state, None).await?;
             // An order to report is settled by the report; what the device signs of it comes after.
             doorstep::set_receipt(tx.on(), device, told.order, state, &told.receipt).await?;
         }
         Ok(())
     }
 
-    /// Notes what became of an order; a repeat changes nothing.
-    pub(super) async fn settle(
+    /// Notes what became of an order, and why where that is known; a repeat changes nothing.
+    pub(crate) async fn settle(
         &mut self,
         tx: &mut Tx<'_>,
         device: &str,
         order: u64,
         state: OrderState,
+        why: Option<&str>,
     ) -> Result<(), Error> {
         let open = [OrderState::Waiting, OrderState::Sent];
         if !doorstep::set_order(tx.on(), device, order, open, state, self.now_ms).await? {
@@ -405,7 +424,10 @@ impl Batch {
         doorstep::answered(tx.on(), order).await?;
         let answered = (device.to_owned(), order, state);
         self.heard.answered.push(answered);
-        let detail = json!({ "order": order, "outcome": state });
+        let detail = match why {
+            None => json!({ "order": order, "outcome": state }),
+            Some(why) => json!({ "order": order, "outcome": state, "reason": why }),
+        };
         let kind = EventKind::OrderAnswered;
         timeline::append(tx.on(), device, self.now_ms, kind, &detail).await?;
         self.changes.push(Change::Order(order));
@@ -423,12 +445,15 @@ impl Batch {
             OrderState::Unable => (AlarmKind::Order, "the device cannot do what an order asks"),
             _ => return Ok(()),
         };
-        self.alarm(tx, device, alarm.0, &format!("{} (order {order})", alarm.1))
-            .await
+        let detail = match why {
+            None => format!("{} (order {order})", alarm.1),
+            Some(why) => format!("{} (order {order}): {why}", alarm.1),
+        };
+        self.alarm(tx, device, alarm.0, &detail).await
     }
 
     /// Says which of them are the device's to have: what was taken back meanwhile is not.
-    async fn sent(
+    pub(crate) async fn sent(
         &mut self,
         tx: &mut Tx<'_>,
         device: &str,
@@ -450,7 +475,8 @@ impl Batch {
         Ok(given)
     }
 
-    async fn heard(
+    /// These devices were heard; those with facts say something of themselves.
+    pub(crate) async fn heard(
         &mut self,
         tx: &mut Tx<'_>,
         heard: &[(Arc<str>, Option<Facts>)],

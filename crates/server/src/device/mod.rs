@@ -20,7 +20,7 @@ mod follow;
 mod freshness;
 mod greet;
 mod hold;
-mod journal;
+pub(crate) mod journal;
 mod policy;
 mod receipt;
 mod report;

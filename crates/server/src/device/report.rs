@@ -392,7 +392,9 @@ pub(super) async fn write(
     timeline::append(tx.on(), device, batch.now_ms, EventKind::Reported, &detail).await?;
     batch.tell(device);
     if let Some(order) = order {
-        batch.settle(tx, device, *order, OrderState::Done).await?;
+        batch
+            .settle(tx, device, *order, OrderState::Done, None)
+            .await?;
     }
     let news = before.is_none_or(|before| before.digest != digest || before.expected != *expected);
     if verdict == Verdict::Differs && news {

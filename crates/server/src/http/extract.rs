@@ -165,11 +165,16 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 pub(super) async fn receive(request: Request) -> Result<Bytes, Problem> {
+    receive_up_to(request, super::BODY_BYTES_MAX).await
+}
+
+/// A body of at most so many bytes, which the route's own limit lets through.
+pub(super) async fn receive_up_to(request: Request, bytes_max: usize) -> Result<Bytes, Problem> {
     match tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(why)) if why.status().as_u16() == Kind::TooLarge.status() => Err(Problem::new(
             Kind::TooLarge,
-            format!("a body has at most {} bytes", super::BODY_BYTES_MAX),
+            format!("a body has at most {bytes_max} bytes"),
         )),
         Ok(Err(_)) => Err(Problem::new(Kind::Malformed, "the body broke off")),
         Err(_) => Err(Problem::new(

@@ -26,7 +26,7 @@ impl From<Error> for Failure {
             Error::Forbidden { .. } => Kind::Forbidden,
             Error::Unknown { .. } => Kind::Unknown,
             Error::Exists { .. } => Kind::Exists,
-            Error::AlreadyDone(_) => Kind::AlreadyDone,
+            Error::AlreadyDone(_) | Error::Conflict(_) => Kind::AlreadyDone,
             Error::Malformed(_) => Kind::Malformed,
             Error::TooMuch(_) => Kind::TooLarge,
             Error::Unfit(_) => Kind::Unfit,
@@ -76,9 +76,10 @@ fn blob(why: &BlobError) -> Kind {
         BlobError::WrongOffset { .. } | BlobError::Busy => Kind::WrongOffset,
         BlobError::TooLong { .. } => Kind::TooLarge,
         BlobError::BrokeOff => Kind::RequestTimeout,
-        BlobError::WrongDigest { .. } | BlobError::Inventory(_) | BlobError::ChunkIndex(_) => {
-            Kind::Unfit
-        }
+        BlobError::WrongDigest { .. }
+        | BlobError::Inventory(_)
+        | BlobError::ChunkIndex(_)
+        | BlobError::Artifact(_) => Kind::Unfit,
         BlobError::Store(_) | BlobError::Silent => Kind::FirmwareStore,
         BlobError::Io { .. } | BlobError::Address(_) => Kind::Internal,
     }

@@ -74,6 +74,7 @@ fn described() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(v1::devices::events::events))
         .routes(routes!(v1::devices::inventory::inventory))
         .routes(routes!(v1::devices::orders::orders))
+        .routes(routes!(v1::devices::order_log::log))
         .routes(routes!(v1::devices::order_receipt::receipt))
         .routes(routes!(v1::devices::quarantine::quarantine))
         .routes(routes!(v1::devices::readmit::readmit))

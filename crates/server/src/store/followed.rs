@@ -78,6 +78,7 @@ pub(crate) async fn forget(on: On<'_>) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM device_keys WHERE org = $1",
         "DELETE FROM ledger_releases WHERE org = $1",
+        "DELETE FROM art_keys WHERE org = $1",
         "DELETE FROM ledger_position WHERE org = $1",
         "UPDATE devices SET state = 'registered' WHERE org = $1 AND state IN ('active', 'revoked', 'moved')",
     ] {

@@ -19,6 +19,8 @@ pub(crate) mod followed;
 pub(crate) mod groups;
 pub(crate) mod idempotency;
 pub(crate) mod inventories;
+pub(crate) mod mender_artifacts;
+pub(crate) mod mender_deployments;
 pub(crate) mod mender_devices;
 pub(crate) mod orders;
 pub(crate) mod policies;
@@ -366,6 +368,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         4,
         "mender devices",
         include_str!("migrations/0004_mender_devices.sql"),
+    ),
+    (
+        5,
+        "mender artifacts",
+        include_str!("migrations/0005_mender_artifacts.sql"),
     ),
 ];
 

@@ -295,18 +295,23 @@ pub(crate) async fn with_nonce(
     Ok(None)
 }
 
-fn read(row: &AnyRow) -> Result<Order, sqlx::Error> {
+/// Whom an order was given to.
+pub(super) fn target(row: &AnyRow) -> Result<Target, sqlx::Error> {
     let target: String = column(row, "target")?;
+    word(row, "target_kind", |kind| match kind {
+        "device" => Some(Target::Device(target.clone())),
+        "group" => Some(Target::Group(target.clone())),
+        "rollout" => target.parse().ok().map(Target::Rollout),
+        _ => None,
+    })
+}
+
+fn read(row: &AnyRow) -> Result<Order, sqlx::Error> {
     Ok(Order {
         id: number(row, "id")?,
         kind: word(row, "kind", OrderKind::from_name)?,
         release: optional_bytes(row, "release_digest")?.map(Hex),
-        target: word(row, "target_kind", |kind| match kind {
-            "device" => Some(Target::Device(target.clone())),
-            "group" => Some(Target::Group(target.clone())),
-            "rollout" => target.parse().ok().map(Target::Rollout),
-            _ => None,
-        })?,
+        target: target(row)?,
         created_ms: number(row, "created_ms")?,
         created_by: column(row, "created_by")?,
         devices: number(row, "devices")?,

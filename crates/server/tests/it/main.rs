@@ -23,6 +23,8 @@ mod enrolment;
 mod follow;
 mod ledger;
 mod load;
+mod mender_artifacts;
+mod mender_deployments;
 mod mender_devices;
 mod orders;
 mod page;

@@ -124,10 +124,13 @@ impl World {
     }
 
     pub(crate) fn publish(&self, digest: Hex32, minimum_counter: u64) {
-        let org = self.ledger.world.lock().unwrap().org;
+        let (org, policy_version) = {
+            let world = self.ledger.world.lock().unwrap();
+            (world.org, world.policy().unwrap().version)
+        };
         self.by_art(Action::Publish {
             org,
-            policy_version: 1,
+            policy_version,
             digest: Digest::new(digest.0),
             minimum_counter,
         });

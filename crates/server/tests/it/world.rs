@@ -38,6 +38,20 @@ impl Told {
     }
 }
 
+impl Told {
+    /// What the next IDs that are drawn end with.
+    pub(crate) fn next_ids(&self, count: u64) -> Vec<String> {
+        let next = self.drawn.load(SeqCst);
+        let id = |number| kusabi_api::Hex::<16>(drawn(number)[..16].try_into().unwrap());
+        let ids = (next..next + count).map(|number| id(number).to_string());
+        ids.collect()
+    }
+}
+
+fn drawn(number: u64) -> [u8; 32] {
+    kusabi_core::crypto::sha256(&[b"test random", &number.to_be_bytes()])
+}
+
 impl Edge for Told {
     fn now_ms(&self) -> u64 {
         self.now_ms.load(SeqCst)
@@ -45,10 +59,7 @@ impl Edge for Told {
 
     fn random(&self) -> std::io::Result<[u8; 32]> {
         let number = self.drawn.fetch_add(1, SeqCst);
-        Ok(kusabi_core::crypto::sha256(&[
-            b"test random",
-            &number.to_be_bytes(),
-        ]))
+        Ok(drawn(number))
     }
 }
 

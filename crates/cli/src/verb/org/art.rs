@@ -6,11 +6,12 @@ use kusabi_core::{
     id::{OrgName, StateKey},
     row::{ArtPolicy, Row},
     suite::Purpose,
-    tx::{Action, Named},
+    tx::{Action, Entry, Named},
 };
 use serde::Serialize;
 
 use crate::{
+    artifact_key,
     connection::Connection,
     entry::entry,
     exit::Exit,
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Key file of a new release key (purpose art)
     #[arg(long, value_name = "KEYFILE")]
     add: Vec<PathBuf>,
+    /// Public key (PEM, RSA or P-256) that signs artifacts for stock Mender devices; it signs no release, so --sign does not count it
+    #[arg(long, value_name = "FILE.pem")]
+    foreign: Vec<PathBuf>,
     /// A release key that ends: its handle or key file
     #[arg(long, value_name = "KEY")]
     remove: Vec<Who>,
@@ -54,6 +58,15 @@ struct Set {
     keys: u8,
     version: u32,
     height: u64,
+    /// Keys that sign artifacts, by the file that each came from.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    foreign: Vec<Foreign>,
+}
+
+#[derive(Serialize)]
+struct Foreign {
+    file: PathBuf,
+    handle: String,
 }
 
 impl Answer for Set {
@@ -65,6 +78,10 @@ impl Answer for Set {
             )
             .field("policy version", self.version.to_string())
             .field("at block", grouped(self.height));
+        for key in &self.foreign {
+            let said = format!("{} ({})", key.handle, key.file.display());
+            page.field("signs artifacts", said);
+        }
     }
 }
 
@@ -87,7 +104,27 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             Ok(Named { handle, version })
         })
         .collect::<Result<Vec<_>>>()?;
-    let height = set(&connection, &org, old, args.sign, &added, removed, &others)?;
+    let mut foreign = Vec::new();
+    for path in &args.foreign {
+        let rng = &mut session.rng();
+        foreign.push(artifact_key::entry(path, connection.chain(), &org, rng)?);
+    }
+    let named = args
+        .foreign
+        .iter()
+        .zip(&foreign)
+        .map(|(path, entry)| Foreign {
+            file: path.clone(),
+            handle: entry.handle().to_string(),
+        });
+    let named = named.collect();
+    let change = Change {
+        k: args.sign,
+        added: &added,
+        foreign,
+        removed,
+    };
+    let height = set(&connection, &org, old, change, &others)?;
     let now = find(&connection, &org)?.ok_or_else(|| {
         Failure::new(
             Exit::Unproven,
@@ -100,6 +137,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         keys: now.n,
         version: now.version,
         height,
+        foreign: named,
     })?;
     Ok(Exit::Ok)
 }
@@ -117,16 +155,32 @@ pub(crate) fn find(connection: &Connection, org: &OrgName) -> Result<Option<ArtP
     )
 }
 
+/// What a policy is to be, and what of it is new.
+pub(crate) struct Change<'a> {
+    /// How many release keys sign a release.
+    pub(crate) k: u8,
+    /// New release keys.
+    pub(crate) added: &'a [KeyFile],
+    /// New keys that sign artifacts of other systems, and nothing here.
+    pub(crate) foreign: Vec<Entry>,
+    /// Keys that end.
+    pub(crate) removed: Vec<Named>,
+}
+
 /// Sets a policy; at which height.
 pub(crate) fn set(
     connection: &Connection,
     org: &OrgName,
     old: Option<ArtPolicy>,
-    k: u8,
-    added: &[KeyFile],
-    removed: Vec<Named>,
+    change: Change<'_>,
     others: &[KeyFile],
 ) -> Result<u64> {
+    let Change {
+        k,
+        added,
+        foreign,
+        removed,
+    } = change;
     if let Some(key) = added.iter().find(|key| key.purpose() != Purpose::Art) {
         return Err(Failure::new(
             Exit::Usage,
@@ -134,10 +188,11 @@ pub(crate) fn set(
         )
         .advise("kusabi key new KEYFILE --purpose art makes one"));
     }
-    let entries = added
+    let mut entries = added
         .iter()
         .map(|key| entry(key, connection.chain(), &org.id()))
         .collect::<Result<Vec<_>>>()?;
+    entries.extend(foreign);
     // Nobody signs twice, also where a new key is named as one that signs.
     let mut signers: Vec<&KeyFile> = Vec::new();
     for key in added.iter().chain(others) {

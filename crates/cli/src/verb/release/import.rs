@@ -10,14 +10,13 @@ use std::{
 use kusabi_core::{
     id::{Digest, Handle, OrgName},
     release::{Content, Label, ManifestParts, PayloadParts, TargetParts},
-    suite::Purpose,
 };
 use kusabi_mender::{Artifact, ArtifactKey, Limits};
-use rustls_pki_types::{SubjectPublicKeyInfoDer, pem::PemObject as _};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    artifact_key,
     connection::Connection,
     exit::Exit,
     failure::{Failure, Result},
@@ -25,9 +24,6 @@ use crate::{
     page::{Answer, Page, grouped},
     session::Session,
 };
-
-/// Longest PEM file of a public key in bytes.
-const KEY_BYTES_MAX: u64 = 16 << 10;
 
 /// Make the manifest of a release from a Mender artifact, which devices with the updater "mender" install as it is
 ///
@@ -37,7 +33,7 @@ pub(crate) struct Args {
     /// The artifact
     #[arg(value_name = "FILE.mender")]
     file: PathBuf,
-    /// A key that may have signed the artifact: a public key (PEM), or the handle of a release key of suite 2; several times for several
+    /// A key that may have signed the artifact: a public key (PEM), or the handle of a release key of suite 2 or of one that came with --foreign; several times for several
     #[arg(
         long = "key",
         value_name = "FILE.pem|HANDLE",
@@ -218,45 +214,17 @@ fn keys(named: &[Signer], org: &OrgName, session: &Session) -> Result<Vec<Artifa
     let mut keys = Vec::new();
     for signer in named {
         keys.push(match signer {
-            Signer::File(path) => {
-                let pem = files::read(path, KEY_BYTES_MAX)?;
-                let no_key = |why: &dyn std::fmt::Display| {
-                    Failure::new(Exit::File, format!("{}: {why}", path.display())).advise(
-                        "openssl pkey -in PRIVATE-KEY -pubout makes the PEM file of a public key",
-                    )
-                };
-                let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem)
-                    .map_err(|_| no_key(&"no public key in PEM form (PUBLIC KEY)"))?;
-                ArtifactKey::from_spki(&spki).map_err(|why| no_key(&why))?
-            }
+            Signer::File(path) => artifact_key::read(path)?.1,
             Signer::Handle(handle) => {
                 let connection = match &connection {
                     Some(open) => open,
                     None => connection.insert(Connection::open(session)?),
                 };
-                of_record(connection, handle, org)?
+                artifact_key::of_record(connection, handle, org)?
             }
         });
     }
     Ok(keys)
-}
-
-/// The key of a record, if it is one that signs artifacts of this organisation.
-fn of_record(connection: &Connection, handle: &Handle, org: &OrgName) -> Result<ArtifactKey> {
-    let refused = |why: &str| Failure::new(Exit::Negative, format!("{handle} {why}"));
-    let record = connection.known_record(handle)?;
-    if record.purpose() != Purpose::Art || record.owner() != org.id() {
-        return Err(refused("is no release key of the organisation")
-            .advise("kusabi org art gives a key this role"));
-    }
-    if !record.is_active() {
-        return Err(refused("has ended: what it signed does not count any more"));
-    }
-    let key = record.keys().verification_key().ok_or_else(|| {
-        refused("stands on the ledger as a digest only")
-            .advise("name its public key: --key FILE.pem")
-    })?;
-    ArtifactKey::try_from(key).map_err(|why| refused(&format!("is {why}")))
 }
 
 /// Reads the artifact once: what it is, what its bytes are, and which of the keys that count signed it. Of an artifact that none of them

@@ -4,7 +4,7 @@ use super::super::{App, Change, Error};
 use super::MenderDevice;
 use crate::{
     share::secs,
-    store::{devices, mender_devices, timeline},
+    store::{Tx, devices, mender_devices, timeline},
 };
 use kusabi_api::admin::{
     EventKind, MenderAttribute, MenderDeviceDetail, MenderIdentity, MenderValue, Text,
@@ -86,17 +86,10 @@ impl App {
                     let detail = json!({ "attributes": reported.len() });
                     let kind = EventKind::InventoryChanged;
                     timeline::append(tx.on(), id, now_ms, kind, &detail).await?;
-                    let Some(device_type) = type_of(reported) else {
-                        return Ok(());
-                    };
-                    match devices::find(tx.on(), id).await? {
-                        Some(mut there) if there.device_type.is_none() => {
-                            there.device_type = Some(device_type);
-                            devices::describe(tx.on(), &there).await?;
-                        }
-                        _ => {}
+                    match type_of(reported) {
+                        Some(device_type) => learn_type(tx, id, device_type).await,
+                        None => Ok(()),
                     }
-                    Ok(())
                 })
             })
             .await?;
@@ -170,6 +163,21 @@ fn merged(kept: &str, reported: &Attributes, how: Reporting) -> Result<String, E
         )));
     }
     Ok(text)
+}
+
+/// A device says of what type it is: that it becomes where none is known.
+pub(super) async fn learn_type(
+    tx: &mut Tx<'_>,
+    device: &str,
+    device_type: Text,
+) -> Result<(), Error> {
+    match devices::find(tx.on(), device).await? {
+        Some(mut there) if there.device_type.is_none() => {
+            there.device_type = Some(device_type);
+            Ok(devices::describe(tx.on(), &there).await?)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The device's type, if it says one that can be one.

@@ -6,22 +6,32 @@
 //!
 //! What a device of this class does not check is checked for it here. A token therefore counts only as long as the database, with each
 //! single call, shows its auth set accepted and its key in force; and before one is given, the ledger is asked to prove that.
+//!
+//! What it is to install are orders like any others ([`deployments`]), of releases whose payloads are Mender artifacts ([`artifacts`],
+//! read by [`reading`]).
 
+mod artifacts;
 mod asks;
 mod attributes;
 mod contacts;
 mod decisions;
+mod deployments;
 mod identity;
+pub(in crate::app) mod reading;
 
+pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
+pub(in crate::app) use artifacts::{is_artifact_of, note, row_of_release};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
+pub(crate) use deployments::{Provides, Status};
 
 use super::{App, Error, tokens::hash};
 use crate::{
     share::{Allowance, Shares},
     store::mender_devices::{self, Holder},
 };
-use std::{num::NonZeroU32, time::Duration};
+use kusabi_api::Hex;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
 
 /// What a token begins with, so that a scanner for leaked secrets can find it.
@@ -45,6 +55,12 @@ const REPORTS: Allowance = Allowance::new(NonZeroU32::new(60).unwrap(), Duration
 /// Most questions to the ledger at once on behalf of devices that ask for tokens.
 const PROVING_AT_ONCE: usize = 64;
 
+/// How often a device that has an open order is given it: each time costs questions to the ledger. (Devices share places, see [`Shares`].)
+const HANDING: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(500));
+
+/// How often a device may say how it is with an order: some ten times in each. One that is not heard in the middle rolls back.
+const SAYING: Allowance = Allowance::new(NonZeroU32::new(256).unwrap(), Duration::from_millis(125));
+
 /// What stock Mender devices have of this process.
 #[derive(Debug)]
 pub(super) struct Mender {
@@ -54,6 +70,10 @@ pub(super) struct Mender {
     /// Places of the questions to the ledger for those who get tokens.
     proving: Semaphore,
     contacts: contacts::Contacts,
+    handing: Shares,
+    saying: Shares,
+    /// How many artifacts are read at a time.
+    artifacts: Arc<Semaphore>,
 }
 
 impl Default for Mender {
@@ -64,6 +84,9 @@ impl Default for Mender {
             reports: Shares::new(REPORTS),
             proving: Semaphore::new(PROVING_AT_ONCE),
             contacts: contacts::Contacts::default(),
+            handing: Shares::new(HANDING),
+            saying: Shares::new(SAYING),
+            artifacts: Arc::new(Semaphore::new(artifacts::AT_ONCE)),
         }
     }
 }
@@ -117,4 +140,17 @@ impl App {
             .await?;
         Ok(token)
     }
+}
+
+/// A UUID that follows from these bytes (RFC 9562, version 8).
+fn uuid(parts: &[&[u8]]) -> String {
+    let digest = kusabi_core::crypto::sha256(parts);
+    let mut bytes: [u8; 16] = std::array::from_fn(|at| digest[at]);
+    bytes[6] = bytes[6] & 0x0f | 0x80;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = Hex(bytes).to_string();
+    for at in [20, 16, 12, 8] {
+        text.insert(at, '-');
+    }
+    text
 }

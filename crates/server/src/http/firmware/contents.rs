@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
+use kusabi_api::Hex32;
 use std::sync::Arc;
 
 /// The bytes, or the range that is asked for, as they come from the store.
@@ -21,8 +22,21 @@ pub(super) async fn show(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
     let digest = digest(&uri)?;
     let size = app.content_size(digest).await?;
     let size = size.ok_or_else(|| nothing("content with the digest", digest))?;
+    // What has this name never changes.
+    let kept = "public, max-age=31536000, immutable";
+    send(&app, digest, size, &headers, kept).await
+}
+
+/// The answer with a whole content, or with the range of it that is asked for; never encoded, and always with its length.
+pub(in crate::http) async fn send(
+    app: &App,
+    digest: Hex32,
+    size: u64,
+    headers: &HeaderMap,
+    kept: &'static str,
+) -> Answer {
     let etag = format!("\"{digest}\"");
-    let (status, range) = match wanted(&headers, size, &etag) {
+    let (status, range) = match wanted(headers, size, &etag) {
         Wanted::All => (StatusCode::OK, 0..size),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Beyond => {
@@ -53,8 +67,7 @@ pub(super) async fn show(State(app): State<Arc<App>>, uri: Uri, headers: HeaderM
     for (name, value) in [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::ACCEPT_RANGES, "bytes"),
-        // What has this name never changes.
-        (header::CACHE_CONTROL, "public, max-age=31536000, immutable"),
+        (header::CACHE_CONTROL, kept),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         response

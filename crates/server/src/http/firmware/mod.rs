@@ -2,7 +2,7 @@
 //!
 //! Nobody has to say who he is: what is given is named by its digest, and the device checks it against a release that the ledger proves.
 
-mod contents;
+pub(in crate::http) mod contents;
 mod manifests;
 mod range;
 
@@ -26,7 +26,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-type Answer = Result<Response, failure::Failure>;
+pub(in crate::http) type Answer = Result<Response, failure::Failure>;
 
 /// There is nothing of this digest.
 fn nothing(what: &'static str, digest: Hex32) -> failure::Failure {

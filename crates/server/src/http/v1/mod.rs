@@ -29,6 +29,7 @@ pub(super) mod devices {
     pub(in crate::http) mod import;
     pub(in crate::http) mod inventory;
     pub(in crate::http) mod list;
+    pub(in crate::http) mod order_log;
     pub(in crate::http) mod order_receipt;
     pub(in crate::http) mod orders;
     pub(in crate::http) mod quarantine;

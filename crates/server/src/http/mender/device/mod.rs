@@ -1,6 +1,8 @@
 //! What stock Mender clients speak to: `/api/devices/v1/…` and `/v2/…`.
 
 mod auth_requests;
+mod deployments;
+mod download;
 mod inventory;
 
 use crate::{
@@ -13,7 +15,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{post, put},
+    routing::{get, post, put},
 };
 use std::sync::Arc;
 
@@ -27,12 +29,14 @@ pub fn router(app: Arc<App>) -> Router {
             "/api/devices/v1/inventory/device/attributes",
             put(inventory::replace).patch(inventory::add),
         )
+        .merge(deployments::routes())
         .layer(middleware::from_fn(silent));
     Router::new()
         .route(
             "/api/devices/v1/authentication/auth_requests",
             post(auth_requests::ask),
         )
+        .route("/api/devices/v1/download/{secret}", get(download::show))
         .merge(with_token)
         .fallback(failure::unknown)
         .method_not_allowed_fallback(failure::method)

@@ -2,6 +2,8 @@
 //!
 //! Who asks shows an API token of the admin API, and may with it what he may there: read as a viewer, change as an operator.
 
+mod artifacts;
+mod deployments;
 mod devices;
 mod inventory;
 mod login;
@@ -40,6 +42,11 @@ pub(in crate::http) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             put(devices::decide).get(devices::status),
         )
         .route("/api/management/v1/inventory/devices", get(inventory::list))
+        .merge(artifacts::routes())
+        .route(
+            "/api/management/v1/deployments/deployments/{id}/devices/{device}/log",
+            get(deployments::log),
+        )
         // What is not here is said in Mender's words, too.
         .route("/api/management/{*rest}", any(failure::unknown))
         .layer(middleware::from_fn_with_state(
@@ -49,7 +56,7 @@ pub(in crate::http) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
 }
 
 /// A time as the tools of Mender read it (RFC 3339).
-fn time(ms: u64) -> String {
+pub(super) fn time(ms: u64) -> String {
     let time = i64::try_from(ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Items of one page when the request does not say, and most of them.
 const PER_PAGE: u32 = 20;
-const PER_PAGE_MAX: u16 = 500;
+pub(super) const PER_PAGE_MAX: u16 = 500;
 
 /// Most pages: a list is read through up to where a page begins.
 const PAGE_MAX: u32 = 100_000;

@@ -1,0 +1,782 @@
+//! Orders in the hands of stock Mender clients, through the real routers: next, status, log, download.
+
+use crate::{
+    mender_artifacts::{SIGNER, error},
+    mender_devices::Stock,
+    releases::of,
+    world::{Got, World, call},
+};
+use axum::{
+    Router,
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use kusabi_api::Hex32;
+use kusabi_mender::testing::{Parts, Signer};
+use kusabi_server::{app::Presence, http::mender};
+use serde_json::{Value, json};
+use std::sync::{Arc, atomic::Ordering::SeqCst};
+
+/// How devices reach the server.
+const URL: &str = "https://mender.example:8443";
+
+const NEXT: &str = "/api/devices/v2/deployments/device/deployments/next";
+const NEXT_V1: &str = "/api/devices/v1/deployments/device/deployments/next";
+const DEPLOYMENTS: &str = "/api/devices/v1/deployments/device/deployments";
+
+/// A stock client: what it sends and how it hears the answers.
+struct Client {
+    router: Router,
+    id: String,
+    token: String,
+    provides: Value,
+}
+
+impl Client {
+    async fn send(&self, method: Method, address: &str, body: &[u8]) -> Got {
+        let pieces: Vec<_> = body
+            .chunks(50)
+            .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
+            .collect();
+        let request = Request::builder()
+            .method(method)
+            .uri(address)
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
+            // In pieces of no announced length, as client 3.4 sends all of it.
+            .body(Body::from_stream(stream::iter(pieces)));
+        call(&self.router, request.unwrap()).await
+    }
+
+    async fn next(&self) -> Got {
+        let body = json!({ "device_provides": self.provides, "update_control_map": true });
+        self.send(Method::POST, NEXT, body.to_string().as_bytes())
+            .await
+    }
+
+    /// What it is told to install.
+    #[track_caller]
+    fn told(got: &Got) -> Value {
+        assert_eq!(got.status, StatusCode::OK, "{:?}", got.body);
+        serde_json::from_slice(&got.body).unwrap()
+    }
+
+    #[track_caller]
+    fn is_idle(got: &Got) {
+        assert_eq!(
+            (got.status, got.body.len()),
+            (StatusCode::NO_CONTENT, 0),
+            "{:?}",
+            got.body
+        );
+    }
+
+    async fn status(&self, id: &str, status: &str) -> Got {
+        let body = json!({ "status": status, "substate": "more" }).to_string();
+        let address = format!("{DEPLOYMENTS}/{id}/status");
+        self.send(Method::PUT, &address, body.as_bytes()).await
+    }
+
+    /// A status to which a client hears a yes, and nothing else.
+    async fn says(&self, id: &str, status: &str) {
+        let got = self.status(id, status).await;
+        let heard = (got.status, got.body.len());
+        assert_eq!(
+            heard,
+            (StatusCode::NO_CONTENT, 0),
+            "{status}: {:?}",
+            got.body
+        );
+    }
+
+    async fn fetch(&self, method: Method, uri: &str, headers: &[(&str, &str)]) -> Got {
+        let address = uri.strip_prefix(URL).unwrap();
+        // No token; and it would understand gzip if it got any, and then not know how much comes.
+        let mut request = Request::builder()
+            .method(method)
+            .uri(address)
+            .header("accept-encoding", "gzip");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        call(&self.router, request.body(Body::empty()).unwrap()).await
+    }
+}
+
+/// A site with a release for stock clients.
+struct Field {
+    world: World,
+    signer: Hex32,
+    artifact: Vec<u8>,
+    release: Hex32,
+    artifact_id: String,
+}
+
+impl Field {
+    async fn new() -> Self {
+        Self::of(Parts::new("app-1.2", &vec![9; 30_000])).await
+    }
+
+    async fn of(parts: Parts) -> Self {
+        let world = World::keyed().await;
+        let signer = world.signing().await;
+        let artifact = parts.signed(SIGNER);
+        let artifact_id = world.upload_artifact(&artifact).await;
+        let made = world.wrap(&artifact, &["board"], 4);
+        world.upload(&made).await.json();
+        Self {
+            world,
+            signer,
+            artifact,
+            release: made.digest,
+            artifact_id,
+        }
+    }
+
+    /// A stock client that was accepted and has its token.
+    async fn client(&self, number: u8) -> Client {
+        let world = &self.world;
+        let presence = Presence {
+            mender_url: Some(String::from(URL)),
+            ..Presence::default()
+        };
+        let app = world.app().await.with_presence(presence);
+        let router = mender::device::router(Arc::new(app));
+        let stock = Stock::new(
+            &format!("02:00:00:00:00:{number:02x}"),
+            Signer::p256(number),
+        );
+        let ask = async || {
+            let body = stock.body();
+            let peer: std::net::SocketAddr = "192.0.2.1:5000".parse().unwrap();
+            let request = Request::post("/api/devices/v1/authentication/auth_requests")
+                .header("X-MEN-Signature", stock.signer.sign(body.as_bytes()))
+                .extension(axum::extract::ConnectInfo(peer))
+                .body(body.into());
+            call(&router, request.unwrap()).await
+        };
+        assert_eq!(ask().await.status, StatusCode::UNAUTHORIZED);
+        let devices = "/api/management/v2/devauth/devices";
+        let waiting = world.get(&format!("{devices}?status=pending")).await.json();
+        let [device] = &waiting.as_array().unwrap()[..] else {
+            panic!("{waiting}");
+        };
+        let id = device["id"].as_str().unwrap().to_owned();
+        let set = device["auth_sets"][0]["id"].as_str().unwrap();
+        let address = format!("{devices}/{id}/auth/{set}/status");
+        let accept = json!({ "status": "accepted" });
+        let got = world.ask(&world.operator, Method::PUT, &address, &[], &accept);
+        assert_eq!(got.await.status, StatusCode::NO_CONTENT);
+        let token = ask().await;
+        assert_eq!(token.status, StatusCode::OK, "{:?}", token.body);
+        Client {
+            router,
+            token: String::from_utf8(token.body.to_vec()).unwrap(),
+            id,
+            provides: json!({
+                "artifact_name": "factory", "device_type": "board", "app.version": "1",
+            }),
+        }
+    }
+
+    async fn order(&self, client: &Client, kind: &str) -> u64 {
+        let order =
+            json!({ "kind": kind, "release": self.release, "target": { "device": client.id } });
+        self.world.post("/api/v1/orders", order).await.json()["id"]
+            .as_u64()
+            .unwrap()
+    }
+
+    /// How far a device is with its newest order.
+    async fn state(&self, client: &Client) -> String {
+        let orders = self
+            .world
+            .get(&format!("/api/v1/devices/{}/orders", client.id))
+            .await
+            .json();
+        orders["items"][0]["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Why its newest order ended so.
+    async fn reason(&self, client: &Client) -> String {
+        let events = self
+            .world
+            .get(&format!("/api/v1/devices/{}/events", client.id))
+            .await
+            .json();
+        let events = events["items"].as_array().unwrap();
+        let answered = events
+            .iter()
+            .filter(|event| event["kind"] == "order-answered");
+        let newest = answered.max_by_key(|event| event["seq"].as_u64()).unwrap();
+        newest["detail"]["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    async fn device(&self, client: &Client) -> Value {
+        self.world
+            .get(&format!("/api/v1/devices/{}", client.id))
+            .await
+            .json()
+    }
+
+    async fn rollout(&self, more: &Value) -> u64 {
+        let mut create = json!({ "name": "test", "release": self.release });
+        for (name, value) in more.as_object().unwrap() {
+            create[name] = value.clone();
+        }
+        let got = self.world.post("/api/v1/rollouts", create).await;
+        assert_eq!(got.status, StatusCode::CREATED, "{:?}", got.body);
+        got.json()["id"].as_u64().unwrap()
+    }
+
+    async fn act(&self, rollout: u64, act: &str) -> Value {
+        let address = format!("/api/v1/rollouts/{rollout}/{act}");
+        let got = self.world.ask(
+            &self.world.operator,
+            Method::POST,
+            &address,
+            &[],
+            &Value::Null,
+        );
+        got.await.json()
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_handed_out_fetched_and_answered() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    Client::is_idle(&client.next().await);
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(field.state(&client).await, "sent");
+    let id = told["id"].as_str().unwrap();
+    assert_eq!(id.len(), 36);
+    let artifact = &told["artifact"];
+    assert_eq!(artifact["id"], json!(field.artifact_id));
+    assert_eq!(artifact["artifact_name"], "app-1.2");
+    assert_eq!(artifact["device_types_compatible"], json!(["board"]));
+    let uri = artifact["source"]["uri"].as_str().unwrap();
+    assert!(
+        artifact["source"]["expire"]
+            .as_str()
+            .unwrap()
+            .ends_with('Z')
+    );
+
+    // It is the same deployment however often and in whatever form the client asks.
+    let again = Client::told(&client.next().await);
+    assert_eq!(again["id"], told["id"]);
+    let v1 = client
+        .send(
+            Method::POST,
+            NEXT_V1,
+            client.provides.to_string().as_bytes(),
+        )
+        .await;
+    assert_eq!(Client::told(&v1)["id"], told["id"]);
+    let get = format!("{NEXT_V1}?artifact_name=factory&device_type=board");
+    assert_eq!(
+        Client::told(&client.send(Method::GET, &get, b"").await)["id"],
+        told["id"]
+    );
+
+    // Whole, and in ranges, open and closed, as clients go on after a cut.
+    let whole = client.fetch(Method::GET, uri, &[]).await;
+    let total = field.artifact.len();
+    assert_eq!(whole.status, StatusCode::OK);
+    assert!(whole.body == field.artifact);
+    let length = total.to_string();
+    for (name, value) in [
+        ("content-length", &*length),
+        ("accept-ranges", "bytes"),
+        ("content-encoding", ""),
+    ] {
+        assert_eq!(whole.header(name), value, "{name}");
+    }
+    let head = client.fetch(Method::HEAD, uri, &[]).await;
+    assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
+    assert_eq!(
+        (head.header("content-length"), head.header("accept-ranges")),
+        (&*length, "bytes")
+    );
+    let closed = format!("bytes=1000-{}", total - 1);
+    for (range, from, to) in [
+        ("bytes=1000-", 1000, total),
+        (&*closed, 1000, total),
+        ("bytes=5-6", 5, 7),
+    ] {
+        let part = client.fetch(Method::GET, uri, &[("range", range)]).await;
+        assert_eq!(part.status, StatusCode::PARTIAL_CONTENT);
+        let expected = format!("bytes {from}-{}/{total}", to - 1);
+        assert_eq!(part.header("content-range"), expected);
+        assert_eq!(part.header("content-length"), (to - from).to_string());
+        assert!(part.body == field.artifact[from..to]);
+    }
+    for range in [
+        format!("bytes={total}-"),
+        "bytes=99999999999999999999999-".into(),
+    ] {
+        let beyond = client.fetch(Method::GET, uri, &[("range", &range)]).await;
+        assert_eq!(beyond.status, StatusCode::RANGE_NOT_SATISFIABLE);
+        assert_eq!(beyond.header("content-range"), format!("bytes */{total}"));
+    }
+    for senseless in ["bytes=9-1", "bytes=x-", "lines=1-2", "bytes=0-1,5-6"] {
+        let all = client
+            .fetch(Method::GET, uri, &[("range", senseless)])
+            .await;
+        assert_eq!(
+            (all.status, all.body.len()),
+            (StatusCode::OK, total),
+            "{senseless}"
+        );
+    }
+
+    // What a client says, it says again and again.
+    for status in [
+        "downloading",
+        "downloading",
+        "downloading",
+        "installing",
+        "rebooting",
+        "installing",
+        "success",
+        "success",
+    ] {
+        client.says(id, status).await;
+    }
+    assert_eq!(field.state(&client).await, "done");
+    let device = field.device(&client).await;
+    assert_eq!(device["firmware"], json!(field.release));
+    // Nobody signed it.
+    let orders = field
+        .world
+        .get(&format!("/api/v1/devices/{}/orders", client.id))
+        .await
+        .json();
+    let order = &orders["items"][0]["id"];
+    let receipt = field
+        .world
+        .get(&format!(
+            "/api/v1/devices/{}/orders/{order}/receipt",
+            client.id
+        ))
+        .await;
+    assert_eq!(
+        receipt.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{:?}",
+        receipt.body
+    );
+    // The address ends with its order.
+    assert_eq!(error(&client.fetch(Method::GET, uri, &[]).await).0, 404);
+    Client::is_idle(&client.next().await);
+}
+
+#[tokio::test]
+async fn an_address_ends_with_its_time_and_is_known_to_who_was_told_it() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let uri = |told: &Value| {
+        told["artifact"]["source"]["uri"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let first = uri(&Client::told(&client.next().await));
+    let secret = first.rsplit('/').next().unwrap();
+    assert_eq!(secret.len(), 64);
+    for other in [
+        "0".repeat(64),
+        secret.to_uppercase(),
+        String::from("%00"),
+        format!("{secret}0"),
+    ] {
+        let got = client
+            .fetch(
+                Method::GET,
+                &format!("{URL}/api/devices/v1/download/{other}"),
+                &[],
+            )
+            .await;
+        assert_eq!(error(&got).0, 404, "{other}");
+    }
+    // Each time that it asks it gets another one; a few of them are good at a time.
+    let mut addresses = vec![first];
+    for _ in 0..5 {
+        field.world.edge.now_ms.fetch_add(1, SeqCst);
+        addresses.push(uri(&Client::told(&client.next().await)));
+    }
+    let mut good = Vec::new();
+    for address in &addresses {
+        good.push(client.fetch(Method::GET, address, &[]).await.status == StatusCode::OK);
+    }
+    assert_eq!(good, [false, false, true, true, true, true]);
+    field
+        .world
+        .edge
+        .now_ms
+        .fetch_add(24 * 60 * 60 * 1000, SeqCst);
+    let late = client
+        .fetch(Method::GET, addresses.last().unwrap(), &[])
+        .await;
+    assert_eq!(error(&late).0, 404);
+    // Not as often as it likes: each time costs questions to the ledger.
+    let mut answers = Vec::new();
+    for _ in 0..150 {
+        answers.push(client.next().await.status.as_u16());
+    }
+    assert!(
+        answers.contains(&200) && answers.contains(&429),
+        "{answers:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_and_its_log_are_kept_whatever_the_client_sends() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    let order = field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    let id = told["id"].as_str().unwrap();
+    for status in ["downloading", "installing", "failure", "failure", "failure"] {
+        client.says(id, status).await;
+    }
+    assert_eq!(field.state(&client).await, "failed");
+    assert!(field.reason(&client).await.contains("log"));
+    // Cut off as client 5.1 does; then whole.
+    let cut = br#"{"messages":[{"timestamp":"2026-11-23T02:25:13Z","level":"error","message":"no space"},{"#;
+    let address = format!("{DEPLOYMENTS}/{id}/log");
+    for (body, expected) in [
+        (&cut[..], "2026-11-23T02:25:13Z error: no space\n"),
+        (b"\xff\0", "\u{fffd}\u{fffd}\n"),
+        (
+            br#"{"messages":[{"level":"info","message":"a"}]}"#,
+            " info: a\n",
+        ),
+    ] {
+        let got = client.send(Method::PUT, &address, body).await;
+        assert_eq!(got.status, StatusCode::NO_CONTENT, "{:?}", got.body);
+        let log = format!("/api/v1/devices/{}/orders/{order}/log", client.id);
+        let kept = field.world.get(&log).await.json();
+        assert_eq!(kept["log"], expected);
+        let address = |device: &str| {
+            format!("/api/management/v1/deployments/deployments/{id}/devices/{device}/log")
+        };
+        let text = field.world.get(&address(&client.id)).await;
+        assert_eq!(
+            (text.status, &text.body[..]),
+            (StatusCode::OK, expected.as_bytes())
+        );
+        assert!(text.header("content-type").starts_with("text/plain"));
+        assert_eq!(error(&field.world.get(&address("dev_0")).await).0, 404);
+    }
+    let huge = vec![b'x'; (1 << 20) + 1];
+    assert_eq!(
+        client
+            .send(Method::PUT, &address, &huge)
+            .await
+            .status
+            .as_u16(),
+        413
+    );
+    // Done is done: what it says later changes nothing.
+    client.says(id, "success").await;
+    assert_eq!(field.state(&client).await, "failed");
+}
+
+#[tokio::test]
+async fn what_a_device_says_of_what_it_was_not_given_is_not_believed() {
+    let field = Field::new().await;
+    let (client, other) = (field.client(1).await, field.client(2).await);
+    let stranger = "0".repeat(8) + "-0000-0000-0000-000000000000";
+    assert_eq!(error(&client.status(&stranger, "success").await).0, 404);
+    field.order(&client, "update").await;
+    field.order(&other, "update").await;
+    // Before it was handed out: its name can be worked out by nobody, and means nothing if it were.
+    let told = Client::told(&other.next().await);
+    let id = told["id"].as_str().unwrap();
+    assert_eq!(error(&client.status(id, "success").await).0, 404);
+    let log = format!("{DEPLOYMENTS}/{id}/log");
+    assert_eq!(error(&client.send(Method::PUT, &log, b"x").await).0, 404);
+    assert_eq!(field.state(&client).await, "waiting");
+    for bad in [
+        &b"{"[..],
+        b"[]",
+        br#"{"status":"finished"}"#,
+        br#"{"status":7}"#,
+        b"",
+    ] {
+        let got = other
+            .send(Method::PUT, &format!("{DEPLOYMENTS}/{id}/status"), bad)
+            .await;
+        assert_eq!(error(&got).0, 400, "{:?}", got.body);
+    }
+    for id in ["%00", "x", "../next"] {
+        let got = other.status(id, "success").await;
+        assert!(got.status.is_client_error(), "{id}: {}", got.status);
+    }
+    for bad in [
+        &br#"{"device_provides":{"artifact_name":["x"]}}"#[..],
+        br#"{"device_provides":{"artifact_name":"a\u0000b"}}"#,
+        br#"{}"#,
+        b"\xff",
+    ] {
+        assert_eq!(error(&other.send(Method::POST, NEXT, bad).await).0, 400);
+    }
+    assert_eq!(field.state(&other).await, "sent");
+}
+
+#[tokio::test]
+async fn what_the_device_cannot_check_is_checked_for_it() {
+    let mut parts = Parts::new("app-1.2", b"content");
+    parts.header[1].1 = br#"{"type":"single-file","artifact_depends":{"app.version":["1","2"]},"artifact_provides":{"app.version":"3"}}"#.to_vec();
+    let field = Field::of(parts).await;
+    let mut client = field.client(1).await;
+    let fails = async |client: &Client, state: &str, why: &str| {
+        Client::is_idle(&client.next().await);
+        let (is, reason) = (field.state(client).await, field.reason(client).await);
+        assert!(is == state && reason.contains(why), "{is}: {reason}");
+    };
+    // Another type; what it needs and the device has not.
+    client.provides["device_type"] = json!("phone");
+    field.order(&client, "update").await;
+    fails(&client, "failed", "not for devices of type phone").await;
+    client.provides["device_type"] = json!("board");
+    for (has, said) in [(json!("9"), "`9`"), (Value::Null, "none")] {
+        match has {
+            Value::Null => drop(
+                client
+                    .provides
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("app.version"),
+            ),
+            has => client.provides["app.version"] = has,
+        }
+        field.order(&client, "update").await;
+        fails(
+            &client,
+            "failed",
+            &format!("needs app.version `1` or `2`, and the device has {said}"),
+        )
+        .await;
+    }
+    client.provides["app.version"] = json!("2");
+    // The same one again: done, and not sent out; but a repair is.
+    client.provides["artifact_name"] = json!("app-1.2");
+    field.order(&client, "update").await;
+    fails(&client, "done", "installed already").await;
+    assert_eq!(
+        field.device(&client).await["firmware"],
+        json!(field.release)
+    );
+    field.order(&client, "repair").await;
+    let told = Client::told(&client.next().await);
+    client
+        .says(told["id"].as_str().unwrap(), "already-installed")
+        .await;
+    assert_eq!(field.state(&client).await, "done");
+    client.provides["artifact_name"] = json!("factory");
+
+    // Orders that no stock client knows.
+    let order = json!({ "kind": "rotate", "target": { "device": client.id } });
+    field.world.post("/api/v1/orders", order).await.json();
+    fails(&client, "unable", "knows no order of kind rotate").await;
+
+    // Below the channel's minimum since it was ordered.
+    field.order(&client, "update").await;
+    let set = async |minimum: u64| {
+        let body = json!({ "minimum_counter": minimum });
+        let world = &field.world;
+        let address = "/api/v1/channels/stable";
+        let got = world
+            .ask(&world.admin, Method::PUT, address, &[], &body)
+            .await;
+        assert!(got.status.is_success(), "{:?}", got.body);
+    };
+    set(5).await;
+    fails(
+        &client,
+        "refused-unproven",
+        "minimum of the channel stable is 5",
+    )
+    .await;
+    set(0).await;
+
+    // Whose key ended since.
+    field.order(&client, "update").await;
+    field.world.end_signer(field.signer).await;
+    fails(&client, "refused-unproven", "no release key that counts").await;
+}
+
+#[tokio::test]
+async fn a_withdrawn_release_goes_to_nobody_and_stops_those_who_have_it() {
+    let field = Field::new().await;
+    let (client, late) = (field.client(1).await, field.client(2).await);
+    field.order(&client, "update").await;
+    field.order(&late, "update").await;
+    let told = Client::told(&client.next().await);
+    let id = told["id"].as_str().unwrap();
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    client.says(id, "downloading").await;
+    field.world.withdraw(field.release);
+    // The ledger is asked, not what was followed of it.
+    Client::is_idle(&late.next().await);
+    assert_eq!(field.state(&late).await, "dropped");
+    assert!(field.reason(&late).await.contains("withdrawn"));
+    field.world.follow().await;
+    let (status, why) = error(&client.status(id, "installing").await);
+    assert!(status == 409 && why.contains("withdrawn"), "{status} {why}");
+    assert_eq!(field.state(&client).await, "dropped");
+    assert_eq!(error(&client.fetch(Method::GET, uri, &[]).await).0, 404);
+    assert_eq!(error(&client.status(id, "installing").await).0, 409);
+    Client::is_idle(&client.next().await);
+    // Without the ledger nothing goes out.
+    let other = field.client(3).await;
+    field.world.ledger.set_gone(true);
+    Client::is_idle(&other.next().await);
+}
+
+#[tokio::test]
+async fn a_rollouts_state_follows_its_stock_clients() {
+    let field = Field::new().await;
+    let clients = [
+        field.client(1).await,
+        field.client(2).await,
+        field.client(3).await,
+    ];
+    let rollout = field.rollout(&json!({ "retries": 0 })).await;
+    let counts = async || {
+        field
+            .world
+            .get(&format!("/api/v1/rollouts/{rollout}"))
+            .await
+            .json()["counts"]
+            .clone()
+    };
+    assert_eq!(counts().await["ordered"], 3);
+    let mut ids = Vec::new();
+    for client in &clients {
+        let told = Client::told(&client.next().await);
+        ids.push(told["id"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(counts().await["sent"], 3);
+    clients[0].says(&ids[0], "success").await;
+    clients[1].says(&ids[1], "failure").await;
+    let now = counts().await;
+    assert_eq!(
+        (&now["done"], &now["failed"], &now["sent"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+
+    // Paused: whoever has it stops, and gets it again when it goes on.
+    field.act(rollout, "pause").await;
+    let (status, why) = error(&clients[2].status(&ids[2], "downloading").await);
+    assert!(status == 409 && why.contains("paused"), "{why}");
+    Client::is_idle(&clients[2].next().await);
+    assert_eq!(field.state(&clients[2]).await, "sent");
+    field.act(rollout, "resume").await;
+    assert_eq!(Client::told(&clients[2].next().await)["id"], json!(ids[2]));
+    clients[2].says(&ids[2], "installing").await;
+    // Aborted: it stops for good.
+    field.act(rollout, "abort").await;
+    let (status, why) = error(&clients[2].status(&ids[2], "installing").await);
+    assert!(status == 409 && why.contains("aborted"), "{why}");
+    Client::is_idle(&clients[2].next().await);
+    assert_eq!(field.state(&clients[2]).await, "dropped");
+    assert_eq!(counts().await["aborted"], 1);
+}
+
+#[tokio::test]
+async fn an_artifact_that_is_gone_is_told_to_the_operator_and_no_device_fails_of_it() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    let rollout = field.rollout(&json!({})).await;
+    let path = field
+        .world
+        .firmware
+        .path()
+        .join("contents")
+        .join(of(&field.artifact).to_string());
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    Client::is_idle(&client.next().await);
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.state(&client).await, "waiting");
+    let alarms = field.world.get("/api/v1/alarms").await.json();
+    let alarms = alarms["items"].as_array().unwrap();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert!(
+        alarms[0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("not in the firmware store any more")
+    );
+    // Put back by another upload, it goes on.
+    field.world.upload_artifact(&bytes).await;
+    let told = Client::told(&client.next().await);
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    // Gone in the middle of a download.
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(
+        error(
+            &client
+                .fetch(Method::GET, uri, &[("range", "bytes=5-")])
+                .await
+        )
+        .0,
+        404
+    );
+    field.world.upload_artifact(&bytes).await;
+    assert_eq!(
+        client.fetch(Method::GET, uri, &[]).await.status,
+        StatusCode::OK
+    );
+    client.says(told["id"].as_str().unwrap(), "success").await;
+    let shown = field
+        .world
+        .get(&format!("/api/v1/rollouts/{rollout}"))
+        .await
+        .json();
+    assert_eq!(shown["state"], "done");
+}
+
+#[tokio::test]
+async fn an_unsigned_artifact_goes_to_no_stock_client() {
+    let world = World::keyed().await;
+    let signer = world.signing().await;
+    let artifact = Parts::new("app-1.2", b"content").unsigned();
+    let made = world.wrap(&artifact, &["board"], 4);
+    world.upload(&made).await.json();
+    world
+        .put(
+            &format!("/api/v1/contents/{}", of(&artifact)),
+            artifact.clone(),
+        )
+        .await
+        .json();
+    let field = Field {
+        world,
+        signer,
+        artifact,
+        release: made.digest,
+        artifact_id: String::new(),
+    };
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.state(&client).await, "refused-unproven");
+    assert!(
+        field
+            .reason(&client)
+            .await
+            .contains("signed by no release key")
+    );
+}
