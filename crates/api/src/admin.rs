@@ -183,6 +183,8 @@ words! {
         UnknownHead = "unknown-head",
         /// An inventory differs from the expected one.
         Inventory = "inventory",
+        /// What a device holds is not known any more, or cannot be compared with what is expected.
+        NoInventory = "no-inventory",
         /// Nothing shows the device that what it sees of the ledger is of now.
         Stale = "stale",
         /// An order failed.

@@ -7,16 +7,18 @@
 //! Whatever way its bytes come, a payload grows from its beginning, so that each way goes on where another one ended: when a server has
 //! neither index nor pack, or they say nothing that holds, the rest comes whole.
 
+use std::cell::Cell;
 use std::io;
 use std::path::PathBuf;
 
 use kusabi_core::id::Digest;
+use kusabi_core::protocol::Time;
 use kusabi_core::release::{CHUNK_BYTES_MAX, Chunk, Payload};
 use ruzstd::decoding::FrameDecoder;
 
 use super::net::{Net, NetError};
 use super::stop::Stop;
-use super::worker::{Failure, broken};
+use super::worker::{Clock, Failure, broken};
 use crate::disk::Disk;
 use crate::updater::{
     BadIndex, ChunkIndex, Receiving, ReceivingIndex, Seeds, Staging, UpdateError, found_seeds,
@@ -28,6 +30,8 @@ const PART_BYTES: u64 = 4 << 20;
 const PART_SECS: u64 = 60;
 /// A part in which less came counts as nothing.
 const PROGRESS_BYTES_MIN: u64 = 1 << 10;
+/// Most bytes of seeds that are looked through: more than a device's storage has, and less than a sparse file can pretend to.
+const SEED_BYTES_MAX: u64 = 64 << 30;
 /// Most chunks that are asked for at a time.
 const RUN_MAX: usize = 1024;
 
@@ -43,6 +47,11 @@ pub(super) struct Fetcher<'w, D> {
     pub(super) seeds: &'w [PathBuf],
     /// Most bytes in a second, if there is a limit.
     pub(super) bytes_per_s: Option<u64>,
+    /// Index of the server that is asked next.
+    pub(super) server: Cell<usize>,
+    pub(super) clock: &'w Clock,
+    /// Then other tasks have their turn.
+    pub(super) until: Time,
 }
 
 /// What was learnt of a payload in an earlier attempt.
@@ -52,6 +61,13 @@ pub(super) struct Learnt {
     seeds: Option<Seeds>,
     /// The payload whose index led to other bytes than its own.
     misled: Option<Digest>,
+}
+
+impl Learnt {
+    /// The files that they are in are gone.
+    pub(super) fn forget_places(&mut self) {
+        self.seeds = None;
+    }
 }
 
 /// How much came from where.
@@ -218,8 +234,9 @@ impl<D: Disk + Clone> Fetcher<'_, D> {
         let mut seeds = Seeds::new(payload, index)?;
         let mut paths = self.staging.seeds().unwrap_or_default();
         paths.extend(found_seeds(self.disk, self.seeds));
+        let mut most = SEED_BYTES_MAX;
         for path in paths {
-            seeds.look_through(self.disk, &path, || self.stop.is_stopped());
+            seeds.look_through(self.disk, &path, &mut most, || self.go_on().is_err());
         }
         Ok(seeds)
     }
@@ -279,11 +296,16 @@ impl<D: Disk + Clone> Fetcher<'_, D> {
     ) -> Result<(), Gone> {
         let mut last = Gone::Failed(Failure::Later("there is no server address".into()));
         let mut at = range.start;
-        let (mut silent, mut server, mut lies) = (0, 0, 0);
+        // From here on all that came is from the server that is being asked.
+        let mut since = at;
+        let (mut silent, mut mixed) = (0, 0);
+        // Nobody is asked again who lied: two could go on for ever, each with a good beginning.
+        let mut liars = vec![false; self.urls.len()];
         while at < range.end {
             self.go_on()?;
-            let url = self.urls.get(server % self.urls.len().max(1));
-            let Some(url) = url.filter(|_| silent < self.urls.len()) else {
+            let left = liars.iter().filter(|lied| !**lied).count();
+            let asked = self.next_of(&liars).filter(|_| silent < left);
+            let Some((server, url)) = asked else {
                 return Err(last);
             };
             let url = format!("{url}/device/v1/payloads/{content}");
@@ -307,20 +329,38 @@ impl<D: Disk + Clone> Fetcher<'_, D> {
                     let why = "a chunk unpacks to other bytes than its index says";
                     return Err(Gone::Nowhere(why.into()));
                 }
+                // Another server began it: which of them lied shows when one gives all of it.
+                Some(Wrong::Bytes(offset)) if offset < since => {
+                    (at, since) = (offset, offset);
+                    mixed += 1;
+                    if mixed > self.urls.len() {
+                        let why = "other bytes than those signed, from several servers";
+                        return Err(Gone::Nowhere(why.into()));
+                    }
+                    continue;
+                }
                 Some(Wrong::Bytes(offset)) => {
                     at = offset;
                     true
                 }
             };
             let came = at.saturating_sub(from);
-            if !lied && came >= PROGRESS_BYTES_MIN.min(end - from) {
-                // Lies count on: two servers could go on for ever, each with a good beginning.
-                silent = lies;
+            let progress = !lied && came >= PROGRESS_BYTES_MIN.min(end - from);
+            silent = if progress || lied { 0 } else { silent + 1 };
+            if progress && got.is_ok() && at == end {
                 continue;
             }
-            silent += 1;
-            server += 1;
-            lies += usize::from(lied);
+            // What did not come whole may come faster from the next one.
+            if let Some(liar) = liars.get_mut(server) {
+                *liar = lied;
+            }
+            self.server.set(server + 1);
+            if self.next_of(&liars).is_none_or(|(next, _)| next != server) {
+                since = at;
+            }
+            if progress {
+                continue;
+            }
             let why = match &got {
                 _ if lied => "other bytes than those signed".into(),
                 Ok(()) => "the server sent nothing".into(),
@@ -337,16 +377,27 @@ impl<D: Disk + Clone> Fetcher<'_, D> {
         Ok(())
     }
 
+    /// The server that is asked next, with its number.
+    fn next_of(&self, liars: &[bool]) -> Option<(usize, &str)> {
+        let count = self.urls.len();
+        let mut numbers = (0..count).map(|step| (self.server.get() + step) % count);
+        let number = numbers.find(|number| liars.get(*number) == Some(&false))?;
+        Some((number, self.urls.get(number)?))
+    }
+
     fn part_bytes(&self) -> u64 {
         let in_time = |rate: u64| rate.saturating_mul(PART_SECS);
         self.bytes_per_s.map_or(PART_BYTES, in_time).min(PART_BYTES)
     }
 
     fn go_on(&self) -> Result<(), Failure> {
-        match self.stop.is_stopped() {
-            true => Err(Failure::Later("stopped".into())),
-            false => Ok(()),
+        if self.stop.is_stopped() {
+            return Err(Failure::Later("stopped".into()));
         }
+        if (self.clock)() >= self.until {
+            return Err(Failure::Turn("it takes long, and goes on soon".into()));
+        }
+        Ok(())
     }
 }
 

@@ -27,13 +27,13 @@ use super::net::NetError;
 use super::random::Random;
 use super::receipts;
 use super::report::{Report, Wanted};
-use super::store::{Profile, Store, StoreError};
+use super::store::{Held, Profile, Store, StoreError};
 use super::update::Update;
 use super::worker::{Task, Under, Worked};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::log::Log;
-use crate::updater::Record;
+use crate::updater::{Phase, Record};
 
 /// The contact file is written at most so often.
 const CONTACT_MS: u64 = 60_000;
@@ -147,6 +147,7 @@ pub(crate) struct Heart<D> {
     pub(super) queue: VecDeque<super::store::UpdateOrder>,
     tasks: VecDeque<Task>,
     pub(super) busy: Option<&'static str>,
+    /// The inventory that was taken last, of the release that runs.
     pub(super) taken: Option<InventorySummary>,
     inventory_at: Time,
     /// When every file is read.
@@ -238,13 +239,15 @@ impl<D: Disk + Clone> Heart<D> {
             }
         }
         self.look_at_the_clock(now)?;
+        // What runs on trial is heard before its inventory is taken.
+        self.silent &= self.busy.is_some() || self.next_task().is_some();
         if !self.silent {
             // Time alone is never refused.
             let _ = self.give(now, Input::Tick)?;
             self.settle(now)?;
         }
         if self.busy.is_none()
-            && let Some(task) = self.tasks.pop_front()
+            && let Some(task) = self.next_task().and_then(|at| self.tasks.remove(at))
         {
             self.busy = Some(task.name());
             if let Task::Inventory { full } = task {
@@ -293,12 +296,12 @@ impl<D: Disk + Clone> Heart<D> {
         let still = !self.silent
             && !self.in_flight
             && self.busy.is_none()
-            && self.tasks.is_empty()
+            && self.next_task().is_none()
             && self.wake.since_ms(now) > 3_000;
         let tried = usize::try_from(self.seen.troubles).unwrap_or(usize::MAX);
         let moving = self.update.as_ref().is_some_and(Update::is_moving);
         // Before the first poll there is nobody to report to.
-        let reports = !self.wanted.is_empty() && self.seen.polls > 0;
+        let reports = !self.wanted.is_empty() && self.seen.polls > 0 && self.is_settled();
         still && (tried >= self.urls.len() || !(moving || self.owes() || reports))
     }
 
@@ -321,6 +324,28 @@ impl<D: Disk + Clone> Heart<D> {
         self.tasks.push_back(task);
     }
 
+    /// Whether it is settled which release runs: with an update under way, the disk may hold what the record does not say yet.
+    pub(super) fn is_settled(&self) -> bool {
+        self.record.phase == Phase::Idle
+    }
+
+    /// The task that is worked on next. An inventory waits until it is known whose it is.
+    fn next_task(&self) -> Option<usize> {
+        let settled = self.is_settled();
+        let mut tasks = self.tasks.iter();
+        tasks.position(|task| settled || !matches!(task, Task::Inventory { .. }))
+    }
+
+    /// Another release runs than the one whose inventory was taken.
+    pub(super) fn inventory_is_old(&mut self) {
+        self.taken = None;
+        let mut ordered = false;
+        for wanted in &mut self.wanted {
+            ordered |= wanted.is_old();
+        }
+        self.take_inventory(ordered);
+    }
+
     /// The inventory is taken soon, in full if that is asked for; one that waits does for both.
     pub(super) fn take_inventory(&mut self, full: bool) {
         let full = full || self.config.inventory_full_every.is_zero();
@@ -336,7 +361,8 @@ impl<D: Disk + Clone> Heart<D> {
     /// A release, with what the device believes now.
     pub(super) fn under(&self, digest: Digest) -> Under {
         let mut urls = self.urls.clone();
-        let at = self.server % urls.len().max(1);
+        let further = self.update.as_ref().map_or(0, |update| update.further);
+        let at = self.server.saturating_add(further) % urls.len().max(1);
         urls.rotate_left(at);
         Under {
             digest,
@@ -524,9 +550,15 @@ impl<D: Disk + Clone> Heart<D> {
             Feed::Poll => self.give(now, Input::Poll)?,
             Feed::Reach => self.give(now, Input::Reach(self.urls.len()))?,
             Feed::Facts => {
+                let release = self.record.running;
+                // Until one is taken, the one that was told last.
+                let told = self.store.reported().filter(|held| held.release == release);
+                let taken = self.taken.map(|taken| taken.digest());
+                let walks = !self.config.inventory.is_empty();
+                let told = told.filter(|_| walks).map(|held| held.inventory);
                 let facts = Facts {
-                    inventory: self.taken.map(|taken| taken.digest()),
-                    release: self.record.running,
+                    inventory: taken.or(told),
+                    release,
                     counter: self.record.counter,
                     ..Facts::default()
                 };
@@ -787,8 +819,7 @@ impl<D: Disk + Clone> Heart<D> {
         match worked {
             Worked::Inventory(taken) => {
                 self.silent = false;
-                self.inventory_taken(now, taken);
-                Ok(())
+                self.inventory_taken(now, taken)
             }
             Worked::Step(next, record) => self.stepped(now, next, record),
             Worked::Fetched(brought) => {
@@ -803,10 +834,15 @@ impl<D: Disk + Clone> Heart<D> {
         }
     }
 
-    fn inventory_taken(&mut self, now: Time, taken: Result<Option<Taken>, String>) {
+    fn inventory_taken(
+        &mut self,
+        now: Time,
+        taken: Result<Option<Taken>, String>,
+    ) -> Result<(), StoreError> {
         match taken {
             Ok(Some(Taken {
                 walked,
+                release,
                 rules,
                 full,
                 trouble,
@@ -828,7 +864,11 @@ impl<D: Disk + Clone> Heart<D> {
                 );
                 self.taken = Some(summary);
                 self.feeds.push_back(Feed::Facts);
-                if self.store.reported() != Some(summary.digest()) {
+                let held = Held {
+                    inventory: summary.digest(),
+                    release,
+                };
+                if self.store.reported() != Some(held) {
                     self.want_report(Wanted::taken());
                 }
                 for wanted in &mut self.wanted {
@@ -839,10 +879,15 @@ impl<D: Disk + Clone> Heart<D> {
             Err(why) => {
                 self.log.error("no inventory was taken", &[("why", &why)]);
                 self.taken = None;
+                // What was told holds no longer: servers are told that there is none, and of the next one, even if it is the same.
+                self.store.forget_reported()?;
+                self.feeds.push_back(Feed::Facts);
+                self.tell_soon();
                 self.inventory_at = self.inventory_at.min(now.plus_ms(INVENTORY_AGAIN_MS));
                 self.drop_reports(OutcomeCode::Failed);
             }
         }
+        Ok(())
     }
 
     /// Its age says when a server was heard last, also to whoever only looks. Nothing relies on it.

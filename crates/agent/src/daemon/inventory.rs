@@ -15,13 +15,18 @@ use kusabi_core::inventory::{RULES_BYTES_MAX, Rules};
 
 use crate::config::{Config, own_state};
 use crate::disk::{self, Disk};
-use crate::inventory::{HashCache, Walk, WalkError, Walked};
+use crate::inventory::{Bounds, HashCache, Walk, WalkError, Walked};
 use crate::updater::UpdateError;
+
+/// Most bytes that are read for an inventory: more than a device's storage has, and less than a sparse file can pretend to.
+const READ_BYTES_MAX: u64 = 256 << 30;
 
 /// An inventory that lies in its file.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) walked: Walked,
+    /// The release that ran.
+    pub(crate) release: Option<Digest>,
     /// Whose rules said what was walked.
     pub(crate) rules: &'static str,
     /// Every file was read.
@@ -36,6 +41,7 @@ pub(super) fn take(
     config: &Config,
     running: Option<Digest>,
     full: bool,
+    ends: &dyn Fn() -> Option<&'static str>,
 ) -> Result<Option<Taken>, String> {
     if config.inventory.is_empty() {
         return Ok(None);
@@ -55,17 +61,22 @@ pub(super) fn take(
         Some(walk) => (walk, "release"),
         None => (&config.inventory, "configuration"),
     };
-    let walked = match remembering(disk, config, walk, full, &mut trouble) {
+    let bounds = Bounds {
+        bytes: READ_BYTES_MAX,
+        ends,
+    };
+    let walked = match remembering(disk, config, (walk, &bounds), full, &mut trouble) {
         // A full disk, mostly. What only saves reads makes room for what is wanted.
         Err(Failed::Room(_)) => {
             forget(disk, config);
-            written(disk, config, walk, &mut HashCache::none())
+            written(disk, config, (walk, &bounds), &mut HashCache::none())
         }
         walked => walked,
     };
     let walked = walked.map_err(|failed| failed.why(config))?;
     Ok(Some(Taken {
         walked,
+        release: running,
         rules,
         full,
         trouble,
@@ -91,7 +102,7 @@ impl Failed {
 fn remembering(
     disk: &impl Disk,
     config: &Config,
-    walk: &Walk,
+    walk: (&Walk, &Bounds<'_>),
     full: bool,
     trouble: &mut Vec<String>,
 ) -> Result<Walked, Failed> {
@@ -139,7 +150,7 @@ fn stamping_clock() -> SystemTime {
 fn written(
     disk: &impl Disk,
     config: &Config,
-    walk: &Walk,
+    (walk, bounds): (&Walk, &Bounds<'_>),
     cache: &mut HashCache<'_>,
 ) -> Result<Walked, Failed> {
     let path = config.inventory_file();
@@ -148,7 +159,7 @@ fn written(
     disk.create(&new, 0o600).map_err(Failed::Room)?;
     let mut out = Appending { disk, path: &new };
     let walked = walk
-        .take_with(&mut out, cache)
+        .take_within(&mut out, cache, bounds)
         .map_err(|error| match error {
             WalkError::Write(error) => Failed::Room(error),
             error => Failed::Walk(error),
@@ -182,7 +193,11 @@ fn files(config: &Config) -> [PathBuf; 2] {
 /// The rules that a file holds for a release.
 fn read_rules(disk: &impl Disk, path: &Path, release: Digest) -> io::Result<Option<Vec<u8>>> {
     let limit = RULES_BYTES_MAX + release.as_bytes().len() as u64;
-    let bytes = disk.read(path, limit)?;
+    let bytes = match disk.read(path, limit) {
+        // No rules, whatever it is.
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
+        read => read?,
+    };
     Ok(bytes.and_then(|bytes| {
         let rules = bytes.strip_prefix(release.as_bytes())?;
         Some(rules.to_vec())
@@ -209,22 +224,20 @@ fn walk_of(disk: &impl Disk, config: &Config, release: Digest) -> Result<Option<
     Ok(None)
 }
 
-/// Whether the rules of a release are here.
-pub(super) fn has_rules(
+/// What is here as the rules of a release, damaged or not.
+pub(super) fn rules_of(
     disk: &impl Disk,
     config: &Config,
     release: Digest,
-) -> Result<bool, UpdateError> {
+) -> Result<Option<Vec<u8>>, UpdateError> {
     for path in files(config) {
         let read = read_rules(disk, &path, release);
-        if read
-            .map_err(|error| UpdateError::Disk { path, error })?
-            .is_some()
-        {
-            return Ok(true);
+        let rules = read.map_err(|error| UpdateError::Disk { path, error })?;
+        if rules.is_some() {
+            return Ok(rules);
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Keeps the rules of a release beside those of the one that runs: whichever of them runs then has its own, wherever the power is cut.
@@ -240,7 +253,16 @@ pub(super) fn keep_rules(
         let path = path.into();
         |error| UpdateError::Disk { path, error }
     }
-    if let Some(running) = running
+    let mut bytes = release.as_bytes().to_vec();
+    bytes.extend_from_slice(rules);
+    // Damaged ones are replaced where they are found first.
+    if read_rules(disk, &first, release)
+        .map_err(of(&first))?
+        .is_some()
+    {
+        return disk::replace(disk, &first, &bytes, 0o600).map_err(of(&first));
+    }
+    if let Some(running) = running.filter(|running| *running != release)
         && read_rules(disk, &next, running)
             .map_err(of(&next))?
             .is_some()
@@ -248,8 +270,6 @@ pub(super) fn keep_rules(
         disk.rename(&next, &first).map_err(of(&first))?;
         disk.sync_dir(disk::folder(&first)).map_err(of(&first))?;
     }
-    let mut bytes = release.as_bytes().to_vec();
-    bytes.extend_from_slice(rules);
     disk::replace(disk, &next, &bytes, 0o600).map_err(of(&next))
 }
 

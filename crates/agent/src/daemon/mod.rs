@@ -355,12 +355,14 @@ impl Daemon {
             let values: [(&str, &dyn std::fmt::Display); 1] = [("why", &why)];
             self.log.error("no release can be installed", &values);
         }
+        let begun = since_boot();
         let worker = Worker::open(
             Linux,
             Arc::clone(&self.config),
             Arc::clone(&net),
             stop.clone(),
             machine,
+            Box::new(move || since(begun)),
         )?;
         let record = worker.record();
         let (tasks, worker) = work(worker, happened.clone(), Arc::clone(&self.lock));
@@ -372,7 +374,7 @@ impl Daemon {
             net,
             happened,
             heard,
-            begun: since_boot(),
+            begun,
             life: 0,
             threads: Arc::default(),
             working: false,
@@ -489,6 +491,11 @@ fn since_boot() -> Duration {
     Duration::new(secs, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
+fn since(begun: Duration) -> Time {
+    let ms = since_boot().saturating_sub(begun).as_millis();
+    Time::from_ms(u64::try_from(ms).unwrap_or(u64::MAX))
+}
+
 /// Whether this build can speak to an address.
 fn speaks(url: &str) -> Result<(), DaemonError> {
     if url.starts_with("https://") && !cfg!(feature = "tls") {
@@ -522,8 +529,7 @@ struct Runner {
 
 impl Runner {
     fn now(&self) -> Time {
-        let ms = since_boot().saturating_sub(self.begun).as_millis();
-        Time::from_ms(u64::try_from(ms).unwrap_or(u64::MAX))
+        since(self.begun)
     }
 
     /// From what is stored until the end, or until something cannot be stored.

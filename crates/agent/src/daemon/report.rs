@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use kusabi_core::device::{Input, KeyRing as _};
-use kusabi_core::inventory::{InventoryStatement, InventorySummary, SignedInventory};
+use kusabi_core::inventory::{InventoryStatement, SignedInventory};
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::reply::{ORDERS_MAX, Order, Task};
 use kusabi_core::protocol::request::{OutcomeCode, PART_LEN_MAX};
@@ -11,7 +11,7 @@ use kusabi_core::suite::Purpose;
 
 use super::heart::{Feed, Heart};
 use super::inventory::open_inventory;
-use super::store::StoreError;
+use super::store::{Held, StoreError};
 use crate::disk::Disk;
 
 /// How often a report is begun again before it is given up.
@@ -66,6 +66,13 @@ impl Wanted {
         self.fresh |= self.taking;
     }
 
+    /// What was taken is of a release that runs no more; whether the report was ordered.
+    pub(super) const fn is_old(&mut self) -> bool {
+        self.taking = false;
+        self.fresh = false;
+        self.order != 0
+    }
+
     const fn order(&self) -> Order {
         Order {
             id: self.order,
@@ -77,7 +84,7 @@ impl Wanted {
 /// A report that is being sent.
 pub(super) struct Report {
     wanted: Wanted,
-    summary: InventorySummary,
+    held: Held,
     head: [u8; SignedInventory::LEN],
     inventory: Box<dyn Read + Send>,
     total: u32,
@@ -163,9 +170,10 @@ impl<D: Disk + Clone> Heart<D> {
         }
     }
 
-    /// Begins the next report, if the time has come: there is a fresh inventory, a device key, and a session to sign for.
+    /// Begins the next report, if the time has come: there is a fresh inventory of the release that runs, a device key, and a session to
+    /// sign for.
     pub(super) fn report_next(&mut self, now: Time) -> Result<(), StoreError> {
-        let ready = self.report.is_none() && self.busy != Some("inventory");
+        let ready = self.report.is_none() && self.is_settled() && self.busy != Some("inventory");
         let Some(wanted) = self.wanted.front().copied() else {
             return Ok(());
         };
@@ -217,7 +225,10 @@ impl<D: Disk + Clone> Heart<D> {
         let total = SignedInventory::LEN as u64 + summary.size();
         let mut report = Report {
             wanted,
-            summary,
+            held: Held {
+                inventory: summary.digest(),
+                release: self.record.running,
+            },
             head: signed.encode(),
             inventory: open_inventory(&self.disk, &self.config)
                 .map_err(|error| error.to_string())?,
@@ -243,15 +254,19 @@ impl<D: Disk + Clone> Heart<D> {
                 "inventory reported",
                 &[
                     ("order", &report.wanted.order),
-                    ("digest", &report.summary.digest()),
+                    ("digest", &report.held.inventory),
                 ],
             );
-            let digest = report.summary.digest();
-            if self.store.reported() != Some(digest) {
-                self.store.put_reported(digest)?;
+            let held = report.held;
+            if self.store.reported() != Some(held) {
+                self.store.put_reported(&held)?;
             }
             // Nobody asked, and the server has just heard it.
-            if self.taken.is_some_and(|taken| taken.digest() == digest) {
+            if self.record.running == held.release
+                && self
+                    .taken
+                    .is_some_and(|taken| taken.digest() == held.inventory)
+            {
                 self.wanted.retain(|wanted| wanted.order != 0);
             }
             self.tell(report.wanted.order(), OutcomeCode::Done);

@@ -10,7 +10,7 @@
 //! | `hedge` | the secret of the random numbers |
 //! | `starts` | how often the agent was started, u64 |
 //! | `order` | the update that was ordered last: `[1, id, digest, repair, installing, outcome / null]` |
-//! | `reported` | digest of the inventory that was reported last |
+//! | `reported` | digest of the inventory that was reported last, and of the release that ran then, if one was installed |
 //! | `hint` | the address that a server named last for a new owner's |
 //! | `token`, `label` | an enrolment's, until it is registered |
 
@@ -64,6 +64,14 @@ pub(crate) struct Profile {
     pub(crate) serial: String,
     /// In the order of the state's servers.
     pub(crate) addresses: Vec<String>,
+}
+
+/// Which inventory a device holds, and under which release: the same files may be right under one and wrong under another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) inventory: Digest,
+    /// `None`: the factory image.
+    pub(crate) release: Option<Digest>,
 }
 
 /// The update that was ordered last.
@@ -226,15 +234,31 @@ impl<D: Disk> Store<D> {
         Ok(self.file.commit(&[Change::Put(ORDER, &bytes)])?)
     }
 
-    pub(crate) fn reported(&self) -> Option<Digest> {
-        let bytes = self.file.value(REPORTED)?;
-        Some(Digest::new(bytes.try_into().ok()?))
+    /// What was reported last.
+    pub(crate) fn reported(&self) -> Option<Held> {
+        let (inventory, release) = self.file.value(REPORTED)?.split_first_chunk()?;
+        let release = match release {
+            [] => None,
+            release => Some(Digest::new(release.try_into().ok()?)),
+        };
+        Some(Held {
+            inventory: Digest::new(*inventory),
+            release,
+        })
     }
 
-    pub(crate) fn put_reported(&mut self, inventory: Digest) -> Result<(), StoreError> {
-        Ok(self
-            .file
-            .commit(&[Change::Put(REPORTED, inventory.as_bytes())])?)
+    pub(crate) fn put_reported(&mut self, held: &Held) -> Result<(), StoreError> {
+        let mut bytes = held.inventory.as_bytes().to_vec();
+        bytes.extend(held.release.iter().flat_map(|release| release.to_bytes()));
+        Ok(self.file.commit(&[Change::Put(REPORTED, &bytes)])?)
+    }
+
+    /// Whatever was reported holds no longer.
+    pub(crate) fn forget_reported(&mut self) -> Result<(), StoreError> {
+        match self.file.value(REPORTED) {
+            None => Ok(()),
+            Some(_) => Ok(self.file.commit(&[Change::Remove(REPORTED)])?),
+        }
     }
 
     /// The address that a server named last for a new owner's.

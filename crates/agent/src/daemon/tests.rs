@@ -53,6 +53,10 @@ struct Wire {
     sent: AtomicU64,
     /// After so many nothing comes any more.
     stops_after: AtomicU64,
+    /// What `http://slow` gives to a request, before two minutes are over; and whether what `http://bad` gives are other bytes, and how
+    /// many of them before the line breaks.
+    slow: Mutex<usize>,
+    bad: Mutex<Option<usize>>,
     /// Once this file is gone, the disk has room again.
     room: Mutex<Option<(Sim, PathBuf)>>,
 }
@@ -92,8 +96,7 @@ impl Net for Wire {
     fn give_up(&self) {}
 
     fn get(&self, url: &str, limit: usize) -> Result<Vec<u8>, NetError> {
-        let path = url.strip_prefix("http://server").unwrap();
-        let bytes = self.world.lock().unwrap().get(path);
+        let bytes = self.world.lock().unwrap().get(path(url));
         let bytes = bytes.ok_or(NetError::Status(404, None))?;
         if bytes.len() > limit {
             return Err(NetError::TooLong);
@@ -111,11 +114,21 @@ impl Net for Wire {
         end: u64,
         sink: &mut Sink<'_>,
     ) -> Result<(), NetError> {
-        let path = url.strip_prefix("http://server").unwrap();
-        let bytes = self.world.lock().unwrap().get(path);
+        let bytes = self.world.lock().unwrap().get(path(url));
         let bytes = bytes.ok_or(NetError::Status(404, None))?;
-        let bytes = &bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()];
-        let come = self.breaks.lock().unwrap().take().unwrap_or(bytes.len());
+        let mut bytes =
+            bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()].to_vec();
+        let mut come = self.breaks.lock().unwrap().take().unwrap_or(bytes.len());
+        if url.starts_with("http://slow") {
+            come = come.min(*self.slow.lock().unwrap());
+            self.clock.fetch_add(120_000, Ordering::SeqCst);
+        }
+        if let Some(breaks) = *self.bad.lock().unwrap()
+            && url.starts_with("http://bad")
+        {
+            bytes.iter_mut().for_each(|byte| *byte ^= 1);
+            come = come.min(breaks);
+        }
         let come = self.send(come.min(bytes.len()));
         for piece in bytes[..come.min(bytes.len())].chunks(4000) {
             sink(piece)?;
@@ -127,6 +140,11 @@ impl Net for Wire {
     }
 
     fn stop(&self) {}
+}
+
+fn path(url: &str) -> &str {
+    let path = url.strip_prefix("http://").unwrap();
+    &path[path.find('/').unwrap()..]
 }
 
 /// A machine with a disk, which starts what `current` points to.
@@ -184,6 +202,11 @@ enum End {
 
 impl Bench {
     fn new() -> Self {
+        Self::of(&["http://server"])
+    }
+
+    /// A device that knows servers at these addresses.
+    fn of(servers: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("files")).unwrap();
         std::fs::write(root.path().join("files/a"), vec![7; 5000]).unwrap();
@@ -196,7 +219,7 @@ impl Bench {
         let factory = Path::new("/slots/a/factory");
         write(&disk, factory, b"good factory", 0o644);
         let mut world = World::new();
-        let file = world.provisioning(Some(9), &["http://server"]);
+        let file = world.provisioning(Some(9), servers);
         write(&disk, Path::new("/state/device.kusabi"), &file, 0o600);
         Self {
             machine: Machine {
@@ -207,6 +230,8 @@ impl Bench {
             wire: Arc::new(Wire {
                 world: Arc::new(Mutex::new(world)),
                 breaks: Mutex::default(),
+                slow: Mutex::new(1024),
+                bad: Mutex::default(),
                 gone: Mutex::default(),
                 clock: AtomicU64::default(),
                 sent: AtomicU64::default(),
@@ -250,6 +275,10 @@ impl Bench {
             net,
             Stop::new(),
             self.machine.clone(),
+            Box::new({
+                let wire = Arc::clone(&self.wire);
+                move || Time::from_ms(wire.clock.load(Ordering::SeqCst))
+            }),
         )?;
         let record = worker.record();
         let config = Arc::clone(&self.config);
@@ -289,7 +318,12 @@ impl Bench {
             let mut then = Vec::new();
             for want in wants {
                 then.push(match want {
-                    Want::Work(task) => Happened::Worked(worker.work(&task)),
+                    Want::Work(task) => {
+                        let worked = worker.work(&task);
+                        // What takes long took that long.
+                        self.now = self.now.max(self.wire.clock.load(Ordering::SeqCst));
+                        Happened::Worked(worked)
+                    }
                     Want::Send {
                         sending,
                         url,
@@ -886,4 +920,201 @@ fn every_file_is_read_when_someone_asks_and_at_times_nobody_can_wait_for() {
     assert!((8..60).contains(&between.len()), "{between:?}");
     let (least, most) = (between.iter().min().unwrap(), between.iter().max().unwrap());
     assert!(*least < 72 && *most > 9 * 24, "{between:?}");
+}
+
+/// Which release the newest report is about, once it has come whole.
+fn reported_of(world: &World) -> Option<Option<Digest>> {
+    reported(world)?;
+    let head = world.shop.reports.get(&0)?.get(..SignedInventory::LEN)?;
+    Some(SignedInventory::decode(head).ok()?.claimed().release())
+}
+
+/// A machine that was restarted into a new release walks other files by other rules, while what is recorded is still the release before:
+/// nothing is walked and nothing signed before it is settled which of both runs. The same files under another release are told as such.
+#[test]
+fn nothing_is_signed_of_a_release_on_trial() {
+    let mut bench = Bench::new();
+    bench.reach(&|world| reported(world) == Some(61));
+    let root = bench._root.path().to_owned();
+    for (version, content, outcome, files) in [
+        ("2", b"good two".as_slice(), OutcomeCode::Done, 62),
+        ("3", b"bad three", OutcomeCode::Failed, 62),
+        ("4", b"good four", OutcomeCode::Done, 62),
+    ] {
+        let before = bench.running();
+        let release = bench.world().release(version, 1, &[("camera", content)]);
+        let order = bench.world().order(OrderTask::Update(release));
+        let walks = |bench: &Bench| {
+            let lines = bench.lines.lock().unwrap();
+            lines
+                .iter()
+                .filter(|line| line.contains("inventory taken"))
+                .count()
+        };
+        let told = |world: &World| world.outcome(order).is_some();
+        assert_eq!(bench.life(&told), End::Down);
+        let walked = walks(&bench);
+        // The slot that is tried holds another file.
+        std::fs::write(root.join("files/new"), version).unwrap();
+        bench.restart();
+        *bench.wire.gone.lock().unwrap() = true;
+        // What is ordered on trial waits as well.
+        let report = bench.world().order(OrderTask::ReportInventory([7; 32]));
+        let heard = Arc::clone(&bench.wire);
+        let looked = Cell::new(0);
+        let on_trial = |world: &World| {
+            // While it cannot be kept, it stays on trial.
+            looked.set(looked.get() + 1);
+            if looked.get() > 3 {
+                *heard.gone.lock().unwrap() = false;
+            }
+            if version == "2" {
+                let of = reported_of(world);
+                assert!(of.is_none_or(|of| of == before || reported(world) == Some(62)));
+                assert!(of != Some(before) || reported(world) == Some(61));
+            }
+            told(world)
+        };
+        if outcome == OutcomeCode::Done {
+            bench.reach(&on_trial);
+        } else {
+            assert_eq!(bench.life(&on_trial), End::Down);
+            assert_eq!(walks(&bench), walked, "{}", bench.said());
+            // What was tried is gone again.
+            std::fs::write(root.join("files/new"), "2").unwrap();
+            bench.restart();
+            *bench.wire.gone.lock().unwrap() = false;
+            bench.reach(&told);
+        }
+        assert_eq!(
+            bench.world().outcome(order),
+            Some(outcome),
+            "{}",
+            bench.said()
+        );
+        bench.reach(&|world| world.outcome(report).is_some());
+        let running = bench.running();
+        bench.reach(&|world| (reported(world), reported_of(world)) == (Some(files), Some(running)));
+        bench.check(version);
+    }
+    // The same files.
+    let last = bench.world().release("5", 1, &[("camera", b"good five")]);
+    let order = bench.world().order(OrderTask::Update(last));
+    let begun = bench.now;
+    bench.reach(&|world| world.outcome(order).is_some());
+    bench.reach(&|world| reported_of(world) == Some(Some(last)));
+    assert!(bench.now - begun < 3_600_000, "{}", bench.now - begun);
+}
+
+/// A server that gives a thousand bytes to each request, and lets its time run out, is left for another one; where there is no other one,
+/// the rest of the device's work goes on meanwhile, and what came is kept.
+#[test]
+fn a_server_that_retrieves_slowly_holds_nothing_up() {
+    let big = chunks::image(1, 60_000);
+    let mut bench = Bench::of(&["http://slow", "http://server"]);
+    bench.reach(&polled);
+    let release = bench
+        .world()
+        .release("2", 0, &[("camera", b"good two"), ("big", &big)]);
+    let order = bench.world().order(OrderTask::Update(release));
+    let begun = bench.now;
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Done),
+        "{}",
+        bench.said()
+    );
+    assert!(bench.now - begun < 600_000, "{}", bench.now - begun);
+
+    let mut bench = Bench::of(&["http://slow"]);
+    bench.reach(&polled);
+    let release = bench
+        .world()
+        .release("2", 0, &[("camera", b"good two"), ("big", &big)]);
+    let order = bench.world().order(OrderTask::Update(release));
+    let report = bench.world().order(OrderTask::ReportInventory([5; 32]));
+    bench.reach(&|world| world.outcome(report).is_some());
+    assert_eq!(bench.world().outcome(report), Some(OutcomeCode::Done));
+    assert_eq!(bench.world().outcome(order), None, "{}", bench.said());
+    bench.reach(&|world| world.outcome(order).is_some());
+    assert_eq!(
+        bench.world().outcome(order),
+        Some(OutcomeCode::Done),
+        "{}",
+        bench.said()
+    );
+    let sent = bench.wire.sent.load(Ordering::SeqCst);
+    assert!(sent < 70_000, "each byte came once: {sent}");
+}
+
+/// One of two servers has other bytes: what it gave costs one more time, and no more, whether it gives all of it or breaks off within a chunk.
+#[test]
+fn one_of_two_servers_that_lies_costs_one_download() {
+    let size = 300_000;
+    for (cuts, breaks) in [(false, usize::MAX), (true, usize::MAX), (true, 2000)] {
+        let mut bench = Bench::of(&["http://bad", "http://server"]);
+        if cuts {
+            bench.world().cuts = kusabi_core::release::CutSizes::new(4096, 8192, 32_768).ok();
+        }
+        bench.reach(&polled);
+        let mut image = chunks::image(2, size);
+        let mut world = bench.world();
+        let release = world.release_of("2", 0, "raw", std::mem::take(&mut image));
+        let order = world.order(OrderTask::Update(release));
+        drop(world);
+        *bench.wire.bad.lock().unwrap() = Some(breaks);
+        bench.reach(&|world| world.outcome(order).is_some());
+        let outcome = bench.world().outcome(order);
+        assert_eq!(
+            outcome,
+            Some(OutcomeCode::Done),
+            "{cuts} {breaks}\n{}",
+            bench.said()
+        );
+        let sent = bench.wire.sent.load(Ordering::SeqCst);
+        assert!(
+            sent < 2 * size as u64 + 100_000,
+            "{cuts} {breaks}: {sent}\n{}",
+            bench.said()
+        );
+    }
+}
+
+/// Rules that were damaged on the disk come anew with the next order to bring the release, also where they still have a form.
+#[test]
+fn damaged_rules_are_replaced() {
+    let mut bench = Bench::new();
+    bench.reach(&polled);
+    bench.world().documents = vec![rules(&["files"], &["files/number-*"])];
+    let release = bench.world().release("2", 1, &[("camera", b"good two")]);
+    let order = bench.world().order(OrderTask::Update(release));
+    bench.reach(&|world| world.outcome(order).is_some());
+    bench.reach(&|world| reported(world) == Some(1));
+    for damage in 0..2 {
+        let mut found = 0;
+        for file in ["/state/rules", "/state/rules.next"] {
+            let path = Path::new(file);
+            let Some(mut bytes) = bench.machine.disk.read(path, 1 << 20).unwrap() else {
+                continue;
+            };
+            found += 1;
+            match damage {
+                0 => bytes.resize(2 << 20, 0),
+                // "number-*" that is another pattern.
+                _ => {
+                    let star = bytes.iter().rposition(|byte| *byte == b'*').unwrap();
+                    bytes[star - 1] ^= 1;
+                }
+            }
+            disk::replace(&bench.machine.disk, path, &bytes, 0o600).unwrap();
+        }
+        assert!(found > 0);
+        bench.restart();
+        bench.reach(&|world| reported(world).is_some_and(|count| count != 1));
+        let order = bench.world().order(OrderTask::Repair(release));
+        bench.reach(&|world| world.outcome(order).is_some());
+        assert_eq!(bench.world().outcome(order), Some(OutcomeCode::Done));
+        bench.reach(&|world| reported(world) == Some(1));
+    }
 }

@@ -45,6 +45,8 @@ pub(super) struct Update {
     fetched: bool,
     tries: u32,
     lies: u32,
+    /// How many servers further than the one that served last the next attempt begins.
+    pub(super) further: usize,
     commit_by: Option<Time>,
     /// How it ends, if that is decided.
     verdict: Option<OutcomeCode>,
@@ -77,6 +79,7 @@ impl Update {
             fetched: false,
             tries: 0,
             lies: 0,
+            further: 0,
             commit_by: None,
             verdict: None,
         }
@@ -341,6 +344,7 @@ impl<D: Disk + Clone> Heart<D> {
         self.record = record;
         self.resumed = true;
         if changed {
+            self.inventory_is_old();
             self.feeds.push_back(Feed::Facts);
         }
         let open = self.store.order()?.filter(|order| order.outcome.is_none());
@@ -499,8 +503,11 @@ impl<D: Disk + Clone> Heart<D> {
         failure: Failure,
     ) -> Result<(), StoreError> {
         let why = match &failure {
-            Failure::Later(why) | Failure::Lie(why) | Failure::Broken(why) => why,
-            Failure::Refused(why, _) => why,
+            Failure::Later(why)
+            | Failure::Turn(why)
+            | Failure::Lie(why)
+            | Failure::Broken(why)
+            | Failure::Refused(why, _) => why,
         };
         self.log
             .warn("task failed", &[("task", &task), ("why", why)]);
@@ -511,6 +518,13 @@ impl<D: Disk + Clone> Heart<D> {
             Some(update) => {
                 update.tries += 1;
                 update.lies += u32::from(matches!(failure, Failure::Lie(_)));
+                if matches!(failure, Failure::Turn(_)) {
+                    // It does come.
+                    update.tries = 0;
+                }
+                if matches!(failure, Failure::Lie(_) | Failure::Turn(_)) {
+                    update.further += 1;
+                }
                 update.tries
             }
             None => 1,

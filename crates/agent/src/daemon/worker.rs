@@ -4,12 +4,14 @@
 //! A worker decides nothing. It is handed what the device believes at that time ([`Trust`]), checks a release under it anew in
 //! every step, and says what came of it.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
 use kusabi_core::device::Trust;
 use kusabi_core::id::{Digest, OrgId};
 use kusabi_core::inventory::{RULES_BYTES_MAX, RULES_KIND, Rules};
+use kusabi_core::protocol::Time;
 use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::release::{
     DeviceFacts, Label, PROOF_BUNDLE_BYTES_MAX, ProofBundle, ProofBundleError, ReleaseError,
@@ -96,6 +98,8 @@ pub(crate) enum Worked {
 pub(crate) enum Failure {
     /// It may another time: a server is gone, or its proofs are older than what the device knows by now.
     Later(String),
+    /// It has taken as long as a task may; what came is kept, and other tasks have their turn.
+    Turn(String),
     /// A server lied, or its store is damaged. It may succeed with another one.
     Lie(String),
     /// It will not.
@@ -103,6 +107,13 @@ pub(crate) enum Failure {
     /// Something on this device is in the way.
     Broken(String),
 }
+
+/// How long a download may be at work before others have their turn, and how long a walk may take.
+const TURN_MS: u64 = 1_800_000;
+const WALK_MS: u64 = 4 * TURN_MS;
+
+/// The time, as the heart is told it.
+pub(crate) type Clock = Box<dyn Fn() -> Time + Send>;
 
 /// The worker.
 pub(crate) struct Worker<D: Disk, S> {
@@ -113,6 +124,7 @@ pub(crate) struct Worker<D: Disk, S> {
     updates: Option<Updates<D, AnyUpdater<D, S>, S>>,
     staging: Staging<D>,
     learnt: Learnt,
+    clock: Clock,
 }
 
 impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
@@ -123,6 +135,7 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
         net: Arc<dyn Net>,
         stop: Stop,
         system: S,
+        clock: Clock,
     ) -> Result<Self, UpdateError> {
         let dir = config.staging_dir();
         let at = |error| UpdateError::Disk {
@@ -158,6 +171,7 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             stop,
             updates,
             learnt: Learnt::default(),
+            clock,
         })
     }
 
@@ -180,11 +194,18 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             Task::Commit(under) => self.with_release(under, Updates::commit),
             Task::Clear => self.clear().map(|()| Worked::Cleared),
             Task::Inventory { full } => {
+                let until = (self.clock)().plus_ms(WALK_MS);
+                let ends = || match self.stop.is_stopped() {
+                    true => Some("the agent ends"),
+                    false => ((self.clock)() >= until).then_some("it takes too long"),
+                };
+                let running = self.record().running;
                 return Worked::Inventory(inventory::take(
                     &self.disk,
                     &self.config,
-                    self.record().running,
+                    running,
                     *full,
+                    &ends,
                 ));
             }
         };
@@ -223,10 +244,12 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             && self.staging.drop_seeds().map_err(broken)?
         {
             // A full disk, mostly, and there was something that may be fetched again.
+            self.learnt.forget_places();
             fetched = self.fetch_all(under);
         }
         if matches!(fetched, Err(Failure::Broken(_))) {
             // What has to be stored next needs the room.
+            self.learnt.forget_places();
             let _ = self.clear();
         }
         fetched
@@ -247,6 +270,9 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             urls: &under.urls,
             seeds: &self.config.seeds,
             bytes_per_s: self.config.bytes_per_s,
+            server: Cell::new(0),
+            clock: &self.clock,
+            until: (self.clock)().plus_ms(TURN_MS),
         };
         for payload in release.payloads() {
             let name = payload.name.as_str();
@@ -274,7 +300,9 @@ impl<D: Disk + Clone, S: System + Clone> Worker<D, S> {
             }
         };
         let running = self.record().running;
-        if inventory::has_rules(&self.disk, &self.config, under.digest).map_err(broken)? {
+        let here = inventory::rules_of(&self.disk, &self.config, under.digest).map_err(broken)?;
+        // Those that are damaged come anew.
+        if here.is_some_and(|rules| Digest::of(&rules) == content.digest()) {
             return Ok(());
         }
         let what = format!("payloads/{}", content.digest());

@@ -45,11 +45,11 @@ impl Disk for Linux {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(open(path)?))
     }
 
     fn open_at(&self, path: &Path, from: u64) -> io::Result<Box<dyn Read + Send>> {
-        let mut file = File::open(path)?;
+        let mut file = open(path)?;
         file.seek(SeekFrom::Start(from))?;
         Ok(Box::new(file))
     }
@@ -163,6 +163,14 @@ impl Disk for Linux {
         fadvise(&file, 0, None, Advice::DontNeed)?;
         Ok(())
     }
+}
+
+/// A pipe that was put in a file's place does not make it wait.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    options.open(path)
 }
 
 /// Reads until the piece is full or nothing more comes.

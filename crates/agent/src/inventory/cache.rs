@@ -29,6 +29,8 @@ const PIECE_BYTES: usize = 64 << 10;
 /// The coarsest time that a file system keeps: two seconds, FAT's. A file that changed more recently than that may change once more without
 /// showing it.
 const TICK: Duration = Duration::from_secs(2);
+/// In that time whatever was written in memory has gone to disk, whoever waits for the disk to spin.
+const WRITTEN: Duration = Duration::from_secs(24 * 3600);
 
 /// What was hashed in the walk before, and what is hashed in this one. Memory holds one record of each.
 pub struct HashCache<'a> {
@@ -39,6 +41,8 @@ pub struct HashCache<'a> {
     piece: Vec<u8>,
     /// Files that changed at this time or later are not remembered: seconds and nanoseconds since 1970.
     recent: (i64, u32),
+    /// Files that changed at this time or later may have pages in memory that have not gone to disk yet.
+    lately: (i64, u32),
     trouble: Option<io::Error>,
 }
 
@@ -63,17 +67,19 @@ impl<'a> HashCache<'a> {
         now: SystemTime,
     ) -> Self {
         let since = now.duration_since(SystemTime::UNIX_EPOCH);
-        let recent = since.unwrap_or_default().saturating_sub(TICK);
-        let recent = (
-            i64::try_from(recent.as_secs()).unwrap_or(i64::MAX),
-            recent.subsec_nanos(),
-        );
+        let ago = |time| {
+            let at = since.clone().unwrap_or_default().saturating_sub(time);
+            let secs = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+            (secs, at.subsec_nanos())
+        };
+        let (recent, lately) = (ago(TICK), ago(WRITTEN));
         let mut cache = Self {
             before: before.map(BufReader::new),
             next: None,
             piece: Vec::new(),
             after,
             recent,
+            lately,
             trouble: None,
         };
         if cache.after.is_some() {
@@ -85,6 +91,11 @@ impl<'a> HashCache<'a> {
             _ => cache.before = None,
         }
         cache
+    }
+
+    /// Whether a file is to go to disk before it is read, for it to be remembered.
+    pub(super) fn changed_lately(&self, stamp: &Stamp) -> bool {
+        self.after.is_some() && (stamp.changed >= self.lately || stamp.modified >= self.lately)
     }
 
     /// Remembers nothing.

@@ -19,6 +19,29 @@ pub use cache::HashCache;
 pub use tree::{Kind, Live, Node, Stamp, Tree};
 pub use walk::{Walk, Walked};
 
+/// What ends a walk before its end: whoever may write below its paths can give it more to read than there are days.
+pub struct Bounds<'a> {
+    /// Most bytes that are read.
+    pub bytes: u64,
+    /// Asked with each name and each piece of a file; says why the walk is to end, if it is.
+    pub ends: &'a dyn Fn() -> Option<&'static str>,
+}
+
+impl Bounds<'_> {
+    /// Without an end but the tree's.
+    pub const NONE: Self = Self {
+        bytes: u64::MAX,
+        ends: &|| None,
+    };
+}
+
+impl std::fmt::Debug for Bounds<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Bounds");
+        shown.field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
 /// Why no inventory was taken.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +77,28 @@ pub enum WalkError {
         /// Which rule it breaks.
         #[source]
         error: InventoryError,
+    },
+    /// More than may be read.
+    #[error("with {path} there is more to read than {bytes} bytes; inventory fewer paths", path = path.display())]
+    TooMuch {
+        /// The file with which it is too much.
+        path: PathBuf,
+        /// How much may be read.
+        bytes: u64,
+    },
+    /// The names of a directory, and of those that it lies in, are more than memory is given for.
+    #[error("{path} has too many names, or too long ones; pass it over", path = path.display())]
+    Names {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It was told to end.
+    #[error("the walk ends at {path}: {why}", path = path.display())]
+    Ended {
+        /// How far it came.
+        path: PathBuf,
+        /// Why.
+        why: &'static str,
     },
     /// The inventory cannot be written.
     #[error("the inventory cannot be written: {0}")]

@@ -18,7 +18,9 @@ use super::*;
 mod images;
 
 fn tree(files: &[(&[u8], &[u8])]) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    // Beside what was built, which lies on a disk: of files in memory nothing is remembered.
+    let built = std::env::current_exe().unwrap();
+    let folder = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
     for (name, content) in files {
         let path = folder.path().join(OsStr::from_bytes(name));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -218,7 +220,8 @@ fn what_cannot_be_inventoried_is_said() {
         panic!("{refused:?}");
     };
     assert_eq!(error, InventoryError::Name);
-    assert!(path.ends_with("hidden"));
+    // The directory with which it is too deep is not gone into.
+    assert!(path.ends_with("d".repeat(200)));
 
     /// A full disk.
     struct Full;
@@ -507,4 +510,57 @@ fn no_path_lies_below_a_link() {
     };
     assert_eq!(link, Path::new("lib"));
     assert_eq!(names(&take(&walk(folder.path(), &["lib"], &[]))), ["lib"]);
+}
+
+/// Whoever may write below a walked path can make more of it than there is memory or time.
+#[test]
+fn what_is_endless_ends_the_walk() {
+    // Names: each directory alone has fewer than are held.
+    let folder = tree(&[]);
+    let mut dir = folder.path().to_owned();
+    for level in 0..3 {
+        for number in 0..7000 {
+            fs::write(dir.join(format!("{number:0>230}")), b"").unwrap();
+        }
+        dir.push(format!("!{level}"));
+        fs::create_dir(&dir).unwrap();
+    }
+    let refused = walk(folder.path(), &["/"], &[]).take(&mut Vec::new());
+    let Err(WalkError::Names { path }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(path, Path::new("!0/!1"));
+
+    // A file that says that it is large: not a byte of it is read.
+    let folder = tree(&[(b"a", b"small")]);
+    let sparse = fs::File::create(folder.path().join("b")).unwrap();
+    sparse.set_len(1 << 40).unwrap();
+    let pieces = std::cell::Cell::new(0);
+    let ends = || {
+        pieces.set(pieces.get() + 1);
+        (pieces.get() > 100).then_some("it takes too long")
+    };
+    let taken = |bytes| {
+        pieces.set(0);
+        let bounds = Bounds { bytes, ends: &ends };
+        let walk = walk(folder.path(), &["/"], &[]);
+        walk.take_within(&mut Vec::new(), &mut HashCache::none(), &bounds)
+    };
+    assert!(matches!(taken(1 << 30), Err(WalkError::TooMuch { .. })));
+    assert!(pieces.get() < 10, "{}", pieces.get());
+    // And one that ends when it is told to.
+    assert!(matches!(taken(1 << 50), Err(WalkError::Ended { .. })));
+}
+
+/// Where a change of content may leave no trace, nothing is remembered.
+#[test]
+fn nothing_is_remembered_of_a_file_system_in_memory() {
+    let memory = Path::new("/dev/shm");
+    let folder = tempfile::tempdir_in(memory).unwrap();
+    fs::write(folder.path().join("a"), b"one").unwrap();
+    let walk = walk(folder.path(), &["/"], &[]);
+    let mut kept = Vec::new();
+    remember(&walk, &mut kept, later());
+    let (_, walked) = remember(&walk, &mut kept, later());
+    assert_eq!(read(walked), (1, 0));
 }

@@ -82,7 +82,15 @@ pub trait Tree {
         false
     }
 
-    /// An open file's stamp as it is now.
+    /// Makes whatever writes an open file from now on show in its stamp.
+    ///
+    /// # Errors
+    /// It cannot; then nothing is remembered of the file.
+    fn settle(&self, _file: &Self::File<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// An open file's stamp as it is now; none where a change of its content may not show in it.
     fn stamp(&self, _file: &Self::File<'_>) -> Option<Stamp> {
         None
     }
@@ -117,6 +125,21 @@ fn stamp(metadata: &Metadata) -> Stamp {
         device: metadata.dev(),
     }
 }
+
+/// File systems whose stamps say little of their contents: pages in memory never go to a disk (tmpfs, ramfs), times are those that a program
+/// or another machine gives (FUSE, NFS, SMB, 9P), or no time of change is kept (FAT, exFAT). Numbers of `linux/magic.h`.
+const UNSTAMPED: [u32; 10] = [
+    0x0102_1994,
+    0x8584_58f6,
+    0x6573_5546,
+    0x0000_6969,
+    0x0000_517b,
+    0xff53_4d42,
+    0xfe53_4d42,
+    0x0102_1997,
+    0x0000_4d44,
+    0x2011_bab0,
+];
 
 /// Whether an error says that there is nothing.
 pub(super) fn is_gone(error: &io::Error) -> bool {
@@ -196,7 +219,19 @@ impl Tree for Live {
         true
     }
 
+    /// A page that was written by a shared mapping and waits to go to disk takes more writes without a trace. Once it has gone there, the
+    /// next write is stamped.
+    fn settle(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
     fn stamp(&self, file: &File) -> Option<Stamp> {
+        let system = rustix::fs::fstatfs(file).ok()?;
+        // As wide as the kernel's numbers are; its type differs between machines.
+        let magic = system.f_type as u32;
+        if UNSTAMPED.contains(&magic) {
+            return None;
+        }
         file.metadata().ok().map(|metadata| stamp(&metadata))
     }
 }

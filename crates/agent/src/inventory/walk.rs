@@ -9,18 +9,19 @@ use kusabi_core::crypto::Hasher;
 use kusabi_core::id::Digest;
 use kusabi_core::inventory::{
     COMPONENTS_MAX, Component, ComponentKind, InventoryError, InventorySummary, InventoryWriter,
-    Pattern, Rules, RulesError, TypeRules, escape_name, unescape_name,
+    NAME_BYTES_MAX, Pattern, Rules, RulesError, TypeRules, escape_name, unescape_name,
 };
 use kusabi_core::wire::Sink as _;
 
-use super::WalkError;
 use super::cache::HashCache;
 use super::tree::{Kind, Live, Node, Tree};
+use super::{Bounds, WalkError};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: usize = 64 << 10;
-/// Most names of one directory that are held in memory.
+/// Most names that are held in memory, of all directories that are open, and most bytes of them, escaped.
 const NAMES_MAX: usize = COMPONENTS_MAX as usize;
+const NAMES_BYTES_MAX: usize = 4 << 20;
 /// Most files and directories that are walked: eight times what an inventory can have.
 const NODES_MAX: usize = 8 * NAMES_MAX;
 /// Set-user and set-group bits.
@@ -167,7 +168,8 @@ impl Walk {
         tree: &impl Tree,
         out: &mut impl Write,
     ) -> Result<InventorySummary, WalkError> {
-        Ok(self.walk(tree, out, &mut HashCache::none())?.summary)
+        let mut cache = HashCache::none();
+        Ok(self.walk(tree, out, &mut cache, &Bounds::NONE)?.summary)
     }
 
     /// Takes the inventory of the root; a file that the cache knows is not read.
@@ -179,7 +181,20 @@ impl Walk {
         out: &mut impl Write,
         cache: &mut HashCache<'_>,
     ) -> Result<Walked, WalkError> {
-        self.walk(&Live::new(&self.root), out, cache)
+        self.take_within(out, cache, &Bounds::NONE)
+    }
+
+    /// The same within bounds.
+    ///
+    /// # Errors
+    /// As [`take_with`](Self::take_with)'s; [`WalkError::TooMuch`] and [`WalkError::Ended`].
+    pub fn take_within(
+        &self,
+        out: &mut impl Write,
+        cache: &mut HashCache<'_>,
+        bounds: &Bounds<'_>,
+    ) -> Result<Walked, WalkError> {
+        self.walk(&Live::new(&self.root), out, cache, bounds)
     }
 
     fn walk<T: Tree>(
@@ -187,6 +202,7 @@ impl Walk {
         tree: &T,
         out: &mut impl Write,
         cache: &mut HashCache<'_>,
+        bounds: &Bounds<'_>,
     ) -> Result<Walked, WalkError> {
         let mut taker = Taker {
             walk: self,
@@ -196,6 +212,9 @@ impl Walk {
             cache,
             piece: vec![0; PIECE_BYTES],
             nodes: 0,
+            bounds,
+            held: Held::default(),
+            bytes: 0,
             read: 0,
             remembered: 0,
         };
@@ -253,6 +272,13 @@ fn sort_key(name: &[u8], is_dir: bool) -> String {
     key
 }
 
+/// How many names are held in memory, and how many bytes they have, escaped.
+#[derive(Clone, Copy, Default)]
+struct Held {
+    names: usize,
+    bytes: usize,
+}
+
 struct Taker<'a, 'c, T, W> {
     walk: &'a Walk,
     tree: &'a T,
@@ -262,6 +288,10 @@ struct Taker<'a, 'c, T, W> {
     piece: Vec<u8>,
     /// What was listed and is not passed over: bounds time, and the names that all levels hold together.
     nodes: usize,
+    bounds: &'a Bounds<'a>,
+    held: Held,
+    /// Bytes that were read.
+    bytes: u64,
     read: u32,
     remembered: u32,
 }
@@ -297,8 +327,11 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
             let path = if name.is_empty() {
                 dir.clone()
             } else {
+                self.held.names = self.held.names.saturating_sub(1);
+                self.held.bytes = self.held.bytes.saturating_sub(escaped(&name));
                 dir.join(name)
             };
+            go_on(self.bounds, &path)?;
             let name = escape_name(path.as_os_str().as_bytes());
             if self.walk.excluded.iter().any(|one| one.is(&name)) {
                 self.nodes = self.nodes.saturating_sub(1);
@@ -308,6 +341,11 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
                 continue;
             };
             match node.kind {
+                // Nothing that lies in it could stand in an inventory, and how deep it goes has to end.
+                Kind::Dir if name.len() >= NAME_BYTES_MAX => {
+                    let error = InventoryError::Name;
+                    return Err(WalkError::Component { path, error });
+                }
                 Kind::Dir => {
                     let names = self.names(&path)?;
                     levels.push((path, names));
@@ -337,18 +375,18 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
     /// The names in a directory, last one first.
     fn names(&mut self, dir: &Path) -> Result<Vec<OsString>, WalkError> {
         let mut names = Vec::new();
+        let mut held = self.held;
         let listed = self.tree.list(dir, &mut |name, is_dir| {
+            held.names += 1;
+            held.bytes += escaped(&name);
             names.push((sort_key(name.as_bytes(), is_dir), name));
-            names.len() <= NAMES_MAX
+            held.names <= NAMES_MAX && held.bytes <= NAMES_BYTES_MAX
         });
         if self.listed(dir, listed)?.is_none() {
             return Ok(Vec::new());
         }
-        if names.len() > NAMES_MAX {
-            return Err(WalkError::Component {
-                path: dir.into(),
-                error: InventoryError::TooMany,
-            });
+        if held.names > NAMES_MAX || held.bytes > NAMES_BYTES_MAX {
+            return Err(WalkError::Names { path: dir.into() });
         }
         self.nodes = self.nodes.saturating_add(names.len());
         if self.nodes > NODES_MAX {
@@ -357,6 +395,7 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
                 max: NODES_MAX,
             });
         }
+        self.held = held;
         names.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         Ok(names.into_iter().map(|(_, name)| name).collect())
     }
@@ -382,7 +421,20 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
         let Some((mut file, mode)) = self.listed(path, opened)? else {
             return Ok(());
         };
-        let before = self.tree.stamp(&file);
+        let too_much = |_| WalkError::TooMuch {
+            path: path.into(),
+            bytes: self.bounds.bytes,
+        };
+        let left = self.bounds.bytes.saturating_sub(self.bytes);
+        let mut before = self.tree.stamp(&file);
+        // At once, where it shows.
+        if let Some(stamp) = before.filter(|stamp| stamp.size > left) {
+            return Err(too_much(stamp.size));
+        }
+        if before.is_some_and(|stamp| self.cache.changed_lately(&stamp)) {
+            let settled = self.tree.settle(&file).is_ok();
+            before = self.tree.stamp(&file).filter(|_| settled);
+        }
         let mut hasher = Hasher::default();
         let mut size = 0u64;
         loop {
@@ -399,7 +451,12 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
             };
             hasher.put(self.piece.get(..read).unwrap_or_default());
             size = size.saturating_add(read as u64);
+            if size > left {
+                return Err(too_much(size));
+            }
+            go_on(self.bounds, path)?;
         }
+        self.bytes = self.bytes.saturating_add(size);
         self.read = self.read.saturating_add(1);
         let digest = Digest::new(hasher.finish());
         if let Some(stamp) = self.tree.stamp(&file)
@@ -432,6 +489,18 @@ impl<T: Tree, W: Write> Taker<'_, '_, T, W> {
         }
         Ok(())
     }
+}
+
+/// Bytes of a name as it is held.
+fn escaped(name: &OsString) -> usize {
+    escape_name(name.as_bytes()).len()
+}
+
+fn go_on(bounds: &Bounds<'_>, path: &Path) -> Result<(), WalkError> {
+    (bounds.ends)().map_or(Ok(()), |why| {
+        let path = path.into();
+        Err(WalkError::Ended { path, why })
+    })
 }
 
 const fn kind_of(mode: u32) -> ComponentKind {

@@ -70,23 +70,25 @@ impl Seeds {
         self.payload
     }
 
-    /// Looks through a seed, until all was seen or `stopped` says so. What cannot be read is no seed; what was read before counts.
+    /// Looks through a seed, until all was seen, `most` bytes were looked through, or `stopped` says so; `most` is less by as many. What cannot be read is no seed; what was read before counts.
     pub(crate) fn look_through(
         &mut self,
         disk: &impl Disk,
         path: &Path,
+        most: &mut u64,
         stopped: impl Fn() -> bool,
     ) {
         let Ok(file) = disk.open(path) else { return };
         let mut offset = 0;
-        for chunk in kusabi_chunks::cut(file, &self.sizes.clone()) {
-            let Ok(chunk) = chunk else { return };
+        for chunk in kusabi_chunks::cut(file.take(*most), &self.sizes.clone()) {
+            let Ok(chunk) = chunk else { break };
             if self.missing == 0 || stopped() {
-                return;
+                break;
             }
             self.saw(&Digest::of(&chunk), path, offset);
             offset += chunk.len() as u64;
         }
+        *most = most.saturating_sub(offset);
     }
 
     /// Notes where a chunk lies.
@@ -118,14 +120,22 @@ impl Seeds {
         self.place(chunk).is_some()
     }
 
-    /// A chunk's bytes, if they are still where they were seen.
-    pub(crate) fn read(&self, disk: &impl Disk, chunk: &Chunk) -> Option<Vec<u8>> {
+    /// A chunk's bytes, if they are still where they were seen; if not, they were seen nowhere.
+    pub(crate) fn read(&mut self, disk: &impl Disk, chunk: &Chunk) -> Option<Vec<u8>> {
         let (path, offset) = self.place(chunk)?;
         let mut bytes = vec![0; usize::try_from(chunk.size).ok()?];
-        disk.open_at(path, offset)
-            .and_then(|mut file| file.read_exact(&mut bytes))
-            .ok()?;
-        (Digest::of(&bytes) == chunk.digest).then_some(bytes)
+        let read = disk
+            .open_at(path, offset)
+            .and_then(|mut file| file.read_exact(&mut bytes));
+        if read.is_ok() && Digest::of(&bytes) == chunk.digest {
+            return Some(bytes);
+        }
+        let key = key(&chunk.digest);
+        let at = self.wanted.binary_search_by_key(&key, |one| one.key).ok()?;
+        if self.wanted.get_mut(at)?.place.take().is_some() {
+            self.missing += 1;
+        }
+        None
     }
 
     fn place(&self, chunk: &Chunk) -> Option<(&Path, u64)> {

@@ -48,6 +48,7 @@ pub use page::Cut;
 pub use presence::Presence;
 pub use rollouts::Members;
 pub use sessions::{Opened, SESSION_MS, SESSIONS_MAX, Session};
+pub use types::Expected;
 
 use crate::{blob::Blobs, serve::ServerKey, share::Shares, store::Store};
 use kusabi_api::{Ledger, VerifyingLedger, admin::DeviceState, verify::VerifyError};

@@ -17,6 +17,17 @@ use kusabi_core::{
 use serde_json::json;
 use std::sync::Arc;
 
+/// What a device should hold.
+#[derive(Clone, Debug)]
+pub enum Expected {
+    /// Nobody said.
+    Unsaid,
+    /// It is named, or a release is that names it, and it is not here: why.
+    Lost(String),
+    /// A canonical inventory of at most 16 MiB.
+    Said(Bytes),
+}
+
 impl App {
     /// The types, by name.
     ///
@@ -79,8 +90,7 @@ impl App {
         .await
     }
 
-    /// The inventory that a device of this type should have: under this release, or as it left the factory. Canonical bytes, at most 16
-    /// MiB. `None`: nobody said, or the bytes have not been uploaded.
+    /// The inventory that a device of this type should have: under this release, or as it left the factory.
     ///
     /// # Errors
     /// Database or disk fail.
@@ -88,12 +98,12 @@ impl App {
         &self,
         device_type: Option<&Text>,
         release: Option<[u8; 32]>,
-    ) -> Result<Option<Bytes>, Error> {
+    ) -> Result<Expected, Error> {
         let Some(device_type) = device_type.map(Text::as_str) else {
-            return Ok(None);
+            return Ok(Expected::Unsaid);
         };
         let Ok(name) = Label::new(device_type) else {
-            return Ok(None);
+            return Ok(Expected::Unsaid);
         };
         let mut reader = self.store.read("find an expected inventory").await?;
         let digest: Option<Hex32> = match release {
@@ -101,19 +111,31 @@ impl App {
                 .await?
                 .map(|one| one.expected),
             Some(release) => {
-                let signed = releases::signed(reader.on(), Hex(release)).await?;
-                signed.and_then(|signed| {
-                    let signed = SignedManifest::decode(&signed).ok()?;
-                    let content = signed.manifest().target(&name)?.inventory?;
-                    Some(Hex(content.digest().to_bytes()))
-                })
+                let release = Hex(release);
+                let signed = releases::signed(reader.on(), release).await?;
+                let signed = signed
+                    .as_deref()
+                    .map(SignedManifest::decode)
+                    .and_then(Result::ok);
+                let Some(signed) = signed else {
+                    let why = format!("its release {release} is not known here");
+                    return Ok(Expected::Lost(why));
+                };
+                let target = signed.manifest().target(&name);
+                let content = target.and_then(|target| target.inventory);
+                content.map(|content| Hex(content.digest().to_bytes()))
             }
         };
         drop(reader);
-        match digest {
-            Some(digest) => Ok(self.blobs()?.bytes(&digest.0).await?),
-            None => Ok(None),
-        }
+        let Some(digest) = digest else {
+            return Ok(Expected::Unsaid);
+        };
+        Ok(match self.blobs()?.bytes(&digest.0).await? {
+            Some(bytes) => Expected::Said(bytes),
+            None => Expected::Lost(format!(
+                "the bytes of the expected one, {digest}, are not here"
+            )),
+        })
     }
 }
 

@@ -12,7 +12,9 @@ use crate::{
 };
 use kusabi_api::{
     Hex, Hex32,
-    admin::{AlarmKind, DeviceState, EventKind, Freshness, OrderKind, OrderState, Target},
+    admin::{
+        AlarmKind, DeviceState, EventKind, Freshness, Inventory, OrderKind, OrderState, Target,
+    },
 };
 use kusabi_core::protocol::{
     request::{self, Facts, OutcomeCode},
@@ -24,6 +26,11 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Most jobs of one transaction.
 const JOBS_MAX: usize = 256;
+
+/// A statement that is older than this is asked for anew: three of the days after which devices sign one unasked. An answer that is not
+/// there a day later is not to be had.
+const INVENTORY_OLD_MS: u64 = 3 * DAY_MS;
+const DAY_MS: u64 = 24 * 3_600_000;
 
 /// Most jobs that wait.
 const WAITING_MAX: usize = 8192;
@@ -445,6 +452,14 @@ impl Batch {
             OrderState::Unable => (AlarmKind::Order, "the device cannot do what an order asks"),
             _ => return Ok(()),
         };
+        let failed = matches!(state, OrderState::Failed | OrderState::Unable);
+        if failed && order_rows::is_report(tx.on(), order).await? {
+            let stood = devices::find(tx.on(), device).await?;
+            if stood.is_some_and(|device| device.inventory != Inventory::Unknown) {
+                let why = format!("the device could not take its inventory (order {order})");
+                return self.no_inventory(tx, device, &why).await;
+            }
+        }
         let detail = match why {
             None => format!("{} (order {order})", alarm.1),
             Some(why) => format!("{} (order {order}): {why}", alarm.1),
@@ -483,9 +498,43 @@ impl Batch {
     ) -> Result<(), Error> {
         let devices: Vec<String> = heard.iter().map(|(device, _)| device.to_string()).collect();
         doorstep::heard(tx.on(), &devices, self.now_ms).await?;
+        self.ask_for_new(tx, &devices).await?;
         for (device, facts) in heard {
             if let Some(facts) = facts {
                 self.says(tx, device, facts).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a device holds is not known any more.
+    async fn no_inventory(
+        &mut self,
+        tx: &mut Tx<'_>,
+        device: &str,
+        why: &str,
+    ) -> Result<(), Error> {
+        devices::set_inventory(tx.on(), device, Inventory::Unknown).await?;
+        self.tell(device);
+        let detail = format!("what it holds is not known: {why}");
+        self.alarm(tx, device, AlarmKind::NoInventory, &detail)
+            .await
+    }
+
+    /// A device that is heard and signs no inventory for long is asked for one; where that comes to nothing, the old one says nothing more.
+    async fn ask_for_new(&mut self, tx: &mut Tx<'_>, devices: &[String]) -> Result<(), Error> {
+        let before_ms = self.now_ms.saturating_sub(INVENTORY_OLD_MS);
+        for (device, at_ms) in doorstep::old_inventories(tx.on(), devices, before_ms).await? {
+            match order_rows::report_open(tx.on(), &device).await? {
+                None => self.order(tx, &device, OrderKind::Report, None).await?,
+                Some(since_ms) if self.now_ms.saturating_sub(since_ms) >= DAY_MS => {
+                    let days = self.now_ms.saturating_sub(at_ms) / DAY_MS;
+                    let why = format!(
+                        "the device signed its last inventory {days} days ago, and none when it was asked"
+                    );
+                    self.no_inventory(tx, &device, &why).await?;
+                }
+                Some(_) => {}
             }
         }
         Ok(())
@@ -508,6 +557,7 @@ impl Batch {
                 request::Freshness::Stale => Freshness::Stale,
             },
             reported: before.reported,
+            reported_release: before.reported_release,
             any: true,
         };
         if now != before {
@@ -532,9 +582,11 @@ impl Batch {
             }
             self.tell(device);
         }
-        // What it says it holds is not what it signed last: it is asked for that.
-        if now.inventory.is_some()
-            && now.inventory != now.reported
+        // What it says it holds, or under which release, is not what it signed last; or it held something, and under the same release
+        // says of nothing now: it is asked for that.
+        let other = (now.inventory, now.release) != (now.reported, now.reported_release);
+        let gone = before.inventory.is_some() && now.release == before.release;
+        if (if now.inventory.is_some() { other } else { gone })
             && !order_rows::is_open(tx.on(), device, [OrderKind::Report; 2]).await?
         {
             self.order(tx, device, OrderKind::Report, None).await?;

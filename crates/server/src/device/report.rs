@@ -4,7 +4,7 @@
 //! take room here, for its own device, once.
 
 use crate::{
-    app::{App, Error},
+    app::{App, Error, types::Expected},
     device::{
         Door,
         arriving::{NotTaken, Partial, Taken},
@@ -15,7 +15,6 @@ use crate::{
     share::secs,
     store::{Tx, devices, inventories, orders, timeline},
 };
-use bytes::Bytes;
 use kusabi_api::{
     Hex, Hex32,
     admin::{
@@ -59,7 +58,12 @@ pub(super) struct Received {
     expected: Option<Hex32>,
     tally: Tally,
     differences: Vec<InventoryDifference>,
+    /// Why there was nothing to compare with, where there should have been.
+    lost: Option<String>,
 }
+
+/// A repair by policy follows at most so often.
+const REPAIR_AGAIN_MS: u64 = 24 * 3_600_000;
 
 const fn refuse(problem: SealedProblem, wait_secs: u16) -> Said {
     Said::Other(Answer::Problem { problem, wait_secs })
@@ -243,9 +247,8 @@ async fn finish(door: &Door, device: &Arc<str>, whole: Partial) -> Result<(), Sa
             return Err(refuse(SealedProblem::Unavailable, LATER_SECS));
         }
     };
-    let compared =
-        tokio::task::spawn_blocking(move || compare(&statement, bytes, expected.as_ref())).await;
-    let Ok(Some((inventory, expected, tally, differences))) = compared else {
+    let compared = tokio::task::spawn_blocking(move || compare(&statement, bytes, expected)).await;
+    let Ok(Some((inventory, expected, tally, differences, lost))) = compared else {
         tracing::warn!(
             device = &**device,
             "an inventory is not the one that was signed"
@@ -261,6 +264,7 @@ async fn finish(door: &Door, device: &Arc<str>, whole: Partial) -> Result<(), Sa
         expected,
         tally,
         differences,
+        lost,
     };
     let job = super::journal::Job::Reported(Box::new(received));
     match door.journal.write(job).await {
@@ -269,11 +273,7 @@ async fn finish(door: &Door, device: &Arc<str>, whole: Partial) -> Result<(), Sa
     }
 }
 
-async fn expected(
-    app: &App,
-    device: &str,
-    release: Option<[u8; 32]>,
-) -> Result<Option<Bytes>, Error> {
+async fn expected(app: &App, device: &str, release: Option<[u8; 32]>) -> Result<Expected, Error> {
     let device_type = {
         let mut reader = app.store.read("find a device's type").await?;
         let found = devices::find(reader.on(), device).await?;
@@ -282,17 +282,33 @@ async fn expected(
     app.expected_inventory(device_type.as_ref(), release).await
 }
 
-type Compared = (Vec<u8>, Option<Hex32>, Tally, Vec<InventoryDifference>);
+type Compared = (
+    Vec<u8>,
+    Option<Hex32>,
+    Tally,
+    Vec<InventoryDifference>,
+    Option<String>,
+);
 
 /// `None`: it is not the inventory that was signed.
-fn compare(
-    statement: &VerifiedStatement,
-    bytes: Vec<u8>,
-    expected: Option<&Bytes>,
-) -> Option<Compared> {
-    let expected = expected.and_then(|bytes| {
+fn compare(statement: &VerifiedStatement, bytes: Vec<u8>, expected: Expected) -> Option<Compared> {
+    let (expected, mut lost) = match expected {
+        Expected::Unsaid => (None, None),
+        Expected::Lost(why) => (None, Some(why)),
+        Expected::Said(bytes) => (Some(bytes), None),
+    };
+    let expected = expected.as_ref().and_then(|bytes| {
         let digest = kusabi_core::crypto::sha256(&[bytes]);
-        Some((Inventory::decode(bytes).ok()?, digest))
+        match Inventory::decode(bytes) {
+            Ok(inventory) => Some((inventory, digest)),
+            Err(why) => {
+                lost = Some(format!(
+                    "the expected one, {}, cannot be read: {why}",
+                    Hex(digest)
+                ));
+                None
+            }
+        }
     });
     let mut differences = Vec::new();
     let mut report = |difference: Difference<'_>| {
@@ -319,7 +335,7 @@ fn compare(
     };
     let summary = reader.finish().ok()?;
     statement.about(&summary).ok()?;
-    Some((bytes, digest, tally, differences))
+    Some((bytes, digest, tally, differences, lost))
 }
 
 /// A component as people are shown it.
@@ -365,6 +381,7 @@ pub(super) async fn write(
         expected,
         tally,
         differences,
+        lost,
     } = received;
     let claimed = signed.claimed();
     let digest = Hex(claimed.digest().to_bytes());
@@ -384,6 +401,8 @@ pub(super) async fn write(
         (Some(_), true) => Verdict::Expected,
         (Some(_), false) => Verdict::Differs,
     };
+    let stood = devices::find(tx.on(), device).await?;
+    let stood = stood.map_or(Verdict::Unknown, |device| device.inventory);
     devices::set_inventory(tx.on(), device, verdict).await?;
     let detail = json!({
         "digest": digest, "components": claimed.count(), "verdict": verdict, "order": order,
@@ -395,6 +414,16 @@ pub(super) async fn write(
         batch
             .settle(tx, device, *order, OrderState::Done, None)
             .await?;
+    }
+    if let Some(why) = lost {
+        tracing::error!(device = &**device, %why, "an inventory was compared with nothing");
+        // Once, until it was compared with something again.
+        if stood != Verdict::Unknown || before.is_none() {
+            let detail = format!("the inventory was compared with nothing: {why}");
+            batch
+                .alarm(tx, device, AlarmKind::NoInventory, &detail)
+                .await?;
+        }
     }
     let news = before.is_none_or(|before| before.digest != digest || before.expected != *expected);
     if verdict == Verdict::Differs && news {
@@ -421,9 +450,17 @@ pub(super) async fn write(
             && follows == OnDifference::Order
             && !orders::is_open(tx.on(), device, kinds).await?
         {
-            // Once for each inventory that differs: a repair that does not help is for a person to look at.
-            let release = Some(Hex(release.to_bytes()));
-            batch.order(tx, device, OrderKind::Repair, release).await?;
+            let release = Hex(release.to_bytes());
+            // A repair that does not help is for a person to look at, also where it is another file that differs each time: what the last
+            // one of this release came to was once expected since, and a day has gone by.
+            let repaired = orders::repaired(tx.on(), device, release).await?;
+            let helps = repaired.is_none_or(|at_ms| {
+                stood == Verdict::Expected && batch.now_ms.saturating_sub(at_ms) >= REPAIR_AGAIN_MS
+            });
+            if helps {
+                let release = Some(release);
+                batch.order(tx, device, OrderKind::Repair, release).await?;
+            }
         }
     }
     Ok(())

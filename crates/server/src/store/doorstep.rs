@@ -1,9 +1,10 @@
 //! What the device door asks and writes: links, contacts, orders that wait. Many devices at once where that is possible.
 
 use super::{On, StoreError, bytes, column, int, number, optional_bytes, unreadable, word};
-use kusabi_api::admin::{DeviceState, Freshness, OrderKind, OrderState};
+use kusabi_api::admin::{DeviceState, Freshness, Inventory, OrderKind, OrderState};
 use kusabi_core::{
     id::{Digest, Handle, Height},
+    inventory::SignedInventory,
     protocol::{
         reply::{Order, Task},
         tripwire::{Displaced, Row, Value},
@@ -197,6 +198,36 @@ pub(crate) async fn heard(on: On<'_>, devices: &[String], at_ms: u64) -> Result<
     Ok(())
 }
 
+/// Those of these devices whose verdict is from a statement before `before_ms`, and from when it is.
+pub(crate) async fn old_inventories(
+    on: On<'_>,
+    devices: &[String],
+    before_ms: u64,
+) -> Result<Vec<(String, u64)>, StoreError> {
+    let error = StoreError::of("look for old inventories");
+    let mut found = Vec::new();
+    for chunk in chunks(devices) {
+        let sql = format!(
+            "SELECT i.device, i.at_ms FROM device_inventories i JOIN devices d ON d.org = i.org AND d.id = i.device \
+             WHERE i.org = $1 AND i.at_ms < $2 AND d.inventory <> $3 AND i.device IN ({})",
+            parameters(4, chunk.len())
+        );
+        let mut query = sqlx::query(AssertSqlSafe(sql))
+            .bind(on.org.clone())
+            .bind(int(before_ms))
+            .bind(Inventory::Unknown.name());
+        for device in chunk {
+            query = query.bind(device.clone());
+        }
+        let rows = query.fetch_all(&mut *on.connection).await.map_err(error)?;
+        for row in &rows {
+            let device = column(row, "device").map_err(error)?;
+            found.push((device, number(row, "at_ms").map_err(error)?));
+        }
+    }
+    Ok(found)
+}
+
 /// What a device said of itself last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -206,6 +237,8 @@ pub(crate) struct Facts {
     pub(crate) freshness: Freshness,
     /// Digest of its newest signed inventory.
     pub(crate) reported: Option<[u8; 32]>,
+    /// The release that it was signed under.
+    pub(crate) reported_release: Option<[u8; 32]>,
     /// Whether it has ever said anything.
     pub(crate) any: bool,
 }
@@ -214,7 +247,7 @@ pub(crate) struct Facts {
 pub(crate) async fn facts(on: On<'_>, device: &str) -> Result<Facts, StoreError> {
     let error = StoreError::of("read what a device said");
     let row = sqlx::query(
-        "SELECT d.firmware, d.freshness, f.device AS said, f.inventory, COALESCE(f.counter, 0) AS counter, i.digest FROM devices d \
+        "SELECT d.firmware, d.freshness, f.device AS said, f.inventory, COALESCE(f.counter, 0) AS counter, i.digest, i.statement FROM devices d \
          LEFT JOIN device_facts f ON f.org = d.org AND f.device = d.id \
          LEFT JOIN device_inventories i ON i.org = d.org AND i.device = d.id \
          WHERE d.org = $1 AND d.id = $2",
@@ -232,6 +265,10 @@ pub(crate) async fn facts(on: On<'_>, device: &str) -> Result<Facts, StoreError>
             counter: number(row, "counter")?,
             freshness: word(row, "freshness", Freshness::from_name)?,
             reported: optional_bytes(row, "digest")?,
+            reported_release: column::<Option<Vec<u8>>>(row, "statement")?
+                .and_then(|bytes| SignedInventory::decode(&bytes).ok())
+                .and_then(|signed| signed.claimed().release())
+                .map(|release| release.to_bytes()),
             any: said.is_some(),
         })
     };
@@ -243,6 +280,7 @@ pub(crate) async fn facts(on: On<'_>, device: &str) -> Result<Facts, StoreError>
             counter: 0,
             freshness: Freshness::Unknown,
             reported: None,
+            reported_release: None,
             any: false,
         }),
     }

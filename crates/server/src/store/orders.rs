@@ -257,6 +257,62 @@ pub(crate) async fn is_open(
     Ok(found.is_some())
 }
 
+/// When the server gave a device its last order by itself to install this release once more.
+pub(crate) async fn repaired(
+    on: On<'_>,
+    device: &str,
+    release: Hex32,
+) -> Result<Option<u64>, StoreError> {
+    let error = StoreError::of("look for a repair");
+    let row = sqlx::query(
+        "SELECT o.created_ms FROM device_orders w JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         WHERE w.org = $1 AND w.device = $2 AND o.kind = $3 AND o.release_digest = $4 AND o.created_by = $5 \
+         ORDER BY o.id DESC LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(OrderKind::Repair.name())
+    .bind(release.0.to_vec())
+    .bind("server")
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| number(row, "created_ms");
+    row.as_ref().map(read).transpose().map_err(error)
+}
+
+/// When the oldest report was ordered that a device has not answered.
+pub(crate) async fn report_open(on: On<'_>, device: &str) -> Result<Option<u64>, StoreError> {
+    let error = StoreError::of("look for an open report");
+    let row = sqlx::query(
+        "SELECT o.created_ms FROM device_orders w JOIN orders o ON o.org = w.org AND o.id = w.order_id \
+         WHERE w.org = $1 AND w.device = $2 AND w.state IN ($3, $4) AND o.kind = $5 ORDER BY o.id LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(OrderState::Waiting.name())
+    .bind(OrderState::Sent.name())
+    .bind(OrderKind::Report.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| number(row, "created_ms");
+    row.as_ref().map(read).transpose().map_err(error)
+}
+
+/// Whether an order asks for a report.
+pub(crate) async fn is_report(on: On<'_>, order: u64) -> Result<bool, StoreError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM orders WHERE org = $1 AND id = $2 AND kind = $3")
+            .bind(on.org)
+            .bind(int(order))
+            .bind(OrderKind::Report.name())
+            .fetch_optional(on.connection)
+            .await
+            .map_err(StoreError::of("look at an order"))?;
+    Ok(found.is_some())
+}
+
 /// The number of the newest order; 0 when there is none.
 pub(crate) async fn newest(on: On<'_>) -> Result<u64, StoreError> {
     let last: i64 = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM orders WHERE org = $1")

@@ -101,7 +101,7 @@ impl Badge {
     pub(crate) fn alarm(t: &Texts, kind: AlarmKind) -> Self {
         let shape = match kind {
             AlarmKind::Fork => "fork",
-            AlarmKind::UnknownHead => "lost",
+            AlarmKind::UnknownHead | AlarmKind::NoInventory => "lost",
             AlarmKind::Inventory => "differs",
             AlarmKind::Stale => "clock",
             AlarmKind::Order => "cross",

@@ -264,6 +264,8 @@ texts! {
     alarm_unknown_head_now: "The device or this server was set up anew. If neither was, treat it as a copied key." / "機器かサーバーが初期化されています。心当たりがなければ、鍵の複製として扱ってください。";
     alarm_inventory: "Unexpected software" / "想定外のソフトウェア";
     alarm_inventory_now: "Look at the difference item by item, then repair the device." / "相違を項目ごとに確認し、機器を修復してください。";
+    alarm_no_inventory: "Inventory unknown" / "構成が不明";
+    alarm_no_inventory_now: "The particulars say why. Look at the device's log and order a report, or bring the expected inventory here." / "詳細の理由を確認し、機器のログを見て報告を指示するか、期待する構成をこのサーバーに登録してください。";
     alarm_stale: "Hears nothing new" / "台帳の更新が届かない";
     alarm_stale_now: "The device gets no newer block: look at its network, whether this server's ledger node grows, and whether enough validators are reached for freshness receipts." / "機器に新しいブロックが届いていません。ネットワーク、サーバー側の台帳ノードの進み具合、鮮度の証明に必要な数の検証者に届くかを確認してください。";
     alarm_order: "Order failed" / "指示の失敗";
@@ -656,6 +658,7 @@ impl Texts {
             AlarmKind::Fork => (self.alarm_fork, self.alarm_fork_now),
             AlarmKind::UnknownHead => (self.alarm_unknown_head, self.alarm_unknown_head_now),
             AlarmKind::Inventory => (self.alarm_inventory, self.alarm_inventory_now),
+            AlarmKind::NoInventory => (self.alarm_no_inventory, self.alarm_no_inventory_now),
             AlarmKind::Stale => (self.alarm_stale, self.alarm_stale_now),
             AlarmKind::Order => (self.alarm_order, self.alarm_order_now),
             other => (other.name(), ""),

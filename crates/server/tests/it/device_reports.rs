@@ -23,7 +23,7 @@ use serde_json::json;
 use std::sync::atomic::Ordering::SeqCst;
 
 /// An inventory of files, each with its content's number.
-fn inventory(files: &[(&str, u8)]) -> (InventorySummary, Vec<u8>) {
+pub(crate) fn inventory(files: &[(&str, u8)]) -> (InventorySummary, Vec<u8>) {
     let mut writer = InventoryWriter::new(Vec::new());
     for (name, content) in files {
         let digest = Digest::new([*content; 32]);
@@ -64,7 +64,7 @@ impl Site {
     }
 
     /// What cameras hold as they leave the factory.
-    async fn expect(&self, bytes: &[u8]) {
+    pub(crate) async fn expect(&self, bytes: &[u8]) {
         let request = Request::builder()
             .method(Method::POST)
             .uri("/api/v1/types/camera/expected")
@@ -100,7 +100,13 @@ impl Site {
 }
 
 /// Sends a report in parts of this size; what the last part was told.
-async fn send(site: &Site, raw: &mut Raw, report: &[u8], nonce: [u8; 32], size: usize) -> Told {
+pub(crate) async fn send(
+    site: &Site,
+    raw: &mut Raw,
+    report: &[u8],
+    nonce: [u8; 32],
+    size: usize,
+) -> Told {
     let mut told = Told::Other;
     for (index, bytes) in report.chunks(size).enumerate() {
         let part = ReportPart {
@@ -117,7 +123,7 @@ async fn send(site: &Site, raw: &mut Raw, report: &[u8], nonce: [u8; 32], size: 
     told
 }
 
-fn poll(facts: Facts) -> Ask<'static> {
+pub(crate) fn poll(facts: Facts) -> Ask<'static> {
     Ask::Poll(Poll {
         facts,
         ..Poll::default()

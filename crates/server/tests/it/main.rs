@@ -21,6 +21,7 @@ mod devices;
 mod doors;
 mod enrolment;
 mod follow;
+mod inventory_verdicts;
 mod ledger;
 mod load;
 mod mender_artifacts;

@@ -21,6 +21,7 @@ use kusabi_core::{
     tx::Action,
 };
 use kusabi_ledger::testing::TestKey;
+use kusabi_server::app::Expected;
 use serde_json::{Value, json};
 
 const ART: [u64; 3] = [10, 11, 12];
@@ -648,7 +649,11 @@ async fn what_a_device_should_hold_is_found_by_type_and_release() {
     let expected = async |name: Option<&str>, release: Option<Hex32>| {
         let name = name.and_then(type_of);
         let found = app.expected_inventory(name.as_ref(), release.map(|digest| digest.0));
-        found.await.unwrap().map(|bytes| bytes.to_vec())
+        match found.await.unwrap() {
+            Expected::Said(bytes) => Some(bytes.to_vec()),
+            Expected::Unsaid => None,
+            Expected::Lost(why) => panic!("{why}"),
+        }
     };
     assert_eq!(
         expected(Some("cam-2"), Some(made.digest)).await,

@@ -5,7 +5,7 @@ use kusabi_core::release::{Chunk, ChunkIndexHead, Content, CutSizes, check_chunk
 use super::*;
 
 /// Bytes without a pattern that begin with "good", the same for the same seed.
-fn image(seed: u64, size: usize) -> Vec<u8> {
+pub(super) fn image(seed: u64, size: usize) -> Vec<u8> {
     let mut seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = b"good".to_vec();
     while bytes.len() < size {
