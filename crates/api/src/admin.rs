@@ -152,6 +152,14 @@ words! {
     }
 }
 
+impl OrderKind {
+    /// Whether it is to install a release.
+    #[must_use]
+    pub const fn installs(self) -> bool {
+        matches!(self, Self::Update | Self::Repair)
+    }
+}
+
 words! {
     /// How far an order is with one device.
     OrderState {

@@ -198,14 +198,14 @@ impl EngineError {
             Self::VotesLost(_) if alone => "recover the ledger with a new vote key",
             Self::VotesLost(_) => {
                 "leave this node stopped, for it could vote a second time, differently, and bring no older copy back: the other \
-                 validators go on without it, and it comes back with fresh keys (kusabi node prepare) that the next epoch names \
-                 (kusabi epoch new --replace)"
+                 validators go on without it, and it comes back in a new directory with fresh keys (kusabi node prepare) that the next \
+                 epoch names (kusabi epoch new --replace)"
             }
             Self::KeyElsewhere(_) => {
                 "see to it that no other machine runs with this key. If this directory is a copy or empty, start the one that is whole and \
                  newest, and only that. If there is none, leave the node stopped, for it could vote a second time, differently: the \
-                 others go on without it, and it comes back with fresh keys (kusabi node prepare) that the next epoch names (kusabi \
-                 epoch new --replace)"
+                 others go on without it, and it comes back in a new directory with fresh keys (kusabi node prepare) that the next \
+                 epoch names (kusabi epoch new --replace)"
             }
             Self::ParentMissing(_) => "restore the backup that the recovery was made for",
             Self::Store { .. } => "check the disk and the files' permissions, and start again",

@@ -60,10 +60,10 @@ impl App {
     /// There is no such target; the release is missing, not asked for, or not published; ledger or database fail.
     pub async fn create_order(&self, by: &By, create: OrderCreate) -> Result<Order, Error> {
         match (create.kind, create.release) {
-            (OrderKind::Update | OrderKind::Repair, Some(digest)) => {
+            (kind, Some(digest)) if kind.installs() => {
                 self.check_release(digest).await?;
             }
-            (OrderKind::Update | OrderKind::Repair, None) => {
+            (kind, None) if kind.installs() => {
                 return Err(Error::Unfit(format!(
                     "an order of kind `{}` names a release",
                     create.kind.name()
@@ -89,10 +89,10 @@ impl App {
                         None => return Err(unknown_device(id)),
                         Some(device)
                             if device.class == DeviceClass::Mender
-                                && create.kind != OrderKind::Update =>
+                                && !create.kind.installs() =>
                         {
                             return Err(Error::Unfit(format!(
-                                "the device {id} is a stock Mender client, which takes updates and nothing else"
+                                "the device {id} is a stock Mender client, which takes updates and repairs, and nothing else"
                             )));
                         }
                         Some(_) => {}

@@ -162,8 +162,9 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
         ),
     };
     // A stock Mender device knows no other order.
-    let class = match (&order.target, order.kind) {
-        (Target::Rollout(_), _) | (_, OrderKind::Update) => "",
+    let class = match &order.target {
+        Target::Rollout(_) => "",
+        _ if order.kind.installs() => "",
         _ => " AND d.class = 'kusabi'",
     };
     let done = sqlx::query(AssertSqlSafe(format!("{sql}{class}")))

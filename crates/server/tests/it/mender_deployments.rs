@@ -585,11 +585,6 @@ async fn what_the_device_cannot_check_is_checked_for_it() {
     assert_eq!(field.state(&client).await, "done");
     client.provides["artifact_name"] = json!("factory");
 
-    // Orders that no stock client knows.
-    let order = json!({ "kind": "rotate", "target": { "device": client.id } });
-    field.world.post("/api/v1/orders", order).await.json();
-    fails(&client, "unable", "knows no order of kind rotate").await;
-
     // Below the channel's minimum since it was ordered.
     field.order(&client, "update").await;
     let set = async |minimum: u64| {

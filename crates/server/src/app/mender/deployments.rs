@@ -149,9 +149,7 @@ impl App {
         }
         for order in open {
             let judged = match order.kind {
-                OrderKind::Update | OrderKind::Repair => {
-                    self.judge(device, provides, &order).await?
-                }
+                kind if kind.installs() => self.judge(device, provides, &order).await?,
                 _ => Judged::Ends(
                     OrderState::Unable,
                     format!(
@@ -165,7 +163,7 @@ impl App {
                 Judged::Ends(state, why) => {
                     self.end_order(name, order.id, state, &why).await?;
                     // One answer is about one deployment, as in Mender; the next one is looked at with the next question.
-                    if matches!(order.kind, OrderKind::Update | OrderKind::Repair) {
+                    if order.kind.installs() {
                         return Ok(None);
                     }
                 }
@@ -887,7 +885,7 @@ mod tests {
         let log = log_text(format!(r#"{{"messages":[{}]}}"#, all.join(",")).as_bytes());
         assert!(log.len() <= LOG_BYTES_MAX + 64, "{}", log.len());
         assert!(
-            log.starts_with("(136 earlier messages were left out)\n"),
+            log.starts_with("(135 earlier messages were left out)\n"),
             "{}",
             &log[..60]
         );
