@@ -89,10 +89,10 @@ impl App {
                         None => return Err(unknown_device(id)),
                         Some(device)
                             if device.class == DeviceClass::Mender
-                                && create.kind != OrderKind::Update =>
+                                && !matches!(create.kind, OrderKind::Update | OrderKind::Repair) =>
                         {
                             return Err(Error::Unfit(format!(
-                                "the device {id} is a stock Mender client, which takes updates and nothing else"
+                                "the device {id} is a stock Mender client, which takes updates and repairs and nothing else"
                             )));
                         }
                         Some(_) => {}

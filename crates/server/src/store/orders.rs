@@ -163,7 +163,7 @@ pub(crate) async fn hand_out(on: On<'_>, order: &Order) -> Result<u64, StoreErro
     };
     // A stock Mender device knows no other order.
     let class = match (&order.target, order.kind) {
-        (Target::Rollout(_), _) | (_, OrderKind::Update) => "",
+        (Target::Rollout(_), _) | (_, OrderKind::Update | OrderKind::Repair) => "",
         _ => " AND d.class = 'kusabi'",
     };
     let done = sqlx::query(AssertSqlSafe(format!("{sql}{class}")))

@@ -418,19 +418,6 @@ async fn an_address_ends_with_its_time_and_is_known_to_who_was_told_it() {
         good.push(client.fetch(Method::GET, address, &[]).await.status == StatusCode::OK);
     }
     assert_eq!(good, [false, false, true, true, true, true]);
-    // It leads nowhere for a device that is not served any more.
-    let newest = addresses.last().unwrap();
-    let address = format!("/api/management/v2/devauth/devices/{}", client.id);
-    let device = field.world.get(&address).await.json();
-    let set = device["auth_sets"][0]["id"].as_str().unwrap();
-    let address = format!("{address}/auth/{set}/status");
-    for (status, expected) in [("rejected", 404), ("accepted", 200)] {
-        let (world, decision) = (&field.world, json!({ "status": status }));
-        let got = world.ask(&world.operator, Method::PUT, &address, &[], &decision);
-        assert_eq!(got.await.status, StatusCode::NO_CONTENT);
-        let got = client.fetch(Method::GET, newest, &[]).await;
-        assert_eq!(got.status.as_u16(), expected, "{status}");
-    }
     field
         .world
         .edge
@@ -449,6 +436,26 @@ async fn an_address_ends_with_its_time_and_is_known_to_who_was_told_it() {
         answers.contains(&200) && answers.contains(&429),
         "{answers:?}"
     );
+}
+
+#[tokio::test]
+async fn an_address_leads_nowhere_for_a_device_that_is_not_served() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    let address = format!("/api/management/v2/devauth/devices/{}", client.id);
+    let device = field.world.get(&address).await.json();
+    let set = device["auth_sets"][0]["id"].as_str().unwrap();
+    let address = format!("{address}/auth/{set}/status");
+    for (status, expected) in [("rejected", 404), ("accepted", 200)] {
+        let (world, decision) = (&field.world, json!({ "status": status }));
+        let got = world.ask(&world.operator, Method::PUT, &address, &[], &decision);
+        assert_eq!(got.await.status, StatusCode::NO_CONTENT);
+        let got = client.fetch(Method::GET, uri, &[]).await;
+        assert_eq!(got.status.as_u16(), expected, "{status}");
+    }
 }
 
 #[tokio::test]
