@@ -10,9 +10,9 @@ use crate::{
         Alarm, AuthSetState, Channel, ChannelSet, ComponentPage, Content, Device, DeviceDetail,
         DeviceEvent, DeviceImport, DeviceInventory, DeviceState, Enrolment, EnrolmentLabels,
         EnrolmentState, EnrolmentTokenCreate, EnrolmentTokenCreated, Group, GroupCreate,
-        MenderDevice, MenderDeviceDetail, MenderPreauthorize, Order, OrderCreate, PAGE_MAX, Page,
-        Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice, RolloutDeviceState,
-        Server, Text, TokenCreate, TokenCreated,
+        MenderDevice, MenderDeviceDetail, MenderPreauthorize, Order, OrderCreate, OrderLog,
+        PAGE_MAX, Page, Rebuilt, Receipt, Release, Rollout, RolloutCreate, RolloutDevice,
+        RolloutDeviceState, Server, Text, TokenCreate, TokenCreated,
     },
     hex::Hex32,
     media,
@@ -547,6 +547,16 @@ impl AdminClient {
     pub async fn order_receipt(&self, device: &str, order: u64) -> Result<Receipt, Problem> {
         let order = order.to_string();
         self.get(&["devices", device, "orders", &order, "receipt"], &[])
+            .await
+    }
+
+    /// What a stock Mender client logged of an order that failed.
+    ///
+    /// # Errors
+    /// As [`devices`](Self::devices).
+    pub async fn order_log(&self, device: &str, order: u64) -> Result<OrderLog, Problem> {
+        let order = order.to_string();
+        self.get(&["devices", device, "orders", &order, "log"], &[])
             .await
     }
 

@@ -28,6 +28,7 @@ const VERBS: &[&str] = &[
     "device import",
     "device inventory",
     "device list",
+    "device log",
     "device order",
     "device quarantine",
     "device readmit",

@@ -7,20 +7,20 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command},
     sync::{
-        Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU8, Ordering},
     },
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
     command::{Place, Ran},
+    heard::Heard,
     node::Node,
 };
 
@@ -31,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Lines of each process's log that a test shows when it fails.
-const LAST_LINES: usize = 80;
+pub(crate) const LAST_LINES: usize = 80;
 
 /// The devices' type.
 pub(crate) const TYPE: &str = "cam-a";
@@ -84,6 +84,8 @@ pub(crate) struct Site {
     ledger: SocketAddr,
     /// What devices are told.
     device_url: String,
+    /// What else it is started with.
+    options: String,
     running: Option<(Child, BufReader<ChildStdout>)>,
     /// The ledger, where it is a process of its own.
     node: Option<Node>,
@@ -102,13 +104,32 @@ impl Site {
 
     /// Founds one that listens to devices at this address.
     pub(crate) fn found_at(devices: SocketAddr, url: Option<&str>) -> Self {
-        let host = host();
+        let url = url.map_or_else(|| format!("http://{devices}"), str::to_owned);
+        Self::found_in(Place::new(), host(), devices, url, String::new())
+    }
+
+    /// Founds one with options that depend on its folder and its address.
+    pub(crate) fn found_with(options: impl FnOnce(&Place, Ipv4Addr) -> String) -> Self {
+        let (place, host) = (Place::new(), host());
+        let devices = SocketAddr::from((host, 7041));
+        let options = options(&place, host);
+        Self::found_in(place, host, devices, format!("http://{devices}"), options)
+    }
+
+    fn found_in(
+        place: Place,
+        host: Ipv4Addr,
+        devices: SocketAddr,
+        device_url: String,
+        options: String,
+    ) -> Self {
         let mut site = Self {
-            place: Place::new(),
+            place,
             devices,
             admin: SocketAddr::from((host, 7042)),
             ledger: SocketAddr::from((host, 7040)),
-            device_url: url.map_or_else(|| format!("http://{devices}"), str::to_owned),
+            device_url,
+            options,
             running: None,
             node: None,
         };
@@ -157,6 +178,7 @@ impl Site {
             admin,
             ledger: node.address.trim_start_matches("http://").parse().unwrap(),
             device_url: format!("http://{devices}"),
+            options: String::new(),
             running: None,
             node: Some(node),
             place,
@@ -177,8 +199,8 @@ impl Site {
         let mut child = self
             .place
             .command(&format!(
-                "{what} --json --data fleet --listen {} --admin-listen {} --device-url {}",
-                self.devices, self.admin, self.device_url
+                "{what} --json --data fleet --listen {} --admin-listen {} --device-url {} {}",
+                self.devices, self.admin, self.device_url, self.options
             ))
             .stderr(log.unwrap())
             .spawn()
@@ -401,20 +423,13 @@ restarts = "service"
     )
 }
 
-#[derive(Default)]
-struct Watch {
-    heard: Mutex<Vec<String>>,
-    changed: Condvar,
-}
-
 /// A device: a folder that is its disk, and the agent that runs on it.
 pub(crate) struct Device {
     pub(crate) serial: String,
     pub(crate) folder: PathBuf,
     /// What the agent is started through: nothing, or a command that gives it a network of its own.
     through: Vec<String>,
-    watch: Arc<Watch>,
-    running: Option<(Child, JoinHandle<()>)>,
+    heard: Heard,
 }
 
 impl Device {
@@ -437,8 +452,7 @@ impl Device {
             serial: serial.to_owned(),
             folder,
             through: Vec::new(),
-            watch: Arc::default(),
-            running: None,
+            heard: Heard::default(),
         }
     }
 
@@ -470,62 +484,40 @@ impl Device {
 
     /// Starts its agent with these arguments.
     pub(crate) fn start_as(&mut self, arguments: &[&str]) {
-        self.kill();
         let mut words: Vec<_> = self.through.iter().map(Into::into).collect();
         words.push(crate::agent().into_os_string());
-        let mut child = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        command
             .args(&words[1..])
             .arg("--config")
             .arg(self.folder.join("agent.toml"))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stderr.take().unwrap());
-        let watch = self.watch.clone();
-        let listener = std::thread::spawn(move || {
-            for line in said.lines().map_while(Result::ok) {
-                watch.heard.lock().unwrap().push(line);
-                watch.changed.notify_all();
-            }
-        });
-        self.running = Some((child, listener));
+            .args(arguments);
+        self.heard.start(&mut command);
     }
 
     /// `kill -9`; what it said until then has been heard.
     pub(crate) fn kill(&mut self) {
-        if let Some((mut child, listener)) = self.running.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            listener.join().unwrap();
-        }
+        self.heard.kill();
     }
 
     /// Waits until its agent ends by itself; its exit code.
     pub(crate) fn ended(&mut self) -> Option<i32> {
-        let (mut child, listener) = self.running.take().expect("it runs");
-        let status = eventually("the agent's end", || child.try_wait().unwrap());
-        listener.join().unwrap();
-        status.code()
+        self.heard.ended()
     }
 
     /// Makes it poll now.
     pub(crate) fn poll(&self) {
-        let (child, _) = self.running.as_ref().expect("it runs");
-        let pid = Pid::from_child(child);
-        kill_process(pid, Signal::USR1).unwrap();
+        self.heard.signal(Signal::USR1);
     }
 
     /// How much it has said so far.
     pub(crate) fn mark(&self) -> usize {
-        self.watch.heard.lock().unwrap().len()
+        self.heard.mark()
     }
 
     /// What it said from `mark` on.
     pub(crate) fn said(&self, mark: usize) -> Vec<String> {
-        self.watch.heard.lock().unwrap()[mark..].to_vec()
+        self.heard.said(mark)
     }
 
     /// Waits until it says a line, from `mark` on, that begins like this.
@@ -546,17 +538,8 @@ impl Device {
         begins: &str,
         within: Duration,
     ) -> Option<String> {
-        let heard = self.watch.heard.lock().unwrap();
-        let find = |lines: &[String]| {
-            let mut lines = lines[mark..].iter();
-            lines.find(|line| line.starts_with(begins)).cloned()
-        };
-        let (heard, _) = self
-            .watch
-            .changed
-            .wait_timeout_while(heard, within, |lines| find(lines).is_none())
-            .unwrap();
-        find(&heard)
+        let begins = |line: &str| line.starts_with(begins);
+        self.heard.hear_within(mark, begins, within)
     }
 
     /// Starts it for the first time; when it has its device key and has told what it holds.
@@ -588,16 +571,7 @@ pub(crate) const CONNECTED: &str = "info connected";
 
 impl Drop for Device {
     fn drop(&mut self) {
-        if let Some((mut child, _)) = self.running.take() {
-            // It may be gone already.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        if std::thread::panicking() {
-            let said = self.said(0);
-            let last = &said[said.len().saturating_sub(LAST_LINES)..];
-            eprintln!("{} said last:\n{}\n", self.serial, last.join("\n"));
-        }
+        self.heard.show_last(&self.serial);
     }
 }
 

@@ -540,6 +540,23 @@ pub(crate) async fn holder(
     row.as_ref().map(read).transpose().map_err(error)
 }
 
+/// Whether a device is served: one of its sets is accepted, and the ledger has not ended the key of it.
+pub(crate) async fn is_served(on: On<'_>, device: &str) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT s.id FROM mender_auth_sets s \
+         JOIN device_keys k ON k.org = s.org AND k.handle = s.handle \
+         WHERE s.org = $1 AND k.device = $2 AND s.state = $3 \
+         AND k.status = 'active' AND k.ended IS NULL LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(AuthSetState::Accepted.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("ask whether a Mender device is served"))?;
+    Ok(row.is_some())
+}
+
 /// What a device reported of itself last, as JSON, and when.
 pub(crate) async fn attributes(
     on: On<'_>,

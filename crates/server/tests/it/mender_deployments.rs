@@ -439,6 +439,26 @@ async fn an_address_ends_with_its_time_and_is_known_to_who_was_told_it() {
 }
 
 #[tokio::test]
+async fn an_address_leads_nowhere_for_a_device_that_is_not_served() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    let address = format!("/api/management/v2/devauth/devices/{}", client.id);
+    let device = field.world.get(&address).await.json();
+    let set = device["auth_sets"][0]["id"].as_str().unwrap();
+    let address = format!("{address}/auth/{set}/status");
+    for (status, expected) in [("rejected", 404), ("accepted", 200)] {
+        let (world, decision) = (&field.world, json!({ "status": status }));
+        let got = world.ask(&world.operator, Method::PUT, &address, &[], &decision);
+        assert_eq!(got.await.status, StatusCode::NO_CONTENT);
+        let got = client.fetch(Method::GET, uri, &[]).await;
+        assert_eq!(got.status.as_u16(), expected, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_failure_and_its_log_are_kept_whatever_the_client_sends() {
     let field = Field::new().await;
     let client = field.client(1).await;

@@ -6,6 +6,7 @@ mod heard;
 mod import;
 mod inventory;
 mod list;
+mod log;
 mod order;
 mod receipt;
 mod revoke;
@@ -28,6 +29,7 @@ pub(crate) enum Verb {
     With(with::Args),
     Expected(expected::Args),
     Order(order::Args),
+    Log(log::Args),
     Receipt(receipt::Args),
     Heard(heard::Args),
     Quarantine(apart::Quarantine),
@@ -44,6 +46,7 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::With(args) => with::run(args, session),
         Verb::Expected(args) => expected::run(args, session),
         Verb::Order(args) => order::run(args, session),
+        Verb::Log(args) => log::run(args, session),
         Verb::Receipt(args) => receipt::run(args, session),
         Verb::Heard(args) => heard::run(args, session),
         Verb::Quarantine(args) => apart::quarantine(args, session),

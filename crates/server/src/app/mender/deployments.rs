@@ -13,16 +13,16 @@ use crate::{
     device::journal::{Batch, batch},
     share::{Shares, secs},
     store::{
-        Tx, devices, doorstep,
+        Tx, doorstep,
         mender_artifacts::{self as artifacts, Row},
         mender_deployments::{self as rows, Deployment, Download},
-        releases,
+        mender_devices, releases,
         rollouts::{self as rollout_rows, is_withdrawn},
     },
 };
 use kusabi_api::{
     Hex, Hex32,
-    admin::{AlarmKind, DeviceState, OrderKind, OrderState, RolloutState, Target},
+    admin::{AlarmKind, OrderKind, OrderState, RolloutState, Target},
 };
 use kusabi_core::{
     id::Digest,
@@ -582,10 +582,9 @@ impl App {
             let Some((_, Some(release), OrderState::Sent)) = order else {
                 return Err(gone());
             };
-            let device = devices::find(reader.on(), &download.holder).await?;
-            let ended = [DeviceState::Revoked, DeviceState::Moved];
+            // No token is shown here, and the address is good for longer than a device may be.
             if is_withdrawn(reader.on(), release).await?
-                || device.is_none_or(|device| ended.contains(&device.state))
+                || !mender_devices::is_served(reader.on(), &download.holder).await?
             {
                 return Err(gone());
             }
