@@ -605,8 +605,14 @@ async fn what_the_device_cannot_check_is_checked_for_it() {
     assert_eq!(field.state(&client).await, "done");
     client.provides["artifact_name"] = json!("factory");
 
-    // Below the channel's minimum since it was ordered.
+    // Orders that no stock client knows are not given.
+    let order = json!({ "kind": "rotate", "target": { "device": client.id } });
+    let got = field.world.post("/api/v1/orders", order).await;
+    assert_eq!(got.status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    // Below the channel's minimum since it was handed out; what was not is taken back.
     field.order(&client, "update").await;
+    Client::told(&client.next().await);
     let set = async |minimum: u64| {
         let body = json!({ "minimum_counter": minimum });
         let world = &field.world;
@@ -623,6 +629,11 @@ async fn what_the_device_cannot_check_is_checked_for_it() {
         "minimum of the channel stable is 5",
     )
     .await;
+    set(0).await;
+    field.order(&client, "update").await;
+    set(5).await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.state(&client).await, "dropped");
     set(0).await;
 
     // Whose key ended since.
