@@ -21,7 +21,7 @@ use kusabi_core::{
     suite::{Purpose, Suite},
 };
 use kusabi_server::device::Successors;
-use kusabi_server::serve::{Database, ServerKey, Setup};
+use kusabi_server::serve::{Database, ForMender, ServerKey, Setup};
 use serde::Serialize;
 
 use crate::{
@@ -225,8 +225,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
         ..Said::default()
     })?;
     let places = Places::new(&args.data);
+    // Before anything is founded.
+    let mender = args.mender.listener(None)?;
     let mut process = Process::start(&places, &settings, session)?;
-    let ended = serve(args, &mut process, &places, &settings, session);
+    let ended = serve(args, mender, &mut process, &places, &settings, session);
     // It stops in any case.
     let height = process.stop();
     ended?;
@@ -238,6 +240,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
 
 fn serve(
     args: &Args,
+    mender: Option<ForMender>,
     process: &mut Process,
     places: &Places,
     settings: &Settings,
@@ -293,7 +296,7 @@ fn serve(
         successors: Successors::new(),
         ps: keys.ps,
         writer: Some(keys.writer),
-        mender: args.mender.listener(None)?,
+        mender,
     };
     let ledger: Arc<dyn Ledger> = Arc::<kusabi_node::ledger::NodeLedger>::clone(process.ledger());
     let running = process

@@ -312,6 +312,8 @@ fn a_release_from_its_files_to_the_server() {
     place.run("release publish app-1.0.release").exits(5);
     fs::write(place.path("app.tar"), payload).unwrap();
     fs::create_dir(place.path("away")).unwrap();
+    // Contents are found by what is in them: the other version's is the same.
+    fs::remove_file(place.path("app-1.1-all.inventory")).unwrap();
     for name in [
         "app-1.0-all.inventory",
         "app-1.0-app.tar.chunks",
@@ -378,7 +380,7 @@ fn a_release_from_a_mender_artifact() {
     import("app", "--key key.pem --unsigned").exits(2);
     import("app", "--key other.pem").exits(1);
     import("app", "--key app.mender").exits(5);
-    import("tampered", "--key key.pem").exits(5);
+    import("tampered", "--key key.pem").exits(1);
     import("unsigned", "--key key.pem").exits(1);
 
     // Keys of the ledger: of another role, of an algorithm that no artifact has, and one that did not sign this one.
