@@ -625,6 +625,24 @@ fn stock_mender_devices() {
     let handle = accepted["auth_sets"][0]["handle"].as_str().unwrap();
     place.run(&format!("key lookup {handle}")).ok();
     place.run("mender accept M-1").exits(1);
+    // Whoever knows its identity asks with a key of his own: neither is taken for the other.
+    let decoy = Signer::ed25519(3);
+    let (status, _) = ask_as_mender(address, &identity, &decoy);
+    assert_eq!(status, "HTTP/1.1 401 Unauthorized");
+    for verb in [
+        "accept M-1",
+        &format!("accept {id}"),
+        &format!("reject {id}"),
+    ] {
+        let ran = place.run(&format!("mender {verb}"));
+        ran.exits(1);
+        assert!(ran.err().contains("came with 2 keys"), "{}", ran.err());
+    }
+    let sets = place.run("mender list --all --json").json();
+    let sets = sets["devices"][0]["auth_sets"].as_array().unwrap();
+    let waits = sets.iter().find(|set| set["state"] == "pending").unwrap();
+    let waits = waits["id"].as_str().unwrap();
+    place.run(&format!("mender reject {waits}")).ok();
     let rejected = place.run(&format!("mender reject {id} --json")).json();
     assert_eq!(rejected["state"], "rejected");
     let (status, _) = ask_as_mender(address, &identity, &first);
@@ -655,6 +673,16 @@ fn stock_mender_devices() {
         .collect();
     states.sort_unstable();
     assert_eq!(states, ["accepted", "rejected"]);
+    // With several keys all of them end.
+    fs::write(place.path("third.pem"), Signer::p256(4).pem()).unwrap();
+    let vouched = place.run("mender preauthorize third.pem --identity sn=M-2 --json");
+    let id = vouched.json()["id"].as_str().unwrap().to_owned();
+    let revoked = place.run(&format!("device revoke {id} --json")).json();
+    assert_eq!(revoked["keys"].as_array().unwrap().len(), 2, "{revoked}");
+    let (status, _) = ask_as_mender(address, &json!({ "sn": "M-2" }), &second);
+    assert_eq!(status, "HTTP/1.1 401 Unauthorized");
+    let again = place.run(&format!("device revoke {id} --json")).json();
+    assert_eq!(again["new"], false);
     up.stop();
 }
 

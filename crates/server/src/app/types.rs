@@ -22,7 +22,9 @@ use std::sync::Arc;
 pub enum Expected {
     /// Nobody said.
     Unsaid,
-    /// It is named, or a release is that names it, and it is not here: why.
+    /// The device runs a release that is not known here: why nothing can be expected of it.
+    Unknown(String),
+    /// It is named, and it is not here: why.
     Lost(String),
     /// A canonical inventory of at most 16 MiB.
     Said(Bytes),
@@ -119,7 +121,7 @@ impl App {
                     .and_then(Result::ok);
                 let Some(signed) = signed else {
                     let why = format!("its release {release} is not known here");
-                    return Ok(Expected::Lost(why));
+                    return Ok(Expected::Unknown(why));
                 };
                 let target = signed.manifest().target(&name);
                 let content = target.and_then(|target| target.inventory);

@@ -59,11 +59,19 @@ pub(super) struct Received {
     tally: Tally,
     differences: Vec<InventoryDifference>,
     /// Why there was nothing to compare with, where there should have been.
-    lost: Option<String>,
+    lost: Option<Lost>,
 }
 
 /// A repair by policy follows at most so often.
 const REPAIR_AGAIN_MS: u64 = 24 * 3_600_000;
+
+/// Why an inventory was compared with nothing, though something is expected of its device.
+#[derive(Debug)]
+struct Lost {
+    why: String,
+    /// Whether what is expected is named here.
+    named: bool,
+}
 
 const fn refuse(problem: SealedProblem, wait_secs: u16) -> Said {
     Said::Other(Answer::Problem { problem, wait_secs })
@@ -287,14 +295,15 @@ type Compared = (
     Option<Hex32>,
     Tally,
     Vec<InventoryDifference>,
-    Option<String>,
+    Option<Lost>,
 );
 
 /// `None`: it is not the inventory that was signed.
 fn compare(statement: &VerifiedStatement, bytes: Vec<u8>, expected: Expected) -> Option<Compared> {
     let (expected, mut lost) = match expected {
         Expected::Unsaid => (None, None),
-        Expected::Lost(why) => (None, Some(why)),
+        Expected::Unknown(why) => (None, Some(Lost { why, named: false })),
+        Expected::Lost(why) => (None, Some(Lost { why, named: true })),
         Expected::Said(bytes) => (Some(bytes), None),
     };
     let expected = expected.as_ref().and_then(|bytes| {
@@ -302,10 +311,8 @@ fn compare(statement: &VerifiedStatement, bytes: Vec<u8>, expected: Expected) ->
         match Inventory::decode(bytes) {
             Ok(inventory) => Some((inventory, digest)),
             Err(why) => {
-                lost = Some(format!(
-                    "the expected one, {}, cannot be read: {why}",
-                    Hex(digest)
-                ));
+                let why = format!("the expected one, {}, cannot be read: {why}", Hex(digest));
+                lost = Some(Lost { why, named: true });
                 None
             }
         }
@@ -415,10 +422,10 @@ pub(super) async fn write(
             .settle(tx, device, *order, OrderState::Done, None)
             .await?;
     }
-    if let Some(why) = lost {
+    if let Some(Lost { why, named }) = lost {
         tracing::error!(device = &**device, %why, "an inventory was compared with nothing");
-        // Once, until it was compared with something again.
-        if stood != Verdict::Unknown || before.is_none() {
+        // Once, until it was compared with something again. A server that begins anew knows no releases yet, and that is no news.
+        if stood != Verdict::Unknown || (*named && before.is_none()) {
             let detail = format!("the inventory was compared with nothing: {why}");
             batch
                 .alarm(tx, device, AlarmKind::NoInventory, &detail)

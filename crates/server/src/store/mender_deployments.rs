@@ -242,6 +242,18 @@ pub(crate) async fn opened(
     row.as_ref().map(read).transpose().map_err(error)
 }
 
+/// The counter that is kept for a device: it is given no release below it.
+pub(crate) async fn counter(on: On<'_>, device: &str) -> Result<u64, StoreError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT counter FROM device_facts WHERE org = $1 AND device = $2")
+            .bind(on.org)
+            .bind(device.to_owned())
+            .fetch_optional(on.connection)
+            .await
+            .map_err(StoreError::of("read a device's counter"))?;
+    Ok(found.map_or(0, i64::cast_unsigned))
+}
+
 /// Whom an order was given to, its release, and how far this device is with it.
 pub(crate) async fn order(
     on: On<'_>,

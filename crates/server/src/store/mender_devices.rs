@@ -508,7 +508,8 @@ pub(crate) async fn insert_token(
     Ok(())
 }
 
-/// Who has the token with this hash, if it is not over, its set is accepted, and the ledger has not ended its key.
+/// Who has the token with this hash, if it is not over, its set is accepted, and the ledger has not ended its key, under whatever
+/// identity that was accepted.
 pub(crate) async fn holder(
     on: On<'_>,
     hash: [u8; 32],
@@ -521,7 +522,9 @@ pub(crate) async fn holder(
          JOIN device_keys k ON k.org = s.org AND k.handle = s.handle \
          JOIN devices d ON d.org = k.org AND d.id = k.device \
          WHERE t.org = $1 AND t.hash = $2 AND t.expires_ms > $3 AND s.state = $4 \
-         AND k.status = 'active' AND k.ended IS NULL",
+         AND k.status = 'active' AND k.ended IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM mender_auth_sets o JOIN device_keys r ON r.org = o.org AND r.handle = o.handle \
+         WHERE o.org = s.org AND o.spki_digest = s.spki_digest AND r.status = 'revoked')",
     )
     .bind(on.org)
     .bind(hash.to_vec())
@@ -546,7 +549,9 @@ pub(crate) async fn is_served(on: On<'_>, device: &str) -> Result<bool, StoreErr
         "SELECT s.id FROM mender_auth_sets s \
          JOIN device_keys k ON k.org = s.org AND k.handle = s.handle \
          WHERE s.org = $1 AND k.device = $2 AND s.state = $3 \
-         AND k.status = 'active' AND k.ended IS NULL LIMIT 1",
+         AND k.status = 'active' AND k.ended IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM mender_auth_sets o JOIN device_keys r ON r.org = o.org AND r.handle = o.handle \
+         WHERE o.org = s.org AND o.spki_digest = s.spki_digest AND r.status = 'revoked') LIMIT 1",
     )
     .bind(on.org)
     .bind(device.to_owned())

@@ -188,12 +188,23 @@ impl World {
 
     /// A release whose payload for these types is this artifact.
     pub(crate) fn wrap(&self, artifact: &[u8], types: &[&str], counter: u64) -> Made {
+        self.wrap_up_to(artifact, types, counter, 0)
+    }
+
+    /// The same, with what a device's counter rises to.
+    pub(crate) fn wrap_up_to(
+        &self,
+        artifact: &[u8],
+        types: &[&str],
+        counter: u64,
+        minimum_counter: u64,
+    ) -> Made {
         let content = Content::new(artifact.len() as u64, Digest::new(of(artifact).0)).unwrap();
         let mut types: Vec<&str> = types.to_vec();
         types.sort_unstable();
         let made = self.make(&[10, 11], 1, |parts| {
             parts.counter = counter;
-            parts.minimum_counter = 0;
+            parts.minimum_counter = minimum_counter;
             parts.targets = types
                 .iter()
                 .map(|name| TargetParts {

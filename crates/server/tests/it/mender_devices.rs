@@ -514,6 +514,27 @@ async fn what_the_ledger_revokes_ends_with_the_next_call_at_every_server() {
 }
 
 #[tokio::test]
+async fn a_key_that_was_accepted_under_two_identities_ends_with_either() {
+    let site = Site::new().await;
+    let server = &site.server;
+    // One image with a key in it on two devices.
+    let one = Stock::new("02:00:00:00:00:01", Signer::rsa());
+    let two = Stock::new("02:00:00:00:00:02", Signer::rsa());
+    let tokens = [one.accepted(server).await, two.accepted(server).await];
+    for token in &tokens {
+        assert!(is_good(server, token).await);
+    }
+    site.revoke(two.handle(server).await);
+    for token in &tokens {
+        server.until(async || !is_good(server, token).await).await;
+    }
+    for stock in [one, two] {
+        let told = stock.token(server).await.unwrap_err();
+        assert!(told.contains("revoked"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_node_that_hides_a_revocation_gets_the_device_no_further_token() {
     let site = Site::new().await;
     let server = &site.server;

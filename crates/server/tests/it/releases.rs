@@ -652,7 +652,7 @@ async fn what_a_device_should_hold_is_found_by_type_and_release() {
         match found.await.unwrap() {
             Expected::Said(bytes) => Some(bytes.to_vec()),
             Expected::Unsaid => None,
-            Expected::Lost(why) => panic!("{why}"),
+            Expected::Unknown(why) | Expected::Lost(why) => panic!("{why}"),
         }
     };
     assert_eq!(

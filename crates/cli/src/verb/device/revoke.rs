@@ -1,11 +1,11 @@
-//! `kusabi device revoke`: ends a device's newest key on the ledger, and with it the device.
+//! `kusabi device revoke`: ends a device's last keys on the ledger, and with them the device.
 
 use std::path::PathBuf;
 
 use kusabi_api::admin::DeviceDetail;
 use kusabi_core::{
     id::{Handle, Height},
-    row::Reason,
+    row::{Reason, Status},
     tx::{Action, Named},
 };
 use serde::Serialize;
@@ -23,7 +23,7 @@ use crate::{
 
 /// Revoke a device: its newest key ends for good, and open sessions with it
 ///
-/// The server is asked which key that is, and the ledger whether it is so; a revoker or an officer signs here, and the server
+/// Of a stock Mender device all its keys end. The server is asked which they are, and the ledger whether it is so; a revoker or an officer signs here, and the server
 /// learns of it from the ledger.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -44,11 +44,17 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 struct Revoked {
     device: String,
-    handle: String,
-    height: u64,
+    /// The newest first.
+    keys: Vec<Ended>,
     new: bool,
     #[serde(skip)]
     called: String,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    handle: String,
+    height: u64,
 }
 
 impl Answer for Revoked {
@@ -58,9 +64,11 @@ impl Answer for Revoked {
         } else {
             "Already revoked"
         };
-        page.good(done, &self.called)
-            .field("key", &*self.handle)
-            .field("from block", grouped(self.height));
+        page.good(done, &self.called);
+        for key in &self.keys {
+            page.field("key", &*key.handle)
+                .field("from block", grouped(key.height));
+        }
     }
 }
 
@@ -73,66 +81,79 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let fleet = Fleet::open(session)?;
     let detail = fleet.device(&args.device)?;
     let connection = Connection::open(session)?;
-    let handle = newest(&detail)?;
-    let record = connection.known_record(&handle)?;
-    let new = record.is_active();
-    if new {
+    let handles = last(&detail)?;
+    let mut targets = Vec::new();
+    let mut org = None;
+    for handle in &handles {
+        let record = connection.known_record(handle)?;
+        if record.is_active() {
+            org = Some(record.owner());
+            targets.push(Named {
+                handle: *handle,
+                version: record.version(),
+            });
+        }
+    }
+    let new = targets.len();
+    if let Some(org) = org {
         let signers = session.officer_keys(&args.by)?;
         let action = Action::Revoke {
-            org: record.owner(),
-            targets: vec![Named {
-                handle,
-                version: record.version(),
-            }],
+            org,
+            targets,
             reason: Reason::from(args.reason),
             compromised_since: since,
             signers: u8::try_from(signers.len()).unwrap_or(u8::MAX),
         };
         connection.act(action, &signers.iter().collect::<Vec<_>>())?;
     }
-    let now = connection.known_record(&handle)?;
-    if matches!(
-        now.status(),
-        kusabi_core::row::Status::Spent | kusabi_core::row::Status::Superseded
-    ) {
-        return Err(Failure::new(
-            Exit::Unavailable,
-            format!(
-                "the server is behind the ledger: the key {handle} of {} has a successor that it does not know yet",
-                called(&detail.device)
-            ),
-        )
-        .advise("run the same command again in a moment"));
+    let mut keys = Vec::new();
+    for handle in &handles {
+        let now = connection.known_record(handle)?;
+        if matches!(now.status(), Status::Spent | Status::Superseded) {
+            return Err(Failure::new(
+                Exit::Unavailable,
+                format!(
+                    "the server is behind the ledger: the key {handle} of {} has a successor that it does not know yet",
+                    called(&detail.device)
+                ),
+            )
+            .advise("run the same command again in a moment"));
+        }
+        let ended = now.ended().ok_or_else(|| {
+            Failure::new(
+                Exit::Unproven,
+                format!("the node says that {handle} is revoked and does not prove it"),
+            )
+        })?;
+        keys.push(Ended {
+            handle: handle.to_string(),
+            height: ended.get(),
+        });
     }
-    let ended = now.ended().ok_or_else(|| {
-        Failure::new(
-            Exit::Unproven,
-            format!("the node says that {handle} is revoked and does not prove it"),
-        )
-    })?;
     session.output().say(&Revoked {
         device: detail.device.id.clone(),
-        handle: handle.to_string(),
-        height: ended.get(),
-        new,
+        keys,
+        new: new > 0,
         called: called(&detail.device),
     })?;
     Ok(Exit::Ok)
 }
 
-/// The key that no other key of the device follows.
-fn newest(detail: &DeviceDetail) -> Result<Handle> {
+/// The keys that no other key of the device follows, the newest first: one, but where a stock Mender device has several.
+fn last(detail: &DeviceDetail) -> Result<Vec<Handle>> {
     let follows = |handle| {
         detail
             .keys
             .iter()
             .any(|key| key.predecessor == Some(handle))
     };
-    let newest = detail.keys.iter().rev().find(|key| !follows(key.handle));
-    newest.map(|key| Handle::new(key.handle.0)).ok_or_else(|| {
-        Failure::new(
+    let last = detail.keys.iter().rev().filter(|key| !follows(key.handle));
+    let last: Vec<_> = last.map(|key| Handle::new(key.handle.0)).collect();
+    if last.is_empty() {
+        return Err(Failure::new(
             Exit::Negative,
             format!("the server knows no key of {}", called(&detail.device)),
-        )
-    })
+        ));
+    }
+    Ok(last)
 }

@@ -1,6 +1,6 @@
 //! `kusabi mender accept`: lets stock Mender devices in.
 
-use super::{Decided, find};
+use super::{Decided, Meant, find};
 use crate::{
     exit::Exit,
     failure::Result,
@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let fleet = Fleet::open(session)?;
     for named in &args.devices {
-        let set = find(&fleet, named)?;
+        let set = find(&fleet, named, Meant::Accept)?;
         let key = idempotency_key(session);
         let device = fleet.ask(fleet.client().accept_auth_set(&set, &key))?;
         session.output().say(&Decided {

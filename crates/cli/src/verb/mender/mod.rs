@@ -69,15 +69,22 @@ fn named(identity: &MenderIdentity) -> String {
     said.join(" ")
 }
 
-/// The auth set that a person means: by its ID, or the one of a device (by its ID, or a value of its identity) that waits; if none
-/// waits and it has only one, that.
-fn find(fleet: &Fleet, wanted: &str) -> Result<String> {
+/// What is to become of an auth set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meant {
+    Accept,
+    Reject,
+}
+
+/// The auth set that a person means: by its ID, or the one of a device (by its ID, or, while it waits, a value of its identity) that
+/// can be meant. Anyone can ask under an identity with a key of his own, so of several none is chosen.
+fn find(fleet: &Fleet, wanted: &str, meant: Meant) -> Result<String> {
     if wanted.starts_with("mas_") {
         return Ok(wanted.to_owned());
     }
     if wanted.starts_with("dev_") {
         let detail = fleet.ask(fleet.client().mender_device(wanted))?;
-        return the_one(wanted, &detail.device.auth_sets);
+        return the_one(wanted, &detail.device.auth_sets, meant);
     }
     let state = Some(AuthSetState::Pending);
     let (all, _) = fleet.list(usize::MAX, async |cursor, limit| {
@@ -95,7 +102,7 @@ fn find(fleet: &Fleet, wanted: &str) -> Result<String> {
         .filter(|device| device.identity.values().any(says))
         .collect();
     match found.as_slice() {
-        [one] => the_one(wanted, &one.auth_sets),
+        [one] => the_one(wanted, &one.auth_sets, meant),
         [] => Err(Failure::new(
             Exit::Negative,
             format!("no Mender device that waits says that it is {wanted}"),
@@ -109,16 +116,16 @@ fn find(fleet: &Fleet, wanted: &str) -> Result<String> {
     }
 }
 
-fn the_one(wanted: &str, sets: &[AuthSet]) -> Result<String> {
-    let waiting: Vec<&AuthSet> = sets
+fn the_one(wanted: &str, sets: &[AuthSet], meant: Meant) -> Result<String> {
+    let could_be: Vec<&AuthSet> = sets
         .iter()
-        .filter(|set| set.state == AuthSetState::Pending)
+        .filter(|set| match meant {
+            // One that is accepted may be so by half: the ledger was not there.
+            Meant::Accept => true,
+            Meant::Reject => set.state != AuthSetState::Rejected,
+        })
         .collect();
-    let only = match waiting.as_slice() {
-        [] => sets.iter().collect(),
-        _ => waiting,
-    };
-    match only.as_slice() {
+    match could_be.as_slice() {
         [one] => Ok(one.id.clone()),
         _ => Err(Failure::new(
             Exit::Negative,

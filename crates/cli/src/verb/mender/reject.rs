@@ -1,6 +1,6 @@
 //! `kusabi mender reject`: keeps a stock Mender device out.
 
-use super::{Decided, find};
+use super::{Decided, Meant, find};
 use crate::{
     exit::Exit,
     failure::Result,
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let fleet = Fleet::open(session)?;
-    let set = find(&fleet, &args.device)?;
+    let set = find(&fleet, &args.device, Meant::Reject)?;
     let key = idempotency_key(session);
     let device = fleet.ask(fleet.client().reject_auth_set(&set, &key))?;
     session.output().say(&Decided {

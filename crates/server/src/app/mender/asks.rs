@@ -116,6 +116,11 @@ impl App {
         let handle = set.entry.handle().to_bytes();
         let key = {
             let mut reader = self.store.read("look for a device's key").await?;
+            // It may have been accepted under several identities, and each of them has a record of its own.
+            let digest = mender_devices::digest(set.key.spki());
+            if mender_devices::is_revoked(reader.on(), digest).await? {
+                return Err(REVOKED);
+            }
             devices::key(reader.on(), handle).await?
         };
         let place = self.mender.proving.try_acquire();

@@ -200,7 +200,6 @@ impl App {
             None => None,
         };
         drop(reader);
-        let facts = facts(runs);
         let said = &said;
         let (_, changes) = batch(self, "note what a Mender client has", move |batch, tx| {
             Box::pin(async move {
@@ -208,6 +207,7 @@ impl App {
                 if let Some(Ok(of_type)) = of_type.map(str::parse) {
                     learn_type(tx, device, of_type).await?;
                 }
+                let facts = facts(runs, rows::counter(tx.on(), device).await?);
                 batch.heard(tx, &[(device.into(), Some(facts))]).await
             })
         })
@@ -261,6 +261,18 @@ impl App {
             Err(why) => {
                 return Ok(Judged::Ends(OrderState::RefusedUnproven, why.to_string()));
             }
+        }
+        let counter = {
+            let mut reader = self.store.read("read a device's counter").await?;
+            rows::counter(reader.on(), &device.device).await?
+        };
+        let of_release = signed.manifest().counter();
+        if of_release < counter {
+            let why = ReleaseError::CounterBelowDevice {
+                release: of_release,
+                device: counter,
+            };
+            return Ok(Judged::Ends(OrderState::RefusedUnproven, why.to_string()));
         }
         let artifact = match self.choose(&signed, device, provides).await? {
             Ok(artifact) => artifact,
@@ -675,19 +687,22 @@ async fn running(
     Ok(about(&signed))
 }
 
-/// Digest and counter of a release.
+/// Digest of a release, and what a device's counter rises to with it.
 fn about(signed: &[u8]) -> Option<(Hex32, u64)> {
     let signed = SignedManifest::decode(signed).ok()?;
     let manifest = signed.manifest();
-    Some((Hex(manifest.digest().to_bytes()), manifest.counter()))
+    Some((
+        Hex(manifest.digest().to_bytes()),
+        manifest.minimum_counter(),
+    ))
 }
 
-/// What such a device can say of itself.
-fn facts(runs: Option<(Hex32, u64)>) -> Facts {
+/// What such a device can say of itself. Its counter is kept for it: `before`, until it runs a release with which it rises.
+fn facts(runs: Option<(Hex32, u64)>, before: u64) -> Facts {
     Facts {
         inventory: None,
         release: runs.map(|(release, _)| Digest::new(release.0)),
-        counter: runs.map_or(0, |(_, counter)| counter),
+        counter: runs.map_or(0, |(_, rises_to)| rises_to).max(before),
         freshness: Freshness::Unknown,
     }
 }
@@ -728,11 +743,9 @@ async fn hear_status(
         _ => return Ok(None),
     }
     let Some(outcome) = status.outcome() else {
-        if let Some((why, ends)) = stopped(tx, target, release).await? {
-            if ends {
-                let state = OrderState::Dropped;
-                batch.settle(tx, device, order, state, Some(&why)).await?;
-            }
+        if let Some(why) = stopped(tx, target, release).await? {
+            let state = OrderState::Dropped;
+            batch.settle(tx, device, order, state, Some(&why)).await?;
             return Ok(Some(why));
         }
         rows::set_status(tx.on(), &deployment.id, status.name(), now_ms).await?;
@@ -750,30 +763,30 @@ async fn hear_status(
         _ => None,
     };
     if let Some(signed) = runs {
-        let says = facts(about(&signed));
+        let says = facts(about(&signed), rows::counter(tx.on(), device).await?);
         batch.heard(tx, &[(device.into(), Some(says))]).await?;
     }
     Ok(None)
 }
 
-/// Why an order that is under way must not go on, and whether that is its end.
+/// Why an order that is under way must not go on.
 async fn stopped(
     tx: &mut Tx<'_>,
     target: Target,
     release: Option<Hex32>,
-) -> Result<Option<(String, bool)>, Error> {
+) -> Result<Option<String>, Error> {
     if let Some(release) = release
         && is_withdrawn(tx.on(), release).await?
     {
-        return Ok(Some((format!("the release {release} is withdrawn"), true)));
+        return Ok(Some(format!("the release {release} is withdrawn")));
     }
     let Target::Rollout(id) = target else {
         return Ok(None);
     };
     let kept = rollout_rows::find(tx.on(), id).await?;
     Ok(match kept.map(|kept| kept.standing.state) {
-        Some(RolloutState::Aborted) => Some((format!("the rollout {id} was aborted"), true)),
-        Some(RolloutState::Paused) => Some((format!("the rollout {id} is paused"), false)),
+        // Those that have begun under one that is paused may finish: told to stop, a client reports a failure.
+        Some(RolloutState::Aborted) => Some(format!("the rollout {id} was aborted")),
         _ => None,
     })
 }
