@@ -661,7 +661,7 @@ fn stock_mender_devices() {
         .ok();
     place
         .run("mender preauthorize second.pem --identity sn=M-2")
-        .exits(1);
+        .exits(3);
     let (status, _) = ask_as_mender(address, &json!({ "sn": "M-2" }), &second);
     assert_eq!(status, "HTTP/1.1 200 OK");
     let all = place.run("mender list --all --json").json();

@@ -173,10 +173,11 @@ fn stock_devices_wait_are_accepted_and_install_what_a_release_key_signed() {
         .operator(&format!("device revoke {} --reason lost", three.id));
     let mark = three.mark();
     three.signal(Signal::CONT);
-    three.hear(mark, "401");
-    three.hear(mark, "not, or no longer, in force on the ledger");
+    three.hear(mark, "Device unauthorized");
+    // Twice: it goes on asking, and goes on being told.
+    three.hear(mark, "is never taken again");
     let mark = three.mark();
-    three.hear(mark, "not, or no longer, in force on the ledger");
+    three.hear(mark, "is never taken again");
     assert_eq!(three.camera(), FACTORY);
     assert!(!three.said(0).contains("camera-4.0"));
     assert_eq!(shop.site.waiting(order), 1);
