@@ -181,9 +181,9 @@ struct Nobody {
 
 impl LimitedSender for Nobody {
     type PublicKey = PublicKey;
-    type Checked<'a> = Nobody;
+    type Checked<'a> = Self;
 
-    fn check(&mut self, _: Recipients<PublicKey>) -> Result<Nobody, SystemTime> {
+    fn check(&mut self, _: Recipients<PublicKey>) -> Result<Self, SystemTime> {
         match self.limited {
             true => Err(SystemTime::UNIX_EPOCH),
             false => Ok(self.clone()),
