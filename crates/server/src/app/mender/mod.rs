@@ -17,6 +17,7 @@ mod contacts;
 mod decisions;
 mod deployments;
 mod identity;
+mod log;
 pub(in crate::app) mod reading;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
