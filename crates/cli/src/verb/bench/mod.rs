@@ -8,9 +8,11 @@
 
 mod consortium;
 mod devices;
+mod downloads;
 mod fleet;
 mod process;
 mod reads;
+mod release;
 mod report;
 mod revocations;
 mod server;
@@ -59,6 +61,9 @@ pub(crate) struct Args {
     /// Measure a ledger of so many organisations, each with a validator on this machine, and nothing else
     #[arg(long, value_name = "N", conflicts_with_all = ["only", "devices"], value_parser = clap::value_parser!(u8).range(2..=9))]
     validators: Option<u8>,
+    /// Measure downloads of a file of so many MiB beside nginx, and nothing else
+    #[arg(long, value_name = "MIB", conflicts_with_all = ["only", "devices", "validators"], value_parser = clap::value_parser!(u64).range(1..=16_384))]
+    download: Option<u64>,
     /// How long lookups are measured
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
@@ -114,6 +119,12 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         let folder = new_folder(args)?;
         let measured = consortium::measure(args, validators, folder.path(), session);
         session.output().say(&runtime.block_on(measured)?)?;
+        return Ok(Exit::Ok);
+    }
+    if let Some(mib) = args.download {
+        let folder = new_folder(args)?;
+        let report = runtime.block_on(downloads::measure(mib << 20, folder.path()))?;
+        session.output().say(&report)?;
         return Ok(Exit::Ok);
     }
     let report = runtime.block_on(measure(args, session))?;

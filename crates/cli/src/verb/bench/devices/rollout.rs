@@ -19,7 +19,7 @@ use kusabi_core::device::Input;
 use serde::Serialize;
 
 use super::{
-    super::{process::Process, server::program, unmeasurable},
+    super::{process::Process, release, unmeasurable},
     Devices, Meter, Timed,
     bot::Bot,
     converse, spread,
@@ -47,46 +47,11 @@ pub(in crate::verb::bench) struct RolledOut {
     pub(in crate::verb::bench) resident: u64,
 }
 
-/// Makes a release of a few bytes, signs it and publishes it, as a person would; its digest.
+/// Makes a release of a few bytes and publishes it; its digest.
 pub(super) fn release(data: &Path) -> Result<Hex32> {
-    let folder = data.join("bench-release");
-    fs::create_dir_all(&folder).map_err(unmeasurable)?;
-    let payload = folder.join("payload");
+    let payload = data.join("payload");
     fs::write(&payload, b"a payload that nobody fetches").map_err(unmeasurable)?;
-    let run = |words: &[&str]| -> Result<serde_json::Value> {
-        let ran = program(data)?.args(words).output().map_err(unmeasurable)?;
-        if !ran.status.success() {
-            let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-            return Err(unmeasurable(said));
-        }
-        serde_json::from_slice(&ran.stdout).map_err(unmeasurable)
-    };
-    let (payload, out) = (payload.display().to_string(), folder.display().to_string());
-    let made = run(&[
-        "release",
-        "new",
-        "--name",
-        "bench",
-        "--version",
-        "1",
-        "--counter",
-        "1",
-        "--type",
-        "bench",
-        "--payload",
-        &payload,
-        "--out",
-        &out,
-    ])?;
-    let manifest = made["file"].as_str().unwrap_or_default();
-    let signed = run(&["release", "sign", manifest])?;
-    run(&[
-        "release",
-        "publish",
-        signed["file"].as_str().unwrap_or_default(),
-    ])?;
-    let digest = signed["digest"].as_str().unwrap_or_default();
-    digest.parse().map_err(unmeasurable)
+    release::publish(data, &payload, &[])
 }
 
 impl Devices {
