@@ -190,3 +190,52 @@ fn an_artifact_is_read_when_its_signature_counts() {
         assert!(refused.err().contains(why), "{}", refused.err());
     }
 }
+
+/// The same as from the folder that the image in the artifact was made of.
+#[test]
+fn an_artifacts_payload_says_what_is_expected() {
+    let place = place();
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_dir_all(".", place.path("root")).unwrap();
+    let image = tar.into_inner().unwrap();
+    let put = |artifact: &str, files: &[(&str, &[u8])]| {
+        let artifact = Parts::with_types(artifact, &["cam-a"], files).signed(7);
+        fs::write(place.path("app.mender"), artifact).unwrap();
+    };
+    fs::write(place.path("key.pem"), testing::pem(7)).unwrap();
+    let import = |rest: &str| {
+        place.run(&format!(
+            "release import app.mender --org acme --counter 1 --key key.pem --json {rest}"
+        ))
+    };
+    put("app-1", &[("root.tar", &image)]);
+    let said = import("--rootfs-payload --agent-config a.toml --out imported").json();
+    assert_eq!(
+        said["inventories"],
+        serde_json::json!([{"file": "imported/app-1-all.inventory", "components": 1}])
+    );
+    new(
+        &place,
+        "--counter 1 --type cam-a --rootfs root --agent-config a.toml --out made",
+    )
+    .ok();
+    let (imported, made) = (files(&place.path("imported")), files(&place.path("made")));
+    let names: Vec<_> = imported.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        ["app-1-all.inventory", "app-1.manifest", "app-1.rules"]
+    );
+    for same in ["app-1-all.inventory", "app-1.rules"] {
+        assert_eq!(imported[same], made[same], "{same}");
+    }
+
+    // What says nothing of one root file system makes nothing, and leaves nothing.
+    put("app-2", &[("a.tar", &image), ("b.tar", &image)]);
+    let two = import("--rootfs-payload --out none");
+    two.exits(2);
+    assert!(two.err().contains("has 2 files"), "{}", two.err());
+    put("app-3", &[("root.img", &[1; 4096])]);
+    import("--rootfs-payload --out none").exits(5);
+    import("--agent-config a.toml --out none").exits(2);
+    assert!(files(&place.path("none")).is_empty());
+}

@@ -1,6 +1,6 @@
 //! What devices are expected to hold after an installation, and by which rules they look.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kusabi_core::{
     id::Digest,
@@ -8,10 +8,13 @@ use kusabi_core::{
     release::{Content, ManifestError, ManifestParts},
 };
 
-use super::for_type;
+use serde::Serialize;
+
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
+    files::{self, Mode},
+    page::{Page, grouped},
     verb::provision::Image,
 };
 
@@ -57,16 +60,68 @@ fn twice(flag: &str, named: &str, device_type: &str) -> Failure {
 #[derive(Default)]
 pub(super) struct Made {
     /// One for each device type, or one for all.
-    pub(super) inventories: Vec<Taken>,
+    inventories: Vec<Taken>,
     /// What devices walk, where it is signed with the release.
-    pub(super) rules: Option<(String, Vec<u8>)>,
+    rules: Option<(String, Vec<u8>)>,
 }
 
 /// An inventory that was taken.
-pub(super) struct Taken {
-    pub(super) file: String,
-    pub(super) bytes: Vec<u8>,
-    pub(super) components: u32,
+struct Taken {
+    file: String,
+    bytes: Vec<u8>,
+    components: u32,
+}
+
+/// What was written.
+#[derive(Serialize)]
+pub(super) struct Placed {
+    inventories: Vec<Inventory>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<PathBuf>,
+}
+
+/// An expected inventory that was written.
+#[derive(Serialize)]
+struct Inventory {
+    file: PathBuf,
+    components: u32,
+}
+
+impl Made {
+    /// Writes it to the manifest's folder.
+    pub(super) fn place(self, folder: &Path) -> Result<Placed> {
+        let mut inventories = Vec::new();
+        for taken in self.inventories {
+            let file = within(folder, taken.file);
+            files::replace(&file, &taken.bytes, Mode::Public)?;
+            inventories.push(Inventory {
+                file,
+                components: taken.components,
+            });
+        }
+        let mut rules = None;
+        if let Some((name, bytes)) = self.rules {
+            let path = within(folder, name);
+            files::replace(&path, &bytes, Mode::Public)?;
+            rules = Some(path);
+        }
+        Ok(Placed { inventories, rules })
+    }
+}
+
+impl Placed {
+    pub(super) fn page(&self, page: &mut Page) {
+        for inventory in &self.inventories {
+            let components = grouped(inventory.components.into());
+            page.field(
+                "expected inventory",
+                format!("{}, {components} components", inventory.file.display()),
+            );
+        }
+        if let Some(rules) = &self.rules {
+            page.field("rules of the inventory", rules.display().to_string());
+        }
+    }
 }
 
 /// Puts the expected inventories into the manifest's parts, and the rules by which they were taken.
@@ -122,4 +177,22 @@ pub(super) fn make(wanted: &Wanted<'_>, parts: &mut ManifestParts) -> Result<Mad
 
 fn unfit(why: ManifestError) -> Failure {
     Failure::new(Exit::Usage, format!("it cannot be expected: {why}"))
+}
+
+/// A file of a folder; the current one is not named.
+pub(super) fn within(folder: &Path, name: String) -> PathBuf {
+    match folder == Path::new(".") {
+        true => PathBuf::from(name),
+        false => folder.join(name),
+    }
+}
+
+/// `TYPE=PATH`, where TYPE is one of the release's types, or a path alone.
+pub(super) fn for_type<'a>(named: &'a str, types: &[String]) -> (Option<&'a str>, &'a Path) {
+    match named.split_once('=') {
+        Some((before, path)) if types.iter().any(|name| name == before) => {
+            (Some(before), Path::new(path))
+        }
+        _ => (None, Path::new(named)),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read, Write as _},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -11,10 +11,12 @@ use kusabi_core::{
     id::{Digest, Handle, OrgName},
     release::{Content, Label, ManifestParts, PayloadParts, TargetParts},
 };
-use kusabi_mender::{Artifact, ArtifactKey, Limits};
+use kusabi_mender::{Artifact, ArtifactKey, Limits, Sink};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
+use super::expected::{self, Placed};
 use crate::{
     artifact_key,
     connection::Connection,
@@ -58,6 +60,15 @@ pub(crate) struct Args {
     /// Its version [default: the artifact's name from that digit on]
     #[arg(long, value_name = "VERSION")]
     version: Option<String>,
+    /// The artifact's only file is the image of the root file system: what an inventory is then expected to say
+    #[arg(long, conflicts_with = "roots")]
+    rootfs_payload: bool,
+    /// Root file system after the installation: what an inventory is then expected to say; a folder, or an ext4, SquashFS or tar image
+    #[arg(long = "rootfs", value_name = "[TYPE=]FOLDER|IMAGE")]
+    roots: Vec<String>,
+    /// The agent's configuration on these devices: which paths it inventories. That is signed with the release, and holds there
+    #[arg(long = "agent-config", value_name = "[TYPE=]FILE.toml")]
+    agent_configs: Vec<String>,
     /// Organisation whose release it is [default: the profile's]
     #[arg(long, value_name = "NAME")]
     org: Option<OrgName>,
@@ -96,6 +107,8 @@ struct Imported {
     artifact_digest: String,
     modules: Vec<String>,
     scripts: usize,
+    #[serde(flatten)]
+    expected: Placed,
     /// The one of the keys that signed the artifact.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed_by: Option<String>,
@@ -122,6 +135,7 @@ impl Answer for Imported {
                     .as_deref()
                     .unwrap_or("not looked at (--unsigned)"),
             );
+        self.expected.page(page);
         page.gap()
             .text("Sign it where the release key is, then publish it:")
             .command(&format!("kusabi release sign {}", self.file.display()))
@@ -135,7 +149,23 @@ impl Answer for Imported {
 pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let org = session.org(args.org.as_ref())?;
     let keys = keys(&args.keys, &org, session)?;
-    let (artifact, content, signer) = read(&args.file, (!args.unsigned).then_some(&*keys))?;
+    let watched = args.rootfs_payload || !args.roots.is_empty();
+    if !watched && !args.agent_configs.is_empty() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--agent-config says which paths are expected, and nothing says where they lie",
+        )
+        .advise("add --rootfs-payload, or --rootfs FOLDER or IMAGE"));
+    }
+    let mut only_file = args
+        .rootfs_payload
+        .then(|| OnlyFile::new(&args.out))
+        .transpose()?;
+    let counted = (!args.unsigned).then_some(&*keys);
+    let (artifact, content, signer) = match &mut only_file {
+        Some(sink) => read(&args.file, counted, sink),
+        None => read(&args.file, counted, &mut ()),
+    }?;
     let signed_by = signer
         .and_then(|at| args.keys.get(at))
         .map(|key| match key {
@@ -155,7 +185,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
 
     let mut types = artifact.device_types().to_vec();
     types.sort();
-    let parts = ManifestParts {
+    let mut parts = ManifestParts {
         org: org.id(),
         name: name.clone(),
         version: version.clone(),
@@ -178,6 +208,18 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         }],
         documents: Vec::new(),
     };
+    let payload_root = only_file.as_ref().map(OnlyFile::path).transpose()?;
+    let expected = expected::make(
+        &expected::Wanted {
+            release: &format!("{name}-{version}"),
+            types: &types,
+            roots: payload_root
+                .as_ref()
+                .map_or(&args.roots, std::slice::from_ref),
+            agent_configs: &args.agent_configs,
+        },
+        &mut parts,
+    )?;
     let bytes = parts.encode().map_err(|why| {
         Failure::new(
             Exit::Usage,
@@ -186,6 +228,9 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     })?;
     files::make_folder(&args.out)?;
     let file = args.out.join(format!("{name}-{version}.manifest"));
+    files::refuse_existing(&file)?;
+    let expected = expected.place(&args.out)?;
+    // Last: a manifest is there only when what it names beside the payload is.
     files::create(&file, &bytes, Mode::Public)?;
     session.output().say(&Imported {
         file,
@@ -203,6 +248,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             .map(|payload| payload.module.clone().unwrap_or_else(|| "none".to_owned()))
             .collect(),
         scripts: artifact.scripts().len(),
+        expected,
         signed_by,
     })?;
     Ok(Exit::Ok)
@@ -229,7 +275,11 @@ fn keys(named: &[Signer], org: &OrgName, session: &Session) -> Result<Vec<Artifa
 
 /// Reads the artifact once: what it is, what its bytes are, and which of the keys that count signed it. Of an artifact that none of them
 /// signed nothing behind the signature is read: whoever wrote that is a stranger.
-fn read(path: &Path, keys: Option<&[ArtifactKey]>) -> Result<(Artifact, Content, Option<usize>)> {
+fn read(
+    path: &Path,
+    keys: Option<&[ArtifactKey]>,
+    sink: &mut impl Sink,
+) -> Result<(Artifact, Content, Option<usize>)> {
     let mut hashed = Hashed {
         input: File::open(path).map_err(|error| Failure::io("read", path, &error))?,
         hasher: Sha256::new(),
@@ -243,12 +293,61 @@ fn read(path: &Path, keys: Option<&[ArtifactKey]>) -> Result<(Artifact, Content,
         .map(|keys| opened.manifest().verify(keys))
         .transpose()
         .map_err(|why| failed(Exit::Negative, &why))?;
-    let artifact = opened
-        .read(&mut ())
-        .map_err(|why| failed(Exit::File, &why))?;
+    let artifact = opened.read(sink).map_err(|why| failed(Exit::File, &why))?;
     let digest = Digest::new(hashed.hasher.finalize().into());
     let content = Content::new(artifact.bytes(), digest).map_err(|why| failed(Exit::File, &why))?;
     Ok((artifact, content, signer))
+}
+
+/// The only file of an artifact, as an image that can be read; gone with this value.
+struct OnlyFile {
+    image: NamedTempFile,
+    files: usize,
+}
+
+impl OnlyFile {
+    /// In a folder that has room for it, as it will hold the release.
+    fn new(folder: &Path) -> Result<Self> {
+        files::make_folder(folder)?;
+        let image = NamedTempFile::new_in(folder)
+            .map_err(|error| Failure::io("written", folder, &error))?;
+        Ok(Self { image, files: 0 })
+    }
+
+    /// Where it lies, once the artifact was read.
+    fn path(&self) -> Result<String> {
+        if self.files != 1 {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "the artifact has {} files, and --rootfs-payload wants the only one",
+                    self.files
+                ),
+            )
+            .advise("name the root file system: --rootfs FOLDER or IMAGE"));
+        }
+        let path = self.image.path();
+        path.to_str().map(ToOwned::to_owned).ok_or_else(|| {
+            Failure::new(
+                Exit::Usage,
+                format!("{}: this folder's name is no text", path.display()),
+            )
+        })
+    }
+}
+
+impl Sink for OnlyFile {
+    fn begin(&mut self, _: usize, _: &str, _: u64) -> io::Result<()> {
+        self.files += 1;
+        Ok(())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.files == 1 {
+            self.image.write_all(bytes)?;
+        }
+        Ok(())
+    }
 }
 
 struct Hashed {

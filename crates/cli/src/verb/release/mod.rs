@@ -10,6 +10,7 @@
 //! A release key signs twice: the manifest, which devices check, and the transaction that publishes it, which validators check.
 
 mod chunks;
+mod expected;
 mod import;
 mod list;
 mod merge;

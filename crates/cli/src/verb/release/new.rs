@@ -11,7 +11,10 @@ use kusabi_core::{
 };
 use serde::Serialize;
 
-use super::chunks::{self, Packed, Packing};
+use super::{
+    chunks::{self, Packed, Packing},
+    expected::{self, Placed, for_type, within},
+};
 use crate::{
     digest::digest_of_file,
     exit::Exit,
@@ -20,8 +23,6 @@ use crate::{
     page::{Answer, Page, grouped},
     session::Session,
 };
-
-mod expected;
 
 /// Make the manifest of a release from its files; nothing is signed and nothing is sent
 #[derive(Debug, clap::Args)]
@@ -83,17 +84,9 @@ struct Made {
     counter: u64,
     types: Vec<String>,
     payload_bytes: u64,
-    inventories: Vec<Inventory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rules: Option<PathBuf>,
+    #[serde(flatten)]
+    expected: Placed,
     chunks: Vec<Packed>,
-}
-
-/// An expected inventory that was written.
-#[derive(Serialize)]
-struct Inventory {
-    file: PathBuf,
-    components: u32,
 }
 
 impl Answer for Made {
@@ -106,16 +99,7 @@ impl Answer for Made {
             .field("digest", &*self.digest)
             .field("for", self.types.join(", "))
             .field("payloads", format!("{} bytes", grouped(self.payload_bytes)));
-        for inventory in &self.inventories {
-            let components = grouped(inventory.components.into());
-            page.field(
-                "expected inventory",
-                format!("{}, {components} components", inventory.file.display()),
-            );
-        }
-        if let Some(rules) = &self.rules {
-            page.field("rules of the inventory", rules.display().to_string());
-        }
+        self.expected.page(page);
         for packed in &self.chunks {
             page.field("chunks", packed.told());
         }
@@ -230,21 +214,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .into_iter()
         .map(Packing::place)
         .collect::<Result<_>>()?;
-    let mut inventories = Vec::new();
-    for taken in expected.inventories {
-        let file = within(&args.out, taken.file);
-        files::replace(&file, &taken.bytes, Mode::Public)?;
-        inventories.push(Inventory {
-            file,
-            components: taken.components,
-        });
-    }
-    let mut rules = None;
-    if let Some((name, bytes)) = expected.rules {
-        let path = within(&args.out, name);
-        files::replace(&path, &bytes, Mode::Public)?;
-        rules = Some(path);
-    }
+    let expected = expected.place(&args.out)?;
     // Last: a manifest is there only when what it names beside the payloads is.
     files::create(&file, &bytes, Mode::Public)?;
     session.output().say(&Made {
@@ -255,29 +225,10 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         counter: args.counter,
         types: args.types.clone(),
         payload_bytes,
-        inventories,
-        rules,
+        expected,
         chunks,
     })?;
     Ok(Exit::Ok)
-}
-
-/// A file of a folder; the current one is not named.
-fn within(folder: &Path, name: String) -> PathBuf {
-    match folder == Path::new(".") {
-        true => PathBuf::from(name),
-        false => folder.join(name),
-    }
-}
-
-/// `TYPE=PATH`, where TYPE is one of the release's types, or a path alone.
-pub(super) fn for_type<'a>(named: &'a str, types: &[String]) -> (Option<&'a str>, &'a Path) {
-    match named.split_once('=') {
-        Some((before, path)) if types.iter().any(|name| name == before) => {
-            (Some(before), Path::new(path))
-        }
-        _ => (None, Path::new(named)),
-    }
 }
 
 fn content(path: &Path, session: &Session) -> Result<Content> {
