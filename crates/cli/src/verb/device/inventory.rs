@@ -1,6 +1,6 @@
 //! `kusabi device inventory`: what a device holds, as it signed it, and how that differs from what is expected.
 
-use kusabi_api::admin::{DifferenceKind, Inventory, InventoryReport};
+use kusabi_api::admin::{DeviceClass, DifferenceKind, Inventory, InventoryReport};
 use serde::Serialize;
 
 use crate::{
@@ -28,6 +28,9 @@ struct Shown {
     report: Option<InventoryReport>,
     #[serde(skip)]
     named: String,
+    /// What the device can check for itself, where no inventory came.
+    #[serde(skip)]
+    class: Option<DeviceClass>,
 }
 
 /// A difference by its name; the whole of it stands in `report`.
@@ -45,7 +48,12 @@ impl Answer for Shown {
             _ => page.careful("Unknown:", &self.named),
         };
         let Some(report) = &self.report else {
-            page.text("No signed inventory has come yet: kusabi device order report DEVICE");
+            page.text(match self.class {
+                Some(DeviceClass::Mender) => {
+                    "A stock Mender device signs no inventory. What its scripts say: GET /api/management/v1/inventory/devices"
+                }
+                _ => "No signed inventory has come yet: kusabi device order report DEVICE",
+            });
             return;
         };
         page.field("signed by", report.signer.to_string())
@@ -92,12 +100,17 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         })
         .collect();
     let verdict = inventory.verdict;
+    let class = match &inventory.report {
+        Some(_) => None,
+        None => Some(fleet.ask(fleet.client().device(&id))?.device.class),
+    };
     session.output().say(&Shown {
         device: id,
         verdict,
         differences,
         report: inventory.report,
         named: args.device.clone(),
+        class,
     })?;
     Ok(if verdict == Inventory::Differs {
         Exit::Negative

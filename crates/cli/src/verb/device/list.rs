@@ -52,7 +52,7 @@ impl Answer for Listed {
             .iter()
             .map(|device| {
                 vec![
-                    optional(device.serial.as_ref()),
+                    optional(device.serial.as_ref().or(device.name.as_ref())),
                     optional(device.device_type.as_ref()),
                     device.class.name().to_owned(),
                     device.state.name().to_owned(),
@@ -64,7 +64,7 @@ impl Answer for Listed {
             .collect();
         page.table(
             &[
-                "serial",
+                "serial or name",
                 "type",
                 "class",
                 "state",

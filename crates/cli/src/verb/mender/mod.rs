@@ -107,7 +107,7 @@ fn find(fleet: &Fleet, wanted: &str, meant: Meant) -> Result<String> {
             Exit::Negative,
             format!("no Mender device that waits says that it is {wanted}"),
         )
-        .advise("kusabi mender list shows those that wait, with --all all; a device that is decided is named by its ID")),
+        .advise("kusabi mender list shows those that wait, and with --all every one; a device that is decided is named by its ID")),
         several => Err(Failure::new(
             Exit::Negative,
             format!("{} devices that wait say that they are {wanted}", several.len()),

@@ -6,7 +6,7 @@
 
 use super::super::{App, By, Caller, Change, Cut, Error, act::Done, devices::unknown};
 use super::asks::{REVOKED, add_set};
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use crate::store::{
     Tx, devices,
     mender_devices::{self, Set, Skip, Which},
@@ -386,13 +386,14 @@ async fn reject(tx: &mut Tx<'_>, set: &Set, by: &str, now_ms: u64) -> Result<(),
 async fn note_key(tx: &mut Tx<'_>, set: &Set, registered: u64, now_ms: u64) -> Result<(), Error> {
     let id = &set.device;
     if devices::find(tx.on(), id).await?.is_none() {
+        let said = mender_devices::find(tx.on(), id).await?;
         let device = Device {
             id: id.clone(),
             class: DeviceClass::Mender,
             state: DeviceState::Active,
             device_type: None,
             serial: None,
-            name: None,
+            name: said.and_then(|said| identity::summary(&said.identity)),
             firmware: None,
             inventory: Inventory::Unknown,
             freshness: Freshness::Unknown,

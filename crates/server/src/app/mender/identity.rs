@@ -1,7 +1,7 @@
 //! Who a device says it is: what it prints is a JSON object, and two that say the same are the same device.
 
 use super::Error;
-use kusabi_api::admin::{MenderIdentity, MenderValue};
+use kusabi_api::admin::{MenderIdentity, MenderValue, Text};
 use kusabi_core::crypto::sha256;
 
 /// Most bytes of an identity.
@@ -49,6 +49,20 @@ impl Identity {
     }
 }
 
+/// The name under which people see a device: what it says it is, as far as a name can hold that.
+pub(super) fn summary(identity: &MenderIdentity) -> Option<Text> {
+    let said = identity.iter().map(|(name, value)| {
+        let value = match value {
+            MenderValue::One(value) => value.clone(),
+            MenderValue::Many(values) => values.join(","),
+        };
+        format!("{name}={value}")
+    });
+    let said = said.collect::<Vec<_>>().join(" ");
+    let shown: String = said.chars().take(Text::CHARS_MAX).collect();
+    Text::new(shown.trim()).ok()
+}
+
 fn too_long() -> Error {
     Error::Malformed(format!("an identity has at most {BYTES_MAX} bytes"))
 }
@@ -75,6 +89,17 @@ mod tests {
         ] {
             assert_ne!(of(other), one, "{other}");
         }
+    }
+
+    #[test]
+    fn people_see_what_a_device_says_it_is() {
+        let of = |text| summary(&serde_json::from_str(text).unwrap());
+        let said = of(r#"{"serial":"A1","mac":["02:00","03:00"]}"#).unwrap();
+        assert_eq!(said.as_str(), "mac=02:00,03:00 serial=A1");
+        let long = format!("{{\"mac\":\"{}\"}}", "é".repeat(200));
+        let said = of(&long).unwrap();
+        assert_eq!(said.as_str().chars().count(), Text::CHARS_MAX);
+        assert_eq!(of("{\"mac\":\"\\u202e1\"}"), None);
     }
 
     #[test]
