@@ -204,9 +204,14 @@ impl Machine {
         for line in said.last_lines() {
             log.warn("tool said", &[("tool", tool), ("line", &line)]);
         }
-        let values: [(&str, &dyn fmt::Display); 2] =
-            [("command", command), ("outcome", &said.outcome)];
-        log.warn("tool ended", &values);
+        self.tell_end(command, &said.outcome);
+    }
+
+    /// A command that did not succeed.
+    fn tell_end(&self, command: &Command, outcome: &dyn fmt::Display) {
+        if let Some(log) = &self.log {
+            log.warn("tool ended", &[("command", command), ("outcome", outcome)]);
+        }
     }
 }
 
@@ -224,8 +229,15 @@ impl System for Machine {
     }
 
     fn run(&mut self, command: &Command) -> io::Result<Outcome> {
-        let mut child = prepared(command).spawn()?;
-        end(&mut child, command.deadline, false)
+        let ended = prepared(command)
+            .spawn()
+            .and_then(|mut child| end(&mut child, command.deadline, false));
+        match &ended {
+            Ok(Outcome::Success) => {}
+            Ok(outcome) => self.tell_end(command, outcome),
+            Err(why) => self.tell_end(command, why),
+        }
+        ended
     }
 
     fn ask(&mut self, command: &Command) -> io::Result<Said> {
