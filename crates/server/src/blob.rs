@@ -3,11 +3,13 @@
 //! What arrives lies in a local directory until it is whole and its digest was checked; only then does it get its name. So whatever has
 //! its name is whole, after a crash too. Of a content that is larger than memory no more than a piece is ever in memory.
 //!
-//! The library's own writer for directories does not wait for the disk; that is why files are put in place here. Reading, and object
-//! stores, are the library's.
+//! The library's own writer for directories does not wait for the disk, and its reader for them is slow; that is why files are put in
+//! place and [read](pieces) here. Object stores are the library's.
+
+mod pieces;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream::BoxStream};
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use kusabi_core::{
     id::parse_hex,
     inventory::{InventoryError, InventoryReader, InventorySummary},
@@ -257,6 +259,14 @@ impl Blobs {
         digest: &[u8; 32],
         range: Range<u64>,
     ) -> Result<Pieces, BlobError> {
+        if let Some(directory) = &self.directory {
+            let path = directory.join(kusabi_api::Hex(*digest).to_string());
+            let file = blocking("read", &path, |path| {
+                std::fs::File::open(path).map_err(BlobError::of("read", path))
+            });
+            let pieces = pieces::of(file.await?, range);
+            return Ok(pieces.map_err(move |why| of_disk(&path, why)).boxed());
+        }
         let options = GetOptions {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
@@ -538,6 +548,14 @@ pub(crate) fn draft_name(id: &str) -> String {
     format!("{DRAFT}{id}")
 }
 
+/// A fault of the disk under a content that is being sent.
+fn of_disk(path: &Path, source: io::Error) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "directory",
+        source: Box::new(BlobError::of("read", path)(source)),
+    }
+}
+
 /// What the store answers, if it does.
 async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, BlobError> {
     let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
@@ -570,7 +588,7 @@ fn sync_directory(path: &Path) -> Result<(), BlobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::{TryStreamExt as _, stream};
+    use futures_util::stream;
     use object_store::{
         memory::InMemory,
         throttle::{ThrottleConfig, ThrottledStore},
