@@ -2,10 +2,10 @@
 
 use std::{convert::Infallible, future::Future, time::Duration};
 
-use futures::future::join_all;
+use futures::{StreamExt as _, future::join_all};
 use kusabi_api::{
     HttpLedger, Kind, Ledger as _, Problem,
-    ledger::{NodeView, Status, Step, StepKind},
+    ledger::{BlockEvents, NodeView, Status, Step, StepKind},
     problem::Retry,
     verify::{Done, Proven, ProvenBlock, Trust, VerifyError, VerifyingLedger},
 };
@@ -235,6 +235,54 @@ impl Connection {
             Ok(block) => Ok(Some(block)),
             Err(problem) if problem.kind == Kind::Unknown => Ok(None),
             Err(problem) => Err(failure(&problem.into())),
+        }
+    }
+
+    /// What the node says happened in every block up to one that it has, unchecked, but for that no block is left out.
+    pub(crate) fn events(
+        &self,
+        until: Height,
+        mut each: impl FnMut(BlockEvents) -> Result<()>,
+    ) -> Result<()> {
+        let events = self.ledger.unverified().events(Height::ZERO);
+        let mut events = self
+            .runtime
+            .block_on(events)
+            .map_err(|why| failure(&why.into()))?;
+        // A node's heights without what recoveries left out.
+        let mut position = 0;
+        loop {
+            // A live node is never silent for longer than this about a block that it has.
+            let next = async { tokio::time::timeout(WAIT, events.next()).await };
+            let block = match self.runtime.block_on(next) {
+                Ok(Some(block)) => block.map_err(|why| failure(&why.into()))?,
+                Ok(None) | Err(_) => {
+                    return Err(Failure::new(
+                        Exit::Unavailable,
+                        format!(
+                            "the node's events end before block {}",
+                            grouped(until.get())
+                        ),
+                    )
+                    .advise("run the same command again, or ask another node with --ledger URL"));
+                }
+            };
+            position += 1;
+            if block.height.checked_sub(block.skipped) != Some(position) {
+                return Err(Failure::new(
+                    Exit::Unproven,
+                    format!(
+                        "the node's events leave out what is before block {}",
+                        grouped(block.height)
+                    ),
+                )
+                .advise("ask another node with --ledger URL"));
+            }
+            let last = block.height >= until.get();
+            each(block)?;
+            if last {
+                return Ok(());
+            }
         }
     }
 

@@ -61,6 +61,11 @@ pub(crate) fn refuse_existing(path: &Path) -> Result<()> {
             path,
             &io::ErrorKind::AlreadyExists.into(),
         )),
+        Err(_) if !folder_of(path).is_dir() => Err(Failure::io(
+            "created",
+            path,
+            &io::ErrorKind::NotFound.into(),
+        )),
         Err(_) => Ok(()),
     }
 }

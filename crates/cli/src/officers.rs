@@ -1,10 +1,11 @@
-//! Who the officers of a ledger are, read from its blocks: for a recovery, which is made where no node runs.
+//! Who the officers of a ledger are, and what its organisations are called, read from its blocks: for a recovery, which is made where
+//! no node runs.
 
 use std::collections::BTreeMap;
 
 use kusabi_core::{
     genesis::Genesis,
-    id::{Handle, Height, OrgId},
+    id::{Handle, Height, OrgId, OrgName},
     set::{EpochSet, SIGNATORIES_MAX},
     suite::{Purpose, VerificationKey},
     tx::{Act, Action, Entry, Transaction},
@@ -18,6 +19,8 @@ pub(crate) struct Officers {
     /// By handle, with the place in the order of coming.
     active: BTreeMap<Handle, (u64, OrgId, VerificationKey)>,
     came: u64,
+    /// Founders, and those who were admitted: no organisation changes its name.
+    names: BTreeMap<OrgId, OrgName>,
 }
 
 impl Officers {
@@ -26,11 +29,20 @@ impl Officers {
     /// # Errors
     /// [`Rejection::GenesisMalformed`]
     pub(crate) fn new(genesis: &Genesis<'_>) -> Result<Self, Rejection> {
+        let founders = genesis.founders();
+        let names = founders.filter_map(|founder| OrgName::new(founder.name).ok());
         Ok(Self {
             decisions: Decisions::new(genesis)?,
             active: BTreeMap::new(),
             came: 0,
+            names: names.map(|name| (name.id(), name)).collect(),
         })
+    }
+
+    /// What an organisation is called; its ID, where the blocks so far have none of it.
+    pub(crate) fn name(&self, org: &OrgId) -> String {
+        let name = self.names.get(org);
+        name.map_or_else(|| org.to_string(), ToString::to_string)
     }
 
     /// Follows a transaction of a final block of this height and time. `founded` is the validator set of the genesis document, which
@@ -50,6 +62,7 @@ impl Officers {
         if let Some(carried) = self.decisions.follow(action, height, time_ms)? {
             for act in carried.acts() {
                 if let Act::Admit { candidate, .. } = act {
+                    self.names.insert(candidate.name.id(), candidate.name);
                     let entries = candidate.officers.iter().map(|consent| &consent.entry);
                     entries.for_each(|entry| self.come(entry, |_| Some(candidate.name.id())));
                 }
@@ -225,8 +238,11 @@ mod tests {
         let newcomer = "newcomer".parse::<kusabi_core::id::OrgName>().unwrap().id();
         followed.vote(1, &admission);
         assert!(followed.of(&newcomer).is_empty());
+        // Nor has it a name before it is admitted.
+        assert_eq!(followed.officers.name(&newcomer), newcomer.to_string());
         followed.vote(2, &admission);
         assert_eq!(followed.of(&newcomer), [key(&good)]);
+        assert_eq!(followed.officers.name(&newcomer), "newcomer");
         // It has not acted yet, or has voted only.
         for votes in [false, true] {
             if votes {

@@ -20,7 +20,7 @@ use crate::{
     failure::{Failure, Result},
     files::{self, Mode},
     keyfile::hex,
-    page::{Answer, Page, grouped},
+    page::{Answer, Page, counted, grouped},
 };
 
 /// A set, the nodes and five signatures have some 9 KiB.
@@ -188,6 +188,15 @@ impl Recovering {
             signatures: self.signatures.len(),
             threshold: keys.threshold(),
             keys: keys.len(),
+            recovery_keys: (0..keys.len())
+                .filter_map(|index| {
+                    let of = |(signer, _): &(u8, Signature)| usize::from(*signer) == index;
+                    Some(RecoveryKey {
+                        signing_key: hex(keys.key(index)?.raw()),
+                        signed: self.signatures.iter().any(of),
+                    })
+                })
+                .collect(),
             organisations: organisations.collect(),
         })
     }
@@ -223,11 +232,23 @@ pub(crate) struct Sheet {
     signatures: usize,
     threshold: usize,
     keys: usize,
+    recovery_keys: Vec<RecoveryKey>,
     organisations: Vec<Organisation>,
+}
+
+#[derive(Serialize)]
+struct RecoveryKey {
+    signing_key: String,
+    signed: bool,
 }
 
 impl Answer for Sheet {
     fn page(&self, page: &mut Page) {
+        let keys = self.recovery_keys.iter().map(|key| {
+            let signed = if key.signed { ", has signed" } else { "" };
+            format!("{}{signed}", key.signing_key)
+        });
+        let keys: Vec<_> = keys.collect();
         page.good("Recovery", &format!("into epoch {}", self.epoch))
             .field("chain", &*self.chain)
             .field("digest", &*self.digest)
@@ -241,8 +262,11 @@ impl Answer for Sheet {
             .field(
                 "signatures",
                 format!(
-                    "{} of {}, of {} recovery keys",
-                    self.signatures, self.threshold, self.keys
+                    "{} of {}, of {}:\n{}",
+                    self.signatures,
+                    self.threshold,
+                    counted(self.keys as u64, "recovery key"),
+                    keys.join("\n")
                 ),
             );
         for organisation in &self.organisations {

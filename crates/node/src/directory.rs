@@ -164,7 +164,7 @@ impl Directory {
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(DirectoryError::NoLedger(path.to_owned()));
+                return Err(without_format(path));
             }
             Err(error) => return Err(io_at(&format)(error)),
         }
@@ -392,6 +392,22 @@ impl Directory {
         self.path.join(ENGINE)
     }
 
+    /// The newest epoch, if this directory says that its vote key, which is a validator's there, has voted in it.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Io`]: not to know is not the same as not to have voted.
+    pub fn voted_in(&self) -> Result<Option<Epoch>, DirectoryError> {
+        let voted = self.has_vote() && self.has_voted()?;
+        Ok(voted.then(|| self.outline.newest().number))
+    }
+
+    /// Whether the engine has any files here.
+    #[must_use]
+    pub fn has_blocks(&self) -> bool {
+        let files = fs::read_dir(self.engine());
+        files.is_ok_and(|mut files| files.next().is_some())
+    }
+
     /// Whether the vote key has voted in the newest epoch.
     pub(crate) fn has_voted(&self) -> Result<bool, DirectoryError> {
         let file = self.path.join(VOTED);
@@ -413,6 +429,18 @@ impl Directory {
         let key = self.vote_key.as_ref().map_or([0; 32], VoteKey::public);
         let key = Digest::new(key);
         format!("epoch {} key {key}\n", epoch.get())
+    }
+}
+
+/// Why a directory without the file of its format is not opened.
+fn without_format(path: &Path) -> DirectoryError {
+    // What a founding or a restoring that did not come to its end has left is begun again.
+    let there = |name: &&str| path.join(name).symlink_metadata().is_ok();
+    let unfinished = [RESTORING, WAITING].iter().any(there);
+    if !unfinished && [ENGINE, VOTED].iter().any(there) {
+        DirectoryError::NoFormat(path.to_owned())
+    } else {
+        DirectoryError::NoLedger(path.to_owned())
     }
 }
 

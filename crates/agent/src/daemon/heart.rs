@@ -787,6 +787,16 @@ impl<D: Disk + Clone> Heart<D> {
                     "the server cannot",
                     &[("server", &server), ("problem", &problem)],
                 );
+                // The ledger's own words would be a server's claim: they stand in its log, where its operator reads them.
+                if problem == SealedProblem::Rejected
+                    && let Some(next) = self.device.kept().next()
+                {
+                    let handle = next.handle;
+                    self.log.warn(
+                        "the next key waits, and the ledger refuses it; the server's log says why",
+                        &[("handle", &handle)],
+                    );
+                }
                 if matches!(
                     problem,
                     SealedProblem::Fork | SealedProblem::NotAllowed | SealedProblem::Rejected

@@ -230,7 +230,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let mut process = Process::start(&places, &settings, session)?;
     let ended = serve(args, mender, &mut process, &places, &settings, session);
     // It stops in any case.
-    let height = process.stop();
+    let height = process.stop().unwrap_or_default();
     ended?;
     session.output().say(&Stopped {
         event: "stopped",
@@ -336,7 +336,7 @@ fn serve(
         session.output().say(&Ready {
             event: "ready",
             chain: process.chain().to_string(),
-            height: process.height(),
+            height: process.height().unwrap_or_default(),
             ledger: process.address().to_owned(),
             first_admin: link.map(|secret| first_admin(&admin, &secret)),
             admin,

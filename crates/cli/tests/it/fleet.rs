@@ -409,11 +409,22 @@ fn a_release_from_a_mender_artifact() {
         .json();
     assert_eq!((&set["sign"], &set["keys"]), (&1.into(), &2.into()));
     let foreign = set["foreign"][0]["handle"].as_str().unwrap();
+    // Whoever ends it later need not have noted its handle.
+    let listed = || {
+        let shown = place.run("org show --keys --json").json();
+        let keys = shown["keys"].as_array().unwrap().clone();
+        let foreign = keys.into_iter().filter(|key| key["foreign"] == true);
+        foreign
+            .map(|key| (key["role"].clone(), key["handle"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert!(listed().contains(&("art".into(), foreign.into())));
     let made = import("app", &format!("--key {foreign} --name other --json")).json();
     assert_eq!(made["signed_by"], foreign);
     place
         .run(&format!("org art --sign 1 --remove {foreign}"))
         .ok();
+    assert!(listed().is_empty());
     let ended = import("app", &format!("--key {foreign} --name third"));
     ended.exits(1);
     assert!(ended.err().contains("has ended"), "{}", ended.err());

@@ -64,10 +64,47 @@ fn members_decide_and_guests_do_not() {
         (&false.into(), &50.into())
     );
     two.says(
-        "org propose --thaw acme",
+        "org propose --thaw acme --out refused.proposal",
         BETA,
         3,
         &["is no member of this ledger and has no vote"],
+    );
+    // What the ledger refused is nothing to pass on.
+    assert!(!two.place.path("refused.proposal").exists());
+
+    // Whoever withdraws a key finds its handle: those of an application, and those that were granted; in force, and no other's.
+    let keys = |org: &str| {
+        two.run(&format!("org show {org} --keys --json"), ACME)
+            .json()["keys"]
+            .clone()
+    };
+    let roles = |keys: &serde_json::Value| {
+        let roles = keys.as_array().unwrap().iter();
+        roles.map(|key| key["role"].clone()).collect::<Vec<_>>()
+    };
+    let of_beta = keys("beta");
+    assert_eq!(roles(&of_beta), ["officer", "writer"]);
+    for (n, file) in ["officer", "writer"].into_iter().enumerate() {
+        let shown = format!("key show beta/keys/{file}.key --json");
+        let shown = two.place.run(&shown).json();
+        assert_eq!(of_beta[n]["handle"], shown["handle"]);
+        assert_eq!(of_beta[n]["signing_key"], shown["signing_key"]);
+    }
+    two.place
+        .run("key new beta/keys/second.key --purpose writer")
+        .ok();
+    two.run("org grant beta/keys/second.key", BETA).ok();
+    assert_eq!(roles(&keys("beta")), ["officer", "writer", "writer"]);
+    let second = keys("beta")[2]["handle"].as_str().unwrap().to_owned();
+    two.run(&format!("org withdraw {second}"), BETA).ok();
+    assert_eq!(keys("beta"), of_beta);
+    let page = two.run("org show beta --keys", ACME).out();
+    let line = format!("officer  {}", of_beta[0]["handle"].as_str().unwrap());
+    assert!(page.contains(&line), "{page}");
+    assert!(
+        !keys("acme")
+            .to_string()
+            .contains(of_beta[1]["handle"].as_str().unwrap())
     );
 
     // Nobody votes on what the ledger would refuse at the last vote.
@@ -97,6 +134,27 @@ fn members_decide_and_guests_do_not() {
     assert_eq!(open["votes"]["yes"], serde_json::json!(["beta"]));
     two.run("org vote raise.proposal --no", ACME).ok();
     let id = open["id"].as_str().unwrap();
+    // Nothing is proposed whose file could not be written.
+    let before = two.run("org proposals --json", ACME).json();
+    let taken = "org propose --set-quota acme=6000 --out raise.proposal";
+    two.says(taken, BETA, 5, &["raise.proposal", "exists already"]);
+    assert_eq!(two.run("org proposals --json", ACME).json(), before);
+    two.says(
+        "org propose --set-quota acme=6000 --out no/where",
+        BETA,
+        5,
+        &["no/where could not be created: it does not exist"],
+    );
+    assert_eq!(two.run("org proposals --json", ACME).json(), before);
+    // Where it turns out afterwards that no file can be there, the ledger has the proposal, and that is said with its ID.
+    let late = "org propose --set-quota beta=60 --out /proc/beta.proposal";
+    let late = two.run(late, BETA);
+    assert_ne!(late.code(), 0);
+    let newest = &two.run("org proposals --json", ACME).json()["proposals"][0];
+    let newest = newest["id"].as_str().unwrap();
+    for words in [newest, "do not propose it again"] {
+        assert!(late.err().contains(words), "{words} in {}", late.err());
+    }
     let against = two.run(&format!("org proposals {id} --json"), ACME).json();
     assert_eq!(against["votes"]["no"], serde_json::json!(["acme"]));
     let page = two.run(&format!("org proposals {id}"), ACME).out();

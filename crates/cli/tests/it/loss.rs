@@ -332,10 +332,21 @@ fn a_recovery_is_signed_if_it_is_what_the_directory_gives() {
     place.run("key new one.key").ok();
     node.run(&place, "key register one.key").ok();
     node.stop();
-    place.run("node prepare --data ledger --org home").ok();
-    place
-        .run("recover new --data ledger --out draft ledger/home.node")
-        .ok();
+    let prepared = place.run("node prepare --data ledger --org home");
+    // In a directory that has voted it is for a recovery, and says so.
+    let said = "This directory has voted in epoch 0";
+    assert!(prepared.ok().out().contains(said), "{}", prepared.out());
+    let draft = place.run("recover new --data ledger --out draft ledger/home.node");
+    // By its name, as a genesis is shown, and with the keys that may sign.
+    let recovery = place.run("key show ledger/keys/recovery.key --json").json();
+    let recovery = recovery["signing_key"].as_str().unwrap();
+    for words in ["\nhome\n", "0 of 1, of 1 recovery key:\n", recovery] {
+        assert!(
+            draft.ok().out().contains(words),
+            "{words} in {}",
+            draft.out()
+        );
+    }
     let sign = |file: &str, data: &str| {
         place.run(&format!(
             "recover sign {file} --data {data} --key ledger/keys/recovery.key --out {file}.signed"
@@ -398,7 +409,11 @@ fn a_recovery_is_signed_if_it_is_what_the_directory_gives() {
         "{}",
         behind.err()
     );
-    sign("draft", "ledger").ok();
+    let signed = sign("draft", "ledger");
+    assert!(signed.ok().out().contains("\nhome\n"), "{}", signed.out());
+    let signed = place.run("recover show draft.signed").out();
+    let said = format!("{recovery}, has signed\n");
+    assert!(signed.contains(&said), "{signed}");
 
     // The number of an epoch by which nothing could follow is no recovery at all.
     let too_far = "recover new --data ledger --out far ledger/home.node --above-epoch";

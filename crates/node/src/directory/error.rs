@@ -14,6 +14,11 @@ pub enum DirectoryError {
     /// There is no ledger in it.
     #[error("{0} holds no ledger")]
     NoLedger(PathBuf),
+    /// A ledger's files are in it, and nothing says in which format.
+    #[error(
+        "{}/format is missing, the file that says in which format the ledger in this directory is; without it the ledger is not opened", .0.display()
+    )]
+    NoFormat(PathBuf),
     /// There is something in it already.
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),
@@ -124,6 +129,12 @@ impl DirectoryError {
         Some(match self {
             Self::InUse(_) => "stop that one first",
             Self::NoLedger(_) => "found one, or restore a backup into it",
+            Self::NoFormat(_) => {
+                "nothing was changed: bring the file back from a copy of this directory. If that file alone is missing, and this \
+                 version of the program ran here last, write its one line again: `kusabi node 4`, or `kusabi follower 2` in a \
+                 follower's. If more is missing, the directory is not whole: restore a backup into a new one; where others run the \
+                 ledger too, with fresh keys (kusabi node prepare)"
+            }
             Self::NotEmpty(_) => "name a new directory",
             Self::Follower(_) => {
                 "start it with kusabi node follow; a validator has a directory of its own"
@@ -166,5 +177,18 @@ impl DirectoryError {
             }
             Self::OtherChain { .. } | Self::Io { .. } => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::*, *};
+
+    #[test]
+    fn the_line_to_write_again_is_the_one_that_is_read() {
+        let advice = DirectoryError::NoFormat(PathBuf::new()).advice().unwrap();
+        for line in [FORMAT_TEXT, FOLLOWER_TEXT] {
+            assert!(advice.contains(&format!("`{}`", line.trim_end())), "{line}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     DirectoryError, ENGINE, FOLLOWER_TEXT, FORMAT, GENESIS, GENESIS_TRANSACTION, LOCK, NODE_KEY,
     RESTORING, VOTE_KEY, VOTE_KEY_NEXT, VOTED, WAITING, epoch_file, io_at, lock, read_outline,
-    remove, write,
+    remove, without_format, write,
 };
 use crate::outline::Outline;
 use kusabi_core::id::ChainId;
@@ -59,7 +59,7 @@ impl FollowerDirectory {
     /// Opens one.
     ///
     /// # Errors
-    /// [`DirectoryError::NoLedger`] where there is none yet, [`DirectoryError::Validator`], [`DirectoryError::OtherChain`] and
+    /// [`DirectoryError::NoLedger`] where there is none yet, [`DirectoryError::NoFormat`], [`DirectoryError::Validator`], [`DirectoryError::OtherChain`] and
     /// others.
     pub fn open(path: &Path, chain: Option<&ChainId>) -> Result<Self, DirectoryError> {
         refuse_validators(path)?;
@@ -77,7 +77,7 @@ impl FollowerDirectory {
                 });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(DirectoryError::NoLedger(path.to_owned()));
+                return Err(without_format(path));
             }
             Err(error) => return Err(io_at(&format)(error)),
         }

@@ -363,7 +363,7 @@ impl Door {
             }
             Ok(Done::Pending(_)) => Said::Other(Answer::Pending { wait_secs: 2 }),
             Err(crate::app::Error::Ledger(why)) if is_rejection(&why) => {
-                tracing::info!(device = &*known.device, %why, "the ledger refuses a device's next key");
+                tracing::warn!(device = &*known.device, %why, "the ledger refuses a device's next key");
                 self.view.unlearn(&old);
                 refuse(SealedProblem::Rejected, 1)
             }

@@ -13,10 +13,7 @@ mod signed;
 mod submit;
 
 use clap::Subcommand;
-use kusabi_core::{
-    genesis::Genesis,
-    id::{OrgId, OrgName},
-};
+use kusabi_core::id::OrgId;
 
 use crate::{connection::Connection, exit::Exit, failure::Result, session::Session};
 
@@ -36,19 +33,6 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
         Verb::Submit(args) => submit::run(args, session),
     }
     .map(|()| Exit::Ok)
-}
-
-/// Names of organisations as a genesis document has them; the IDs of those that joined later.
-pub(crate) fn names_in(document: &[u8]) -> impl Fn(&OrgId) -> String + use<> {
-    let genesis = Genesis::decode(document).ok();
-    let founders = genesis.iter().flat_map(|genesis| genesis.founders());
-    let names: Vec<_> = founders
-        .filter_map(|founder| OrgName::new(founder.name).ok())
-        .collect();
-    move |id| {
-        let name = names.iter().find(|name| name.id() == *id);
-        name.map_or_else(|| id.to_string(), ToString::to_string)
-    }
 }
 
 /// Names of organisations as the ledger has them; their IDs where it does not know them, or cannot be asked.

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use kusabi_core::{
-    id::{ChainId, Nonce},
+    appointment::{Appointment, CLOSING_BLOCKS},
+    id::{ChainId, Height, NodesHash, Nonce, SetHash},
     row::Ends,
     set::EpochSet,
+    tx::{Action, Transaction},
 };
 use rand_core::Rng as _;
 
@@ -23,8 +25,8 @@ pub(super) enum Present {
     Shown {
         /// The validator set.
         set: Bytes,
-        /// How the epoch ends, once that is decided.
-        ends: Option<Ends>,
+        /// The appointment that ends it, once the ledger has one.
+        taken: Option<Taken>,
         /// Why no validators have said that it is of now, where they have not.
         unsaid: Option<String>,
     },
@@ -34,6 +36,44 @@ pub(super) enum Present {
         set: Option<Bytes>,
         why: String,
     },
+}
+
+/// The appointment that the ledger has for the epoch that follows.
+pub(super) struct Taken {
+    /// The last block of the present epoch.
+    last: Height,
+    next_set: SetHash,
+    /// Digest of the nodes' keys and addresses, which only its own block says; none where that cannot be proven yet.
+    nodes: Option<NodesHash>,
+}
+
+impl Taken {
+    fn of(connection: &Connection, ends: &Ends) -> Result<Self> {
+        // The ledger ends an epoch so many blocks after the one that holds the appointment, in the same epoch.
+        let height = Height::new(ends.last.get().saturating_sub(CLOSING_BLOCKS));
+        let block = match height {
+            Ok(height) => connection.proven_block(height)?,
+            Err(_) => None,
+        };
+        let transactions = block.as_ref().map(|block| block.transactions());
+        let transactions = transactions.unwrap_or_default();
+        Ok(Self {
+            last: ends.last,
+            next_set: ends.next_set_hash,
+            nodes: transactions
+                .iter()
+                .find_map(|transaction| nodes_of(transaction, &ends.next_set_hash)),
+        })
+    }
+}
+
+/// The digest of the nodes, where this is the appointment of that set.
+fn nodes_of(transaction: &Transaction, next_set: &SetHash) -> Option<NodesHash> {
+    let Action::Appoint { appointment, .. } = transaction.action() else {
+        return None;
+    };
+    let appointment = Appointment::decode(appointment).ok()?;
+    (appointment.next_set().hash() == *next_set).then(|| appointment.nodes_hash())
 }
 
 impl Present {
@@ -71,9 +111,10 @@ impl Present {
         };
         let (_, row) = connection.ledger_row()?;
         let trust = connection.trust();
+        let ends = row.ends.filter(|_| row.epoch == trust.anchor().epoch());
         let shown = Self::Shown {
             set: trust.set().clone(),
-            ends: row.ends.filter(|_| row.epoch == trust.anchor().epoch()),
+            taken: ends.map(|ends| Taken::of(&connection, &ends)).transpose()?,
             unsaid,
         };
         Ok((shown, connection))
@@ -83,12 +124,12 @@ impl Present {
     /// not known, for a person to look at.
     pub(super) fn compare(&self, appointing: &Appointing) -> Result<Option<String>> {
         let (old, next) = (appointing.old()?, appointing.next()?);
-        let (set, ends, unknown) = match self {
-            Self::Shown { set, ends, unsaid } => {
+        let (set, taken, unknown) = match self {
+            Self::Shown { set, taken, unsaid } => {
                 let unsaid = unsaid.as_ref().map(|why| {
                     format!("no validators say that what the node shows is of now: {why}")
                 });
-                (Some(set), ends.as_ref(), unsaid)
+                (Some(set), taken.as_ref(), unsaid)
             }
             Self::Kept { set, why } => {
                 let unknown = format!(
@@ -140,31 +181,49 @@ impl Present {
                 "no set of an epoch changes: somebody made it up: do not sign",
             );
         }
-        if let Some(ends) = ends.filter(|ends| ends.next_set_hash != next.hash()) {
-            return refused(
+        let Some(taken) = taken else {
+            return Ok(unknown);
+        };
+        let another = |how: &str| {
+            refused(
                 format!(
-                    "the ledger has another appointment of epoch {} already, and this one ends with block {}",
+                    "the ledger has another appointment of epoch {} already{how}, and this one ends with block {}",
                     next.epoch(),
-                    ends.last.get()
+                    taken.last.get()
                 ),
                 "do not sign, also not with --instead: with two of one epoch the ledger can be led two ways; destroy every file of it",
-            );
+            )
+        };
+        if taken.next_set != next.hash() {
+            return another("");
         }
-        Ok(unknown)
+        match taken.nodes {
+            Some(nodes) if nodes == appointing.parts.nodes_hash => Ok(unknown),
+            Some(_) => another(", of the same validators with other addresses or node keys"),
+            None => {
+                let untold = format!(
+                    "the ledger has an appointment of epoch {} with these validators already, and the node does not prove which \
+                     addresses it says: if they are others, do not sign this one",
+                    next.epoch()
+                );
+                let all = unknown.into_iter().chain([untold]);
+                Ok(Some(all.collect::<Vec<_>>().join("; ")))
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kusabi_core::id::{Height, SetHash};
+    use kusabi_core::tx::Draft;
 
     use super::*;
     use crate::appointing::made::{ALL, EPOCH, four, made, set};
 
-    fn shown(set: Vec<u8>, ends: Option<Ends>) -> Present {
+    fn shown(set: Vec<u8>, taken: Option<Taken>) -> Present {
         Present::Shown {
             set: set.into(),
-            ends,
+            taken,
             unsaid: None,
         }
     }
@@ -177,28 +236,61 @@ mod tests {
     }
 
     #[test]
+    fn what_an_appointment_says_of_its_nodes_is_read_from_its_transaction() {
+        let old = four([&[1], &[2], &[3], &[4]]);
+        let appointing = made(&old, &four([&[11], &[12], &[13], &[14]]), &ALL);
+        let set = appointing.next().unwrap().hash();
+        let of = |action| {
+            let draft = Draft::new(appointing.chain, action).unwrap();
+            nodes_of(&draft.finish().unwrap(), &set)
+        };
+        let action = appointing.action(appointing.org).unwrap();
+        assert_eq!(of(action), Some(appointing.parts.nodes_hash));
+        let others = made(&old, &four([&[21], &[22], &[23], &[24]]), &[]);
+        assert_eq!(of(others.action(others.org).unwrap()), None);
+    }
+
+    #[test]
     fn an_appointment_ends_the_epoch_that_the_ledger_has_or_nobody_signs_it() {
         let old = four([&[1], &[2], &[3], &[4]]);
         let others = four([&[1], &[2], &[3], &[5]]);
         let appointing = made(&old, &four([&[11], &[12], &[13], &[14]]), &ALL);
         let at = |epoch| set(epoch, &old);
         let another = || set(EPOCH, &others);
-        let ends = |next_set_hash| {
+        let taken = |next_set, nodes| {
             let last = Height::new(40).unwrap();
-            Some(Ends {
+            Some(Taken {
                 last,
-                next_set_hash,
+                next_set,
+                nodes,
             })
         };
-        let taken = ends(appointing.next().unwrap().hash());
-        let other = ends(SetHash::new([9; 32]));
+        let (set_hash, nodes) = (
+            appointing.next().unwrap().hash(),
+            appointing.parts.nodes_hash,
+        );
+        let same = taken(set_hash, Some(nodes));
+        let other = taken(SetHash::new([9; 32]), Some(nodes));
+        let elsewhere = taken(set_hash, Some(NodesHash::of(b"elsewhere")));
+        let unproven = taken(set_hash, None);
         let past = "the appointment ends epoch 4, and the ledger is in epoch 5";
         let made_up = "the appointment ends epoch 4 with another set than the ledger has";
         let nobody = "no node could be asked whether epoch 4 is the present one, with this set: ";
         // What is known; what is refused, with which advice; else of what a person is warned.
         let cases = [
             (shown(at(EPOCH), None), Ok(None)),
-            (shown(at(EPOCH), taken), Ok(None)),
+            (shown(at(EPOCH), same), Ok(None)),
+            (
+                shown(at(EPOCH), elsewhere),
+                Err((
+                    "the ledger has another appointment of epoch 5 already, of the same validators with other addresses",
+                    "--instead",
+                )),
+            ),
+            (
+                shown(at(EPOCH), unproven),
+                Ok(Some("the node does not prove which addresses it says")),
+            ),
             (
                 shown(at(EPOCH), other),
                 Err((
@@ -220,7 +312,7 @@ mod tests {
             (
                 Present::Shown {
                     set: at(EPOCH).into(),
-                    ends: None,
+                    taken: None,
                     unsaid: Some("too few".to_owned()),
                 },
                 Ok(Some(

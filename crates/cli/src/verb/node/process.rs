@@ -233,9 +233,9 @@ impl Process {
         self.outline.newest().vote_keys.len()
     }
 
-    /// Height of the newest block.
-    pub(crate) fn height(&self) -> u64 {
-        self.node.handle().status().height.map_or(0, Height::get)
+    /// Height of the newest block, once there is one.
+    pub(crate) fn height(&self) -> Option<u64> {
+        height(&self.node)
     }
 
     /// The name in the genesis document.
@@ -280,12 +280,12 @@ impl Process {
         }
     }
 
-    /// Answers that are under way are given, then the engine stops; at which height.
-    pub(crate) fn stop(self) -> u64 {
+    /// Answers that are under way are given, then the engine stops; at which height, if there is a block.
+    pub(crate) fn stop(self) -> Option<u64> {
         let mut node = self.node;
         self.stopping.send_replace(true);
         let _ = self.runtime.block_on(self.serving);
-        let height = node.handle().status().height.map_or(0, Height::get);
+        let height = height(&node);
         node.handle().shut_down();
         node.join();
         height
@@ -562,4 +562,10 @@ impl Signals {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// Height of a node's newest block, once it has one.
+fn height(node: &Node) -> Option<u64> {
+    let height = node.handle().status().height;
+    height.map(Height::get).filter(|height| *height > 0)
 }

@@ -164,7 +164,9 @@ pub(super) struct Ready {
     event: &'static str,
     chain: String,
     address: String,
-    height: u64,
+    /// Of the newest block; none before the node has a block, as when it joins and fetches the first ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u64>,
 }
 
 impl Ready {
@@ -182,7 +184,13 @@ impl Answer for Ready {
     fn page(&self, page: &mut Page) {
         page.good("Ready", &format!("at {}", self.address))
             .field("chain", &*self.chain)
-            .field("height", grouped(self.height))
+            .field(
+                "height",
+                self.height.map_or_else(
+                    || "no block yet: it fetches them from the others".to_owned(),
+                    grouped,
+                ),
+            )
             .text("Ctrl-C stops it.");
     }
 }
@@ -191,11 +199,12 @@ impl Answer for Ready {
 #[derive(Serialize)]
 pub(super) struct Stopped {
     event: &'static str,
-    height: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u64>,
 }
 
 impl Stopped {
-    pub(super) const fn at(height: u64) -> Self {
+    pub(super) const fn at(height: Option<u64>) -> Self {
         Self {
             event: "stopped",
             height,
@@ -205,7 +214,11 @@ impl Stopped {
 
 impl Answer for Stopped {
     fn page(&self, page: &mut Page) {
-        page.good("Stopped", &format!("at height {}", grouped(self.height)));
+        let at = self.height.map_or_else(
+            || "before its first block".to_owned(),
+            |height| format!("at height {}", grouped(height)),
+        );
+        page.good("Stopped", &at);
     }
 }
 

@@ -4,6 +4,7 @@ mod apply;
 pub(crate) mod art;
 mod grant;
 mod init;
+mod keys;
 mod proposals;
 mod propose;
 mod show;

@@ -12,6 +12,7 @@ use crate::{
     connection::Connection,
     exit::Exit,
     failure::{Failure, Result},
+    files,
     founding::QUOTA,
     governing::{self, Names, Sheet},
     session::Session,
@@ -57,7 +58,7 @@ pub(crate) struct Args {
     /// How many days the members have to vote
     #[arg(long, value_name = "DAYS", default_value_t = 14, value_parser = clap::value_parser!(u64).range(1..90))]
     days: u64,
-    /// Keep what is proposed in a file, for those who vote
+    /// Keep what is proposed in a file, for those who vote; it is written once the ledger has the proposal
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Organisation [default: the profile's]
@@ -81,13 +82,29 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<()> {
     let proposal = proposal(args, session, &connection, &org)?;
     let officers = session.officer_keys(&args.officers)?;
     if let Some(path) = &args.out {
-        governing::create(&proposal, path)?;
+        files::refuse_existing(path)?;
     }
     let action = Action::Propose {
         proposal: Box::new(proposal.clone()),
     };
     connection.act(action, &officers.iter().collect::<Vec<_>>())?;
+    // Not before: a file is passed on, and what the ledger refused must not look like something to vote on.
+    if let Some(path) = &args.out {
+        governing::create(&proposal, path).map_err(|why| kept_without(&proposal, why))?;
+    }
     say(session, &connection, &proposal)
+}
+
+/// The ledger has it, and the file could not be written: nobody is to propose it again.
+fn kept_without(proposal: &Proposal, why: Failure) -> Failure {
+    let what = format!(
+        "the ledger has the proposal {}, and {}",
+        proposal.id(),
+        why.what()
+    );
+    why.saying(what).advise(
+        "do not propose it again: those who vote need no file, the ID is enough (kusabi org vote ID)",
+    )
 }
 
 fn proposal(

@@ -3,9 +3,11 @@
 use kusabi_core::{
     id::{Height, OrgName},
     row::{Organisation, Row},
+    suite::Purpose,
 };
 use serde::Serialize;
 
+use super::keys::{self, RoleKey};
 use crate::{
     connection::Connection,
     exit::Exit,
@@ -14,11 +16,17 @@ use crate::{
     session::Session,
 };
 
-/// Show an organisation: its officers' rule and its counts
+/// Show an organisation: its officers' rule and its counts; with --keys also which keys speak for it
+///
+/// The handles are what `org withdraw` and `org art --remove` ask for. No row lists them: with --keys the events of all blocks are
+/// read, which takes a while where the ledger is long, and every key that is shown is proven.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of the organisation [default: the profile's]
     name: Option<OrgName>,
+    /// List the keys of its officers, writers, revokers and servers and its release keys, with their handles
+    #[arg(long)]
+    keys: bool,
 }
 
 #[derive(Serialize)]
@@ -30,6 +38,8 @@ struct Shown {
     proven_time_ms: u64,
     #[serde(flatten)]
     counts: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<RoleKey>>,
 }
 
 #[derive(Serialize)]
@@ -109,6 +119,39 @@ impl Answer for Shown {
                     .map(|until| format!("until {}: it adds nothing", instant(until))),
             )
             .field("proven at", proven);
+        if let Some(keys) = &self.keys {
+            let rows: Vec<_> = keys.iter().map(line).collect();
+            page.gap().table(&["role", "handle", "since block"], &rows);
+        }
+    }
+}
+
+fn line(key: &RoleKey) -> Vec<String> {
+    let role = match key.foreign {
+        true => format!("{}, foreign", key.role),
+        false => key.role.to_owned(),
+    };
+    vec![role, key.handle.clone(), grouped(key.registered_at)]
+}
+
+/// Says what the rows count and the node's events did not show.
+fn warn_of_missing(session: &Session, keys: &[RoleKey], counts: &Counts) {
+    let listed = |role: Purpose| {
+        let keys = keys.iter().filter(|key| !key.foreign);
+        keys.filter(|key| key.role == role.name()).count()
+    };
+    let release_keys = counts.release_keys.as_ref().map_or(0, |keys| keys.active);
+    for (role, counted) in [
+        (Purpose::Officer, counts.officers),
+        (Purpose::Art, release_keys),
+    ] {
+        if listed(role) != usize::from(counted) {
+            session.output().warn(&format!(
+                "the ledger counts {counted} {role} keys, and what the node shows of its blocks has {}: ask another node with \
+                 --ledger URL",
+                listed(role)
+            ));
+        }
     }
 }
 
@@ -124,29 +167,39 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         Some(_) => super::art::find(&connection, &name)?,
         None => None,
     };
+    let counts = row.map(|row| Counts {
+        officers_needed: row.officers_k,
+        officers: row.officers_n,
+        active: row.active,
+        rows: row.rows,
+        quota: row.quota,
+        member: row.seat.is_some(),
+        removed_at: (row.removed != Height::ZERO).then(|| row.removed.get()),
+        frozen_until_ms: row
+            .is_frozen(proven.checkpoint().header().time_ms)
+            .then_some(row.frozen_until_ms),
+        release_keys: policy.map(|policy| ReleaseKeys {
+            needed: policy.k,
+            active: policy.n,
+            policy_version: policy.version,
+        }),
+    });
+    let keys = match &counts {
+        Some(counts) if args.keys => {
+            let keys = keys::list(&connection, &name, proven.height())?;
+            warn_of_missing(session, &keys, counts);
+            Some(keys)
+        }
+        _ => None,
+    };
     session.output().say(&Shown {
         name: name.to_string(),
         id: name.id().to_string(),
         present: row.is_some(),
         proven_at: proven.height().get(),
         proven_time_ms: proven.checkpoint().header().time_ms,
-        counts: row.map(|row| Counts {
-            officers_needed: row.officers_k,
-            officers: row.officers_n,
-            active: row.active,
-            rows: row.rows,
-            quota: row.quota,
-            member: row.seat.is_some(),
-            removed_at: (row.removed != Height::ZERO).then(|| row.removed.get()),
-            frozen_until_ms: row
-                .is_frozen(proven.checkpoint().header().time_ms)
-                .then_some(row.frozen_until_ms),
-            release_keys: policy.map(|policy| ReleaseKeys {
-                needed: policy.k,
-                active: policy.n,
-                policy_version: policy.version,
-            }),
-        }),
+        counts,
+        keys,
     })?;
     Ok(if row.is_some() {
         Exit::Ok

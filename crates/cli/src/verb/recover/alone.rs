@@ -112,6 +112,7 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<()> {
         last,
         lost_up_to,
         clock_ms,
+        ..
     } = Basis::new(&directory, what, &args.choice, &[(owner, seat)], session)?;
     sign(&mut recovering, &key, path)?;
     let transaction = recovering.transaction()?;

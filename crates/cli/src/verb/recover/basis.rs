@@ -51,6 +51,8 @@ pub(crate) struct Choice {
 /// A recovery before anybody has signed it, and what it loses.
 pub(super) struct Basis {
     pub(super) recovering: Recovering,
+    /// Whose names and officers the blocks say.
+    pub(super) officers: Officers,
     /// The newest block that survived.
     pub(super) last: Header,
     /// Height of the newest block that this machine has verified, where it is lost.
@@ -98,6 +100,7 @@ impl Basis {
         };
         Ok(Self {
             recovering,
+            officers,
             last,
             lost_up_to: seen.lost.then_some(seen.height),
             clock_ms,

@@ -1,6 +1,7 @@
 //! Whether a recovery says what an organisation's own directory would: everything but the seats that it is for.
 
 use kusabi_core::{
+    header::Header,
     id::{HeaderHash, Height, OrgId},
     nodes::Nodes,
     set::{EpochSet, OrganisationParts},
@@ -9,7 +10,7 @@ use kusabi_core::{
 use kusabi_node::{directory::Directory, outline::Outline};
 
 use super::{
-    basis::{farthest_epoch, next, organisations, survey},
+    basis::{farthest_epoch, next, organisations},
     wrong,
 };
 use crate::{
@@ -20,7 +21,6 @@ use crate::{
     officers::Officers,
     page::grouped,
     recovering::Recovering,
-    verb::epoch::names_in,
 };
 
 /// Refuses a recovery that goes on from another block than the last one in a directory, or that differs from what the directory gives
@@ -28,14 +28,14 @@ use crate::{
 pub(super) fn compare(
     recovering: &Recovering,
     directory: &Directory,
+    (last, officers): &(Header, Officers),
     file: &str,
     now_ms: u64,
 ) -> Result<()> {
     let outline = directory.outline();
-    let (last, officers) = survey(directory)?;
     kept(recovering, last.height, &last.hash(outline.chain()), file)?;
     let seats = seats(recovering)?;
-    let mut differences = differences(recovering, outline, &officers, &seats)?;
+    let mut differences = differences(recovering, outline, officers, &seats)?;
     let epoch = recovering.next()?.epoch();
     let newest = outline.newest().number;
     if epoch <= newest || epoch.get() > farthest_epoch(newest.get(), now_ms.max(last.time_ms)) {
@@ -47,7 +47,7 @@ pub(super) fn compare(
     }
     // Whatever the sentences above have not found.
     if differences.is_empty()
-        && next(outline, &officers, epoch, &seats)?
+        && next(outline, officers, epoch, &seats)?
             != (recovering.parts.next_set.clone(), recovering.nodes.clone())
     {
         differences.push("its bytes are not those that your directory gives".to_owned());
@@ -116,7 +116,7 @@ fn differences(
     officers: &Officers,
     seats: &[(OrgId, Seat)],
 ) -> Result<Vec<String>> {
-    let name = names_in(outline.document());
+    let name = |org: &OrgId| officers.name(org);
     let mine = organisations(outline, officers, seats)?;
     let found = parts_of(&recovering.next()?);
     let mut differences = Vec::new();

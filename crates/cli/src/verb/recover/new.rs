@@ -15,7 +15,7 @@ use crate::{
     founding::Places,
     node_file::NodeFile,
     session::Session,
-    verb::{epoch::names_in, node::directory_failure},
+    verb::node::directory_failure,
 };
 
 /// Make the recovery of a ledger with several validators, for the recovery keys to sign
@@ -75,6 +75,6 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<()> {
     }
     let basis = Basis::new(&directory, &args.data, &args.choice, &seats, session)?;
     basis.recovering.create(&args.out)?;
-    let name = names_in(directory.outline().document());
-    session.output().say(&basis.recovering.sheet(name)?)
+    let sheet = basis.recovering.sheet(|org| basis.officers.name(org))?;
+    session.output().say(&sheet)
 }

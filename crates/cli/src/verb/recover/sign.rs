@@ -2,19 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use kusabi_core::{genesis::Genesis, nodes::Nodes};
+use kusabi_core::{genesis::Genesis, header::Header, nodes::Nodes};
 use kusabi_node::directory::Directory;
 use serde::Serialize;
 
-use super::{compare::compare, recovery_key, sign, wrong};
+use super::{basis::survey, compare::compare, recovery_key, sign, wrong};
 use crate::{
     exit::Exit,
     failure::{Failure, Result},
     founding::Places,
+    officers::Officers,
     page::{Answer, Page},
     recovering::Recovering,
     session::Session,
-    verb::{epoch::names_in, node::directory_failure},
+    verb::node::directory_failure,
 };
 
 /// Sign a recovery with your recovery key
@@ -74,9 +75,16 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<()> {
     if let Some(data) = &args.data {
         let directory =
             Directory::open(&Places::new(data).node()).map_err(|why| directory_failure(&why))?;
-        let name = names_in(directory.outline().document());
-        session.output().say_unless_json(&recovering.sheet(name)?)?;
-        check(&recovering, &directory, &args.file, session.now_ms())?;
+        let surveyed = survey(&directory)?;
+        let sheet = recovering.sheet(|org| surveyed.1.name(org))?;
+        session.output().say_unless_json(&sheet)?;
+        check(
+            &recovering,
+            &directory,
+            &surveyed,
+            &args.file,
+            session.now_ms(),
+        )?;
     } else {
         let name = |id: &kusabi_core::id::OrgId| id.to_string();
         session.output().say_unless_json(&recovering.sheet(name)?)?;
@@ -107,7 +115,13 @@ pub(super) fn of_another_chain(
 }
 
 /// Refuses what says of this ledger anything else than this directory does.
-fn check(recovering: &Recovering, directory: &Directory, file: &Path, now_ms: u64) -> Result<()> {
+fn check(
+    recovering: &Recovering,
+    directory: &Directory,
+    surveyed: &(Header, Officers),
+    file: &Path,
+    now_ms: u64,
+) -> Result<()> {
     let outline = directory.outline();
     if recovering.chain != *outline.chain() {
         return Err(of_another_chain(file, recovering, outline.chain()));
@@ -124,7 +138,8 @@ fn check(recovering: &Recovering, directory: &Directory, file: &Path, now_ms: u6
             "somebody changed it: do not sign",
         );
     }
-    compare(recovering, directory, &file.display().to_string(), now_ms)?;
+    let shown = file.display().to_string();
+    compare(recovering, directory, surveyed, &shown, now_ms)?;
     let next = recovering.next()?;
     let nodes = Nodes::decode(&recovering.nodes).map_err(|why| wrong(&why))?;
     let vote_key = directory

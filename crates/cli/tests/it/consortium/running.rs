@@ -461,6 +461,17 @@ fn what_keeps_a_node_among_others_from_starting_has_a_code_and_advice_of_its_own
     refused(19, &["is not a node key", "restore the file"]);
     fs::write(&file, &key).unwrap();
 
+    let format = place.path("acme/node/format");
+    let line = fs::read(&format).unwrap();
+    fs::remove_file(&format).unwrap();
+    let words = ["acme/node/format is missing", "write its one line again"];
+    refused(17, &words);
+    // No other verb takes it for a new directory either.
+    let prepare = "node prepare --data acme --org acme";
+    refuses(&place.run(prepare), 17, &words);
+    assert!(!place.path("acme/node/vote-next.key").exists());
+    fs::write(&format, line).unwrap();
+
     let taken = TcpListener::bind(address(&place, "acme")).unwrap();
     refused(12, &[&address(&place, "acme"), "peer_listen"]);
     drop(taken);
@@ -482,4 +493,18 @@ fn what_keeps_a_node_among_others_from_starting_has_a_code_and_advice_of_its_own
             "the other validators go on",
         ],
     );
+    // Its blocks are there still, and a recovery could go on from them.
+    let prepared = place.run(prepare);
+    let said = "This directory has voted in epoch 0, and every copy of it has this next vote key";
+    assert!(prepared.ok().out().contains(said), "{}", prepared.out());
+    // From nothing none can, and in its place the node needs keys that no copy of it has.
+    fs::remove_dir_all(place.path("acme/node/engine")).unwrap();
+    fs::remove_file(place.path("acme/node/vote-next.key")).unwrap();
+    let words = [
+        "has voted in epoch 0",
+        "no keys are made here",
+        "--data NEWDIR",
+    ];
+    refuses(&place.run(prepare), 18, &words);
+    assert!(!place.path("acme/node/vote-next.key").exists());
 }
