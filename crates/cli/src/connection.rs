@@ -2,9 +2,9 @@
 
 use std::{convert::Infallible, future::Future, time::Duration};
 
-use futures::future::join_all;
+use futures::{StreamExt as _, future::join_all};
 use kusabi_api::{
-    HttpLedger, Kind, Ledger as _, Problem,
+    Hex, HttpLedger, Kind, Ledger as _, Problem,
     ledger::{NodeView, Status, Step, StepKind},
     problem::Retry,
     verify::{Done, Proven, ProvenBlock, Trust, VerifyError, VerifyingLedger},
@@ -236,6 +236,32 @@ impl Connection {
             Err(problem) if problem.kind == Kind::Unknown => Ok(None),
             Err(problem) => Err(failure(&problem.into())),
         }
+    }
+
+    /// The heights at which an organisation changed its art policy, as the node says: it proves none of them, and may leave some out.
+    pub(crate) fn art_policies(&self, org: &OrgId) -> Result<Vec<Height>> {
+        let org = Some(Hex(org.to_bytes()));
+        let heights = async {
+            let newest = self.ledger.unverified().status().await?.height;
+            let mut blocks = self.ledger.unverified().events(Height::ZERO).await?;
+            let mut heights = Vec::new();
+            while let Some(block) = blocks.next().await {
+                let block = block?;
+                let changes = block
+                    .events
+                    .iter()
+                    .any(|event| event.action == "art policy" && event.organisation == org);
+                if changes && let Ok(height) = Height::new(block.height) {
+                    heights.push(height);
+                }
+                if block.height >= newest {
+                    break;
+                }
+            }
+            Ok(heights)
+        };
+        let heights = self.runtime.block_on(heights);
+        heights.map_err(|why: Problem| failure(&why.into()))
     }
 
     /// Signs and submits an action; the answer is the height at which it became final.
