@@ -5,8 +5,8 @@ use std::path::Path;
 use kusabi_core::{
     id::{ChainId, Digest, Handle, KusabiId, OrgName, StateKey},
     row::{BLOB_PART_BYTES, Record, Row},
-    suite::{BindingContext, PublicKeys, Purpose},
-    tx::Entry,
+    suite::{BindingContext, ForeignAlgorithm, PublicKeys, Purpose},
+    tx::{Entry, Transaction},
 };
 use kusabi_mender::ArtifactKey;
 use rand_core::CryptoRng;
@@ -59,6 +59,52 @@ pub(crate) fn entry(
         .bind(&id, &context);
     Entry::foreign(id.handle(), Purpose::Art, algorithm, &spki, binding, None)
         .map_err(|why| unfit(&why))
+}
+
+/// What the ledger holds of such a key: algorithm, length and digest of its SubjectPublicKeyInfo.
+type ForeignKey = (ForeignAlgorithm, u16, [u8; 32]);
+
+/// The handles under which such a key is a release key of an organisation in force. That it is one is proven; under which handles it may
+/// be the node says, for the ledger looks keys up by nothing else.
+pub(crate) fn handles(
+    connection: &Connection,
+    org: &OrgName,
+    key: Option<ForeignKey>,
+) -> Result<Vec<Handle>> {
+    let Some((_, _, digest)) = key else {
+        return Ok(Vec::new());
+    };
+    let first_part = StateKey::blob_part(&Digest::new(digest), 0);
+    if connection.row(first_part)?.into_value().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut handles = Vec::new();
+    for height in connection.art_policies(&org.id())? {
+        let Some(block) = connection.block(height)? else {
+            continue;
+        };
+        let transactions = block.transactions.iter();
+        for transaction in transactions.filter_map(|bytes| Transaction::decode(bytes).ok()) {
+            let same = |entry: &&Entry| {
+                entry.purpose() == Purpose::Art && entry.keys().foreign_key() == key
+            };
+            let entries = transaction.action().entries().iter().filter(same);
+            handles.extend(entries.map(Entry::handle));
+        }
+    }
+    let mut counting = Vec::new();
+    for handle in handles {
+        let counts = connection.record(&handle)?.into_value().is_some_and(|it| {
+            it.is_active()
+                && it.purpose() == Purpose::Art
+                && it.owner() == org.id()
+                && it.keys().foreign_key() == key
+        });
+        if counts && !counting.contains(&handle) {
+            counting.push(handle);
+        }
+    }
+    Ok(counting)
 }
 
 /// The key of a record, if it is one that signs artifacts of this organisation.

@@ -4,7 +4,7 @@ use std::{convert::Infallible, future::Future, time::Duration};
 
 use futures::{StreamExt as _, future::join_all};
 use kusabi_api::{
-    HttpLedger, Kind, Ledger as _, Problem,
+    Hex, HttpLedger, Kind, Ledger as _, Problem,
     ledger::{BlockEvents, NodeView, Status, Step, StepKind},
     problem::Retry,
     verify::{Done, Proven, ProvenBlock, Trust, VerifyError, VerifyingLedger},
@@ -284,6 +284,27 @@ impl Connection {
                 return Ok(());
             }
         }
+    }
+
+    /// The heights at which an organisation changed its art policy, as the node says: it proves none of them.
+    pub(crate) fn art_policies(&self, org: &OrgId) -> Result<Vec<Height>> {
+        let org = Some(Hex(org.to_bytes()));
+        let status = self.runtime.block_on(self.ledger.unverified().status());
+        let status = status.map_err(|why| failure(&why.into()))?;
+        let newest = Height::new(status.height)
+            .map_err(|why| Failure::new(Exit::Unproven, format!("the node's height: {why}")))?;
+        let mut heights = Vec::new();
+        self.events(newest, |block| {
+            let changes = block
+                .events
+                .iter()
+                .any(|event| event.action == "art policy" && event.organisation == org);
+            if changes && let Ok(height) = Height::new(block.height) {
+                heights.push(height);
+            }
+            Ok(())
+        })?;
+        Ok(heights)
     }
 
     /// Signs and submits an action; the answer is the height at which it became final.

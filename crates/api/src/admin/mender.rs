@@ -50,6 +50,19 @@ pub struct MenderDevice {
     pub auth_sets: Vec<AuthSet>,
 }
 
+impl MenderDevice {
+    /// Whether a key waits under the identity of a device of which another key is served, or vouched for: it may be anyone's, and takes the
+    /// other one's place when it is accepted.
+    #[must_use]
+    pub fn is_beside(&self, set: &AuthSet) -> bool {
+        let decided = matches!(
+            self.state,
+            AuthSetState::Accepted | AuthSetState::Preauthorized
+        );
+        decided && set.state == AuthSetState::Pending
+    }
+}
+
 /// A stock Mender device, with what it reports of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -419,6 +419,13 @@ fn a_release_from_a_mender_artifact() {
             .collect::<Vec<_>>()
     };
     assert!(listed().contains(&("art".into(), foreign.into())));
+    // The same key does not stand there twice: it would go on counting when one of both is removed.
+    let twice = place.run("org art --sign 1 --foreign key.pem");
+    twice.exits(2);
+    assert!(twice.err().contains(foreign), "{}", twice.err());
+    place
+        .run("org art --sign 1 --foreign key.pem --foreign key.pem")
+        .exits(2);
     let made = import("app", &format!("--key {foreign} --name other --json")).json();
     assert_eq!(made["signed_by"], foreign);
     place
@@ -649,6 +656,14 @@ fn stock_mender_devices() {
         ran.exits(1);
         assert!(ran.err().contains("came with 2 keys"), "{}", ran.err());
     }
+    // It is marked as one who waits beside a key that is served.
+    let table = place.run("mender list");
+    assert!(table.out().contains("pending (1)"), "{}", table.out());
+    assert!(
+        table.out().contains("Another key is served"),
+        "{}",
+        table.out()
+    );
     let sets = place.run("mender list --all --json").json();
     let sets = sets["devices"][0]["auth_sets"].as_array().unwrap();
     let waits = sets.iter().find(|set| set["state"] == "pending").unwrap();

@@ -11,6 +11,7 @@ use crate::{
     blob::{BlobError, Blobs, Claim, Pieces},
     store::{
         contents::{self, Row},
+        mender_artifacts::Row as Artifact,
         releases,
     },
 };
@@ -70,9 +71,10 @@ impl App {
     ///
     /// # Errors
     /// No release and no type names it; the part begins beyond what is here; too many bytes, others than the digest says, or no inventory
-    /// or chunk index where there must be one (what was sent is dropped then); no room (what was sent is kept); database or disk fail.
+    /// chunk index or Mender artifact where there must be one, or one that has another one's name (what was sent is dropped then); no
+    /// room, or too many artifacts are read (what was sent is kept); database or disk fail.
     pub async fn receive_content(
-        &self,
+        self: &Arc<Self>,
         by: &By,
         digest: Hex32,
         offset: u64,
@@ -84,22 +86,19 @@ impl App {
             false => self.naming(digest).await?,
         };
         let indexed = indexed(&naming, digest);
-        // Whoever signed it is noted; only an upload of the artifact by itself asks for somebody.
-        let signers = match mender::is_artifact_of(&naming, digest) {
-            true => Some(self.artifact_keys().await?),
-            false => None,
-        };
         let mut artifact = None;
-        let blobs = Arc::clone(self.blobs()?);
+        let blobs = self.blobs()?;
         if blobs.size(&digest.0).await? != Some(row.size) {
             // A task of its own: a client that goes away must not leave a write behind that another request could meet.
             let sizes: Vec<u64> = indexed.iter().map(|(_, size)| *size).collect();
             let must_be = MustBe {
                 indexed: sizes,
-                artifact: signers,
+                artifact: mender::is_artifact_of(&naming, digest),
+                by: by.caller.id().to_owned(),
             };
+            let app = Arc::clone(self);
             let receiving =
-                tokio::spawn(async move { receive(&blobs, &row, must_be, offset, parts).await });
+                tokio::spawn(async move { app.receive(&row, must_be, offset, parts).await });
             let (received, arrived) = receiving.await??;
             if received < row.size {
                 return Ok(Content {
@@ -109,7 +108,7 @@ impl App {
                     complete: false,
                 });
             }
-            artifact = arrived.map(|arrived| mender::row_of_release(&arrived, by.caller.id()));
+            artifact = arrived;
         }
         let complete = Content {
             digest,
@@ -118,6 +117,7 @@ impl App {
             complete: true,
         };
         if row.complete {
+            self.read_unread(by, digest).await?;
             return Ok(complete);
         }
         let pack = match indexed.first() {
@@ -125,7 +125,7 @@ impl App {
             None => None,
         };
         let (indexed, pack, artifact) = (&indexed, &pack, &artifact);
-        self.act(by, "content.complete", move |tx, now_ms| {
+        let content = self.act(by, "content.complete", move |tx, now_ms| {
             Box::pin(async move {
                 contents::complete(tx.on(), digest, now_ms).await?;
                 if let Some(pack) = pack {
@@ -133,13 +133,24 @@ impl App {
                     packs::name(tx, &releases, pack).await?;
                 }
                 if let Some(artifact) = artifact {
-                    mender::note(tx, artifact, now_ms, false).await?;
+                    mender::note(tx, artifact, now_ms).await?;
                 }
                 let detail = json!({ "size": complete.size });
                 Ok(Done::changed(complete, digest.to_string(), detail))
             })
-        })
-        .await
+        });
+        let content = content.await?;
+        self.read_unread(by, digest).await?;
+        Ok(content)
+    }
+
+    /// Reads a content as an artifact where a release names it as one and nobody has: because that release came while the content did,
+    /// or the server died between the two.
+    async fn read_unread(&self, by: &By, digest: Hex32) -> Result<(), Error> {
+        if mender::is_artifact_of(&self.naming(digest).await?, digest) {
+            self.read_artifact(by, digest).await?;
+        }
+        Ok(())
     }
 
     /// The releases that name a content.
@@ -190,67 +201,82 @@ fn indexed(naming: &[(u64, Vec<u8>)], digest: Hex32) -> Vec<(u64, u64)> {
 struct MustBe {
     /// The chunk index of payloads of these sizes.
     indexed: Vec<u64>,
-    /// A Mender artifact, which one of these keys may have signed.
-    artifact: Option<reading::Keys>,
+    /// A Mender artifact.
+    artifact: bool,
+    /// Who sends it.
+    by: String,
 }
 
-/// Receives a part; when it is the last one, checks the whole and gives it its name.
-async fn receive(
-    blobs: &Blobs,
-    row: &Row,
-    must_be: MustBe,
-    offset: u64,
-    parts: Parts,
-) -> Result<(u64, Option<reading::Arrived>), BlobError> {
-    let name = row.digest.to_string();
-    let claim = blobs.claim(&name)?;
-    let received = blobs.receive(&claim, row.size, offset, parts).await?;
-    if received < row.size {
-        return Ok((received, None));
-    }
-    match check(blobs, &claim, row, must_be).await {
-        Ok(arrived) => {
-            blobs.place(&claim, &row.digest.0).await?;
-            Ok((received, arrived))
+impl App {
+    /// Receives a part; when it is the last one, checks the whole and gives it its name. Says how much is here, and which artifact it is.
+    async fn receive(
+        &self,
+        row: &Row,
+        must_be: MustBe,
+        offset: u64,
+        parts: Parts,
+    ) -> Result<(u64, Option<Artifact>), Error> {
+        let (blobs, name) = (self.blobs()?, row.digest.to_string());
+        let claim = blobs.claim(&name)?;
+        let received = blobs.receive(&claim, row.size, offset, parts).await?;
+        if received < row.size {
+            return Ok((received, None));
         }
-        Err(
-            fault @ (BlobError::WrongDigest { .. }
-            | BlobError::Inventory(_)
-            | BlobError::ChunkIndex(_)
-            | BlobError::Artifact(_)),
-        ) => {
-            blobs.drop_received(&claim).await?;
-            Err(fault)
+        match self.check(&claim, row, must_be).await {
+            Ok(arrived) => {
+                blobs.place(&claim, &row.digest.0).await?;
+                Ok((received, arrived))
+            }
+            Err(
+                fault @ (Error::Blob(
+                    BlobError::WrongDigest { .. }
+                    | BlobError::Inventory(_)
+                    | BlobError::ChunkIndex(_)
+                    | BlobError::Artifact(_),
+                )
+                | Error::Exists { .. }
+                | Error::Conflict(_)),
+            ) => {
+                blobs.drop_received(&claim).await?;
+                Err(fault)
+            }
+            // The disk, the ledger, or no turn: what came stays.
+            Err(why) => Err(why),
         }
-        // The disk: what came stays.
-        Err(why) => Err(why),
     }
-}
 
-/// Checks that what has come whole is what it must be.
-async fn check(
-    blobs: &Blobs,
-    claim: &Claim<'_>,
-    row: &Row,
-    must_be: MustBe,
-) -> Result<Option<reading::Arrived>, BlobError> {
-    let found = blobs.inspect(claim, row.inventory).await?;
-    if found.digest != row.digest.0 {
-        return Err(BlobError::WrongDigest {
-            is: Hex(found.digest),
-        });
-    }
-    for payload_size in must_be.indexed {
-        blobs.check_index(claim, payload_size).await?;
-    }
-    let Some(keys) = must_be.artifact else {
-        return Ok(None);
-    };
-    match reading::read_file(blobs.reopen(claim).await?, keys).await {
-        Ok(arrived) => Ok(Some(arrived)),
-        Err(Refused::Artifact(why)) => Err(BlobError::Artifact(Box::new(why))),
-        Err(Refused::Blob(why)) => Err(why),
-        // Nobody had to have signed it.
-        Err(Refused::Signature(_)) => Ok(None),
+    /// Checks that what has come whole is what it must be.
+    async fn check(
+        &self,
+        claim: &Claim<'_>,
+        row: &Row,
+        must_be: MustBe,
+    ) -> Result<Option<Artifact>, Error> {
+        let blobs = self.blobs()?;
+        let found = blobs.inspect(claim, row.inventory).await?;
+        if found.digest != row.digest.0 {
+            let is = Hex(found.digest);
+            return Err(BlobError::WrongDigest { is }.into());
+        }
+        for payload_size in must_be.indexed {
+            blobs.check_index(claim, payload_size).await?;
+        }
+        if !must_be.artifact {
+            return Ok(None);
+        }
+        // Whoever signed it is noted; only an upload of the artifact by itself asks for somebody.
+        let keys = self.artifact_keys().await?;
+        let turn = self.reading_turn().await?;
+        match reading::read_file(blobs.reopen(claim).await?, keys, turn).await {
+            Ok(arrived) => {
+                let artifact = mender::row_of_release(&arrived, &must_be.by);
+                self.fits(&artifact).await?;
+                Ok(Some(artifact))
+            }
+            Err(Refused::Artifact(why)) => Err(BlobError::Artifact(Box::new(why)).into()),
+            Err(Refused::Blob(why)) => Err(why.into()),
+            // Nobody had to have signed it.
+            Err(Refused::Signature(_)) => Ok(None),
+        }
     }
 }

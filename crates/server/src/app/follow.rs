@@ -1,10 +1,11 @@
 //! The follower: the organisation's part of the ledger's events, written into the database.
 //!
 //! **What it is used for**: to know which devices there are, which keys hang on which device, how a list looks, and whom to wake. It is
-//! read from a node and not proven, but for transfers: they end orders and forget tripwire values, so that each key's record is proven
-//! first. On the rest nothing rests that matters: who opens a session, what a device installs, who may be ordered what is proven by
-//! [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages for a while, or show some that are not there;
-//! or leave a stock Mender device the token that it has after its key was revoked, until that is a week old, or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
+//! read from a node and not proven, but for transfers and revocations: those end orders and forget tripwire values, these end what stock
+//! Mender devices have and lift a quarantine, so that each key's record is proven first. On the rest nothing rests that matters: who opens
+//! a session, what a device installs, who may be ordered what is proven by [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it
+//! happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages
+//! for a while, or show some that are not there; or leave a stock Mender device the token that it has after its key was revoked, until that is a week old, or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
 use super::{App, Change as Told, Error, devices::class_of, rollouts::steps as rollouts};
 use crate::store::{
@@ -20,7 +21,7 @@ use kusabi_api::{
 };
 use kusabi_core::{
     id::{Handle, Height},
-    row::Record,
+    row::{Record, Status},
     suite::Purpose,
     tx::Transaction,
 };
@@ -63,6 +64,8 @@ enum Said {
         handle: Hex32,
         from: Option<Hex<16>>,
     },
+    /// A key was taken out of force.
+    Revoked(Hex32),
 }
 
 /// What an event does to the database.
@@ -80,6 +83,7 @@ enum Change {
         new: Hex32,
         how: How,
     },
+    /// A key that was taken out of force, as the ledger proves.
     Revoked(Hex32),
     /// A key that is another organisation's now, as the ledger proves.
     GivenAway {
@@ -354,12 +358,24 @@ impl App {
         Ok(match *said {
             Said::Plain(ref change) => Some(change.clone()),
             Said::GivenAway { handle, to } => {
-                let moved = self.moved(at, handle).await?;
-                let gone = moved.filter(|record| record.owner() != self.org());
+                let record = self.record_at(at, handle).await?;
+                let gone =
+                    record.filter(|record| record.moves() > 0 && record.owner() != self.org());
                 gone.map(|_| Change::GivenAway { handle, to })
             }
+            Said::Revoked(handle) => {
+                let record = self.record_at(at, handle).await?;
+                let revoked = record.is_some_and(|record| {
+                    record.status() == Status::Revoked && record.owner() == self.org()
+                });
+                if !revoked {
+                    tracing::warn!(%handle, height = at.height, "the ledger node says that a key was revoked, and the ledger proves that it was not");
+                }
+                revoked.then_some(Change::Revoked(handle))
+            }
             Said::Taken { handle, from } => {
-                let Some(record) = self.moved(at, handle).await? else {
+                let record = self.record_at(at, handle).await?;
+                let Some(record) = record.filter(|record| record.moves() > 0) else {
                     return Ok(None);
                 };
                 let ours = record.owner() == self.org();
@@ -377,8 +393,8 @@ impl App {
         })
     }
 
-    /// The record of a key that has moved, as the ledger proves it at the event's height or above; `None` when it proves no such.
-    async fn moved(&self, at: At, handle: Hex32) -> Result<Option<Record>, Error> {
+    /// The record of a key, as the ledger proves it at the event's height or above; `None` when it proves that there is none.
+    async fn record_at(&self, at: At, handle: Hex32) -> Result<Option<Record>, Error> {
         let proven = self.ask(self.ledger.record(&Handle::new(handle.0))).await?;
         let height = proven.height().get();
         if height < at.height {
@@ -391,7 +407,7 @@ impl App {
             )
             .into());
         }
-        Ok(proven.into_value().filter(|record| record.moves() > 0))
+        Ok(proven.into_value())
     }
 
     /// The keys that one follows on, the newest first.
@@ -557,10 +573,7 @@ fn read(
             new,
             how: How::Superseded,
         }),
-        ("revoke", _, ended) => ended.iter().for_each(|&ended| {
-            change(Change::Revoked(ended));
-            change(Change::ArtKeyEnded(ended));
-        }),
+        ("revoke", _, ended) => ended.iter().for_each(|&ended| say(Said::Revoked(ended))),
         ("transfer", ..) => event.moved.iter().for_each(|moved| {
             let to = moved.to;
             moved
@@ -693,6 +706,7 @@ impl Change {
                 Ok(Some(device))
             }
             Self::Revoked(handle) => {
+                art_key_ended(tx, handle).await?;
                 let Some((device, before)) = devices::key(tx.on(), handle.0).await? else {
                     return Ok(None);
                 };
@@ -723,11 +737,19 @@ impl Change {
                 Ok(None)
             }
             Self::ArtKeyEnded(handle) => {
-                mender_artifacts::forget_art_key(tx.on(), handle).await?;
+                art_key_ended(tx, handle).await?;
                 Ok(None)
             }
         }
     }
+}
+
+/// Forgets a release key that has ended, and says so where the same key counts under another handle.
+async fn art_key_ended(tx: &mut Tx<'_>, handle: Hex32) -> Result<(), Error> {
+    for twin in mender_artifacts::twins(tx.on(), handle).await? {
+        tracing::warn!(%handle, %twin, "a key that signs artifacts has ended, and the same key still counts under another handle; end that one, too: kusabi org art --remove");
+    }
+    Ok(mender_artifacts::forget_art_key(tx.on(), handle).await?)
 }
 
 impl At {

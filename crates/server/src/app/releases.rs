@@ -1,6 +1,6 @@
 //! Releases: taken in when everything about them is proven, listed, handed to devices.
 
-use super::{App, By, Cut, Error, act::Done};
+use super::{App, By, Cut, Error, act::Done, mender};
 use crate::store::{
     contents,
     releases::{self, Kept},
@@ -150,7 +150,8 @@ impl App {
     /// A repeat changes nothing; the same manifest with more signatures takes the place of the one that is here.
     ///
     /// # Errors
-    /// The first of it that is not so; ledger or database fail.
+    /// The first of it that is not so; one of its Mender artifacts has the name of another one for the same devices; ledger or database
+    /// fail.
     pub async fn upload_release(
         &self,
         by: &By,
@@ -209,6 +210,7 @@ impl App {
                         }
                         releases::name(tx.on(), id, place, row.digest).await?;
                     }
+                    mender::release_fits(tx, bytes).await?;
                 }
                 let detail = json!({
                     "name": signed.manifest().name().as_str(),

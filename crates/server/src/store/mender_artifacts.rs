@@ -37,6 +37,26 @@ pub(crate) async fn note_art_key(on: On<'_>, key: &ArtKey) -> Result<(), StoreEr
     Ok(())
 }
 
+/// The other handles under which the same foreign key stands.
+pub(crate) async fn twins(on: On<'_>, handle: Hex32) -> Result<Vec<Hex32>, StoreError> {
+    let error = StoreError::of("look for a release key that stands twice");
+    let rows = sqlx::query(
+        "SELECT b.handle FROM art_keys a JOIN art_keys b ON b.org = a.org AND b.spki = a.spki AND b.handle <> a.handle \
+         WHERE a.org = $1 AND a.handle = $2 AND LENGTH(a.spki) > 0 ORDER BY b.handle LIMIT $3",
+    )
+    .bind(on.org)
+    .bind(handle.0.to_vec())
+    .bind(ART_KEYS_MAX)
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| bytes(row, "handle").map(Hex);
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
 /// Forgets a release key that has ended.
 pub(crate) async fn forget_art_key(on: On<'_>, handle: Hex32) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM art_keys WHERE org = $1 AND handle = $2")
@@ -46,6 +66,18 @@ pub(crate) async fn forget_art_key(on: On<'_>, handle: Hex32) -> Result<(), Stor
         .await
         .map_err(StoreError::of("forget a release key"))?;
     Ok(())
+}
+
+/// Whether a release key is in force, as far as the ledger was followed.
+pub(crate) async fn is_art_key(on: On<'_>, handle: Hex32) -> Result<bool, StoreError> {
+    let found: Option<i64> =
+        sqlx::query_scalar("SELECT suite FROM art_keys WHERE org = $1 AND handle = $2")
+            .bind(on.org)
+            .bind(handle.0.to_vec())
+            .fetch_optional(on.connection)
+            .await
+            .map_err(StoreError::of("look for a release key"))?;
+    Ok(found.is_some())
 }
 
 /// The release keys, as far as the ledger was followed.

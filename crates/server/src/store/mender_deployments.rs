@@ -80,6 +80,22 @@ pub(crate) async fn find(on: On<'_>, id: &str) -> Result<Option<Deployment>, Sto
     row.as_ref().map(read).transpose().map_err(error)
 }
 
+/// The artifact that a device installed last from here, by its own word.
+pub(crate) async fn installed(on: On<'_>, device: &str) -> Result<Option<Hex32>, StoreError> {
+    let error = StoreError::of("find what a Mender client installed last");
+    let row = sqlx::query(
+        "SELECT digest FROM mender_deployments WHERE org = $1 AND device = $2 AND status = 'success' \
+         ORDER BY changed_ms DESC, order_id DESC LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| bytes(row, "digest");
+    Ok(row.as_ref().map(read).transpose().map_err(error)?.map(Hex))
+}
+
 /// Notes what a client says.
 pub(crate) async fn set_status(
     on: On<'_>,

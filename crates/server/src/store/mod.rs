@@ -127,6 +127,16 @@ pub(crate) struct On<'c> {
     pub(crate) org: Vec<u8>,
 }
 
+impl On<'_> {
+    /// The same, for one statement of several.
+    pub(crate) fn again(&mut self) -> On<'_> {
+        On {
+            connection: &mut *self.connection,
+            org: self.org.clone(),
+        }
+    }
+}
+
 impl Tx<'_> {
     pub(crate) fn on(&mut self) -> On<'_> {
         On {

@@ -3,6 +3,7 @@
 use super::{On, StoreError, column, int, number, optional_number};
 use kusabi_api::{Hex, Hex32};
 use sqlx::{AssertSqlSafe, any::AnyRow};
+use std::collections::BTreeSet;
 
 /// A signed manifest with what the ledger was seen to say of its release.
 #[derive(Clone, Debug)]
@@ -193,6 +194,22 @@ pub(crate) async fn naming(on: On<'_>, digest: Hex<32>) -> Result<Vec<(u64, Vec<
     let read = |row: &AnyRow| Ok((number(row, "id")?, column(row, "signed")?));
     rows.iter()
         .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// The numbers of the releases that a content belongs to.
+pub(crate) async fn with_content(on: On<'_>, digest: Hex<32>) -> Result<BTreeSet<u64>, StoreError> {
+    let error = StoreError::of("find the releases of a content");
+    let rows =
+        sqlx::query("SELECT release_id FROM release_contents WHERE org = $1 AND digest = $2")
+            .bind(on.org)
+            .bind(digest.0.to_vec())
+            .fetch_all(on.connection)
+            .await
+            .map_err(error)?;
+    rows.iter()
+        .map(|row| number(row, "release_id"))
         .collect::<Result<_, _>>()
         .map_err(error)
 }

@@ -24,6 +24,8 @@ pub(crate) struct SetRow {
     pub(crate) identity: Vec<(String, String)>,
     /// Where the device is, once it is one of the fleet.
     pub(crate) device_address: Option<String>,
+    /// It waits, and another key is served, or vouched for, under this identity.
+    pub(crate) beside: bool,
     pub(crate) fingerprint: String,
     pub(crate) asked: When,
     pub(crate) accept: Option<String>,

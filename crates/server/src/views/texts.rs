@@ -283,6 +283,7 @@ texts! {
     mender_none_ever: "No Mender device has asked yet." / "Mender 機器からの要求はまだありません。";
     mender_identity: "Says it is" / "機器の名乗り";
     mender_key: "Key (SHA-256)" / "鍵 (SHA-256)";
+    mender_beside: "Another key is served, or vouched for, under this identity." / "この名乗りには、受け入れ済み、または事前に登録された別の鍵があります。";
     mender_asked: "First heard" / "最初の通信";
     mender_decision: "Decision" / "判断";
     mender_accept: "Accept" / "受け入れる";

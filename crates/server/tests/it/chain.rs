@@ -33,6 +33,8 @@ pub(crate) struct Chain {
     pub(crate) gone: AtomicBool,
     /// Whether submissions stay pending.
     pub(crate) slow: AtomicBool,
+    /// Whether what is submitted waits, and is in no block.
+    pub(crate) waits: AtomicBool,
     /// Whether it says nothing of what its blocks do.
     pub(crate) hides: AtomicBool,
     /// What it makes up: said of the next block.
@@ -60,6 +62,7 @@ impl Chain {
             newest: watch::Sender::new(0),
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             hides: AtomicBool::new(false),
             invents: Mutex::default(),
             heartbeat_ms: AtomicU64::new(600_000),
@@ -145,6 +148,9 @@ impl Ledger for Chain {
     fn submit(&self, bytes: Bytes, _: Duration) -> Answer<'_, Submitted> {
         let transaction = CoreTransaction::decode(&bytes).unwrap();
         let (id, row) = (transaction.id(), first_row(transaction.action()));
+        if self.waits.load(SeqCst) {
+            return Box::pin(async move { Ok(Submitted::Pending { id }) });
+        }
         let done = match self.gone.load(SeqCst) {
             true => Err(Problem::new(Kind::Unreachable, "nobody listens there")),
             false => self.put(transaction),

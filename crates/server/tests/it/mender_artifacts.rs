@@ -612,6 +612,176 @@ async fn an_artifact_is_the_content_of_a_release_whichever_came_first() {
 }
 
 #[tokio::test]
+async fn artifacts_of_one_name_for_the_same_devices_are_of_the_same_releases() {
+    let world = World::new().await;
+    world.signing().await;
+    let variant = |needs: Option<&str>, content: &[u8]| {
+        let mut parts = Parts::new("app-1.2", content);
+        if let Some(needs) = needs {
+            parts.header[1].1 = json!({
+                "type": "single-file", "artifact_depends": { "app.version": needs },
+            })
+            .to_string()
+            .into_bytes();
+        }
+        parts.signed(SIGNER)
+    };
+    let content = |artifact: &[u8]| format!("/api/v1/contents/{}", of(artifact));
+    let put = async |artifact: &[u8]| world.put(&content(artifact), artifact.to_vec()).await;
+    let first = variant(None, b"one");
+    let made = world.wrap(&first, &["board"], 4);
+    world.upload(&made).await.json();
+    put(&first).await.json();
+    // Other bytes under its name, as another release's, or by themselves: no device could say which of them it has.
+    let other = variant(None, b"other");
+    let made = world.wrap(&other, &["board"], 5);
+    world.upload(&made).await.json();
+    let (kind, why) = put(&other).await.problem();
+    assert!(
+        kind == Kind::AlreadyDone && why.contains("another name"),
+        "{kind:?} {why}"
+    );
+    assert!(why.contains("camera-os 1.2"), "{why}");
+    assert_eq!(world.get(&content(&other)).await.json()["received"], 0);
+    let (status, why) = world.refused(&other).await;
+    assert!(
+        status == 409 && why.contains("another name"),
+        "{status} {why}"
+    );
+    assert_eq!(world.stored(), [vec![], vec![of(&first).to_string()]]);
+    // A variant for devices that have something else is refused where it is another release.
+    let old = variant(Some("1"), b"for old ones");
+    world.upload_artifact(&old).await;
+    let made = world.wrap(&old, &["board"], 6);
+    let (kind, why) = world.upload(&made).await.problem();
+    assert!(
+        kind == Kind::AlreadyDone && why.contains("another name"),
+        "{kind:?} {why}"
+    );
+    let releases = world.get("/api/v1/releases").await.json();
+    assert_eq!(releases["items"].as_array().unwrap().len(), 2, "{releases}");
+    // In one release they are one, and stay so.
+    let mut both = ["1", "2"].map(|needs| {
+        let mut parts = Parts::with_types("app-1.2", &["phone"], &[("app.bin", needs.as_bytes())]);
+        parts.header[1].1 = json!({
+            "type": "single-file", "artifact_depends": { "app.version": needs },
+        })
+        .to_string()
+        .into_bytes();
+        parts.signed(SIGNER)
+    });
+    both.sort_by_key(|artifact| of(artifact).to_string());
+    let payloads = both.each_ref().map(|artifact| PayloadParts {
+        name: of(artifact).to_string(),
+        format: "mender".into(),
+        content: Content::new(artifact.len() as u64, Digest::new(of(artifact).0)).unwrap(),
+        chunk_index: None,
+    });
+    let made = world.make(&[10, 11], 1, |release| {
+        release.counter = 7;
+        release.payloads = payloads.to_vec();
+        release.targets = vec![TargetParts {
+            device_type: "phone".into(),
+            inventory: None,
+            payloads: vec![0, 1],
+        }];
+    });
+    world.publish(made.digest, 7);
+    world.upload(&made).await.json();
+    for artifact in &both {
+        assert_eq!(put(artifact).await.json()["complete"], true);
+    }
+    let made = world.wrap(&both[1], &["phone"], 8);
+    let (kind, why) = world.upload(&made).await.problem();
+    assert!(
+        kind == Kind::AlreadyDone && why.contains("another name"),
+        "{kind:?} {why}"
+    );
+}
+
+#[tokio::test]
+async fn an_artifact_whose_key_comes_later_is_signed_from_then_on() {
+    let world = World::new().await;
+    world.signing().await;
+    let artifact = Parts::new("app-2.0", b"content").signed(STRANGER);
+    let made = world.wrap(&artifact, &["board"], 4);
+    world.upload(&made).await.json();
+    let address = format!("/api/v1/contents/{}", of(&artifact));
+    world.put(&address, artifact.clone()).await.json();
+    let signed = async || world.artifacts().await[0]["signed"].clone();
+    assert_eq!(signed().await, false);
+    world
+        .sign_with(ForeignAlgorithm::P256, &testing::spki(STRANGER))
+        .await;
+    world.upload(&made).await.json();
+    assert_eq!(signed().await, true);
+    let (log, _) = world.pages(&world.admin, "/api/v1/audit-log").await;
+    let notes = log.iter().filter(|entry| entry["act"] == "artifact.note");
+    assert_eq!(notes.count(), 1);
+}
+
+#[tokio::test]
+async fn a_content_that_was_here_before_a_release_named_it_is_read_when_it_does() {
+    let world = World::new().await;
+    world.signing().await;
+    let artifact = Parts::new("app-2.0", b"content").signed(SIGNER);
+    let made = world.wrap(&artifact, &["board"], 4);
+    world.upload(&made).await.json();
+    // The server died between the two: it has its name, and nobody noted it.
+    let path = world.firmware.path().join("contents");
+    std::fs::write(path.join(of(&artifact).to_string()), &artifact).unwrap();
+    let address = format!("/api/v1/contents/{}", of(&artifact));
+    assert_eq!(world.put(&address, "").await.json()["complete"], true);
+    assert_eq!(world.artifacts().await[0]["signed"], true);
+    // It was complete as something else when the release came.
+    let mut connection = world.database.connection().await;
+    sqlx::query("DELETE FROM mender_artifacts")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert!(world.artifacts().await.is_empty());
+    assert_eq!(world.put(&address, "").await.json()["complete"], true);
+    assert_eq!(world.artifacts().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_artifact_that_is_deleted_while_it_comes_to_another_server_is_whole_or_not_there() {
+    let world = World::new().await;
+    world.signing().await;
+    let artifact = Parts::new("app-1.2", &vec![7; 20_000]).signed(SIGNER);
+    let other = kusabi_server::http::router(std::sync::Arc::new(world.app().await));
+    let (mut deleted, mut refused) = (0, 0);
+    for _ in 0..40 {
+        let id = world.upload_artifact(&artifact).await;
+        let address = format!("{ARTIFACTS}/{id}");
+        let delete = world.ask(&world.operator, Method::DELETE, &address, &[], &Value::Null);
+        let upload = Request::post(ARTIFACTS)
+            .header("authorization", format!("Bearer {}", world.operator))
+            .header("content-type", "multipart/form-data; boundary=xyz")
+            .body(Body::from(form(&[("artifact", &artifact)])));
+        let upload = crate::world::call(&other, upload.unwrap());
+        let (delete, upload) = tokio::join!(delete, upload);
+        deleted += u32::from(delete.status == StatusCode::NO_CONTENT);
+        match upload.status {
+            StatusCode::CREATED => {}
+            _ => {
+                let (status, why) = error(&upload);
+                assert!(
+                    status == 409 && why.contains("upload it again"),
+                    "{status} {why}"
+                );
+                refused += 1;
+            }
+        }
+        let there = !world.artifacts().await.is_empty();
+        let bytes = !world.stored()[1].is_empty();
+        assert_eq!(there, bytes, "a row without bytes, or bytes without a row");
+        assert!(upload.status == StatusCode::CREATED || !there);
+    }
+    assert!(deleted > 0, "{deleted} deleted, {refused} refused");
+}
+
+#[tokio::test]
 async fn a_disk_that_is_full_is_said_and_a_line_that_breaks_leaves_nothing() {
     let world = World::new().await;
     world.signing().await;

@@ -12,7 +12,7 @@ use axum::{
     http::{Method, Request, StatusCode},
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use kusabi_api::Hex32;
 use kusabi_mender::testing::{Parts, Signer};
 use kusabi_server::{app::Presence, http::mender};
@@ -829,4 +829,175 @@ async fn an_unsigned_artifact_goes_to_no_stock_client() {
             .await
             .contains("signed by no release key")
     );
+}
+
+#[tokio::test]
+async fn an_artifact_whose_key_came_later_goes_out_without_an_upload() {
+    let world = World::keyed().await;
+    world.art_policy();
+    world.follow().await;
+    let artifact = Parts::new("app-1.2", b"content").signed(SIGNER);
+    let made = world.wrap(&artifact, &["board"], 4);
+    world.upload(&made).await.json();
+    world
+        .put(
+            &format!("/api/v1/contents/{}", of(&artifact)),
+            artifact.clone(),
+        )
+        .await
+        .json();
+    let signer = world
+        .sign_with(
+            kusabi_core::suite::ForeignAlgorithm::P256,
+            &kusabi_mender::testing::spki(SIGNER),
+        )
+        .await;
+    let field = Field {
+        world,
+        signer,
+        artifact,
+        release: made.digest,
+        artifact_id: String::new(),
+    };
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.2");
+}
+
+#[tokio::test]
+async fn of_a_name_that_two_artifacts_have_nothing_follows() {
+    let field = Field::new().await;
+    let mut client = field.client(1).await;
+    let other = Parts::new("app-1.3", b"another").signed(SIGNER);
+    field.world.upload_artifact(&other).await;
+    let made = field.world.wrap(&other, &["board"], 5);
+    field.world.upload(&made).await.json();
+    // From before names were looked at.
+    let mut connection = field.world.database.connection().await;
+    sqlx::query("UPDATE mender_artifacts SET name = 'app-1.2' WHERE name = 'app-1.3'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    client.provides["artifact_name"] = json!("app-1.2");
+    field.order(&client, "update").await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.state(&client).await, "failed");
+    let why = field.reason(&client).await;
+    assert!(why.contains("several artifacts are called so"), "{why}");
+    assert_eq!(field.device(&client).await["firmware"], Value::Null);
+    // Nor of the client's word that it has that name already.
+    field.order(&client, "repair").await;
+    let told = Client::told(&client.next().await);
+    client
+        .says(told["id"].as_str().unwrap(), "already-installed")
+        .await;
+    assert_eq!(field.state(&client).await, "failed");
+    // What it was seen to install is known.
+    client.provides["artifact_name"] = json!("factory");
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    client.says(told["id"].as_str().unwrap(), "success").await;
+    client.provides["artifact_name"] = json!("app-1.2");
+    Client::is_idle(&client.next().await);
+    assert_eq!(
+        field.device(&client).await["firmware"],
+        json!(field.release)
+    );
+    field.order(&client, "update").await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.state(&client).await, "done");
+    // The other one it does not have, and its client would not take it.
+    let order = json!({
+        "kind": "update", "release": made.digest, "target": { "device": client.id },
+    });
+    field.world.post("/api/v1/orders", order).await.json();
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.state(&client).await, "failed");
+}
+
+#[tokio::test]
+async fn a_deployment_under_way_stops_when_the_key_of_its_artifact_ends() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    let id = told["id"].as_str().unwrap();
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    let fetched = async || client.fetch(Method::GET, uri, &[]).await.status.as_u16();
+    client.says(id, "downloading").await;
+    // What a node made up, or a rebuild has not come to yet: the ledger proves that the key counts.
+    let mut connection = field.world.database.connection().await;
+    sqlx::query("DELETE FROM art_keys WHERE handle = $1")
+        .bind(field.signer.0.to_vec())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    client.says(id, "downloading").await;
+    assert_eq!(fetched().await, 200);
+    // One that does not answer stops nobody.
+    field.world.ledger.set_gone(true);
+    client.says(id, "installing").await;
+    assert_eq!(fetched().await, 200);
+    field.world.ledger.set_gone(false);
+    field.world.end_signer(field.signer).await;
+    assert_eq!(fetched().await, 404);
+    let (status, why) = error(&client.status(id, "installing").await);
+    assert!(
+        status == 409 && why.contains("key that signed"),
+        "{status} {why}"
+    );
+    assert_eq!(field.state(&client).await, "dropped");
+    assert_eq!(error(&client.status(id, "installing").await).0, 409);
+    Client::is_idle(&client.next().await);
+}
+
+#[tokio::test]
+async fn an_open_download_is_cut_when_its_device_is_not_served_any_more() {
+    let field = Field::of(Parts::new("app-1.2", &vec![9; 3_000_000])).await;
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    let later = || async {
+        tokio::time::pause();
+        tokio::time::advance(std::time::Duration::from_secs(6)).await;
+        tokio::time::resume();
+    };
+    let open = async || {
+        let request = Request::get(uri.strip_prefix(URL).unwrap());
+        let request = request.body(Body::empty()).unwrap();
+        let answer = tower_service::Service::call(&mut client.router.clone(), request).await;
+        answer.unwrap().into_body().into_data_stream()
+    };
+    let mut pieces = open().await;
+    let mut cut = open().await;
+    let first = pieces.next().await.unwrap().unwrap();
+    assert!(first.len() < 1_000_000, "it comes in several pieces");
+    let begun = cut.next().await.unwrap().unwrap();
+    // Who is served still goes on to the end, and has all of it.
+    later().await;
+    let mut all = first.to_vec();
+    while let Some(piece) = pieces.next().await {
+        all.extend(piece.unwrap());
+    }
+    assert!(all == field.artifact);
+    let address = format!("/api/management/v2/devauth/devices/{}", client.id);
+    let device = field.world.get(&address).await.json();
+    let set = device["auth_sets"][0]["id"].as_str().unwrap();
+    let address = format!("{address}/auth/{set}/status");
+    let (world, decision) = (&field.world, json!({ "status": "rejected" }));
+    let got = world.ask(&world.operator, Method::PUT, &address, &[], &decision);
+    assert_eq!(got.await.status, StatusCode::NO_CONTENT);
+    later().await;
+    let mut come = begun.len();
+    let over = loop {
+        match cut.next().await.unwrap() {
+            Ok(piece) => come += piece.len(),
+            Err(why) => break why,
+        }
+    };
+    assert!(over.to_string().contains("not served"), "{over}");
+    assert!(come < field.artifact.len());
+    assert!(cut.next().await.is_none());
 }

@@ -564,6 +564,100 @@ async fn a_node_that_hides_a_revocation_gets_the_device_no_further_token() {
 }
 
 #[tokio::test]
+async fn a_node_that_makes_a_revocation_up_ends_nothing() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::p256(1));
+    let token = stock.accepted(server).await;
+    let (id, handle) = (stock.id(server).await, stock.handle(server).await);
+    let device = site.active().await;
+    let quarantine = format!("/api/v1/devices/{}/quarantine", device.id);
+    server.do_post(&quarantine, Value::Null).await;
+    site.settled().await;
+    let revoked = |handle: Handle| kusabi_api::ledger::Event {
+        index: 0,
+        id: kusabi_core::id::TxId::new([9; 32]),
+        action: "revoke".into(),
+        organisation: Some(kusabi_api::Hex(site.chain.lock().world.org.to_bytes())),
+        added: Vec::new(),
+        ended: vec![handle.to_bytes().into()],
+        moved: None,
+        digest: None,
+    };
+    let none = Handle::new([7; 32]);
+    let lies = [device.current(), handle, none].map(revoked);
+    let mut changes = server.app.ledger_changes();
+    site.chain.invents.lock().unwrap().extend(lies);
+    site.chain.heartbeat();
+    let told = async { while changes.recv().await.unwrap() != none {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told)
+        .await
+        .unwrap();
+    assert!(is_good(server, &token).await);
+    assert!(stock.token(server).await.is_ok());
+    assert_eq!(server.state(&id).await, "active");
+    assert_eq!(server.state(&device.id).await, "quarantined");
+    // What is true is done.
+    site.revoke(handle);
+    server.until(async || !is_good(server, &token).await).await;
+    assert_eq!(server.state(&id).await, "revoked");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_final_yet_is_no_key_that_was_revoked() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::p256(1));
+    assert!(stock.token(server).await.is_err());
+    site.chain.waits.store(true, SeqCst);
+    let got = decide(server, "accepted").await;
+    assert_eq!(got.status, StatusCode::NO_CONTENT);
+    let got = stock.ask(server).await;
+    assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(error(&got).contains("try again"), "{:?}", got.body);
+    // One that cannot put it there says what to do.
+    let reader = How {
+        writes: false,
+        ..How::default()
+    };
+    let other = site.another(reader).await;
+    let told = stock.token(&other).await.unwrap_err();
+    assert!(told.contains("--writer"), "{told}");
+    site.chain.waits.store(false, SeqCst);
+    let token = stock.token(server).await.unwrap();
+    assert!(is_good(server, &token).await);
+    assert!(stock.token(&other).await.is_ok());
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn strangers_behind_the_same_address_keep_no_device_from_its_token() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::rsa());
+    stock.accepted(server).await;
+    // How a source is answered that asks until it has asked too often.
+    let crowds = async |body: &str, signature: &str, source: &str| {
+        for before in 0..5000 {
+            let got = ask(server, body.to_owned(), signature, source).await;
+            if got.status == StatusCode::TOO_MANY_REQUESTS {
+                return before;
+            }
+            assert!(got.status.is_client_error(), "{}", got.status);
+        }
+        panic!("it may ask as often as it likes");
+    };
+    let stranger = Stock::new("02:00:00:00:00:01", Signer::ed25519(9)).body();
+    assert!(crowds(&stranger, "", "192.0.2.1").await > 40);
+    assert!(stock.token(server).await.is_ok());
+    crowds("", "", "192.0.2.1").await;
+    assert!(stock.token(server).await.is_ok());
+    // Nor does one who says its name with its key and cannot sign, from elsewhere: signatures cost.
+    assert!(crowds(&stock.body(), "", "192.0.2.9").await >= 64);
+    assert!(stock.token(server).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_device_that_somebody_vouched_for_is_served_when_it_comes() {
     let site = Site::new().await;
     let server = &site.server;
@@ -1121,6 +1215,24 @@ async fn an_operator_accepts_on_the_consoles_page_and_a_viewer_only_looks() {
     assert!(decides(&browser.page("/mender").await).is_empty());
     let all = browser.page("/mender?which=all").await;
     assert_eq!(decides(&all).len(), 1, "what is rejected can be accepted");
+    assert!(!all.contains("Another key is served"), "{all}");
+    // Another key under the identity of a device that is served.
+    let accept = forms(&all, "/mender").into_iter();
+    let accept = accept.last().unwrap();
+    assert!(accept.action.ends_with("accept"), "{}", accept.action);
+    assert_eq!(browser.submit(&accept).await.status, StatusCode::SEE_OTHER);
+    let decoy = Stock {
+        identity: stock.identity.clone(),
+        signer: Signer::ed25519(2),
+    };
+    let body = decoy.body();
+    let request = Request::post(ASK).header("x-men-signature", decoy.signer.sign(body.as_bytes()));
+    call(&router, request.body(Body::from(body)).unwrap()).await;
+    let page = browser.page("/mender").await;
+    assert!(page.contains("Another key is served"), "{page}");
+    let reject = forms(&page, "/mender").into_iter();
+    let reject = reject.last().unwrap();
+    assert_eq!(browser.submit(&reject).await.status, StatusCode::SEE_OTHER);
     browser.language = "ja";
     assert!(browser.page("/mender?which=all").await.contains("拒否済み"));
     // The device's own page says what it does without.

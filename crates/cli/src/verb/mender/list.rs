@@ -36,10 +36,11 @@ impl Answer for Listed {
             return;
         }
         let sets = self.devices.iter().flat_map(|device| {
-            device.auth_sets.iter().map(|set| {
+            device.auth_sets.iter().map(move |set| {
+                let mark = if device.is_beside(set) { " (1)" } else { "" };
                 vec![
                     named(&device.identity),
-                    set.state.name().to_owned(),
+                    format!("{}{mark}", set.state.name()),
                     instant(set.created_ms),
                     set.id.clone(),
                     set.fingerprint.to_string(),
@@ -59,6 +60,11 @@ impl Answer for Listed {
         page.table(&columns, &rows).text(
             "What a device says it is, anyone can say: compare the key with the device's own.",
         );
+        let marked =
+            |device: &MenderDevice| device.auth_sets.iter().any(|set| device.is_beside(set));
+        if self.devices.iter().any(marked) {
+            page.text("(1) Another key is served, or vouched for, under this identity, and loses its place when this one is accepted.");
+        }
         if self.more {
             page.text("There are more; --limit shows them.");
         }

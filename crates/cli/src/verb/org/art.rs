@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kusabi_core::{
-    id::{OrgName, StateKey},
+    id::{Handle, OrgName, StateKey},
     row::{ArtPolicy, Row},
     suite::Purpose,
     tx::{Action, Entry, Named},
@@ -61,6 +61,9 @@ struct Set {
     /// Keys that sign artifacts, by the file that each came from.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     foreign: Vec<Foreign>,
+    /// Handles under which a key that was removed still counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    still: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -82,6 +85,12 @@ impl Answer for Set {
             let said = format!("{} ({})", key.handle, key.file.display());
             page.field("signs artifacts", said);
         }
+        for handle in &self.still {
+            page.field("still counts", handle);
+        }
+        if !self.still.is_empty() {
+            page.text("A key that was removed stands on the ledger under another handle, too, and still counts: remove that one as well.");
+        }
     }
 }
 
@@ -95,19 +104,35 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         Some(old) if old.n >= old.k => KeyFile::read_all(&session.art_keys(&args.keys)?)?,
         _ => session.officer_keys(&args.officers)?,
     };
-    let removed = args
-        .remove
-        .iter()
-        .map(|who| {
-            let handle = who.resolve()?.handle();
-            let version = connection.known_record(&handle)?.version();
-            Ok(Named { handle, version })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut foreign = Vec::new();
+    let mut removed = Vec::new();
+    let mut ending = Vec::new();
+    for who in &args.remove {
+        let handle = who.resolve()?.handle();
+        let record = connection.known_record(&handle)?;
+        removed.push(Named {
+            handle,
+            version: record.version(),
+        });
+        ending.push(record);
+    }
+    let mut foreign: Vec<Entry> = Vec::new();
     for path in &args.foreign {
         let rng = &mut session.rng();
-        foreign.push(artifact_key::entry(path, connection.chain(), &org, rng)?);
+        let entry = artifact_key::entry(path, connection.chain(), &org, rng)?;
+        let twice = |what: &str| {
+            Failure::new(Exit::Usage, format!("{} {what}", path.display())).advise(
+                "a key that stands there twice goes on counting when one of both is removed",
+            )
+        };
+        if foreign.iter().any(|other| other.keys() == entry.keys()) {
+            return Err(twice("is named twice"));
+        }
+        let standing = artifact_key::handles(&connection, &org, entry.keys().foreign_key())?;
+        if let Some(handle) = standing.iter().find(|handle| stays(handle, &removed)) {
+            let what = format!("is a release key already, under the handle {handle}");
+            return Err(twice(&what));
+        }
+        foreign.push(entry);
     }
     let named = args
         .foreign
@@ -118,6 +143,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             handle: entry.handle().to_string(),
         });
     let named = named.collect();
+    let ended = removed.clone();
     let change = Change {
         k: args.sign,
         added: &added,
@@ -131,6 +157,14 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             "the node says that the policy is set and does not prove it",
         )
     })?;
+    let mut still = Vec::new();
+    for record in &ending {
+        let standing = artifact_key::handles(&connection, &org, record.keys().foreign_key())?;
+        let stays = standing.iter().filter(|handle| stays(handle, &ended));
+        still.extend(stays.map(ToString::to_string));
+    }
+    still.sort_unstable();
+    still.dedup();
     session.output().say(&Set {
         organisation: org.to_string(),
         sign: now.k,
@@ -138,8 +172,14 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         version: now.version,
         height,
         foreign: named,
+        still,
     })?;
     Ok(Exit::Ok)
+}
+
+/// Whether a key is none of those that end.
+fn stays(handle: &Handle, removed: &[Named]) -> bool {
+    removed.iter().all(|named| named.handle != *handle)
 }
 
 /// The organisation's art policy, if it has one.

@@ -1,6 +1,7 @@
 //! Mender artifacts: uploaded by people and tools, or come as contents of releases; listed, deleted.
 
 use super::{
+    names::fits,
     reading::{self, Arrived},
     uuid,
 };
@@ -19,14 +20,8 @@ use kusabi_mender::{Artifact, Limits};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Artifacts that are read at a time: each may ask for some 70 MiB of memory.
-pub(super) const AT_ONCE: usize = 8;
-
 /// Longest description of an artifact, in bytes.
 pub(crate) const DESCRIPTION_BYTES_MAX: usize = 4096;
-
-/// When to come back where too many artifacts are on their way, in seconds.
-const CROWDED_SECS: u32 = 10;
 
 /// The format of payloads that are artifacts.
 pub(super) const FORMAT: &str = "mender";
@@ -47,7 +42,7 @@ impl App {
     ///
     /// # Errors
     /// It is no artifact, not signed by a release key, too large, or of another size than was said; another one has its name and is for
-    /// the same devices; too many come at once; no room; ledger, database or disk fail.
+    /// the same devices; it was deleted meanwhile; too many come at once; no room; ledger, database or disk fail.
     pub(crate) async fn upload_artifact(
         self: &Arc<Self>,
         by: By,
@@ -65,16 +60,13 @@ impl App {
                 "no release key of the organisation can have signed an artifact: put one on the ledger, of suite 2 or RSA or P-256 in a PEM file (kusabi org art --add, --foreign); one that was put there before this server could take artifacts is found by kusabi rebuild",
             )));
         }
-        let turn = Arc::clone(&self.mender.artifacts).try_acquire_owned();
-        let turn = turn.map_err(|_| Error::Crowded {
-            wait_secs: CROWDED_SECS,
-        })?;
+        let turn = self.mender.turns.take()?;
         let app = Arc::clone(self);
         // A task of its own: a client that goes away leaves nothing half-written behind.
-        let receiving = tokio::spawn(async move {
-            let _turn = turn;
-            app.receive_artifact(&by, about, keys, parts).await
-        });
+        let receiving =
+            tokio::spawn(
+                async move { app.receive_artifact(&by, about, (keys, turn), parts).await },
+            );
         receiving.await?
     }
 
@@ -82,7 +74,7 @@ impl App {
         &self,
         by: &By,
         about: About,
-        keys: reading::Keys,
+        (keys, turn): (reading::Keys, reading::Turn),
         parts: Parts,
     ) -> Result<Row, Error> {
         let blobs = self.blobs()?;
@@ -90,7 +82,7 @@ impl App {
         let claim = blobs.claim(&name)?;
         let file = blobs.draft(&claim).await?;
         let kept = async {
-            let arrived = reading::receive(parts, Some(file), keys, true).await?;
+            let arrived = reading::receive(parts, Some(file), keys, true, turn).await?;
             let size = arrived.artifact.bytes();
             if let Some(said) = about.size.filter(|said| *said != size) {
                 return Err(Error::Malformed(format!(
@@ -99,11 +91,9 @@ impl App {
             }
             let row = row(&arrived, about.description, by.caller.id());
             // Before it gets its name: most conflicts are found here, and leave nothing.
-            let mut reader = self.store.read("find artifacts by name").await?;
-            fits(&row, &rows::named(reader.on(), &row.name).await?)?;
-            drop(reader);
+            self.fits(&row).await?;
             blobs.place(&claim, &row.digest.0).await?;
-            match self.keep_artifact(by, "artifact.upload", &row, true).await {
+            match self.keep_artifact(by, "artifact.upload", &row).await {
                 Ok(()) => Ok(row),
                 Err(why) => {
                     self.remove_unnamed(row.digest).await;
@@ -120,15 +110,17 @@ impl App {
     }
 
     /// Notes an artifact whose bytes are in their place.
-    async fn keep_artifact(
-        &self,
-        by: &By,
-        act: &'static str,
-        row: &Row,
-        alone: bool,
-    ) -> Result<(), Error> {
+    async fn keep_artifact(&self, by: &By, act: &'static str, row: &Row) -> Result<(), Error> {
+        let blobs = self.blobs()?;
         self.act(by, act, move |tx, now_ms| {
             Box::pin(async move {
+                // Bytes are removed in transactions, too: what is there now stays.
+                if blobs.size(&row.digest.0).await? != Some(row.size) {
+                    return Err(Error::Conflict(format!(
+                        "the artifact {} was deleted while it came; upload it again",
+                        row.name
+                    )));
+                }
                 let there = contents::find(tx.on(), row.digest).await?;
                 match there {
                     None => {
@@ -155,12 +147,10 @@ impl App {
                     }
                     Some(_) => contents::complete(tx.on(), row.digest, now_ms).await?,
                 }
-                match note(tx, row, now_ms, alone).await? {
+                match note(tx, row, now_ms).await? {
                     false => Ok(Done::nothing(())),
                     true => {
-                        let detail = json!({
-                            "name": row.name, "size": row.size, "signer": row.signer, "id": row.id,
-                        });
+                        let detail = particulars(row);
                         Ok(Done::changed((), row.digest.to_string(), detail))
                     }
                 }
@@ -169,42 +159,104 @@ impl App {
         .await
     }
 
-    /// Removes bytes that nothing names.
+    /// Removes bytes that nothing names. While it looks and removes nobody can name them, for that is a transaction as well, at another
+    /// server over the same database too.
     async fn remove_unnamed(&self, digest: Hex32) {
         let removed = async {
-            let mut reader = self.store.read("find a content").await?;
-            match contents::find(reader.on(), digest).await? {
-                Some(_) => Ok::<_, Error>(()),
-                None => Ok(self.blobs()?.remove(&digest.0).await?),
-            }
+            let blobs = self.blobs()?;
+            self.store
+                .tx("remove a content that nothing names", move |tx| {
+                    Box::pin(async move {
+                        match contents::find(tx.on(), digest).await? {
+                            Some(_) => Ok::<_, Error>(()),
+                            None => Ok(blobs.remove(&digest.0).await?),
+                        }
+                    })
+                })
+                .await
         };
         if let Err(why) = removed.await {
-            tracing::warn!(%digest, %why, "an artifact that was refused is left in the firmware store");
+            tracing::warn!(%digest, %why, "an artifact that nothing names is left in the firmware store");
         }
     }
 
-    /// Those payloads of a release that are artifacts and were here before anybody said so are read now.
+    /// Whether an artifact can stand beside those that are here.
+    pub(in crate::app) async fn fits(&self, row: &Row) -> Result<(), Error> {
+        let mut reader = self.store.read("find artifacts by name").await?;
+        fits(reader.on(), row).await
+    }
+
+    /// Those payloads of a release that are artifacts and were here before anybody said so are read now; of those that no key signed
+    /// that counts it is asked once more who signed them.
     pub(in crate::app) async fn read_artifacts_of(
         &self,
         by: &By,
         signed: &[u8],
     ) -> Result<(), Error> {
         for digest in artifacts_of(signed) {
-            let (content, row) = {
-                let mut reader = self.store.read("find an artifact").await?;
-                let content = contents::find(reader.on(), digest).await?;
-                (content, rows::find(reader.on(), digest).await?)
-            };
-            let Some(content) = content.filter(|content| content.complete && row.is_none()) else {
-                continue;
-            };
-            let pieces = self.blobs()?.read(&digest.0, 0..content.size).await?;
-            let keys = self.artifact_keys().await?;
-            let arrived = reading::receive(pieces, None, keys, false).await?;
-            let row = row_of_release(&arrived, by.caller.id());
-            self.keep_artifact(by, "artifact.note", &row, false).await?;
+            self.read_artifact(by, digest).await?;
         }
         Ok(())
+    }
+
+    /// Reads an artifact whose bytes are here, where it was not read yet, and looks who signed it, where nobody did who counts.
+    pub(in crate::app) async fn read_artifact(&self, by: &By, digest: Hex32) -> Result<(), Error> {
+        let (content, row) = {
+            let mut reader = self.store.read("find an artifact").await?;
+            let content = contents::find(reader.on(), digest).await?;
+            (content, rows::find(reader.on(), digest).await?)
+        };
+        let Some(content) = content.filter(|content| content.complete) else {
+            return Ok(());
+        };
+        if let Some(row) = row {
+            self.signer_of(by, &row).await?;
+            return Ok(());
+        }
+        let keys = self.artifact_keys().await?;
+        let turn = self.reading_turn().await?;
+        let pieces = self.blobs()?.read(&digest.0, 0..content.size).await?;
+        let arrived = reading::receive(pieces, None, keys, false, turn).await?;
+        let row = row_of_release(&arrived, by.caller.id());
+        self.keep_artifact(by, "artifact.note", &row).await
+    }
+
+    /// The release key in force that signed an artifact. One whose noted signer does not count is looked at once more: its key may
+    /// stand on the ledger since, or again.
+    pub(super) async fn signer_of(&self, by: &By, row: &Row) -> Result<Option<Hex32>, Error> {
+        if let Some(signer) = row.signer
+            && self.counts(signer).await?
+        {
+            return Ok(Some(signer));
+        }
+        let keys = self.artifact_keys().await?;
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        if self.content_size(row.digest).await? != Some(row.size) {
+            return Ok(None);
+        }
+        let pieces = self.blobs()?.read(&row.digest.0, 0..row.size).await?;
+        let Ok(signer) = reading::signer(pieces, keys).await? else {
+            return Ok(None);
+        };
+        let now = &Row {
+            signer: Some(signer),
+            ..row.clone()
+        };
+        self.act(by, "artifact.note", move |tx, now_ms| {
+            Box::pin(async move {
+                if rows::find(tx.on(), now.digest).await?.is_none() {
+                    return Ok(Done::nothing(()));
+                }
+                match note(tx, now, now_ms).await? {
+                    false => Ok(Done::nothing(())),
+                    true => Ok(Done::changed((), now.digest.to_string(), particulars(now))),
+                }
+            })
+        })
+        .await?;
+        Ok(Some(signer))
     }
 
     /// A part of the artifacts, the newest first, and how many there are.
@@ -249,8 +301,13 @@ impl App {
     }
 }
 
+/// What the audit log says of an artifact.
+fn particulars(row: &Row) -> serde_json::Value {
+    json!({ "name": row.name, "size": row.size, "signer": row.signer, "id": row.id })
+}
+
 /// Name and version of a release.
-fn named(signed: &[u8]) -> String {
+pub(super) fn named(signed: &[u8]) -> String {
     match SignedManifest::decode(signed) {
         Ok(signed) => {
             let manifest = signed.manifest();
@@ -333,37 +390,12 @@ fn facts(artifact: &Artifact) -> Facts {
     }
 }
 
-/// Refuses an artifact beside another one of its name between which a device could not choose.
-fn fits(row: &Row, others: &[Row]) -> Result<(), Error> {
-    let clashes = |other: &&Row| {
-        let shared = |one: &String| row.facts.device_types.contains(one);
-        other.digest != row.digest
-            && other.facts.depends == row.facts.depends
-            && other.facts.device_types.iter().any(shared)
-    };
-    match others.iter().find(clashes) {
-        None => Ok(()),
-        Some(other) => Err(Error::Exists {
-            what: "another artifact for the same devices",
-            by: "name",
-            id: other.id.clone(),
-        }),
-    }
-}
-
-/// Writes an artifact's row; false where it is there as it is. `alone`: not beside one of its name for the same devices.
-pub(in crate::app) async fn note(
-    tx: &mut Tx<'_>,
-    row: &Row,
-    now_ms: u64,
-    alone: bool,
-) -> Result<bool, Error> {
-    let before = rows::find(tx.on(), row.digest).await?;
-    if before.is_none() && alone {
-        fits(row, &rows::named(tx.on(), &row.name).await?)?;
-    }
-    if before.is_some_and(|before| before.signer == row.signer) {
-        return Ok(false);
+/// Writes an artifact's row; false where it is there as it is. One that is new has to fit beside those of its name.
+pub(in crate::app) async fn note(tx: &mut Tx<'_>, row: &Row, now_ms: u64) -> Result<bool, Error> {
+    match rows::find(tx.on(), row.digest).await? {
+        None => fits(tx.on(), row).await?,
+        Some(before) if before.signer == row.signer || row.signer.is_none() => return Ok(false),
+        Some(_) => {}
     }
     let row = Row {
         created_ms: now_ms,
@@ -371,6 +403,16 @@ pub(in crate::app) async fn note(
     };
     rows::put(tx.on(), &row).await?;
     Ok(true)
+}
+
+/// Refuses a release one of whose artifacts, as far as they are here, cannot be told from another release's.
+pub(in crate::app) async fn release_fits(tx: &mut Tx<'_>, signed: &[u8]) -> Result<(), Error> {
+    for digest in artifacts_of(signed) {
+        if let Some(row) = rows::find(tx.on(), digest).await? {
+            fits(tx.on(), &row).await?;
+        }
+    }
+    Ok(())
 }
 
 /// More bytes than are ever taken.

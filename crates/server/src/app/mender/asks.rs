@@ -2,7 +2,7 @@
 //! overhears it can say it, too: secrecy of what comes back is TLS's.
 
 use super::super::{App, Error, strangers::CROWDED};
-use super::identity::Identity;
+use super::{decisions::Stand, identity::Identity};
 use crate::{
     share::{Source, is_room, secs},
     store::{
@@ -62,27 +62,25 @@ impl App {
     /// [`Error::Crowded`]; ledger or database fail.
     pub(crate) async fn mender_token(&self, asks: AuthRequest<'_>) -> Result<String, Error> {
         let source = Source::of(asks.source);
+        let read = self.read_request(asks.body).await;
         if let Some(source) = &source {
-            let share = self.mender.asking.take(source);
+            // Who is served has a share of his own at each source, which only those use up who know identity and key of his device. It is
+            // taken before the signature is looked at, which costs the most here.
+            let served = match &read {
+                Ok((.., Some(set))) if is_served(set) => Some(&*set.id),
+                _ => None,
+            };
+            let share = self.mender.asking.take(&(source, served));
             share.map_err(|wait| Error::Crowded {
                 wait_secs: secs(wait),
             })?;
         }
-        let says: Says = serde_json::from_slice(asks.body)
-            .map_err(|why| Error::Malformed(format!("the request for a token: {why}")))?;
-        let key = DeviceKey::from_pem(&says.pubkey)
-            .map_err(|why| Error::Malformed(format!("`pubkey`: {why}")))?;
+        let (identity, key, set) = read?;
         if !key.signed(asks.body, asks.signature) {
             return Err(Error::NotAccepted(
                 "X-MEN-Signature is no signature of this body by the key in it",
             ));
         }
-        let identity = Identity::parse(&says.id_data)?;
-        let set = {
-            let mut reader = self.store.read("look for an auth set").await?;
-            let key = mender_devices::digest(key.spki());
-            mender_devices::set_of(reader.on(), identity.hash, key).await?
-        };
         let Some(set) = set else {
             self.note_pending(&identity, &key, source).await?;
             return Err(PENDING);
@@ -107,6 +105,19 @@ impl App {
         }
     }
 
+    /// What a request says, whoever says it, and the auth set that there is of that.
+    async fn read_request(&self, body: &[u8]) -> Result<(Identity, DeviceKey, Option<Set>), Error> {
+        let says: Says = serde_json::from_slice(body)
+            .map_err(|why| Error::Malformed(format!("the request for a token: {why}")))?;
+        let key = DeviceKey::from_pem(&says.pubkey)
+            .map_err(|why| Error::Malformed(format!("`pubkey`: {why}")))?;
+        let identity = Identity::parse(&says.id_data)?;
+        let mut reader = self.store.read("look for an auth set").await?;
+        let digest = mender_devices::digest(key.spki());
+        let set = mender_devices::set_of(reader.on(), identity.hash, digest).await?;
+        Ok((identity, key, set))
+    }
+
     /// A token for a set that is accepted, or becomes so with this.
     async fn give_token(&self, set: Set) -> Result<String, Error> {
         let share = self.mender.tokens.take(&set.id);
@@ -128,7 +139,12 @@ impl App {
         let in_force = match key {
             Some((_, key)) => key.ended.is_none() && self.is_still_proven(&set).await?,
             // It was accepted when the ledger did not answer.
-            None => self.see_accepted(&set).await?,
+            None => match self.see_accepted(&set).await? {
+                Stand::InForce => true,
+                Stand::Ended => false,
+                Stand::NotYet if self.can_register() => return Err(Error::Behind),
+                Stand::NotYet => return Err(UNREGISTERED),
+            },
         };
         drop(place);
         if !in_force {
@@ -259,6 +275,19 @@ impl App {
             .map_err(|why| unfit(&why))
     }
 }
+
+/// Whether somebody decided that a set is served.
+const fn is_served(set: &Set) -> bool {
+    matches!(
+        set.state,
+        AuthSetState::Accepted | AuthSetState::Preauthorized
+    )
+}
+
+const UNREGISTERED: Error = Error::NotAccepted(
+    "this device is accepted, and its key does not stand on the ledger: the server that it asks has no writer's key; an operator starts \
+     it with --writer KEYFILE",
+);
 
 const PENDING: Error = Error::NotAccepted(
     "this device waits to be accepted; an operator does that: kusabi mender list, kusabi mender accept",

@@ -23,6 +23,16 @@ use kusabi_core::{row::Status, suite::Purpose};
 use kusabi_mender::DeviceKey as Key;
 use serde_json::json;
 
+/// How the key of a set stands that is to be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    InForce,
+    /// The ledger does not hold it: it is not final yet, or the server has no writer.
+    NotYet,
+    /// It is over, or its set is not to be served any more.
+    Ended,
+}
+
 /// What is to be done where something else stands under a handle that was drawn at random.
 const OTHER_KEY: &str = "delete this auth set: the device comes with another handle";
 
@@ -250,17 +260,17 @@ impl App {
         }
     }
 
-    /// Sees to it that the key of a set that was accepted, or vouched for, stands on the ledger, and that its device has it. Says
-    /// whether that key is in force.
-    pub(super) async fn see_accepted(&self, set: &Set) -> Result<bool, Error> {
+    /// Sees to it that the key of a set that was accepted, or vouched for, stands on the ledger, and that its device has it. Says how
+    /// that key stands.
+    pub(super) async fn see_accepted(&self, set: &Set) -> Result<Stand, Error> {
         let Some(stands) = self.see_registered(&set.entry, OTHER_KEY).await? else {
-            return Ok(false);
+            return Ok(Stand::NotYet);
         };
         if stands.status != Status::Active {
-            return Ok(false);
+            return Ok(Stand::Ended);
         }
         let by = By::only(Caller::server());
-        self.act(&by, "mender.register", move |tx, now_ms| {
+        let served = self.act(&by, "mender.register", move |tx, now_ms| {
             Box::pin(async move {
                 let now = find(tx, &set.id).await?;
                 if !matches!(
@@ -288,8 +298,12 @@ impl App {
                 let subject = device.clone();
                 Ok(Done::changed(true, subject, detail).telling([told]))
             })
+        });
+        Ok(match served.await? {
+            true => Stand::InForce,
+            // Somebody decided otherwise meanwhile.
+            false => Stand::Ended,
         })
-        .await
     }
 
     /// A device that somebody vouched for asks: it is accepted. Says whether it still was vouched for.

@@ -4,16 +4,23 @@
 //! device's type as its payload. A stock client checks the artifact's signature and nothing else, so all that a kusabi device would check
 //! for itself is checked here, each time before an order goes out.
 
-use super::{MenderDevice, attributes::learn_type, log::log_text, uuid};
+use super::{
+    MenderDevice,
+    attributes::learn_type,
+    log::log_text,
+    names::{Has, about, has, running},
+    uuid,
+};
 use crate::{
     app::{
-        App, Error,
+        App, By, Caller, Error,
         rollouts::steps::{self, below_minimum},
+        strangers::CROWDED,
     },
     device::journal::{Batch, batch},
     share::{Shares, secs},
     store::{
-        Tx, doorstep,
+        Tx, devices, doorstep,
         mender_artifacts::{self as artifacts, Row},
         mender_deployments::{self as rows, Deployment, Download},
         mender_devices, releases,
@@ -48,6 +55,21 @@ pub(crate) struct Handed {
     /// The address under which it is fetched.
     pub(crate) uri: String,
     pub(crate) expires_ms: u64,
+}
+
+/// An artifact on its way to whoever knows its address.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    download: Download,
+    /// How many bytes it has.
+    pub(crate) size: u64,
+}
+
+impl Fetched {
+    /// What it is named by.
+    pub(crate) fn digest(&self) -> Hex32 {
+        self.download.digest
+    }
 }
 
 /// Where a client stands with a deployment, by its own word.
@@ -193,7 +215,7 @@ impl App {
         }
         let of_type = device_type_of(provides);
         let runs = match provides.get("artifact_name") {
-            Some(name) => running(&mut reader, name, of_type.or(device_type)).await?,
+            Some(name) => running(reader.on(), device, of_type.or(device_type), name).await?,
             None => None,
         };
         drop(reader);
@@ -275,10 +297,22 @@ impl App {
             Ok(artifact) => artifact,
             Err(judged) => return Ok(judged),
         };
-        let installed = provides.get("artifact_name") == Some(&artifact.name);
-        if installed && order.kind == OrderKind::Update {
-            let why = format!("{} is installed already", artifact.name);
-            return Ok(Judged::Ends(OrderState::Done, why));
+        if order.kind == OrderKind::Update
+            && let Some(name) = provides.get("artifact_name")
+        {
+            let of_type = device_type_of(provides).or(device.device_type.as_deref());
+            let mut reader = self.store.read("see what a Mender client has").await?;
+            match has(reader.on(), &device.device, of_type, name, &artifact).await? {
+                Has::Other => {}
+                Has::This => {
+                    let why = format!("{name} is installed already");
+                    return Ok(Judged::Ends(OrderState::Done, why));
+                }
+                // It would not be installed: clients of 3.x take nothing whose name they have.
+                Has::Unclear => {
+                    return Ok(Judged::Ends(OrderState::Failed, unclear(name)));
+                }
+            }
         }
         if self.content_size(artifact.digest).await? != Some(artifact.size) {
             return Ok(Judged::Broken(format!(
@@ -333,11 +367,7 @@ impl App {
                     manifest.version()
                 ))));
             };
-            let signer = match row.signer {
-                Some(signer) => self.counts(signer).await?,
-                None => false,
-            };
-            if !signer {
+            if !self.is_signed(&row).await? {
                 state = OrderState::RefusedUnproven;
                 why = format!(
                     "the artifact {} is signed by no release key that counts now",
@@ -351,6 +381,45 @@ impl App {
             }
         }
         Ok(Err(Judged::Ends(state, why)))
+    }
+
+    /// Whether a release key in force signed an artifact.
+    async fn is_signed(&self, row: &Row) -> Result<bool, Error> {
+        if let Some(signer) = row.signer
+            && self.counts(signer).await?
+        {
+            return Ok(true);
+        }
+        // What none signed is looked at for all devices together: it costs proofs of all keys.
+        if self.mender.rereading.take(&row.digest).is_err() {
+            return Ok(false);
+        }
+        let by = By::only(Caller::server());
+        Ok(self.signer_of(&by, row).await?.is_some())
+    }
+
+    /// Whether the key that signed an artifact has ended, as the ledger proves it. While a rebuild is under way, or if a node made that
+    /// up, the database does not hold a key that counts; where the ledger does not answer, whoever is under way goes on.
+    async fn signer_ended(&self, digest: Hex32) -> Result<bool, Error> {
+        let signer = {
+            let mut reader = self.store.read("look who signed an artifact").await?;
+            match artifacts::find(reader.on(), digest).await? {
+                Some(Row {
+                    signer: Some(signer),
+                    ..
+                }) if !artifacts::is_art_key(reader.on(), signer).await? => signer,
+                _ => return Ok(false),
+            }
+        };
+        // Whoever has an address may use it as often as he likes.
+        let _place = self.mender.proving.try_acquire().map_err(|_| CROWDED)?;
+        match self.counts(signer).await {
+            Ok(counts) => Ok(!counts),
+            Err(why) => {
+                tracing::warn!(%why, %signer, "it is not proven that a release key has ended; what it signed goes on where it is under way");
+                Ok(false)
+            }
+        }
     }
 
     /// Gives an order out, if it is the device's still.
@@ -477,10 +546,25 @@ impl App {
     ) -> Result<(), Error> {
         let name = &*device.device;
         within(&self.mender.saying, name)?;
+        let unsigned = match status.outcome() {
+            None => {
+                let mut reader = self
+                    .store
+                    .read("find what a Mender client was given")
+                    .await?;
+                let found = rows::find(reader.on(), id).await?;
+                drop(reader);
+                match found.filter(|deployment| deployment.device == name) {
+                    Some(found) => self.signer_ended(found.digest).await?,
+                    None => return Err(unknown(id)),
+                }
+            }
+            Some(_) => false,
+        };
         let (stopped, changes) = batch(self, "note what a Mender client says", move |batch, tx| {
             Box::pin(async move {
                 let deployment = given(tx, name, id).await?;
-                hear_status(batch, tx, &deployment, status).await
+                hear_status(batch, tx, &deployment, status, unsigned).await
             })
         })
         .await?;
@@ -573,39 +657,57 @@ impl App {
         Ok((uri, download.expires_ms))
     }
 
-    /// What is fetched under an address: digest and size. Nobody has to say who he is: who knows the address may.
+    /// What is fetched under an address. Nobody has to say who he is: who knows the address may.
     ///
     /// # Errors
-    /// It has expired or never was, the order behind it has ended, its release was withdrawn, or the bytes are gone; the database.
-    pub(crate) async fn mender_download(&self, secret: &str) -> Result<(Hex32, u64), Error> {
+    /// It has expired or never was, it [may not be fetched](Self::mender_may_fetch), or the bytes are gone; the database.
+    pub(crate) async fn mender_download(&self, secret: &str) -> Result<Fetched, Error> {
         let gone = || Error::Unknown {
             what: "artifact under this address: it has expired or its order has ended; ask for the next deployment, not under",
             id: String::from("…"),
         };
         let hash = kusabi_core::crypto::sha256(&[secret.as_bytes()]);
-        let mut reader = self.store.read("find an address of an artifact").await?;
-        let found = rows::opened(reader.on(), hash, self.edge.now_ms()).await?;
-        let download = found.ok_or_else(gone)?;
-        if download.order != 0 {
-            let order = rows::order(reader.on(), &download.holder, download.order).await?;
-            let Some((_, Some(release), OrderState::Sent)) = order else {
-                return Err(gone());
-            };
-            // No token is shown here, and the address is good for longer than a device may be.
-            if is_withdrawn(reader.on(), release).await?
-                || !mender_devices::is_served(reader.on(), &download.holder).await?
-            {
-                return Err(gone());
-            }
+        let download = {
+            let mut reader = self.store.read("find an address of an artifact").await?;
+            rows::opened(reader.on(), hash, self.edge.now_ms()).await?
+        };
+        let download = download.ok_or_else(gone)?;
+        let Some(size) = self.content_size(download.digest).await? else {
+            tracing::error!(digest = %download.digest, "an artifact that a device fetches is not in the firmware store any more");
+            return Err(gone());
+        };
+        let fetched = Fetched { download, size };
+        match self.mender_may_fetch(&fetched).await? {
+            true => Ok(fetched),
+            false => Err(gone()),
+        }
+    }
+
+    /// Whether what has an address may be fetched: its order is under way, its release not withdrawn, the key that signed it in force, and
+    /// its device served. No token is shown with an address, and it is good for longer than any of this may be.
+    ///
+    /// # Errors
+    /// The database.
+    pub(crate) async fn mender_may_fetch(&self, fetched: &Fetched) -> Result<bool, Error> {
+        let Fetched { download, .. } = fetched;
+        if download.order == 0 {
+            return Ok(true);
+        }
+        let mut reader = self
+            .store
+            .read("see whether an artifact may be fetched")
+            .await?;
+        let order = rows::order(reader.on(), &download.holder, download.order).await?;
+        let Some((_, Some(release), OrderState::Sent)) = order else {
+            return Ok(false);
+        };
+        if is_withdrawn(reader.on(), release).await?
+            || !mender_devices::is_served(reader.on(), &download.holder).await?
+        {
+            return Ok(false);
         }
         drop(reader);
-        match self.content_size(download.digest).await? {
-            Some(size) => Ok((download.digest, size)),
-            None => {
-                tracing::error!(digest = %download.digest, "an artifact that a device fetches is not in the firmware store any more");
-                Err(gone())
-            }
-        }
+        Ok(!self.signer_ended(download.digest).await?)
     }
 }
 
@@ -628,6 +730,13 @@ pub(crate) fn deployment_id(order: u64, device: &str) -> String {
 
 fn device_type_of(provides: &Provides) -> Option<&str> {
     provides.get("device_type").map(String::as_str)
+}
+
+/// Why nothing follows from the name that a client says.
+fn unclear(name: &str) -> String {
+    format!(
+        "the device says that it has {name}, and several artifacts are called so, which cannot be told apart; make a release of an artifact of another name"
+    )
 }
 
 fn aborted(rollout: u64) -> Judged {
@@ -657,41 +766,6 @@ fn lacks(row: &Row, of_type: &str, provides: &Provides) -> Option<String> {
             values.join("` or `")
         ))
     })
-}
-
-/// The release that a device runs whose client names this artifact.
-async fn running(
-    reader: &mut crate::store::Reader,
-    name: &str,
-    of_type: Option<&str>,
-) -> Result<Option<(Hex32, u64)>, Error> {
-    let mut newest = None;
-    for row in artifacts::named(reader.on(), name).await? {
-        let fits = |one: &String| of_type.is_none_or(|of_type| one == of_type);
-        if !row.facts.device_types.iter().any(fits) {
-            continue;
-        }
-        newest = newest.max(
-            releases::naming(reader.on(), row.digest)
-                .await?
-                .into_iter()
-                .max_by_key(|(id, _)| *id),
-        );
-    }
-    let Some((_, signed)) = newest else {
-        return Ok(None);
-    };
-    Ok(about(&signed))
-}
-
-/// Digest of a release, and what a device's counter rises to with it.
-fn about(signed: &[u8]) -> Option<(Hex32, u64)> {
-    let signed = SignedManifest::decode(signed).ok()?;
-    let manifest = signed.manifest();
-    Some((
-        Hex(manifest.digest().to_bytes()),
-        manifest.minimum_counter(),
-    ))
 }
 
 /// What such a device can say of itself. Its counter is kept for it: `before`, until it runs a release with which it rises.
@@ -725,6 +799,7 @@ async fn hear_status(
     tx: &mut Tx<'_>,
     deployment: &Deployment,
     status: Status,
+    unsigned: bool,
 ) -> Result<Option<String>, Error> {
     let (device, order) = (&*deployment.device, deployment.order);
     let now_ms = batch.now_ms;
@@ -740,7 +815,11 @@ async fn hear_status(
         _ => return Ok(None),
     }
     let Some(outcome) = status.outcome() else {
-        if let Some(why) = stopped(tx, target, release).await? {
+        let why = match stopped(tx, target, release).await? {
+            None if unsigned => Some(String::from("the key that signed the artifact has ended")),
+            why => why,
+        };
+        if let Some(why) = why {
             let state = OrderState::Dropped;
             batch.settle(tx, device, order, state, Some(&why)).await?;
             return Ok(Some(why));
@@ -749,12 +828,35 @@ async fn hear_status(
         return Ok(None);
     };
     // What a device has done it has done, whatever became of its order meanwhile.
-    rows::set_status(tx.on(), &deployment.id, status.name(), now_ms).await?;
-    let why = match outcome {
-        OrderState::Failed => Some("the Mender client reports a failure; its log says why"),
+    let artifact = match status {
+        Status::AlreadyInstalled => artifacts::find(tx.on(), deployment.digest).await?,
         _ => None,
     };
-    batch.settle(tx, device, order, outcome, why).await?;
+    let (outcome, why) = match artifact {
+        // The client has compared names, and downloaded nothing.
+        Some(artifact) => {
+            let of_type = devices::find(tx.on(), device)
+                .await?
+                .and_then(|device| device.device_type);
+            let (of_type, name) = (
+                of_type.as_ref().map(|of_type| of_type.as_str()),
+                &*artifact.name,
+            );
+            match has(tx.on(), device, of_type, name, &artifact).await? {
+                Has::Unclear => (OrderState::Failed, Some(unclear(name))),
+                Has::This | Has::Other => (outcome, None),
+            }
+        }
+        None if outcome == OrderState::Failed => {
+            let why = "the Mender client reports a failure; its log says why";
+            (outcome, Some(String::from(why)))
+        }
+        None => (outcome, None),
+    };
+    rows::set_status(tx.on(), &deployment.id, status.name(), now_ms).await?;
+    batch
+        .settle(tx, device, order, outcome, why.as_deref())
+        .await?;
     let runs = match (outcome, release) {
         (OrderState::Done, Some(release)) => releases::signed(tx.on(), release).await?,
         _ => None,

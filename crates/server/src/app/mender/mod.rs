@@ -18,13 +18,14 @@ mod decisions;
 mod deployments;
 mod identity;
 mod log;
+mod names;
 pub(in crate::app) mod reading;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
-pub(in crate::app) use artifacts::{is_artifact_of, note, row_of_release};
+pub(in crate::app) use artifacts::{is_artifact_of, note, release_fits, row_of_release};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
-pub(crate) use deployments::{Provides, Status};
+pub(crate) use deployments::{Fetched, Provides, Status};
 
 use super::{App, Error, tokens::hash};
 use crate::{
@@ -32,7 +33,7 @@ use crate::{
     store::mender_devices::{self, Holder},
 };
 use kusabi_api::Hex;
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, time::Duration};
 use tokio::sync::Semaphore;
 
 /// What a token begins with, so that a scanner for leaked secrets can find it.
@@ -62,6 +63,9 @@ const HANDING: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration
 /// How often a device may say how it is with an order: some ten times in each. One that is not heard in the middle rolls back.
 const SAYING: Allowance = Allowance::new(NonZeroU32::new(256).unwrap(), Duration::from_millis(125));
 
+/// How often, on behalf of devices, an artifact is looked at once more that no key signed that counts. (Artifacts share places.)
+const REREADING: Allowance = Allowance::new(NonZeroU32::new(4).unwrap(), Duration::from_secs(15));
+
 /// What stock Mender devices have of this process.
 #[derive(Debug)]
 pub(super) struct Mender {
@@ -73,8 +77,8 @@ pub(super) struct Mender {
     contacts: contacts::Contacts,
     handing: Shares,
     saying: Shares,
-    /// How many artifacts are read at a time.
-    artifacts: Arc<Semaphore>,
+    turns: reading::Turns,
+    rereading: Shares,
 }
 
 impl Default for Mender {
@@ -87,7 +91,8 @@ impl Default for Mender {
             contacts: contacts::Contacts::default(),
             handing: Shares::new(HANDING),
             saying: Shares::new(SAYING),
-            artifacts: Arc::new(Semaphore::new(artifacts::AT_ONCE)),
+            turns: reading::Turns::default(),
+            rereading: Shares::new(REREADING),
         }
     }
 }

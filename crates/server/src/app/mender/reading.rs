@@ -12,14 +12,25 @@ use bytes::{Buf as _, Bytes};
 use futures_util::{Stream, StreamExt as _, future::try_join_all};
 use kusabi_api::{Hex, Hex32};
 use kusabi_core::{id::Handle, row::Record, suite::Purpose};
-use kusabi_mender::{Artifact, ArtifactError, ArtifactKey, Limits, SignatureError};
+use kusabi_mender::{Artifact, ArtifactError, ArtifactKey, Limits, Manifest, SignatureError};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
     io::{self, Read, Write as _},
     path::PathBuf,
+    sync::Arc,
+    time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Artifacts that are read at a time, from wherever they come: each may ask for some 70 MiB of memory.
+const AT_ONCE: usize = 8;
+
+/// How long an artifact that is here already waits for its turn.
+const TURN_TIME: Duration = Duration::from_secs(10);
+
+/// When to come back where too many artifacts are read, in seconds.
+const CROWDED_SECS: u32 = 10;
 
 /// Pieces between the network and the thread that reads.
 const PIECES: usize = 4;
@@ -29,6 +40,42 @@ const PROOFS: usize = 8;
 
 /// The release keys that count now and can sign artifacts, each with its handle.
 pub(in crate::app) type Keys = Vec<(Hex32, ArtifactKey)>;
+
+/// The turns in which artifacts are read.
+#[derive(Debug)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Turns {
+    /// A turn for an artifact that comes over the network, as slowly as it likes: now or not at all.
+    pub(super) fn take(&self) -> Result<Turn, Error> {
+        let turn = Arc::clone(&self.0).try_acquire_owned();
+        turn.map(Turn).map_err(|_| CROWDED)
+    }
+
+    /// A turn for an artifact whose bytes are here; it is waited for, for a while.
+    async fn wait(&self) -> Result<Turn, Error> {
+        let turn = Arc::clone(&self.0).acquire_owned();
+        match tokio::time::timeout(TURN_TIME, turn).await {
+            Ok(Ok(turn)) => Ok(Turn(turn)),
+            _ => Err(CROWDED),
+        }
+    }
+}
+
+/// A turn: the reader has it until it ends, though nobody waits for it any more.
+pub(in crate::app) struct Turn(
+    #[expect(dead_code, reason = "it counts while it lives")] OwnedSemaphorePermit,
+);
+
+const CROWDED: Error = Error::Crowded {
+    wait_secs: CROWDED_SECS,
+};
 
 /// An artifact that was read to its end.
 pub(in crate::app) struct Arrived {
@@ -64,6 +111,11 @@ impl From<Refused> for Error {
 }
 
 impl App {
+    /// A turn for an artifact whose bytes are here; it is waited for, for a while.
+    pub(in crate::app) async fn reading_turn(&self) -> Result<Turn, Error> {
+        self.mender.turns.wait().await
+    }
+
     /// The release keys that may sign artifacts: those that the ledger was seen to hold, each proven now.
     pub(in crate::app) async fn artifact_keys(&self) -> Result<Keys, Error> {
         let noted = {
@@ -113,47 +165,70 @@ pub(in crate::app) async fn receive<E>(
     file: Option<(File, PathBuf)>,
     keys: Keys,
     must_be_signed: bool,
+    turn: Turn,
 ) -> Result<Arrived, Refused> {
+    fed(pieces, move |pieces| {
+        let _turn = turn;
+        read(Tee::new(pieces, file), &keys, must_be_signed)
+    })
+    .await
+}
+
+/// The release key that signed an artifact whose bytes are known, or why none did: no more than its manifest is read.
+pub(super) async fn signer<E>(
+    pieces: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    keys: Keys,
+) -> Result<Result<Hex32, SignatureError>, Refused> {
+    fed(pieces, move |pieces| {
+        let opened = kusabi_mender::open(pieces, &Limits::default()).map_err(Refused::Artifact)?;
+        Ok(signer_of(opened.manifest(), &keys))
+    })
+    .await
+}
+
+/// Reads an artifact that lies in a file.
+pub(in crate::app) async fn read_file(
+    file: File,
+    keys: Keys,
+    turn: Turn,
+) -> Result<Arrived, Refused> {
+    on_a_thread(move || {
+        let _turn = turn;
+        read(Tee::new(file, None), &keys, false)
+    })
+    .await
+}
+
+/// Reads, on a thread that may wait, what comes piece by piece.
+async fn fed<E, T: Send + 'static>(
+    pieces: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    read: impl FnOnce(Pieces) -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
     let (to, from) = mpsc::channel(PIECES);
-    let reading = tokio::task::spawn_blocking(move || {
-        let tee = Tee::new(
-            Pieces {
-                from,
-                piece: Bytes::new(),
-                is_over: false,
-            },
-            file,
-        );
-        read(tee, &keys, must_be_signed)
+    let reading = on_a_thread(move || {
+        read(Pieces {
+            from,
+            piece: Bytes::new(),
+            is_over: false,
+        })
     });
-    let fed = feed(pieces, to).await;
-    let read = match reading.await {
-        Ok(read) => read,
-        Err(why) => {
-            let source = io::Error::other(why);
-            return Err(Refused::Blob(BlobError::Io {
-                doing: "read an artifact in",
-                path: PathBuf::new(),
-                source,
-            }));
-        }
-    };
+    let (fed, read) = tokio::join!(feed(pieces, to), reading);
     // A line that broke is the reason for whatever the reader says then.
     fed.map_err(Refused::Blob)?;
     read
 }
 
-/// Reads an artifact that lies in a file.
-pub(in crate::app) async fn read_file(file: File, keys: Keys) -> Result<Arrived, Refused> {
-    let reading = tokio::task::spawn_blocking(move || read(Tee::new(file, None), &keys, false));
-    match reading.await {
-        Ok(read) => read,
-        Err(why) => Err(Refused::Blob(BlobError::Io {
+async fn on_a_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|why| {
+        Err(Refused::Blob(BlobError::Io {
             doing: "read an artifact in",
             path: PathBuf::new(),
             source: io::Error::other(why),
-        })),
-    }
+        }))
+    })
 }
 
 async fn feed<E>(
@@ -179,15 +254,13 @@ async fn feed<E>(
 }
 
 fn read<R: Read>(mut tee: Tee<R>, keys: &Keys, must_be_signed: bool) -> Result<Arrived, Refused> {
-    let (handles, keys): (Vec<Hex32>, Vec<ArtifactKey>) = keys.iter().cloned().unzip();
     let read = (|| {
         let opened =
             kusabi_mender::open(&mut tee, &Limits::default()).map_err(Refused::Artifact)?;
-        let signer = opened.manifest().verify(&keys);
+        let signer = signer_of(opened.manifest(), keys);
         if must_be_signed && let Err(why) = signer {
             return Err(Refused::Signature(why));
         }
-        let signer = signer.map(|at| handles.get(at).copied().unwrap_or(Hex([0; 32])));
         let artifact = opened.read(&mut ()).map_err(Refused::Artifact)?;
         Ok((artifact, signer))
     })();
@@ -201,6 +274,12 @@ fn read<R: Read>(mut tee: Tee<R>, keys: &Keys, must_be_signed: bool) -> Result<A
         digest,
         signer,
     })
+}
+
+fn signer_of(manifest: &Manifest, keys: &Keys) -> Result<Hex32, SignatureError> {
+    let (handles, keys): (Vec<Hex32>, Vec<ArtifactKey>) = keys.iter().cloned().unzip();
+    let signer = manifest.verify(&keys);
+    signer.map(|at| handles.get(at).copied().unwrap_or(Hex([0; 32])))
 }
 
 /// What comes over a channel; `None` is its end. A channel that ends without one broke off.
@@ -273,5 +352,39 @@ impl<R: Read> Read for Tee<R> {
             return Err(kind.into());
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_artifacts_are_read_at_a_time_wherever_they_come_from() {
+        let turns = Turns::default();
+        let mut taken: Vec<Turn> = (0..AT_ONCE).map(|_| turns.take().unwrap()).collect();
+        assert!(matches!(turns.take(), Err(Error::Crowded { .. })));
+        assert!(matches!(turns.wait().await, Err(Error::Crowded { .. })));
+        // Who reads what is here waits until another one is through.
+        let freed = async { drop(taken.pop()) };
+        let (waited, ()) = tokio::join!(turns.wait(), freed);
+        let waited = waited.unwrap();
+        assert!(turns.take().is_err());
+        // A reader that nobody waits for any more has its turn until it ends.
+        let (begun, go) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let reading = on_a_thread(move || {
+            let _turn = waited;
+            begun.0.send(()).unwrap();
+            let _ = go.1.recv();
+            Ok(())
+        });
+        let reading = tokio::spawn(reading);
+        tokio::task::yield_now().await;
+        begun.1.recv().unwrap();
+        reading.abort();
+        assert!(reading.await.unwrap_err().is_cancelled());
+        assert!(turns.take().is_err());
+        drop(go.0);
+        assert!(turns.wait().await.is_ok());
     }
 }

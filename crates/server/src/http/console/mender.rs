@@ -88,6 +88,7 @@ fn row(f: &Frame, device: &MenderDevice, set: &AuthSet) -> SetRow {
         badge: Badge::auth_set(f.t, set.state),
         identity: identity.collect(),
         device_address: known.then(|| format!("/devices/{}", device.id)),
+        beside: device.is_beside(set),
         fingerprint: set.fingerprint.to_string(),
         asked: f.age(set.created_ms),
         accept: (set.state != AuthSetState::Accepted).then(|| format!("/mender/{}/accept", set.id)),
