@@ -22,6 +22,7 @@ pub(crate) mod inventories;
 pub(crate) mod mender_artifacts;
 pub(crate) mod mender_deployments;
 pub(crate) mod mender_devices;
+pub(crate) mod mender_rollouts;
 pub(crate) mod orders;
 pub(crate) mod policies;
 pub(crate) mod releases;

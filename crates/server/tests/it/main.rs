@@ -27,6 +27,7 @@ mod load;
 mod mender_artifacts;
 mod mender_deployments;
 mod mender_devices;
+mod mender_management;
 mod orders;
 mod page;
 mod raw;

@@ -19,12 +19,14 @@ mod deployments;
 mod identity;
 mod log;
 pub(in crate::app) mod reading;
+mod rollouts;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
 pub(in crate::app) use artifacts::{is_artifact_of, note, row_of_release};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
 pub(crate) use deployments::{Provides, Status};
+pub(crate) use rollouts::{Deploy, Deployed, Whom, deployment_id};
 
 use super::{App, Error, tokens::hash};
 use crate::{
