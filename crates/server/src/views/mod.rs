@@ -13,6 +13,7 @@ pub(crate) mod devices;
 pub(crate) mod first_admin;
 pub(crate) mod key;
 pub(crate) mod mender;
+pub(crate) mod order_log;
 pub(crate) mod orders;
 pub(crate) mod parts;
 pub(crate) mod problem;

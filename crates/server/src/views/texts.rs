@@ -316,6 +316,9 @@ texts! {
     order_unable: "unable" / "実行不可";
     order_dropped: "dropped" / "取消";
     outcome: "Outcome" / "結果";
+    order_log: "Log" / "ログ";
+    order_log_of: "Log of order {}" / "指示 {} のログ";
+    order_log_lead: "What the device's client logged when the order failed. It is the device's word: nobody signed it." / "指示が失敗したときに、機器のクライアントが記録した内容です。機器の申告であり、署名はありません。";
 
     // Rollouts.
     rollouts: "Rollouts" / "展開";

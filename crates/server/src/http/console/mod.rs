@@ -17,6 +17,7 @@ mod first_admin;
 mod key;
 mod live;
 mod mender;
+mod order_log;
 mod orders;
 mod preferences;
 mod problem;
@@ -72,6 +73,7 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             "/devices/{device}/acts/{act}",
             get(act::ask).post(act::carry_out),
         )
+        .route("/devices/{device}/orders/{order}/log", get(order_log::show))
         .route(
             "/first-admin",
             get(first_admin::show).post(first_admin::create),
