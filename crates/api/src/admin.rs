@@ -45,8 +45,8 @@ pub use enrolment::{
     EnrolmentTokenCreated,
 };
 pub use inventory::{
-    ComponentHolder, ComponentHolding, ComponentPage, DeviceInventory, DifferenceKind,
-    InventoryDifference, InventoryItem, InventoryReport,
+    ComponentHolder, ComponentHolding, ComponentPage, ComponentRelease, DeviceInventory,
+    DifferenceKind, InventoryDifference, InventoryItem, InventoryReport,
 };
 pub use mender::{
     AuthSet, AuthSetState, MenderAttribute, MenderDevice, MenderDeviceDetail, MenderIdentity,

@@ -375,6 +375,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "mender artifacts",
         include_str!("migrations/0005_mender_artifacts.sql"),
     ),
+    (
+        6,
+        "devices by release",
+        include_str!("migrations/0006_devices_by_release.sql"),
+    ),
 ];
 
 fn migrator(engine: Engine) -> Migrator {

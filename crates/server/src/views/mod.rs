@@ -8,6 +8,7 @@ pub(crate) mod act;
 pub(crate) mod alarms;
 pub(crate) mod assets;
 pub(crate) mod audit_log;
+pub(crate) mod components;
 pub(crate) mod device;
 pub(crate) mod devices;
 pub(crate) mod first_admin;

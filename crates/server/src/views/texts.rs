@@ -320,6 +320,23 @@ texts! {
     order_log_of: "Log of order {}" / "指示 {} のログ";
     order_log_lead: "What the device's client logged when the order failed. It is the device's word: nobody signed it." / "指示が失敗したときに、機器のクライアントが記録した内容です。機器の申告であり、署名はありません。";
 
+    // Components.
+    nav_components: "Components" / "部品";
+    components: "Components" / "部品";
+    components_lead: "Which devices hold a component: by the inventory that each signed last, and by the bill of materials of the release that it runs." / "部品を持つ機器を、各機器が最後に署名した構成と、動作中のリリースの部品表から探します。";
+    components_name_hint: "file, package; * at the end" / "ファイルやパッケージ。末尾に * も可";
+    component_version: "Version" / "バージョン";
+    component_purl: "Package URL" / "パッケージ URL";
+    components_find: "Find" / "探す";
+    components_none: "No device holds it." / "持っている機器はありません。";
+    components_none_yet: "No device that this page looked at holds it." / "このページで調べた範囲には、持っている機器はありません。";
+    components_holds: "Holds" / "部品";
+    components_by: "By" / "根拠";
+    components_by_inventory: "inventory, signed" / "署名された構成";
+    components_by_release: "bill of materials of" / "リリースの部品表";
+    components_more: "and {} more" / "ほか {} 件";
+    components_unsearched: "The bills of materials of these releases could not be searched: they are not on this server, or none in CycloneDX (JSON)." / "次のリリースの部品表は調べられませんでした。このサーバーにないか、CycloneDX(JSON)ではありません。";
+
     // Rollouts.
     rollouts: "Rollouts" / "展開";
     rollouts_lead: "One release to many devices, in phases. Each stops by itself when too many devices fail." / "1 つのリリースを、段階を分けて多くの機器に届けます。失敗が多すぎると自動で止まります。";

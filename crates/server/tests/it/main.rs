@@ -34,6 +34,7 @@ mod raw;
 mod receipts;
 mod releases;
 mod rollouts;
+mod sboms;
 mod serve;
 mod site;
 mod store;

@@ -10,6 +10,7 @@ mod act;
 mod alarms;
 mod assets;
 mod audit_log;
+mod components;
 mod cookie;
 mod device;
 mod devices;
@@ -67,6 +68,7 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/alarms", get(alarms::list))
         .route("/alarms/{alarm}/acknowledge", post(alarms::acknowledge))
         .route("/audit-log", get(audit_log::list))
+        .route("/components", get(components::list))
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(device::show))
         .route(
