@@ -13,6 +13,7 @@ mod audit;
 mod browser;
 mod chain;
 mod console;
+mod console_rollouts;
 mod device_attacks;
 mod device_freshness;
 mod device_life;

@@ -10,6 +10,7 @@ mod act;
 mod alarms;
 mod assets;
 mod audit_log;
+mod channels;
 mod components;
 mod cookie;
 mod device;
@@ -18,6 +19,7 @@ mod first_admin;
 mod key;
 mod live;
 mod mender;
+mod new_rollout;
 mod order_log;
 mod orders;
 mod preferences;
@@ -68,6 +70,8 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/alarms", get(alarms::list))
         .route("/alarms/{alarm}/acknowledge", post(alarms::acknowledge))
         .route("/audit-log", get(audit_log::list))
+        .route("/channels", get(channels::list))
+        .route("/channels/{channel}", post(channels::set))
         .route("/components", get(components::list))
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(device::show))
@@ -87,6 +91,10 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/orders", get(orders::list))
         .route("/preferences", post(preferences::set))
         .route("/rollouts", get(rollouts::list))
+        .route(
+            "/rollouts/new",
+            get(new_rollout::ask).post(new_rollout::create),
+        )
         .route("/rollouts/{rollout}", get(rollouts::show))
         .route("/rollouts/{rollout}/{act}", post(rollouts::act))
         .route("/sign-in", get(sign_in::show).post(sign_in::open))
