@@ -45,8 +45,8 @@ pub use enrolment::{
     EnrolmentTokenCreated,
 };
 pub use inventory::{
-    ComponentHolder, ComponentHolding, ComponentPage, DeviceInventory, DifferenceKind,
-    InventoryDifference, InventoryItem, InventoryReport,
+    ComponentHolder, ComponentHolding, ComponentPage, ComponentRelease, DeviceInventory,
+    DifferenceKind, InventoryDifference, InventoryItem, InventoryReport,
 };
 pub use mender::{
     AuthSet, AuthSetState, MenderAttribute, MenderDevice, MenderDeviceDetail, MenderIdentity,
@@ -56,10 +56,10 @@ pub use policy::{OnDifference, OnFork, TypePolicy};
 pub use rebuilt::{Kept, Rebuilt};
 pub use releases::{Content, DeviceType, Release, ReleaseState};
 pub use rollout::{
-    AFTER_SECS_MAX, Channel, ChannelSet, DEADLINE_SECS, DeviceFilter, FailureLimit, NAMED_MAX,
-    PHASES_MAX, Phase, PhaseSize, PhaseStart, RETRIES_MAX, Rollout, RolloutAwaits, RolloutCounts,
-    RolloutCreate, RolloutDevice, RolloutDeviceReason, RolloutDeviceState, RolloutReason,
-    RolloutState,
+    AFTER_SECS_MAX, Channel, ChannelSet, DEADLINE_SECS, DeviceFilter, FailureLimit, IDS_MAX,
+    NAMED_MAX, PHASES_MAX, Phase, PhaseSize, PhaseStart, RETRIES_MAX, Rollout, RolloutAwaits,
+    RolloutCounts, RolloutCreate, RolloutDevice, RolloutDeviceReason, RolloutDeviceState,
+    RolloutReason, RolloutState,
 };
 pub use server::Server;
 pub use text::{Text, TextError};

@@ -6,6 +6,7 @@
 //! - [`admin`]: what goes in and out of a server's admin API.
 //! - [`contradiction`]: evidence that a ledger has two histories; [`watch`]: several nodes, compared with each other.
 //! - `serve` (feature): bounded connections for those who listen.
+//! - [`sbom`]: what a release's bill of materials names.
 //! - [`block`], [`hex`], [`media`], [`view`]: how things look on their way.
 //!
 //! Nothing here is verified except in [`verify`], and by it in the two above: a ledger node is a courier.
@@ -21,6 +22,7 @@ pub mod hex;
 pub mod ledger;
 pub mod media;
 pub mod problem;
+pub mod sbom;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod verify;

@@ -1,7 +1,7 @@
 //! What a device holds, as it signed it, and how that differs from what is expected.
 
 use super::{DeviceState, Inventory, Text};
-use crate::hex::Hex32;
+use crate::{hex::Hex32, sbom::SbomComponent};
 use serde::{Deserialize, Serialize};
 
 words! {
@@ -103,10 +103,31 @@ pub struct ComponentHolder {
     pub device_type: Option<Text>,
     /// Its state.
     pub state: DeviceState,
-    /// The inventory that says so: one of the page's.
-    pub inventory: Hex32,
-    /// When that came, in milliseconds since 1970.
-    pub at_ms: u64,
+    /// The inventory that says so: one of the page's. One that the device signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Hex32>,
+    /// The release whose bill of materials says so: one of the page's. The device says that it runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Hex32>,
+    /// When the inventory came, in milliseconds since 1970; absent where a release says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ms: Option<u64>,
+}
+
+/// What of a release's bill of materials was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ComponentRelease {
+    /// The release.
+    pub digest: Hex32,
+    /// What it is called.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The components, the first eight in its order.
+    pub components: Vec<SbomComponent>,
+    /// How many more there are.
+    pub more: u32,
 }
 
 /// What of an inventory was asked for.
@@ -121,14 +142,21 @@ pub struct ComponentHolding {
     pub more: u32,
 }
 
-/// Devices that hold a component, and what they hold of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Devices that hold a component, and what they hold of it: first those whose inventories say so, then those that run a release whose
+/// bill of materials does. One for which both holds comes twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ComponentPage {
     /// The devices.
     pub devices: Vec<ComponentHolder>,
     /// Their inventories, each once.
     pub inventories: Vec<ComponentHolding>,
+    /// Their releases, each once.
+    #[serde(default)]
+    pub releases: Vec<ComponentRelease>,
+    /// Releases that devices run and whose bill of materials could not be searched: it is not on this server, or none in CycloneDX.
+    #[serde(default)]
+    pub unsearched: Vec<Hex32>,
     /// The cursor of the next page; absent on the last one. A page that has it may be empty: so much was read for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

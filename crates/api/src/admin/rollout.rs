@@ -10,6 +10,9 @@ pub const PHASES_MAX: usize = 16;
 /// Most serials, and most types, that a filter names.
 pub const NAMED_MAX: usize = 100;
 
+/// Most devices that a filter names by their IDs: a request has room for no more.
+pub const IDS_MAX: usize = 1000;
+
 /// Most further tries that a device gets.
 pub const RETRIES_MAX: u8 = 10;
 
@@ -117,6 +120,9 @@ words! {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DeviceFilter {
+    /// One of these (their IDs); at most 1000.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
     /// In this group (its ID).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,

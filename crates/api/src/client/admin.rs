@@ -91,6 +91,8 @@ pub struct Components {
     pub version: Option<String>,
     /// With this content.
     pub digest: Option<Hex32>,
+    /// With this package URL, or one of which it leaves out the version and what is behind it.
+    pub purl: Option<String>,
 }
 
 /// A server's admin API.
@@ -534,6 +536,7 @@ impl AdminClient {
             ("prefix", which.prefix.as_deref()),
             ("version", which.version.as_deref()),
             ("digest", digest.as_deref()),
+            ("purl", which.purl.as_deref()),
             ("cursor", cursor),
             ("limit", Some(&*limit)),
         ];

@@ -95,6 +95,19 @@ pub(crate) async fn list(
         .map_err(error)
 }
 
+/// Which of these are devices.
+pub(crate) async fn known(on: On<'_>, ids: &[String]) -> Result<Vec<String>, StoreError> {
+    let error = StoreError::of("look which devices there are");
+    // PostgreSQL refuses texts with a NUL.
+    let ids: Vec<String> = ids.iter().filter(|id| super::is_id(id)).cloned().collect();
+    let question = "SELECT id FROM devices WHERE org = $1 AND id IN";
+    let rows = super::among(on, question, &ids).await.map_err(error)?;
+    rows.iter()
+        .map(|row| column(row, "id"))
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
 /// A pattern of `LIKE` for what holds this text, with `\\` as its escape; A to Z in lower case, as `LOWER` makes them.
 pub(crate) fn containing(text: &str) -> String {
     let mut pattern = String::from("%");

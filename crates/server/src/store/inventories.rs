@@ -181,8 +181,9 @@ pub(crate) async fn holders(
             name: optional_text(row, "name")?,
             device_type: optional_text(row, "type")?,
             state: word(row, "state", DeviceState::from_name)?,
-            inventory: digest,
-            at_ms: number(row, "at_ms")?,
+            inventory: Some(digest),
+            release: None,
+            at_ms: Some(number(row, "at_ms")?),
         })
     };
     rows.iter()

@@ -148,6 +148,25 @@ pub(crate) async fn log(
     Ok(row.as_ref().map(read).transpose().map_err(error)?.flatten())
 }
 
+/// Which of a device's orders from this one on have a log.
+pub(crate) async fn logged(on: On<'_>, device: &str, from: u64) -> Result<Vec<u64>, StoreError> {
+    let error = StoreError::of("look which orders have a log");
+    let rows = sqlx::query(
+        "SELECT order_id FROM mender_deployments \
+         WHERE org = $1 AND device = $2 AND order_id >= $3 AND log IS NOT NULL",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(int(from))
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    rows.iter()
+        .map(|row| number(row, "order_id"))
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
 /// What a client says that its device has, as JSON.
 pub(crate) async fn provides(on: On<'_>, device: &str) -> Result<Option<String>, StoreError> {
     sqlx::query_scalar("SELECT provides FROM mender_provides WHERE org = $1 AND device = $2")

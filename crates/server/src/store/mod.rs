@@ -22,6 +22,7 @@ pub(crate) mod inventories;
 pub(crate) mod mender_artifacts;
 pub(crate) mod mender_deployments;
 pub(crate) mod mender_devices;
+pub(crate) mod mender_rollouts;
 pub(crate) mod orders;
 pub(crate) mod policies;
 pub(crate) mod releases;
@@ -383,6 +384,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         5,
         "mender artifacts",
         include_str!("migrations/0005_mender_artifacts.sql"),
+    ),
+    (
+        6,
+        "devices by release",
+        include_str!("migrations/0006_devices_by_release.sql"),
     ),
 ];
 

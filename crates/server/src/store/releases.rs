@@ -1,7 +1,10 @@
 //! Signed manifests, and what the ledger was seen to list.
 
 use super::{On, StoreError, column, int, number, optional_number};
-use kusabi_api::{Hex, Hex32};
+use kusabi_api::{
+    Hex, Hex32,
+    admin::{ComponentHolder, DeviceState},
+};
 use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::collections::BTreeSet;
 
@@ -241,6 +244,76 @@ pub(crate) async fn manifests(on: On<'_>, digests: &[Hex32]) -> Result<Vec<Vec<u
     let question = "SELECT signed FROM releases WHERE org = $1 AND digest IN";
     let rows = super::among(on, question, &digests).await.map_err(error)?;
     let read = |row: &AnyRow| column(row, "signed");
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// The releases with a number from `from` on that any device of this organisation runs, at most `count`: number, digest, signed manifest.
+pub(crate) async fn running(
+    on: On<'_>,
+    from: u64,
+    count: u16,
+) -> Result<Vec<(u64, Hex32, Vec<u8>)>, StoreError> {
+    let error = StoreError::of("list the releases that devices run");
+    let rows = sqlx::query(
+        "SELECT r.id, r.digest, r.signed FROM releases r WHERE r.org = $1 AND r.id >= $2 AND EXISTS \
+         (SELECT 1 FROM devices d WHERE d.org = r.org AND d.firmware = r.digest AND d.state <> $4) \
+         ORDER BY r.id LIMIT $3",
+    )
+    .bind(on.org)
+    .bind(int(from))
+    .bind(i64::from(count))
+    .bind(DeviceState::Moved.name())
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok((
+            number(row, "id")?,
+            Hex(super::bytes(row, "digest")?),
+            column(row, "signed")?,
+        ))
+    };
+    rows.iter()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map_err(error)
+}
+
+/// The devices that say they run a release, after one, by ID; at most `count`.
+pub(crate) async fn runners(
+    on: On<'_>,
+    digest: Hex32,
+    after: &str,
+    count: u16,
+) -> Result<Vec<ComponentHolder>, StoreError> {
+    let error = StoreError::of("list the devices that run a release");
+    let rows = sqlx::query(
+        "SELECT id, serial, name, type, state FROM devices \
+         WHERE org = $1 AND firmware = $2 AND id > $3 AND state <> $5 ORDER BY id LIMIT $4",
+    )
+    .bind(on.org)
+    .bind(digest.0.to_vec())
+    .bind(after.to_owned())
+    .bind(i64::from(count))
+    .bind(DeviceState::Moved.name())
+    .fetch_all(on.connection)
+    .await
+    .map_err(error)?;
+    let read = |row: &AnyRow| {
+        Ok(ComponentHolder {
+            device: column(row, "id")?,
+            serial: super::optional_text(row, "serial")?,
+            name: super::optional_text(row, "name")?,
+            device_type: super::optional_text(row, "type")?,
+            state: super::word(row, "state", DeviceState::from_name)?,
+            inventory: None,
+            release: Some(digest),
+            at_ms: None,
+        })
+    };
     rows.iter()
         .map(read)
         .collect::<Result<_, _>>()

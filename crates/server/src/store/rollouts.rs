@@ -41,14 +41,14 @@ pub(crate) struct Member {
     pub(crate) changed_ms: u64,
 }
 
-const COLUMNS: &str = "id, version, plan, state, reason, phase, total, released, due, mark_finished, mark_failed, \
+pub(super) const COLUMNS: &str = "id, version, plan, state, reason, phase, total, released, due, mark_finished, mark_failed, \
                        waiting, ordered, sent, done, failed, skipped, aborted, \
                        created_ms, created_by, began_ms, phase_ms, next_ms, ended_ms";
 
 const MEMBER: &str = "rollout, device, place, state, reason, order_id, attempts, changed_ms";
 
 /// `$from, $from+1, …`: so many parameters.
-fn parameters(from: usize, count: usize) -> String {
+pub(super) fn parameters(from: usize, count: usize) -> String {
     let all: Vec<String> = (from..from + count).map(|n| format!("${n}")).collect();
     all.join(", ")
 }
@@ -328,6 +328,10 @@ impl Filter {
             let text = |text: &Text| Value::Text(text.as_str().to_owned());
             all.iter().map(text).collect()
         };
+        if !asked.ids.is_empty() {
+            let ids = asked.ids.iter().cloned().map(Value::Text).collect();
+            hold(&|at| format!("d.id IN ({at})"), ids);
+        }
         if let Some(group) = &asked.group {
             let group = vec![Value::Text(group.clone())];
             hold(&|at| format!("m.org = $1 AND m.device_group = {at}"), group);
@@ -744,7 +748,7 @@ pub(crate) async fn is_withdrawn(on: On<'_>, release: Hex32) -> Result<bool, Sto
     Ok(row.is_some_and(|row| !row.is_empty()))
 }
 
-fn read(row: &AnyRow) -> Result<Kept, sqlx::Error> {
+pub(super) fn read(row: &AnyRow) -> Result<Kept, sqlx::Error> {
     let plan: String = column(row, "plan")?;
     let reason: Option<String> = column(row, "reason")?;
     Ok(Kept {

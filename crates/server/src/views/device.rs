@@ -86,6 +86,8 @@ pub(crate) struct OrderRow {
     pub(crate) kind: &'static str,
     pub(crate) release: Option<Hash>,
     pub(crate) outcome: Badge,
+    /// Where it is shown what a stock client logged of it.
+    pub(crate) log: Option<String>,
     pub(crate) given: When,
 }
 

@@ -317,13 +317,62 @@ texts! {
     order_unable: "unable" / "実行不可";
     order_dropped: "dropped" / "取消";
     outcome: "Outcome" / "結果";
+    order_log: "Log" / "ログ";
+    order_log_of: "Log of order {}" / "指示 {} のログ";
+    order_log_lead: "What the device's client logged when the order failed. It is the device's word: nobody signed it." / "指示が失敗したときに、機器のクライアントが記録した内容です。機器の申告であり、署名はありません。";
+
+    // Components.
+    nav_components: "Components" / "部品";
+    components: "Components" / "部品";
+    components_lead: "Which devices hold a component: by the inventory that each signed last, and by the bill of materials of the release that it runs." / "部品を持つ機器を、各機器が最後に署名した構成と、動作中のリリースの部品表から探します。";
+    components_name_hint: "file, package; * at the end" / "ファイルやパッケージ。末尾に * も可";
+    component_version: "Version" / "バージョン";
+    component_purl: "Package URL" / "パッケージ URL";
+    components_find: "Find" / "探す";
+    components_none: "No device holds it." / "持っている機器はありません。";
+    components_none_yet: "No device that this page looked at holds it." / "このページで調べた範囲には、持っている機器はありません。";
+    components_holds: "Holds" / "部品";
+    components_by: "By" / "根拠";
+    components_by_inventory: "inventory, signed" / "署名された構成";
+    components_by_release: "bill of materials of" / "リリースの部品表";
+    components_more: "and {} more" / "ほか {} 件";
+    components_unsearched: "The bills of materials of these releases could not be searched: they are not on this server, or none in CycloneDX (JSON)." / "次のリリースの部品表は調べられませんでした。このサーバーにないか、CycloneDX(JSON)ではありません。";
 
     // Rollouts.
     rollouts: "Rollouts" / "展開";
     rollouts_lead: "One release to many devices, in phases. Each stops by itself when too many devices fail." / "1 つのリリースを、段階を分けて多くの機器に届けます。失敗が多すぎると自動で止まります。";
     rollouts_none: "Nothing was rolled out yet." / "展開はまだありません。";
-    rollouts_none_hint: "“kusabi rollout new” makes the first one." / "「kusabi rollout new」で最初の展開を作ります。";
+    rollouts_none_hint: "“Roll out” makes the first one, or “kusabi rollout new”." / "「展開する」または「kusabi rollout new」で最初の展開を作ります。";
     rollout: "Rollout" / "展開";
+    new_rollout: "Roll out" / "展開する";
+    new_rollout_lead: "One release to many devices. They are chosen when it begins, and stay the same." / "1 つのリリースを多くの機器に届けます。対象の機器は開始時に選ばれ、その後は変わりません。";
+    new_whom: "To which devices" / "対象の機器";
+    new_whom_hint: "All that is said must hold. Devices that another rollout has, or that run the release already, are skipped." / "指定した条件をすべて満たす機器が対象です。別の展開に参加中の機器や、すでに動作中の機器は対象外になります。";
+    new_all: "Every device that the release is for" / "リリースの対象となる全機器";
+    new_phases_hint: "A number of devices is 10%, 500 or rest; the last phase takes the rest, or the percentages make up a hundred. Nothing said: all at once. A limit of failures is 10% or 3." / "台数は 10%、500、rest(残りすべて)のように書きます。最後の段階は rest にするか、割合の合計を 100% にします。空のままなら一度に全機器が対象です。失敗の上限は 10% または 3 のように書きます。";
+    new_phase_size: "Phase {}: devices" / "段階 {}:台数";
+    new_phase_after: "after hours" / "時間の経過後";
+    new_phase_hours: "Hours after the one before" / "前の段階からの時間";
+    new_phase_success: "Succeeded before the next, %" / "次へ進む成功率(%)";
+    new_more: "More" / "その他";
+    new_start: "Begins at (UTC); at once when not said" / "開始日時(UTC)。空ならただちに開始";
+    new_deadline: "Deadline for an answer, hours" / "応答の期限(時間)";
+    new_rollout_begin: "Roll out" / "展開する";
+
+    // Channels.
+    channels: "Channels" / "チャネル";
+    channels_lead: "The releases of each channel, and the counter that a release of it must have at least to be ordered." / "各チャネルのリリースと、指示に必要な最小カウンターです。";
+    channels_none: "There is no release yet." / "リリースはまだありません。";
+    channels_more: "Older releases are not shown here: kusabi release list has all of them." / "古いリリースはここに表示されません。「kusabi release list」ですべて見られます。";
+    channel_minimum: "Lowest counter" / "最小カウンター";
+    channel_set_to: "Set it to" / "設定する値";
+    channel_set: "Set" / "設定";
+    channel_no_releases: "No release of this channel is among the newest." / "新しいリリースの中に、このチャネルのものはありません。";
+    release_counter: "Counter" / "カウンター";
+    release_uploaded: "Uploaded" / "アップロード";
+    release_published: "published" / "公開済み";
+    release_withdrawn: "withdrawn" / "取り下げ済み";
+    release_below: "below the lowest counter" / "最小カウンター未満";
     rollout_made: "Made" / "作成";
     rollout_began: "Began" / "開始";
     rollout_goes_on: "Goes on at" / "次に進む日時";

@@ -745,8 +745,11 @@ async fn every_link_leads_somewhere_and_every_page_is_strict() {
             "/alarms",
             "/alarms?which=all",
             "/audit-log",
+            "/channels",
+            "/components",
             "/devices",
             "/orders",
+            "/rollouts/new",
             "/words",
         ] {
             assert!(seen.contains(page), "nothing leads to {page}: {seen:?}");

@@ -24,18 +24,18 @@ const URL: &str = "https://mender.example:8443";
 
 const NEXT: &str = "/api/devices/v2/deployments/device/deployments/next";
 const NEXT_V1: &str = "/api/devices/v1/deployments/device/deployments/next";
-const DEPLOYMENTS: &str = "/api/devices/v1/deployments/device/deployments";
+pub(crate) const DEPLOYMENTS: &str = "/api/devices/v1/deployments/device/deployments";
 
 /// A stock client: what it sends and how it hears the answers.
-struct Client {
+pub(crate) struct Client {
     router: Router,
-    id: String,
+    pub(crate) id: String,
     token: String,
     provides: Value,
 }
 
 impl Client {
-    async fn send(&self, method: Method, address: &str, body: &[u8]) -> Got {
+    pub(crate) async fn send(&self, method: Method, address: &str, body: &[u8]) -> Got {
         let pieces: Vec<_> = body
             .chunks(50)
             .map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece)))
@@ -50,7 +50,7 @@ impl Client {
         call(&self.router, request.unwrap()).await
     }
 
-    async fn next(&self) -> Got {
+    pub(crate) async fn next(&self) -> Got {
         let body = json!({ "device_provides": self.provides, "update_control_map": true });
         self.send(Method::POST, NEXT, body.to_string().as_bytes())
             .await
@@ -58,13 +58,13 @@ impl Client {
 
     /// What it is told to install.
     #[track_caller]
-    fn told(got: &Got) -> Value {
+    pub(crate) fn told(got: &Got) -> Value {
         assert_eq!(got.status, StatusCode::OK, "{:?}", got.body);
         serde_json::from_slice(&got.body).unwrap()
     }
 
     #[track_caller]
-    fn is_idle(got: &Got) {
+    pub(crate) fn is_idle(got: &Got) {
         assert_eq!(
             (got.status, got.body.len()),
             (StatusCode::NO_CONTENT, 0),
@@ -73,14 +73,14 @@ impl Client {
         );
     }
 
-    async fn status(&self, id: &str, status: &str) -> Got {
+    pub(crate) async fn status(&self, id: &str, status: &str) -> Got {
         let body = json!({ "status": status, "substate": "more" }).to_string();
         let address = format!("{DEPLOYMENTS}/{id}/status");
         self.send(Method::PUT, &address, body.as_bytes()).await
     }
 
     /// A status to which a client hears a yes, and nothing else.
-    async fn says(&self, id: &str, status: &str) {
+    pub(crate) async fn says(&self, id: &str, status: &str) {
         let got = self.status(id, status).await;
         let heard = (got.status, got.body.len());
         assert_eq!(
@@ -106,20 +106,20 @@ impl Client {
 }
 
 /// A site with a release for stock clients.
-struct Field {
-    world: World,
+pub(crate) struct Field {
+    pub(crate) world: World,
     signer: Hex32,
-    artifact: Vec<u8>,
-    release: Hex32,
-    artifact_id: String,
+    pub(crate) artifact: Vec<u8>,
+    pub(crate) release: Hex32,
+    pub(crate) artifact_id: String,
 }
 
 impl Field {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::of(Parts::new("app-1.2", &vec![9; 30_000])).await
     }
 
-    async fn of(parts: Parts) -> Self {
+    pub(crate) async fn of(parts: Parts) -> Self {
         let world = World::keyed().await;
         let signer = world.signing().await;
         let artifact = parts.signed(SIGNER);
@@ -136,7 +136,7 @@ impl Field {
     }
 
     /// A stock client that was accepted and has its token.
-    async fn client(&self, number: u8) -> Client {
+    pub(crate) async fn client(&self, number: u8) -> Client {
         let world = &self.world;
         let presence = Presence {
             mender_url: Some(String::from(URL)),
@@ -190,7 +190,7 @@ impl Field {
     }
 
     /// How far a device is with its newest order.
-    async fn state(&self, client: &Client) -> String {
+    pub(crate) async fn state(&self, client: &Client) -> String {
         let orders = self
             .world
             .get(&format!("/api/v1/devices/{}/orders", client.id))
@@ -224,7 +224,7 @@ impl Field {
             .json()
     }
 
-    async fn rollout(&self, more: &Value) -> u64 {
+    pub(crate) async fn rollout(&self, more: &Value) -> u64 {
         let mut create = json!({ "name": "test", "release": self.release });
         for (name, value) in more.as_object().unwrap() {
             create[name] = value.clone();
@@ -234,7 +234,7 @@ impl Field {
         got.json()["id"].as_u64().unwrap()
     }
 
-    async fn act(&self, rollout: u64, act: &str) -> Value {
+    pub(crate) async fn act(&self, rollout: u64, act: &str) -> Value {
         let address = format!("/api/v1/rollouts/{rollout}/{act}");
         let got = self.world.ask(
             &self.world.operator,

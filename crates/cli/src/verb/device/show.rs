@@ -1,7 +1,8 @@
 //! `kusabi device show`: one device, with its keys and groups.
 
 use kusabi_api::admin::{
-    DeviceClass, DeviceDetail, DeviceEvent, DeviceState, Freshness, Inventory,
+    DeviceClass, DeviceDetail, DeviceEvent, DeviceState, EventKind, Freshness, Inventory,
+    OrderState,
 };
 use serde::Serialize;
 
@@ -117,6 +118,25 @@ impl Answer for Shown {
             })
             .collect();
         page.gap().table(&["when", "what", ""], &rows);
+        if let Some(order) = self.logged() {
+            page.gap()
+                .text("What its client logged of the order that failed:")
+                .command(&format!("kusabi device log {} {order}", device.id));
+        }
+    }
+}
+
+impl Shown {
+    /// The newest order that a stock Mender client reports as failed: with it, it sends what it logged.
+    fn logged(&self) -> Option<u64> {
+        let failed = |event: &&DeviceEvent| {
+            event.kind == EventKind::OrderAnswered
+                && event.detail["outcome"] == OrderState::Failed.name()
+        };
+        match self.detail.device.class {
+            DeviceClass::Mender => self.events.iter().find(failed)?.detail["order"].as_u64(),
+            _ => None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use kusabi_api::sbom;
 use kusabi_core::{
     id::{Digest, OrgName},
     release::{Content, Label, ManifestError, ManifestParts, PayloadParts, TargetParts},
@@ -61,7 +62,10 @@ pub(crate) struct Args {
         requires = "roots"
     )]
     agent_configs: Vec<String>,
-    /// Something that goes with it and is not installed, like a bill of materials
+    /// Its bill of materials, CycloneDX in JSON: kept with the release, and searched by device with
+    #[arg(long, value_name = "FILE")]
+    sbom: Option<PathBuf>,
+    /// Something else that goes with it and is not installed
     #[arg(long = "document", value_name = "KIND=FILE")]
     documents: Vec<String>,
     /// Leave it at whole payloads: no chunk index, so that devices fetch all of a payload, also what they have
@@ -198,6 +202,17 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
             .documents
             .push((kind.to_owned(), content(Path::new(path), session)?));
     }
+    if let Some(path) = &args.sbom {
+        if parts.documents.iter().any(|(kind, _)| kind == sbom::KIND) {
+            return Err(Failure::new(
+                Exit::Usage,
+                "--sbom and --document sbom=… are the same: give one of them",
+            ));
+        }
+        parts
+            .documents
+            .push((sbom::KIND.to_owned(), bill_of_materials(path, session)?));
+    }
     let expected = expected::make(
         &expected::Wanted {
             release: &format!("{}-{}", args.name, args.version),
@@ -239,6 +254,23 @@ fn content(path: &Path, session: &Session) -> Result<Content> {
         .len();
     Content::new(size, digest)
         .map_err(|why| Failure::new(Exit::File, format!("{}: {why}", path.display())))
+}
+
+/// A bill of materials that the server will be able to search.
+fn bill_of_materials(path: &Path, session: &Session) -> Result<Content> {
+    let named = content(path, session)?;
+    let bytes = files::read(path, sbom::BYTES_MAX)?;
+    let components = sbom::components(&bytes).map_err(|why| {
+        Failure::new(Exit::File, format!("{}: {why}", path.display()))
+            .advise("make it with the build, as CycloneDX in JSON")
+    })?;
+    if components.is_empty() {
+        return Err(
+            Failure::new(Exit::File, format!("{} names no component", path.display()))
+                .advise("it would find nothing; leave --sbom away, or make it with the build"),
+        );
+    }
+    Ok(named)
 }
 
 fn unfit(args: &Args, why: ManifestError) -> Failure {

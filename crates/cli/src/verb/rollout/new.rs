@@ -30,8 +30,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "RELEASE")]
     release: Which,
     /// Every device that the release is for
-    #[arg(long, group = "whom", conflicts_with_all = ["group", "types", "serials", "search", "state", "running", "inventory"])]
+    #[arg(long, group = "whom", conflicts_with_all = ["devices", "group", "types", "serials", "search", "state", "running", "inventory"])]
     all: bool,
+    /// The device with this ID; may be given several times
+    #[arg(long = "device", value_name = "DEVICE", group = "whom")]
+    devices: Vec<String>,
     /// Devices that are in this group when it begins, by its name or ID
     #[arg(long, value_name = "GROUP", group = "whom")]
     group: Option<String>,
@@ -115,6 +118,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         .map(|group| fleet.group(group))
         .transpose()?;
     let devices = DeviceFilter {
+        ids: args.devices.clone(),
         group: group.map(|group| group.id),
         types: texts("the type", &args.types)?,
         serials: texts("the serial", &args.serials)?,

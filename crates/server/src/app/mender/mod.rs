@@ -20,12 +20,14 @@ mod identity;
 mod log;
 mod names;
 pub(in crate::app) mod reading;
+mod rollouts;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
 pub(in crate::app) use artifacts::{is_artifact_of, note, release_fits, row_of_release};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
 pub(crate) use deployments::{Fetched, Provides, Status};
+pub(crate) use rollouts::{Deploy, Deployed, Whom, deployment_id};
 
 use super::{App, Error, tokens::hash};
 use crate::{

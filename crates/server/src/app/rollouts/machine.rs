@@ -2,7 +2,7 @@
 //! the database says come in, what is to be done comes out as a [`Step`], and what that moved goes back in.
 
 use kusabi_api::admin::{
-    AFTER_SECS_MAX, DEADLINE_SECS, FailureLimit, NAMED_MAX, OrderState, PHASES_MAX, Phase,
+    AFTER_SECS_MAX, DEADLINE_SECS, FailureLimit, IDS_MAX, NAMED_MAX, OrderState, PHASES_MAX, Phase,
     PhaseSize, PhaseStart, RETRIES_MAX, RolloutAwaits, RolloutCounts, RolloutCreate,
     RolloutDeviceReason as Why, RolloutDeviceState as At, RolloutReason, RolloutState,
 };
@@ -84,6 +84,11 @@ impl Plan {
         if named > NAMED_MAX {
             return Err(format!(
                 "a filter names at most {NAMED_MAX} types and serials"
+            ));
+        }
+        if asked.devices.ids.len() > IDS_MAX {
+            return Err(format!(
+                "a filter names at most {IDS_MAX} devices; put them into a group, and name that"
             ));
         }
         Ok(Self { asked })

@@ -17,9 +17,9 @@ pub(crate) mod steps;
 
 pub use crate::store::rollouts::Members;
 
-use super::{App, By, Cut, Error, act::Done, groups};
+use super::{App, By, Cut, Error, act::Done, devices::unknown as unknown_device, groups};
 use crate::store::{
-    Reader, groups as group_rows, releases,
+    Reader, devices, groups as group_rows, releases,
     rollouts::{self as rows, Kept},
 };
 use kusabi_api::{
@@ -129,6 +129,10 @@ impl App {
                     && !group_rows::exists(tx.on(), group).await?
                 {
                     return Err(groups::unknown(group));
+                }
+                let known = devices::known(tx.on(), &asked.devices.ids).await?;
+                if let Some(id) = asked.devices.ids.iter().find(|id| !known.contains(id)) {
+                    return Err(unknown_device(id));
                 }
                 let release = asked.release;
                 let about = steps::about(tx, release).await?;

@@ -42,8 +42,11 @@ fn known(word: &str) -> Result<Act, Problem> {
     Act::from_word(word).ok_or_else(none)
 }
 
-/// The newest published releases for devices of this type: digest, and what is shown.
-async fn fitting(app: &App, device_type: Option<&Text>) -> Result<Vec<(String, String)>, Failure> {
+/// The newest published releases for devices of this type, or of any: digest, and what is shown.
+pub(super) async fn fitting(
+    app: &App,
+    device_type: Option<&Text>,
+) -> Result<Vec<(String, String)>, Failure> {
     let newest = Cut {
         cursor: None,
         limit: Some(RELEASES),

@@ -82,6 +82,7 @@ pub(super) async fn show(
         limit: Some(ORDERS),
     };
     let orders = app.device_orders(&id, &cut).await?.items;
+    let logged = app.orders_with_log(&id, &orders).await?;
     let named: Vec<_> = orders
         .iter()
         .filter_map(|order| order.release)
@@ -122,7 +123,11 @@ pub(super) async fn show(
         ledger_is_away,
         orders: orders
             .into_iter()
-            .map(|order| order_row(&f, order, &releases))
+            .map(|order| {
+                let log = logged.contains(&order.id);
+                let log = log.then(|| format!("{shown}/orders/{}/log", order.id));
+                order_row(&f, order, log, &releases)
+            })
             .collect(),
         acts: acts
             .map(|act| ActLink {
@@ -208,12 +213,18 @@ fn item(f: &Frame, one: InventoryDifference) -> Item {
     }
 }
 
-fn order_row(f: &Frame, order: DeviceOrder, releases: &HashMap<Hex32, String>) -> OrderRow {
+fn order_row(
+    f: &Frame,
+    order: DeviceOrder,
+    log: Option<String>,
+    releases: &HashMap<Hex32, String>,
+) -> OrderRow {
     OrderRow {
         id: order.id,
         kind: f.t.order(order.kind),
         release: order.release.map(|digest| Hash::release(&digest, releases)),
         outcome: Badge::outcome(f.t, order.state),
+        log,
         given: f.age(order.created_ms),
     }
 }

@@ -10,6 +10,8 @@ mod act;
 mod alarms;
 mod assets;
 mod audit_log;
+mod channels;
+mod components;
 mod cookie;
 mod device;
 mod devices;
@@ -17,6 +19,8 @@ mod first_admin;
 mod key;
 mod live;
 mod mender;
+mod new_rollout;
+mod order_log;
 mod orders;
 mod preferences;
 mod problem;
@@ -66,12 +70,16 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/alarms", get(alarms::list))
         .route("/alarms/{alarm}/acknowledge", post(alarms::acknowledge))
         .route("/audit-log", get(audit_log::list))
+        .route("/channels", get(channels::list))
+        .route("/channels/{channel}", post(channels::set))
+        .route("/components", get(components::list))
         .route("/devices", get(devices::list))
         .route("/devices/{device}", get(device::show))
         .route(
             "/devices/{device}/acts/{act}",
             get(act::ask).post(act::carry_out),
         )
+        .route("/devices/{device}/orders/{order}/log", get(order_log::show))
         .route(
             "/first-admin",
             get(first_admin::show).post(first_admin::create),
@@ -83,6 +91,10 @@ pub(super) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         .route("/orders", get(orders::list))
         .route("/preferences", post(preferences::set))
         .route("/rollouts", get(rollouts::list))
+        .route(
+            "/rollouts/new",
+            get(new_rollout::ask).post(new_rollout::create),
+        )
         .route("/rollouts/{rollout}", get(rollouts::show))
         .route("/rollouts/{rollout}/{act}", post(rollouts::act))
         .route("/sign-in", get(sign_in::show).post(sign_in::open))

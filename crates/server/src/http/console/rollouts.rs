@@ -281,6 +281,10 @@ fn whom(
     };
     let t = f.t;
     [
+        (
+            t.devices,
+            (!filter.ids.is_empty()).then(|| filter.ids.join(", ")),
+        ),
         (t.group, group),
         (t.device_type, texts(&filter.types)),
         (t.serial, texts(&filter.serials)),

@@ -99,6 +99,10 @@ fn plans_that_make_no_sense() {
         &|c| c.devices.serials = vec!["x".parse().unwrap(); 101],
         "at most 100",
     );
+    refused(
+        &|c| c.devices.ids = vec!["x".into(); 1001],
+        "at most 1000 devices",
+    );
 }
 
 /// A device in memory.

@@ -43,10 +43,7 @@ pub(in crate::http) fn routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
         )
         .route("/api/management/v1/inventory/devices", get(inventory::list))
         .merge(artifacts::routes())
-        .route(
-            "/api/management/v1/deployments/deployments/{id}/devices/{device}/log",
-            get(deployments::log),
-        )
+        .merge(deployments::routes())
         // What is not here is said in Mender's words, too.
         .route("/api/management/{*rest}", any(failure::unknown))
         .layer(middleware::from_fn_with_state(

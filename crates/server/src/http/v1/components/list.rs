@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Which {
-    /// With this name, as inventories write it: a path without a leading `/`.
+    /// With this name, as inventories write it: a path without a leading `/`; in bills of materials with its group and `/` before it, or without.
     name: Option<String>,
     /// With a name that begins so.
     prefix: Option<String>,
@@ -27,13 +27,17 @@ pub(in crate::http) struct Which {
     /// With this content: its SHA-256, in hexadecimal.
     #[param(value_type = Option<String>)]
     digest: Option<Hex32>,
+    /// With this package URL; what it leaves out of version, qualifiers and subpath may be anything. Inventories have none: only bills of
+    /// materials are searched.
+    purl: Option<String>,
     /// `next` of the page before.
     cursor: Option<String>,
     /// How many devices: 1 to 200, 50 when not said.
     limit: Option<u16>,
 }
 
-/// The devices whose newest signed inventory holds such a component. A page that has a `next` may be empty.
+/// The devices whose newest signed inventory holds such a component, and those that run a release whose bill of materials (its document
+/// `sbom`, CycloneDX in JSON) names one. A page that has a `next` may be empty.
 #[utoipa::path(
     get,
     path = "/api/v1/components",
@@ -52,6 +56,7 @@ pub(in crate::http) async fn list(
         prefix: which.prefix,
         version: which.version,
         digest: which.digest,
+        purl: which.purl,
     };
     let cut = Cut {
         cursor: which.cursor,
