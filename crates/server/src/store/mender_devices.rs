@@ -265,6 +265,21 @@ pub(crate) async fn set_of(
     row.as_ref().map(read_set).transpose().map_err(error)
 }
 
+/// A device that is served with this key, or is to be, by SHA-256 of its SPKI.
+pub(crate) async fn serving(on: On<'_>, key: [u8; 32]) -> Result<Option<String>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT device FROM mender_auth_sets WHERE org = $1 AND spki_digest = $2 AND state IN ($3, $4) \
+         ORDER BY device LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(key.to_vec())
+    .bind(AuthSetState::Accepted.name())
+    .bind(AuthSetState::Preauthorized.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("find a device by its key"))
+}
+
 /// The device whose set has this handle.
 pub(crate) async fn with_handle(
     on: On<'_>,

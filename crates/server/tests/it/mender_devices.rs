@@ -531,6 +531,10 @@ async fn a_key_that_was_accepted_under_two_identities_ends_with_either() {
     for stock in [one, two] {
         let told = stock.token(server).await.unwrap_err();
         assert!(told.contains("revoked"), "{told}");
+        // Nobody is told that it was accepted.
+        let shown = stock.shown(server).await;
+        let got = set_status(server, &shown, &shown["auth_sets"][0], "accepted").await;
+        assert!(got.status.is_client_error(), "{:?}", got.body);
     }
 }
 
@@ -670,6 +674,12 @@ async fn a_device_that_somebody_vouched_for_is_served_when_it_comes() {
     assert_eq!(there["status"], "preauthorized");
     let got = server.ask(Method::POST, DEVICES, &vouch).await;
     assert_eq!(got.status, StatusCode::CONFLICT);
+    error(&got);
+    // A line of the identity was forgotten, or one is mistyped: its device would never come.
+    let other = Stock::new("02:00:00:00:00:03", Signer::ed25519(1));
+    let mistyped = json!({ "identity_data": other.identity, "pubkey": other.signer.pem() });
+    let got = server.ask(Method::POST, DEVICES, &mistyped).await;
+    assert_eq!(got.status, StatusCode::UNPROCESSABLE_ENTITY);
     error(&got);
     let handle = stock.handle(server).await;
     assert!(site.chain.lock().record(&handle).is_some());

@@ -121,10 +121,11 @@ impl App {
         self.act(by, "mender.accept", move |tx, now_ms| {
             Box::pin(async move {
                 let set = find(tx, id).await?;
+                // Also of one that was accepted before: its key may have ended under another identity.
+                not_revoked(tx, &set).await?;
                 if set.state == AuthSetState::Accepted {
                     return Ok(Done::nothing(()));
                 }
-                not_revoked(tx, &set).await?;
                 let (state, who) = (AuthSetState::Accepted, by.caller.id());
                 mender_devices::decide(tx.on(), &set, state, who, now_ms).await?;
                 Ok(Done::changed((), id, particulars(&set)))
@@ -160,8 +161,8 @@ impl App {
     /// Vouches for a key before its device is heard: it is registered on the ledger, and accepted when the device asks with it.
     ///
     /// # Errors
-    /// It is accepted or vouched for already; it was revoked; identity or key are none; the server has no writer's key; ledger or
-    /// database fail.
+    /// It is accepted or vouched for already, also under another identity; it was revoked; identity or key are none; the server has no
+    /// writer's key; ledger or database fail.
     pub async fn preauthorize(
         &self,
         by: &By,
@@ -182,6 +183,7 @@ impl App {
                     let there = mender_devices::set_of(tx.on(), identity.hash, digest).await?;
                     let Some(there) = there else {
                         not_revoked(tx, new).await?;
+                        not_elsewhere(tx, digest).await?;
                         let new = Set {
                             decided_ms: Some(now_ms),
                             decided_by: Some(who.to_owned()),
@@ -205,6 +207,7 @@ impl App {
                         _ => {}
                     }
                     not_revoked(tx, &there).await?;
+                    not_elsewhere(tx, digest).await?;
                     mender_devices::decide(tx.on(), &there, state, who, now_ms).await?;
                     let detail = particulars(&there);
                     Ok(Done::changed(there.id.clone(), there.id, detail))
@@ -342,6 +345,18 @@ fn particulars(set: &Set) -> serde_json::Value {
 
 fn revoked() -> Error {
     Error::Unfit(REVOKED.to_string())
+}
+
+/// The key is accepted or vouched for under no identity. Whoever vouches for one a second time has mistyped the identity: its device
+/// would never come, and to revoke that one would end the key of the one that does.
+async fn not_elsewhere(tx: &mut Tx<'_>, key: [u8; 32]) -> Result<(), Error> {
+    match mender_devices::serving(tx.on(), key).await? {
+        None => Ok(()),
+        Some(device) => Err(Error::Unfit(format!(
+            "this key is that of {device}, under another identity: name every line that the device's identity script prints, or \
+             reject that one first (kusabi mender reject {device}; do not revoke it, which ends the key under every identity)"
+        ))),
+    }
 }
 
 async fn not_revoked(tx: &mut Tx<'_>, set: &Set) -> Result<(), Error> {
