@@ -96,7 +96,11 @@ fn members_decide_and_guests_do_not() {
     two.run("org grant beta/keys/second.key", BETA).ok();
     assert_eq!(roles(&keys("beta")), ["officer", "writer", "writer"]);
     let second = keys("beta")[2]["handle"].as_str().unwrap().to_owned();
-    two.run(&format!("org withdraw {second}"), BETA).ok();
+    two.run(
+        &format!("org withdraw {second} --officer beta/keys/officer.key"),
+        ACME,
+    )
+    .ok();
     assert_eq!(keys("beta"), of_beta);
     let page = two.run("org show beta --keys", ACME).out();
     let line = format!("officer  {}", of_beta[0]["handle"].as_str().unwrap());

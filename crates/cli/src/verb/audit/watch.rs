@@ -239,8 +239,6 @@ pub(super) fn run(args: &Args, session: &Session) -> Result<Exit> {
         )
         .advise("watch them in groups that have a node in common"));
     }
-    // On the day that something is to be written, it is too late to hear that it cannot be.
-    files::make_folder(&args.out)?;
     let floor = Floor::of(&chain)?;
     let known = floor.read()?.map(|trust| *trust.anchor());
     let nodes: Result<Vec<_>> = args

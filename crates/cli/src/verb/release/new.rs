@@ -147,11 +147,11 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         format!("{}-{}.manifest", args.name, args.version),
     );
     // What it names lies beside it under names that follow from its own: none of that is replaced under a manifest.
+    files::make_folder(&args.out)?;
     files::refuse_existing(&file)?;
     let mut payload_bytes = 0;
     let mut packings = Vec::new();
     let mut stems = BTreeSet::new();
-    files::make_folder(&args.out)?;
     for (index, named) in args.payloads.iter().enumerate() {
         let (device_type, path) = for_type(named, &args.types);
         let content = content(path, session)?;
