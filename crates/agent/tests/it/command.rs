@@ -8,7 +8,6 @@ use std::process::{Child, Command, Output, Stdio};
 use kusabi_agent::config::Config;
 use kusabi_core::protocol::reply::Task;
 use kusabi_core::protocol::request::OutcomeCode;
-use kusabi_core::tx::Act;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::daemon::Site;
@@ -116,16 +115,8 @@ fn a_next_key_that_the_ledger_refuses_is_said_to_be_one() {
     let site = Site::new();
     let (code, said) = ended(&agent(&site).arg("--once").output().unwrap());
     assert_eq!(code, 0, "{said}");
-    {
-        let mut world = site.server.world();
-        // Its organisation has no room for another key.
-        let ledger = &mut world.shop.ledger.world;
-        ledger.time_ms += 1;
-        let org = ledger.org;
-        let (_, full) = ledger.propose(0, vec![Act::Quota { org, rows: 1 }]);
-        world.shop.ledger.submit(full).unwrap();
-        world.order(Task::Rotate);
-    }
+    // A key rests for some blocks before the next one follows it, and this one is new.
+    site.server.world().order(Task::Rotate);
     let (_, said) = ended(&agent(&site).arg("--once").output().unwrap());
     let words = "warn the next key waits, and the ledger refuses it; the server's log says why";
     assert!(said.contains(words), "{said}");
