@@ -9,6 +9,9 @@ pub const KIND: &str = "sbom";
 /// Largest one that is searched, in bytes.
 pub const BYTES_MAX: u64 = 16 << 20;
 
+/// Most objects of one that is searched: each component is at least one, and takes more memory than its bytes.
+pub const OBJECTS_MAX: usize = 500_000;
+
 /// Why bytes are no bill of materials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,6 +19,9 @@ pub enum SbomError {
     /// It has more than [`BYTES_MAX`] bytes.
     #[error("it has {0} bytes, and at most {BYTES_MAX} are searched")]
     TooLarge(u64),
+    /// It has more than [`OBJECTS_MAX`] objects.
+    #[error("it has {0} objects, and at most {OBJECTS_MAX} are searched")]
+    TooMany(usize),
     /// It is not as CycloneDX says.
     #[error("it is no CycloneDX in JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -90,6 +96,11 @@ pub fn components(bytes: &[u8]) -> Result<Vec<SbomComponent>, SbomError> {
     let size = bytes.len() as u64;
     if size > BYTES_MAX {
         return Err(SbomError::TooLarge(size));
+    }
+    // No object begins otherwise; a brace in a text counts as well.
+    let objects = bytes.iter().filter(|&&byte| byte == b'{').count();
+    if objects > OBJECTS_MAX {
+        return Err(SbomError::TooMany(objects));
     }
     let bom: Bom = serde_json::from_slice(bytes)?;
     if bom.format != "CycloneDX" {
@@ -199,6 +210,14 @@ mod tests {
         assert!(other.to_string().contains("SPDX"), "{other}");
         let large = vec![b' '; usize::try_from(BYTES_MAX).unwrap() + 1];
         assert!(matches!(components(&large), Err(SbomError::TooLarge(_))));
+        let many = format!(
+            r#"{{"bomFormat":"CycloneDX","components":[{}]}}"#,
+            vec![r#"{"name":"a"}"#; OBJECTS_MAX].join(",")
+        );
+        assert!(matches!(
+            components(many.as_bytes()),
+            Err(SbomError::TooMany(_))
+        ));
         assert_eq!(components(br#"{"bomFormat":"CycloneDX"}"#).unwrap(), []);
     }
 }

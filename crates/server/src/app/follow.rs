@@ -5,7 +5,7 @@
 //! Mender devices have and lift a quarantine, so that each key's record is proven first. On the rest nothing rests that matters: who opens
 //! a session, what a device installs, who may be ordered what is proven by [`VerifyingLedger`](kusabi_api::VerifyingLedger) where it
 //! happens, and devices prove it themselves once more. A node that lies here can therefore hide a device or a withdrawal from the pages
-//! for a while, or show some that are not there; or leave a stock Mender device the token that it has after its key was revoked, until that is a week old, or pause a rollout by a withdrawal that there was not; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
+//! for a while, or show some that are not there; or leave a stock Mender device the token that it has after its key was revoked, until that is a week old, or, by a withdrawal, an ended release key or a successor that there was not, pause a rollout, end what stock devices are under way with, or take a device out of force; what it hides comes up as soon as an honest node is asked ([`App::rebuild`]). It cannot let anything happen that the ledger forbids.
 
 use super::{App, Change as Told, Error, devices::class_of, rollouts::steps as rollouts};
 use crate::store::{

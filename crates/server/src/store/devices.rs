@@ -277,14 +277,19 @@ pub(crate) async fn end_key(
     status: &'static str,
     ended: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE device_keys SET status = $3, ended = $4 WHERE org = $1 AND handle = $2")
-        .bind(on.org)
-        .bind(handle.to_vec())
-        .bind(status)
-        .bind(int(ended))
-        .execute(on.connection)
-        .await
-        .map_err(StoreError::of("end a key of a device"))?;
+    // A key that was revoked has ended for good: whatever is said of it later does not take that back.
+    sqlx::query(
+        "UPDATE device_keys SET status = $3, ended = $4 \
+         WHERE org = $1 AND handle = $2 AND (status <> $5 OR $3 = $5)",
+    )
+    .bind(on.org)
+    .bind(handle.to_vec())
+    .bind(status)
+    .bind(int(ended))
+    .bind("revoked")
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("end a key of a device"))?;
     Ok(())
 }
 

@@ -142,7 +142,7 @@ pub(super) async fn measure(bytes: u64, folder: &Path) -> Result<Report> {
         path: format!("/device/v1/payloads/{}", Hex32::from(digest)),
         server: site.server.process(),
     };
-    let peer = Nginx::start(folder, &files)?;
+    let peer = Nginx::start(folder, &files).await?;
     let nginx = Place {
         address: peer.address,
         path: "/payload".to_owned(),
@@ -322,7 +322,7 @@ impl Drop for Nginx {
 
 impl Nginx {
     /// Serves a folder; what it writes goes below `folder`.
-    fn start(folder: &Path, files: &Path) -> Result<Self> {
+    async fn start(folder: &Path, files: &Path) -> Result<Self> {
         // Free a moment ago; if it is taken meanwhile, nginx says so and ends.
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
         let address = free.and_then(|socket| socket.local_addr());
@@ -356,14 +356,14 @@ impl Nginx {
             })?;
         let mut nginx = Self { child, address };
         for _ in 0..500 {
-            if std::net::TcpStream::connect(address).is_ok() {
+            if TcpStream::connect(address).await.is_ok() {
                 return Ok(nginx);
             }
             if let Some(end) = nginx.child.try_wait().map_err(unmeasurable)? {
                 return Err(unmeasurable(format!("nginx ended: {end}")));
             }
             // It has no way to say that it listens.
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Err(unmeasurable("nginx does not answer"))
     }

@@ -121,7 +121,9 @@ impl Answer for Shown {
             .field("proven at", proven);
         if let Some(keys) = &self.keys {
             let rows: Vec<_> = keys.iter().map(line).collect();
-            page.gap().table(&["role", "handle", "since block"], &rows);
+            page.gap()
+                .table(&["role", "handle", "since block"], &rows)
+                .text("Each is proven; which there are the node says, and may leave out writers, revokers, servers and foreign keys.");
         }
     }
 }

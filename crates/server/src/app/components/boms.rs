@@ -97,6 +97,7 @@ impl App {
                 if !devices.is_empty() && filling.room() > 0 {
                     let more = components.len().saturating_sub(SHOWN_MAX);
                     components.truncate(SHOWN_MAX);
+                    components.shrink_to_fit();
                     filling.page.releases.push(ComponentRelease {
                         digest,
                         name: manifest.name().as_str().to_owned(),

@@ -62,6 +62,12 @@ impl App {
     /// [`Error::Crowded`]; ledger or database fail.
     pub(crate) async fn mender_token(&self, asks: AuthRequest<'_>) -> Result<String, Error> {
         let source = Source::of(asks.source);
+        if let Some(source) = &source {
+            let share = self.mender.knocking.take(source);
+            share.map_err(|wait| Error::Crowded {
+                wait_secs: secs(wait),
+            })?;
+        }
         let read = self.read_request(asks.body).await;
         if let Some(source) = &source {
             // Who is served has a share of his own at each source, which only those use up who know identity and key of his device. It is

@@ -411,8 +411,8 @@ impl App {
                 _ => return Ok(false),
             }
         };
-        // Whoever has an address may use it as often as he likes.
-        let _place = self.mender.proving.try_acquire().map_err(|_| CROWDED)?;
+        // Apart from the places for tokens: those who hold an address do not keep those who ask for one waiting.
+        let _place = self.mender.judging.try_acquire().map_err(|_| CROWDED)?;
         match self.counts(signer).await {
             Ok(counts) => Ok(!counts),
             Err(why) => {
@@ -672,6 +672,7 @@ impl App {
             rows::opened(reader.on(), hash, self.edge.now_ms()).await?
         };
         let download = download.ok_or_else(gone)?;
+        within(&self.mender.fetching, &download.holder)?;
         let Some(size) = self.content_size(download.digest).await? else {
             tracing::error!(digest = %download.digest, "an artifact that a device fetches is not in the firmware store any more");
             return Err(gone());

@@ -50,6 +50,11 @@ const TOKENS_MAX: u16 = 5;
 /// How often a source may ask for tokens: what a site with many devices does at once, then eight a second.
 const ASKING: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(125));
 
+/// How often a source may knock with a request for a token that is looked up, whoever is behind it: more than the devices behind one
+/// address need, less than keeps the database busy.
+const KNOCKING: Allowance =
+    Allowance::new(NonZeroU32::new(512).unwrap(), Duration::from_millis(10));
+
 /// How often an auth set gets a token. A device needs one after a start and one for each update.
 const TOKENS: Allowance = Allowance::new(NonZeroU32::new(8).unwrap(), Duration::from_secs(5));
 
@@ -71,11 +76,16 @@ const REREADING: Allowance = Allowance::new(NonZeroU32::new(4).unwrap(), Duratio
 /// What stock Mender devices have of this process.
 #[derive(Debug)]
 pub(super) struct Mender {
+    knocking: Shares,
     asking: Shares,
     tokens: Shares,
     reports: Shares,
     /// Places of the questions to the ledger for those who get tokens.
     proving: Semaphore,
+    /// Places of those for who is under way with an artifact whose key seems to have ended.
+    judging: Semaphore,
+    /// How often a device may begin a download.
+    fetching: Shares,
     contacts: contacts::Contacts,
     handing: Shares,
     saying: Shares,
@@ -86,10 +96,13 @@ pub(super) struct Mender {
 impl Default for Mender {
     fn default() -> Self {
         Self {
+            knocking: Shares::new(KNOCKING),
             asking: Shares::new(ASKING),
             tokens: Shares::new(TOKENS),
             reports: Shares::new(REPORTS),
             proving: Semaphore::new(PROVING_AT_ONCE),
+            judging: Semaphore::new(PROVING_AT_ONCE),
+            fetching: Shares::new(HANDING),
             contacts: contacts::Contacts::default(),
             handing: Shares::new(HANDING),
             saying: Shares::new(SAYING),
