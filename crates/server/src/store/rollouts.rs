@@ -734,7 +734,7 @@ pub(crate) async fn members(
         .map_err(error)
 }
 
-/// The digest of a rollout's release, and whether it was seen to be withdrawn.
+/// Whether a release was seen to be withdrawn.
 pub(crate) async fn is_withdrawn(on: On<'_>, release: Hex32) -> Result<bool, StoreError> {
     let error = StoreError::of("look whether a release is withdrawn");
     let row = sqlx::query(

@@ -733,10 +733,16 @@ async fn a_rollouts_state_follows_its_stock_clients() {
     Client::is_idle(&clients[2].next().await);
     assert_eq!(field.state(&clients[2]).await, "sent");
     field.act(rollout, "resume").await;
-    assert_eq!(Client::told(&clients[2].next().await)["id"], json!(ids[2]));
+    let told = Client::told(&clients[2].next().await);
+    assert_eq!(told["id"], json!(ids[2]));
+    let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
+    let fetched = clients[2].fetch(Method::GET, uri, &[]).await;
+    assert_eq!(fetched.status, StatusCode::OK);
     clients[2].says(&ids[2], "installing").await;
-    // Aborted: it stops for good.
+    // Aborted: it stops for good, and what it was told of leads nowhere before it asks again.
     field.act(rollout, "abort").await;
+    let fetched = clients[2].fetch(Method::GET, uri, &[]).await;
+    assert_eq!(error(&fetched).0, 404);
     let (status, why) = error(&clients[2].status(&ids[2], "installing").await);
     assert!(status == 409 && why.contains("aborted"), "{why}");
     Client::is_idle(&clients[2].next().await);

@@ -323,7 +323,7 @@ async fn make_room(tx: &mut Tx<'_>, now_ms: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds a set to the device of this identity, which is made if there is none. Gives the device's ID.
+/// Adds a set to the device of this identity, which is made if there is none.
 pub(super) async fn add_set(
     tx: &mut Tx<'_>,
     identity: &Identity,

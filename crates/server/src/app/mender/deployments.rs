@@ -20,7 +20,7 @@ use crate::{
     device::journal::{Batch, batch},
     share::{Shares, secs},
     store::{
-        Tx, devices, doorstep,
+        On, StoreError, Tx, devices, doorstep,
         mender_artifacts::{self as artifacts, Row},
         mender_deployments::{self as rows, Deployment, Download},
         mender_devices, releases,
@@ -684,7 +684,7 @@ impl App {
         }
     }
 
-    /// Whether what has an address may be fetched: its order is under way, its release not withdrawn, the key that signed it in force, and
+    /// Whether what has an address may be fetched: its order is under way, its rollout not aborted, its release not withdrawn, the key that signed it in force, and
     /// its device served. No token is shown with an address, and it is good for longer than any of this may be.
     ///
     /// # Errors
@@ -699,9 +699,14 @@ impl App {
             .read("see whether an artifact may be fetched")
             .await?;
         let order = rows::order(reader.on(), &download.holder, download.order).await?;
-        let Some((_, Some(release), OrderState::Sent)) = order else {
+        let Some((target, Some(release), OrderState::Sent)) = order else {
             return Ok(false);
         };
+        if let Target::Rollout(id) = target
+            && is_aborted(reader.on(), id).await?
+        {
+            return Ok(false);
+        }
         if is_withdrawn(reader.on(), release).await?
             || !mender_devices::is_served(reader.on(), &download.holder).await?
         {
@@ -883,12 +888,15 @@ async fn stopped(
     let Target::Rollout(id) = target else {
         return Ok(None);
     };
-    let kept = rollout_rows::find(tx.on(), id).await?;
-    Ok(match kept.map(|kept| kept.standing.state) {
-        // Those that have begun under one that is paused may finish: told to stop, a client reports a failure.
-        Some(RolloutState::Aborted) => Some(format!("the rollout {id} was aborted")),
-        _ => None,
-    })
+    let aborted = is_aborted(tx.on(), id).await?;
+    Ok(aborted.then(|| format!("the rollout {id} was aborted")))
+}
+
+/// Whether nobody goes on with a rollout. Those that have begun under one that is paused may finish: told to stop, a client reports a
+/// failure.
+async fn is_aborted(on: On<'_>, rollout: u64) -> Result<bool, StoreError> {
+    let kept = rollout_rows::find(on, rollout).await?;
+    Ok(kept.is_some_and(|kept| kept.standing.state == RolloutState::Aborted))
 }
 
 fn no_log(order: u64) -> Error {

@@ -8,7 +8,8 @@
 //! single call, shows its auth set accepted and its key in force; and before one is given, the ledger is asked to prove that.
 //!
 //! What it is to install are orders like any others ([`deployments`]), of releases whose payloads are Mender artifacts ([`artifacts`],
-//! read by [`reading`]).
+//! read by [`reading`]; what an artifact's name says, [`names`]). What its client says of itself is kept ([`attributes`], [`log`]), and
+//! when it was heard ([`contacts`]). Tools for a Mender server see rollouts as deployments ([`rollouts`]).
 
 mod artifacts;
 mod asks;
@@ -67,6 +68,10 @@ const PROVING_AT_ONCE: usize = 64;
 /// How often a device that has an open order is given it: each time costs questions to the ledger. (Devices share places, see [`Shares`].)
 const HANDING: Allowance = Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(500));
 
+/// How often a device may begin a download, or go on with one: a client waits a minute after a cut, and each time is looked up.
+const FETCHING: Allowance =
+    Allowance::new(NonZeroU32::new(64).unwrap(), Duration::from_millis(500));
+
 /// How often a device may say how it is with an order: some ten times in each. One that is not heard in the middle rolls back.
 const SAYING: Allowance = Allowance::new(NonZeroU32::new(256).unwrap(), Duration::from_millis(125));
 
@@ -102,7 +107,7 @@ impl Default for Mender {
             reports: Shares::new(REPORTS),
             proving: Semaphore::new(PROVING_AT_ONCE),
             judging: Semaphore::new(PROVING_AT_ONCE),
-            fetching: Shares::new(HANDING),
+            fetching: Shares::new(FETCHING),
             contacts: contacts::Contacts::default(),
             handing: Shares::new(HANDING),
             saying: Shares::new(SAYING),

@@ -42,8 +42,11 @@ use crate::{
     page::{Answer, Page, grouped},
 };
 
-/// Connections that work is spread over.
-const CONNECTIONS: usize = 64;
+/// Devices that are at work at once.
+const AT_ONCE: usize = 64;
+
+/// The same where each waits for a freshness receipt, of which there is one a second for all that wait.
+const WAITING: usize = 1024;
 
 /// Where the devices find their server, and what they believe.
 pub(super) struct World<'g> {
@@ -114,16 +117,17 @@ async fn converse(
     }
 }
 
-/// Runs `work` for each device, spread over [`CONNECTIONS`] tasks; gives the devices back, and the times.
+/// Runs `work` for each device, spread over so many tasks; gives the devices back, and the times.
 async fn spread<W>(
     bots: Vec<(Bot, Connection)>,
+    at_once: usize,
     rounds: usize,
     work: W,
 ) -> Result<(Vec<(Bot, Connection)>, Vec<u32>)>
 where
     W: AsyncFn(&mut Bot, &mut Connection) -> Result<()> + Clone + 'static,
 {
-    let share = bots.len().div_ceil(CONNECTIONS).max(1);
+    let share = bots.len().div_ceil(at_once).max(1);
     let local = tokio::task::LocalSet::new();
     let mut tasks = JoinSet::new();
     let mut bots = bots.into_iter().peekable();
@@ -221,11 +225,16 @@ impl Devices {
         let clock = self.clock;
         let bots = std::mem::take(&mut self.bots);
         let meter = Meter::start(server)?;
-        let (bots, times) = spread(bots, 1, async move |bot: &mut Bot, connection: &mut _| {
-            let came = bot.give(clock.now(), Input::Tick);
-            converse(bot, connection, clock, came, |came| came.activated).await?;
-            Ok(())
-        })
+        let (bots, times) = spread(
+            bots,
+            WAITING,
+            1,
+            async move |bot: &mut Bot, connection: &mut _| {
+                let came = bot.give(clock.now(), Input::Tick);
+                converse(bot, connection, clock, came, |came| came.activated).await?;
+                Ok(())
+            },
+        )
         .await?;
         self.bots = bots;
         meter.stop(times)
@@ -238,6 +247,7 @@ impl Devices {
         let meter = Meter::start(server)?;
         let (bots, times) = spread(
             bots,
+            AT_ONCE,
             rounds,
             async move |bot: &mut Bot, connection: &mut _| {
                 bot.restart(clock.now());
@@ -255,12 +265,17 @@ impl Devices {
     pub(super) async fn settle(&mut self) -> Result<()> {
         let clock = self.clock;
         let bots = std::mem::take(&mut self.bots);
-        let (bots, _) = spread(bots, 1, async move |bot: &mut Bot, connection: &mut _| {
-            bot.restart(clock.now());
-            let came = bot.give(clock.now(), Input::Tick);
-            converse(bot, connection, clock, came, |came| came.polled).await?;
-            Ok(())
-        })
+        let (bots, _) = spread(
+            bots,
+            WAITING,
+            1,
+            async move |bot: &mut Bot, connection: &mut _| {
+                bot.restart(clock.now());
+                let came = bot.give(clock.now(), Input::Tick);
+                converse(bot, connection, clock, came, |came| came.polled).await?;
+                Ok(())
+            },
+        )
         .await?;
         self.bots = bots;
         Ok(())
@@ -273,6 +288,7 @@ impl Devices {
         let meter = Meter::start(server)?;
         let (bots, times) = spread(
             bots,
+            AT_ONCE,
             rounds,
             async move |bot: &mut Bot, connection: &mut _| {
                 let came = bot.give(clock.now(), Input::Poll);

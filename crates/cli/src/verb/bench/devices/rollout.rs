@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::{
     super::{process::Process, release, unmeasurable},
-    Devices, Meter, Timed,
+    Devices, Meter, Timed, WAITING,
     bot::Bot,
     converse, spread,
 };
@@ -97,11 +97,16 @@ impl Devices {
             }
             let clock = self.clock;
             let bots = std::mem::take(&mut self.bots);
-            let (bots, times) = spread(bots, 1, async move |bot: &mut Bot, connection: &mut _| {
-                let came = bot.give(clock.now(), Input::Poll);
-                converse(bot, connection, clock, came, |came| came.request.is_none()).await?;
-                Ok(())
-            })
+            let (bots, times) = spread(
+                bots,
+                WAITING,
+                1,
+                async move |bot: &mut Bot, connection: &mut _| {
+                    let came = bot.give(clock.now(), Input::Poll);
+                    converse(bot, connection, clock, came, |came| came.request.is_none()).await?;
+                    Ok(())
+                },
+            )
             .await?;
             self.bots = bots;
             all.extend(times);
