@@ -160,6 +160,8 @@ async fn a_device_that_is_given_away_is_told_so_and_its_new_owners_server_takes_
     assert_eq!((record.owner(), record.predecessor()), (to, Some(old)));
     device.poll(&other).await;
     let new = device_id(&Hex(old.to_bytes()));
+    let active = async || stands(&other, &new, "active").await;
+    other.until(active).await;
     // It is active from when it was taken; the key that it made for its owner comes a block later.
     other
         .until(async || {
@@ -169,7 +171,7 @@ async fn a_device_that_is_given_away_is_told_so_and_its_new_owners_server_takes_
                 .ends_with(&["taken", "rotated"].map(String::from))
         })
         .await;
-    assert!(stands(&other, &new, "active").await);
+    assert!(active().await);
     assert!(other.alarms(&new).await.is_empty());
     // The old owner's server knows nothing of the new key, and refuses it.
     let polls = device.events.len();
