@@ -72,14 +72,14 @@ async fn thin(on: On<'_>, device: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Adds what the ledger did to a device, unless the same stands there: a rebuild comes across it again.
+/// Adds what the ledger did to a device, unless the same stands there: a rebuild comes across it again. Says whether it was added.
 pub(crate) async fn append_once(
     on: On<'_>,
     device: &str,
     at_ms: u64,
     kind: EventKind,
     detail: &serde_json::Value,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let On { connection, org } = on;
     let detail = detail.to_string();
     let there: Option<i64> = sqlx::query_scalar(
@@ -93,7 +93,7 @@ pub(crate) async fn append_once(
     .await
     .map_err(StoreError::of("look into a device's timeline"))?;
     if there.is_some() {
-        return Ok(());
+        return Ok(false);
     }
     sqlx::query(
         "INSERT INTO device_events (org, device, seq, at_ms, kind, detail) \
@@ -107,7 +107,7 @@ pub(crate) async fn append_once(
     .execute(connection)
     .await
     .map_err(StoreError::of("add to a device's timeline"))?;
-    Ok(())
+    Ok(true)
 }
 
 /// Adds an event to the timeline of every device that an order was given to.

@@ -3,8 +3,10 @@
 use super::{
     Frame,
     parts::{Hash, Pager, When},
+    time,
 };
 use askama::Template;
+use serde_json::Value;
 
 #[derive(Debug, Template)]
 #[template(path = "audit_log.html")]
@@ -28,6 +30,107 @@ pub(crate) struct EntryRow {
     pub(crate) subject_short: String,
     /// Where the subject has a page.
     pub(crate) subject_address: Option<String>,
-    pub(crate) detail: String,
+    pub(crate) particulars: Vec<Particular>,
     pub(crate) hash: Hash,
+}
+
+/// One of an entry's particulars, under the name that the API has for it.
+#[derive(Debug)]
+pub(crate) struct Particular {
+    pub(crate) name: String,
+    /// As much of it as a cell takes.
+    pub(crate) short: String,
+    pub(crate) whole: String,
+}
+
+impl Particular {
+    /// Characters of a value that are shown: an ID of ours is longer by its prefix and some of its digits.
+    const SHOWN: usize = 24;
+
+    /// Of an entry's detail, which is JSON: the members of the object, without those that say nothing. What is no object is shown as it stands.
+    pub(crate) fn of(detail: &str) -> Vec<Self> {
+        let Ok(Value::Object(members)) = serde_json::from_str(detail) else {
+            return vec![Self::new(String::new(), detail.to_owned())];
+        };
+        let said = members.into_iter().filter(|(_, value)| !value.is_null());
+        said.map(
+            |(name, value)| match (name.strip_suffix("_ms"), value.as_u64()) {
+                (Some(when), Some(at_ms)) => Self::new(when.to_owned(), time::utc(at_ms)),
+                _ => Self::new(name, text(&value)),
+            },
+        )
+        .collect()
+    }
+
+    fn new(name: String, whole: String) -> Self {
+        let short = match whole.char_indices().nth(Self::SHOWN) {
+            Some((end, _)) => format!("{}…", &whole[..end]),
+            None => whole.clone(),
+        };
+        Self { name, short, whole }
+    }
+}
+
+/// A value as a person reads it. The server wrote it, and none that it writes is deep.
+fn text(value: &Value) -> String {
+    let joined = |texts: Vec<String>| texts.join(", ");
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(values) => joined(values.iter().map(text).collect()),
+        Value::Object(members) => {
+            let members = members.iter().filter(|(_, value)| !value.is_null());
+            joined(
+                members
+                    .map(|(name, value)| format!("{name} {}", text(value)))
+                    .collect(),
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Particular;
+
+    fn shown(detail: &str) -> Vec<(String, String, String)> {
+        let said = Particular::of(detail).into_iter();
+        said.map(|said| (said.name, said.short, said.whole))
+            .collect()
+    }
+
+    fn row(name: &str, short: &str, whole: &str) -> (String, String, String) {
+        (name.into(), short.into(), whole.into())
+    }
+
+    #[test]
+    fn particulars_are_named_and_what_is_long_is_cut_between_characters() {
+        assert_eq!(
+            shown(
+                r#"{"devices":1,"release":null,"target":{"device":"dev_87","group":null},"kind":"report"}"#
+            ),
+            [
+                row("devices", "1", "1"),
+                row("kind", "report", "report"),
+                row("target", "device dev_87", "device dev_87"),
+            ]
+        );
+        let long = "カメラ".repeat(9);
+        let cut: String = long.chars().take(24).chain(['…']).collect();
+        assert_eq!(
+            shown(&format!(r#"{{"name":"{long}"}}"#)),
+            [row("name", &cut, &long)]
+        );
+    }
+
+    #[test]
+    fn times_are_times_and_what_is_no_object_is_shown_as_it_stands() {
+        let time = "2026-11-29 00:39:42 UTC";
+        assert_eq!(
+            shown(r#"{"expires_ms":1795912782000,"start_ms":null}"#),
+            [row("expires", time, time)]
+        );
+        assert_eq!(shown("{broken"), [row("", "{broken", "{broken")]);
+        assert!(shown("{}").is_empty());
+    }
 }

@@ -329,6 +329,7 @@ texts! {
     component_version: "Version" / "バージョン";
     component_purl: "Package URL" / "パッケージ URL";
     components_find: "Find" / "探す";
+    components_start: "Say a name as inventories have it (openssl, /usr/bin/busybox, lib*), or a package URL as a bill of materials has it." / "構成にある名前(openssl、/usr/bin/busybox、lib*)か、部品表にあるパッケージ URL を入力してください。";
     components_none: "No device holds it." / "持っている機器はありません。";
     components_none_yet: "No device that this page looked at holds it." / "このページで調べた範囲には、持っている機器はありません。";
     components_holds: "Holds" / "部品";

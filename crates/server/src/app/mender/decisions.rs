@@ -290,12 +290,15 @@ impl App {
                     AuthSetState::Accepted => (EventKind::Accepted, former(tx, &now).await?),
                     _ => (EventKind::Enrolled, Vec::new()),
                 };
-                // The follower may have come across it first.
-                timeline::append_once(tx.on(), device, now_ms, kind, &detail).await?;
-                if is_known(tx, &now).await? && former.is_empty() && is_active(tx, &now).await? {
+                let first = timeline::append_once(tx.on(), device, now_ms, kind, &detail).await?;
+                // The follower may have come across the key before: then it is there, and this is still what put it there.
+                let stands_here = is_known(tx, &now).await? && is_active(tx, &now).await?;
+                if stands_here && former.is_empty() && !first {
                     return Ok(Done::nothing(true));
                 }
-                note_key(tx, &now, stands.registered, now_ms).await?;
+                if !stands_here {
+                    note_key(tx, &now, stands.registered, now_ms).await?;
+                }
                 displace(tx, &now, &former, now_ms).await?;
                 let told = Change::Device(device.clone());
                 let subject = device.clone();

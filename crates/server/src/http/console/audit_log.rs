@@ -10,7 +10,7 @@ use crate::{
     },
     views::{
         address,
-        audit_log::{AuditLog, EntryRow},
+        audit_log::{AuditLog, EntryRow, Particular},
         parts::{Hash, Pager},
     },
 };
@@ -63,7 +63,7 @@ pub(super) async fn list(
                 .then(|| format!("/devices/{}", entry.subject)),
             subject: entry.subject,
             act: entry.act,
-            detail: entry.detail,
+            particulars: Particular::of(&entry.detail),
             hash: Hash::plain(&entry.hash),
         })
         .collect();
