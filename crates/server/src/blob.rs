@@ -8,6 +8,7 @@
 
 mod pieces;
 
+use crate::sendfile::Outlet;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use kusabi_core::{
@@ -259,12 +260,8 @@ impl Blobs {
         digest: &[u8; 32],
         range: Range<u64>,
     ) -> Result<Pieces, BlobError> {
-        if let Some(directory) = &self.directory {
-            let path = directory.join(kusabi_api::Hex(*digest).to_string());
-            let file = blocking("read", &path, |path| {
-                std::fs::File::open(path).map_err(BlobError::of("read", path))
-            });
-            let pieces = pieces::of(file.await?, range);
+        if let Some(path) = self.path(digest) {
+            let pieces = pieces::of(open(&path).await?, range);
             return Ok(pieces.map_err(move |why| of_disk(&path, why)).boxed());
         }
         let options = GetOptions {
@@ -273,6 +270,28 @@ impl Blobs {
         };
         let found = in_time(self.store.get_opts(&self.key(digest), options)).await??;
         Ok(found.into_stream())
+    }
+
+    /// The same for who sends them on: a file leaves by the outlet of the connection, where it has one.
+    pub(crate) async fn send(
+        &self,
+        digest: &[u8; 32],
+        range: Range<u64>,
+        outlet: Option<Outlet>,
+    ) -> Result<Pieces, BlobError> {
+        match (self.path(digest), outlet) {
+            (Some(path), Some(outlet)) => {
+                let file = open(&path).await?;
+                Ok(outlet.stand_ins(file, range).map(Ok).boxed())
+            }
+            _ => self.read(digest, range).await,
+        }
+    }
+
+    /// Where a whole content lies, if the store is a directory.
+    fn path(&self, digest: &[u8; 32]) -> Option<PathBuf> {
+        let directory = self.directory.as_ref()?;
+        Some(directory.join(kusabi_api::Hex(*digest).to_string()))
     }
 
     /// All bytes of a whole content that is known to be small.
@@ -366,11 +385,7 @@ impl Blobs {
 
     /// Opens what arrived under a name.
     pub(crate) async fn reopen(&self, claim: &Claim<'_>) -> Result<std::fs::File, BlobError> {
-        let path = self.incoming.join(claim.name);
-        blocking("read", &path, |path| {
-            std::fs::File::open(path).map_err(BlobError::of("read", path))
-        })
-        .await
+        open(&self.incoming.join(claim.name)).await
     }
 
     /// Removes a whole content; that it is not there is as good.
@@ -560,6 +575,11 @@ fn of_disk(path: &Path, source: io::Error) -> object_store::Error {
 async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, BlobError> {
     let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
     answer.map_err(|_| BlobError::Silent)
+}
+
+async fn open(path: &Path) -> Result<std::fs::File, BlobError> {
+    let open = |path: &Path| std::fs::File::open(path).map_err(BlobError::of("read", path));
+    blocking("read", path, open).await
 }
 
 /// Work with a file on a thread that may wait for the disk.

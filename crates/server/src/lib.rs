@@ -18,6 +18,7 @@ pub mod app;
 mod blob;
 pub mod device;
 pub mod http;
+mod sendfile;
 pub mod serve;
 mod share;
 mod store;

@@ -15,6 +15,7 @@ use crate::{
     app::Presence,
     device::{Bounds as DoorBounds, Door, DoorKey, Successors},
     http,
+    sendfile::Files,
     store::followed,
 };
 use axum::{
@@ -25,7 +26,7 @@ use axum::{
 };
 use kusabi_api::{
     Ledger, VerifyingLedger,
-    serve::{Answers, Bounds, Counts, Open, Plain, serve},
+    serve::{Answers, Bounds, Counts, Open, serve},
     verify::Trust,
 };
 use kusabi_core::{
@@ -242,7 +243,7 @@ pub async fn start(
     .map_err(StartError::Random)?;
     let router = http::firmware::router(Arc::clone(&app));
     let router = router.merge(http::device::router(Arc::clone(&door)));
-    let device = Listener::start(device, Plain, router, DEVICE_CONNECTIONS, &stop);
+    let device = Listener::start(device, Files, router, DEVICE_CONNECTIONS, &stop);
     let mender = match mender {
         Some(bound) => {
             let keeping = (Arc::clone(&app), stop.clone());
@@ -377,7 +378,7 @@ impl Listener {
         stop: &watch::Receiver<bool>,
     ) -> Self {
         match tls {
-            None => Self::start(bound, Plain, router, connections, stop),
+            None => Self::start(bound, Files, router, connections, stop),
             Some(tls) => Self::start(bound, tls, router, connections, stop),
         }
     }

@@ -18,7 +18,9 @@ use core::{
     time::Duration,
 };
 use http_body::Body;
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    Request, Response, body::Incoming, http::Extensions, server::conn::http1, service::service_fn,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{io, sync::Arc};
 use tokio::{
@@ -87,6 +89,11 @@ pub trait Open: Clone + Send + Sync + 'static {
         &self,
         stream: Impatient<TcpStream>,
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// What each request on the connection brings along for who answers it.
+    fn along(_: &Self::Stream) -> Extensions {
+        Extensions::new()
+    }
 }
 
 /// HTTP right on the connection.
@@ -178,10 +185,10 @@ async fn accept(
     }
 }
 
-async fn connection(
+async fn connection<O: Open>(
     stream: TcpStream,
     peer: SocketAddr,
-    open: &impl Open,
+    open: &O,
     answers: &impl Answers,
     bounds: &Bounds,
     mut stopping: watch::Receiver<bool>,
@@ -196,7 +203,9 @@ async fn connection(
         // Nobody has asked anything on it yet.
         () = stopped(&mut stopping) => return Ok(()),
     };
-    let service = service_fn(|request: Request<Incoming>| async move {
+    let along = &O::along(&stream);
+    let service = service_fn(|mut request: Request<Incoming>| async move {
+        request.extensions_mut().extend(along.clone());
         Ok::<_, Infallible>(answers.answer(request, peer).await)
     });
     let mut connection = pin!(

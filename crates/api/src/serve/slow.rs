@@ -32,6 +32,16 @@ impl<S> Impatient<S> {
         }
     }
 
+    /// The same patience with what this makes of the stream, before anything was written.
+    pub fn map<T>(self, make: impl FnOnce(S) -> T) -> Impatient<T> {
+        Impatient::new(make(self.stream), self.limit)
+    }
+
+    /// The stream.
+    pub const fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// Passes a result on; when it is pending, starts the clock or looks at it.
     fn watch<T>(
         &mut self,

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     blob::{BlobError, Blobs, Claim, Pieces},
+    sendfile::Outlet,
     store::{
         contents::{self, Row},
         mender_artifacts::Row as Artifact,
@@ -175,16 +176,18 @@ impl App {
         Ok(self.blobs()?.size(&digest.0).await?)
     }
 
-    /// Bytes of a whole content; the range is inside of it.
+    /// Bytes of a whole content for who asked for them; the range is inside of it. A file leaves by the connection's outlet, where it has
+    /// one.
     ///
     /// # Errors
     /// The disk fails.
-    pub(crate) async fn read_content(
+    pub(crate) async fn send_content(
         &self,
         digest: Hex32,
         range: Range<u64>,
+        outlet: Option<Outlet>,
     ) -> Result<Pieces, Error> {
-        Ok(self.blobs()?.read(&digest.0, range).await?)
+        Ok(self.blobs()?.send(&digest.0, range, outlet).await?)
     }
 }
 

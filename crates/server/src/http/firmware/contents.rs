@@ -7,8 +7,10 @@ use super::{
 use crate::{
     app::{App, Error},
     http::failure::Failure,
+    sendfile::Outlet,
 };
 use axum::{
+    Extension,
     body::Body,
     extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
@@ -18,13 +20,18 @@ use kusabi_api::Hex32;
 use std::sync::Arc;
 
 /// The bytes, or the range that is asked for, as they come from the store.
-pub(super) async fn show(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Answer {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    outlet: Option<Extension<Outlet>>,
+    headers: HeaderMap,
+) -> Answer {
     let digest = digest(&uri)?;
     let size = app.content_size(digest).await?;
     let size = size.ok_or_else(|| nothing("content with the digest", digest))?;
     // What has this name never changes.
     let kept = "public, max-age=31536000, immutable";
-    send(&app, digest, size, &headers, kept).await
+    send(&app, digest, size, &headers, outlet, kept).await
 }
 
 /// The answer with a whole content, or with the range of it that is asked for; never encoded, and always with its length.
@@ -33,6 +40,7 @@ pub(in crate::http) async fn send(
     digest: Hex32,
     size: u64,
     headers: &HeaderMap,
+    outlet: Option<Extension<Outlet>>,
     kept: &'static str,
 ) -> Answer {
     let etag = format!("\"{digest}\"");
@@ -50,7 +58,9 @@ pub(in crate::http) async fn send(
         }
     };
     let (from, to) = (range.start, range.end);
-    let pieces = app.read_content(digest, range).await?;
+    let pieces = app
+        .send_content(digest, range, outlet.map(|Extension(outlet)| outlet))
+        .await?;
     let mut response = Response::new(Body::from_stream(pieces));
     *response.status_mut() = status;
     if status == StatusCode::PARTIAL_CONTENT {

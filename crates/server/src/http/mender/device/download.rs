@@ -4,8 +4,10 @@ use super::AppState;
 use crate::{
     app::{App, mender::Fetched},
     http::{failure::Failure, firmware::contents},
+    sendfile::Outlet,
 };
 use axum::{
+    Extension,
     body::{Body, BodyDataStream, Bytes},
     extract::{Path, State},
     http::HeaderMap,
@@ -24,11 +26,12 @@ const LOOK_TIME: Duration = Duration::from_secs(5);
 pub(super) async fn show(
     State(app): AppState,
     Path(secret): Path<String>,
+    outlet: Option<Extension<Outlet>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let fetched = app.mender_download(&secret).await?;
     let (digest, size) = (fetched.digest(), fetched.size);
-    let response = contents::send(&app, digest, size, &headers, "no-store").await?;
+    let response = contents::send(&app, digest, size, &headers, outlet, "no-store").await?;
     Ok(response.map(|body| Body::from_stream(watched(app, fetched, body.into_data_stream()))))
 }
 
