@@ -11,8 +11,9 @@
 //! - stand-ins come to the socket in the order in which they were made, each whole or without what of it was sent: anything else is
 //!   an error, and the connection ends.
 //!
-//! Waiting for a disk must not hold up other connections: what the kernel does not have in memory is read on a thread that may wait,
-//! and then sent.
+//! Waiting for a disk must hold up neither other connections nor this one's clock: what the kernel does not have in memory is read on a
+//! thread that may wait, outside of the time that the client has to take it, and then sent. Whether it is in memory is looked at in
+//! places, so a file of which the kernel dropped pages in between costs a short wait.
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, stream};
@@ -20,7 +21,7 @@ use hyper::http::Extensions;
 use kusabi_api::serve::{Impatient, Open};
 use rustix::{
     fs::sendfile,
-    io::{ReadWriteFlags, preadv2},
+    io::{Errno, ReadWriteFlags, preadv2},
 };
 use std::{
     collections::VecDeque,
@@ -33,13 +34,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::JoinHandle,
 };
 
-/// Most bytes that one stand-in stands for.
-const STAND_IN_BYTES: usize = 512 * 1024;
+/// Most bytes that one stand-in stands for. What is given out to a slow client cannot be taken back.
+const STAND_IN_BYTES: usize = 256 * 1024;
 
 /// What stand-ins are slices of. It is never read: only where it lies counts.
 static STAND_IN: [u8; STAND_IN_BYTES] = [0; STAND_IN_BYTES];
@@ -47,23 +48,29 @@ static STAND_IN: [u8; STAND_IN_BYTES] = [0; STAND_IN_BYTES];
 /// Stand-ins of one connection that are made and not sent: the library asks for no more than it can write soon.
 const WAITING_MAX: usize = 64;
 
-/// Bytes between two places at which it is looked whether a file is in memory, and of a read that brings it there.
-const LOOK_BYTES: usize = 64 * 1024;
+/// Bytes of a block of a file: whole ones are brought into memory, and it is looked for one at its end.
+const BLOCK_BYTES: u64 = 64 * 1024;
 
 /// HTTP right on the connection, by which files leave with `sendfile`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Files;
 
 impl Open for Files {
-    type Stream = Impatient<Sendfile>;
+    type Stream = Sendfile;
 
     async fn open(&self, stream: Impatient<TcpStream>) -> io::Result<Self::Stream> {
-        Ok(stream.map(Sendfile::new))
+        Ok(Sendfile {
+            stream,
+            outlet: Outlet::default(),
+            reading: None,
+            in_memory: false,
+            copies: false,
+        })
     }
 
     fn along(stream: &Self::Stream) -> Extensions {
         let mut along = Extensions::new();
-        along.insert(stream.get_ref().outlet.clone());
+        along.insert(stream.outlet.clone());
         along
     }
 }
@@ -105,6 +112,25 @@ impl Outlet {
         })
     }
 
+    /// The first of what waits, if `left` bytes of it are left.
+    fn first(&self, left: usize) -> Option<Meant> {
+        let waiting = self.lock();
+        let first = waiting.front().filter(|first| first.left == left);
+        first.filter(|_| waiting.len() <= WAITING_MAX).cloned()
+    }
+
+    /// Takes note of what was sent of the first one.
+    fn sent(&self, sent: usize) {
+        let mut waiting = self.lock();
+        if let Some(first) = waiting.front_mut() {
+            first.at += sent as u64;
+            first.left = first.left.saturating_sub(sent);
+            if first.left == 0 {
+                waiting.pop_front();
+            }
+        }
+    }
+
     fn stand_in(&self, meant: Meant) -> Bytes {
         let stand_in = STAND_IN.get(..meant.left).unwrap_or(&STAND_IN);
         self.lock().push_back(meant);
@@ -119,125 +145,113 @@ fn is_stand_in(bytes: &[u8]) -> bool {
 /// A connection at which stand-ins become what they stand for.
 #[derive(Debug)]
 pub(crate) struct Sendfile {
-    stream: TcpStream,
+    stream: Impatient<TcpStream>,
     outlet: Outlet,
-    /// Brings what is sent next into memory.
+    /// Brings the first of what waits into memory.
     reading: Option<JoinHandle<io::Result<()>>>,
-    /// Bytes of the first stand-in that were found in memory, or brought there.
-    in_memory: usize,
+    /// Whether the first of what waits was found there, or brought there, since the client took some of it.
+    in_memory: bool,
+    /// The file system, or what this process may do, has no `sendfile`.
+    copies: bool,
+}
+
+impl Drop for Sendfile {
+    fn drop(&mut self) {
+        if let Some(reading) = &self.reading {
+            reading.abort();
+        }
+    }
 }
 
 impl Sendfile {
-    fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            outlet: Outlet::default(),
-            reading: None,
-            in_memory: 0,
-        }
-    }
-
     /// Sends some of what a stand-in stands for, of which `length` bytes are left.
     fn poll_send(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
-        let first = self.outlet.lock().front().cloned();
-        let waiting = self.outlet.lock().len();
-        let Some(meant) = first.filter(|meant| meant.left == length && waiting <= WAITING_MAX)
-        else {
+        let Some(meant) = self.outlet.first(length) else {
             let why = "what stands for a file was changed on its way to the connection";
             return Poll::Ready(Err(io::Error::other(why)));
         };
-        ready!(self.stream.poll_write_ready(cx))?;
         ready!(self.poll_in_memory(cx, &meant))?;
-        let to_send = self.in_memory;
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            let sent = self.stream.try_io(Interest::WRITABLE, || {
+        let copies = &mut self.copies;
+        let sent = self.stream.poll_write_by(cx, |stream| {
+            if !*copies {
                 let mut at = meant.at;
-                Ok(sendfile(&self.stream, &meant.file, Some(&mut at), to_send)?)
-            });
-            match sent {
-                // Contents never change; somebody has been at the directory.
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Ok(sent) => {
-                    self.in_memory -= sent;
-                    self.sent(sent);
-                    return Poll::Ready(Ok(sent));
+                match sendfile(stream, &meant.file, Some(&mut at), meant.left) {
+                    Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
+                        *copies = true;
+                    }
+                    sent => return Ok(sent?),
                 }
-                Err(why)
-                    if matches!(
-                        why.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(why) => return Poll::Ready(Err(why)),
             }
+            copy(stream, &meant)
+        });
+        if sent.is_pending() {
+            // Until the client takes more of it, the kernel may need the memory for something else.
+            self.in_memory = false;
         }
+        let sent = ready!(sent)?;
+        if sent == 0 {
+            // Contents never change; somebody has been at the directory.
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.in_memory = sent < meant.left;
+        self.outlet.sent(sent);
+        Poll::Ready(Ok(sent))
     }
 
-    /// Takes note of what was sent of the first stand-in.
-    fn sent(&self, sent: usize) {
-        let mut waiting = self.outlet.lock();
-        if let Some(first) = waiting.front_mut() {
-            first.at += sent as u64;
-            first.left = first.left.saturating_sub(sent);
-            if first.left == 0 {
-                waiting.pop_front();
-            }
-        }
-    }
-
-    /// Until bytes of the first stand-in are in memory.
+    /// Until what is meant is in memory.
     fn poll_in_memory(&mut self, cx: &mut Context<'_>, meant: &Meant) -> Poll<io::Result<()>> {
-        if self.in_memory == 0 && self.reading.is_none() {
+        if self.reading.is_none() && !self.in_memory {
             self.in_memory = in_memory(meant);
-            if self.in_memory == 0 {
-                let meant = meant.clone();
-                self.reading = Some(tokio::task::spawn_blocking(move || bring(&meant)));
-            }
         }
-        if let Some(reading) = &mut self.reading {
-            let read = ready!(reading.poll_unpin(cx));
-            self.reading = None;
-            read.map_err(io::Error::other)??;
-            self.in_memory = meant.left;
+        if self.in_memory {
+            return Poll::Ready(Ok(()));
         }
+        let reading = self.reading.get_or_insert_with(|| {
+            let meant = meant.clone();
+            tokio::task::spawn_blocking(move || bring(&meant))
+        });
+        let read = ready!(reading.poll_unpin(cx));
+        self.reading = None;
+        read.map_err(io::Error::other)??;
+        self.in_memory = true;
         Poll::Ready(Ok(()))
     }
 }
 
-/// How many bytes of it, from its beginning, the kernel has in memory, as far as one looks; none, where the file system cannot say.
-fn in_memory(meant: &Meant) -> usize {
-    let is_there = |at: usize| {
-        let (mut byte, at) = ([0], meant.at + at as u64);
-        let read = preadv2(
-            &meant.file,
-            &mut [IoSliceMut::new(&mut byte)],
-            at,
-            ReadWriteFlags::NOWAIT,
-        );
-        read.is_ok_and(|read| read == 1)
-    };
-    let mut found = 0;
-    while found < meant.left {
-        // The last byte before the next look, so that what is found ends where it was looked.
-        let next = (found + LOOK_BYTES).min(meant.left);
-        if !is_there(next - 1) {
-            break;
-        }
-        found = next;
+/// Writes some of it without the kernel's help.
+fn copy(stream: &TcpStream, meant: &Meant) -> io::Result<usize> {
+    let mut buffer = vec![0; meant.left.min(BLOCK_BYTES as usize)];
+    let read = meant.file.read_at(&mut buffer, meant.at)?;
+    match buffer.get(..read) {
+        Some(read) if !read.is_empty() => Ok(rustix::io::write(stream, read)?),
+        _ => Ok(0),
     }
-    found
 }
 
-/// Reads it, so that the kernel has it in memory.
+/// Whether the kernel has it in memory, as far as one looks; no, where the file system cannot say.
+fn in_memory(meant: &Meant) -> bool {
+    let end = meant.at + meant.left as u64;
+    let is_there = |at| {
+        let mut byte = [0];
+        let slices = &mut [IoSliceMut::new(&mut byte)];
+        let read = preadv2(&meant.file, slices, at, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|read| read == 1)
+    };
+    let blocks = meant.at / BLOCK_BYTES..end.div_ceil(BLOCK_BYTES);
+    blocks
+        .map(|block| ((block + 1) * BLOCK_BYTES).min(end))
+        .all(|end| is_there(end - 1))
+}
+
+/// Reads the blocks in which it lies, so that the kernel has them in memory: whole ones, so that one that is found at its end is there.
 fn bring(meant: &Meant) -> io::Result<()> {
-    let mut buffer = vec![0; LOOK_BYTES.min(meant.left)];
-    let mut read = 0;
-    while read < meant.left {
-        let next = buffer.len().min(meant.left - read);
-        let piece = buffer.get_mut(..next).unwrap_or_default();
-        match meant.file.read_at(piece, meant.at + read as u64) {
+    let end = meant.at + meant.left as u64;
+    let mut at = meant.at - meant.at % BLOCK_BYTES;
+    let mut buffer = vec![0; BLOCK_BYTES as usize];
+    while at < end {
+        match meant.file.read_at(&mut buffer, at) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(length) => read += length,
+            Ok(read) => at += read as u64,
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) => return Err(why),
         }
@@ -358,7 +372,29 @@ mod tests {
         _stop: watch::Sender<bool>,
     }
 
+    /// As where there is no `sendfile`.
+    #[derive(Clone)]
+    struct Copies;
+
+    impl Open for Copies {
+        type Stream = Sendfile;
+
+        async fn open(&self, stream: Impatient<TcpStream>) -> io::Result<Sendfile> {
+            let mut stream = Files.open(stream).await?;
+            stream.copies = true;
+            Ok(stream)
+        }
+
+        fn along(stream: &Sendfile) -> Extensions {
+            Files::along(stream)
+        }
+    }
+
     async fn served(sends: Sends) -> Served {
+        served_by(Files, sends).await
+    }
+
+    async fn served_by(open: impl Open, sends: Sends) -> Served {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let bounds = Bounds {
@@ -369,7 +405,7 @@ mod tests {
         };
         let (_stop, stopping) = watch::channel(false);
         let counts = Arc::new(Counts::default());
-        tokio::spawn(serve(listener, Files, sends, bounds, counts, stopping));
+        tokio::spawn(serve(listener, open, sends, bounds, counts, stopping));
         Served { address, _stop }
     }
 
@@ -418,7 +454,7 @@ mod tests {
         (SIZE - 1, SIZE),
         (STAND_IN_BYTES - 1, STAND_IN_BYTES + 1),
         (STAND_IN_BYTES, 2 * STAND_IN_BYTES),
-        (LOOK_BYTES - 1, 2 * LOOK_BYTES + 1),
+        (BLOCK_BYTES as usize - 1, 2 * BLOCK_BYTES as usize + 1),
         (5, SIZE - 5),
         (0, SIZE),
     ];
@@ -426,14 +462,15 @@ mod tests {
     #[tokio::test]
     async fn every_range_is_what_the_file_has_there_one_after_the_other_and_asked_for_at_once() {
         let (file, content) = (file(), content());
-        let server = served(of(&file)).await;
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        for range in RANGES {
-            ask(&mut stream, &[range]).await;
-            takes(&mut stream, &content, &[range]).await;
+        for server in [served(of(&file)).await, served_by(Copies, of(&file)).await] {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            for range in RANGES {
+                ask(&mut stream, &[range]).await;
+                takes(&mut stream, &content, &[range]).await;
+            }
+            ask(&mut stream, &RANGES).await;
+            takes(&mut stream, &content, &RANGES).await;
         }
-        ask(&mut stream, &RANGES).await;
-        takes(&mut stream, &content, &RANGES).await;
     }
 
     #[tokio::test]
@@ -470,10 +507,14 @@ mod tests {
             at: 100,
             left: STAND_IN_BYTES,
         };
-        // A file system may keep it all the same, or not say; what was brought is there if it can say at all.
         bring(&meant).unwrap();
-        let said = in_memory(&meant);
-        assert!(said == STAND_IN_BYTES || said == 0, "{said}");
+        let more = Meant {
+            at: 0,
+            left: STAND_IN_BYTES + BLOCK_BYTES as usize,
+            ..meant.clone()
+        };
+        // Whole blocks came; or the file system cannot say.
+        assert_eq!(in_memory(&meant), in_memory(&more));
         fadvise(file.as_file(), 0, None, Advice::DontNeed).unwrap();
         let server = served(of(&file)).await;
         let mut stream = TcpStream::connect(server.address).await.unwrap();

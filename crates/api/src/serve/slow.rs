@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
     time::{Instant, Sleep},
 };
 
@@ -32,16 +33,6 @@ impl<S> Impatient<S> {
         }
     }
 
-    /// The same patience with what this makes of the stream, before anything was written.
-    pub fn map<T>(self, make: impl FnOnce(S) -> T) -> Impatient<T> {
-        Impatient::new(make(self.stream), self.limit)
-    }
-
-    /// The stream.
-    pub const fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
     /// Passes a result on; when it is pending, starts the clock or looks at it.
     fn watch<T>(
         &mut self,
@@ -62,6 +53,33 @@ impl<S> Impatient<S> {
         }
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Impatient<TcpStream> {
+    /// Writes by a call of the caller's own, which fails with [`io::ErrorKind::WouldBlock`] where the peer takes nothing now.
+    pub fn poll_write_by(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let stream = &self.stream;
+        let result = loop {
+            match stream.poll_write_ready(cx) {
+                Poll::Pending => break Poll::Pending,
+                Poll::Ready(Err(why)) => break Poll::Ready(Err(why)),
+                Poll::Ready(Ok(())) => {}
+            }
+            match stream.try_io(Interest::WRITABLE, || write(stream)) {
+                Err(why)
+                    if matches!(
+                        why.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                written => break Poll::Ready(written),
+            }
+        };
+        self.watch(cx, result)
     }
 }
 

@@ -72,29 +72,38 @@ async fn thin(on: On<'_>, device: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Adds what the ledger did to a device, unless the same stands there: a rebuild comes across it again. Says whether it was added.
-pub(crate) async fn append_once(
+/// Whether a device's timeline has this event.
+pub(crate) async fn has(
     on: On<'_>,
+    device: &str,
+    kind: EventKind,
+    detail: &serde_json::Value,
+) -> Result<bool, StoreError> {
+    let there: Option<i64> = sqlx::query_scalar(
+        "SELECT seq FROM device_events WHERE org = $1 AND device = $2 AND kind = $3 AND detail = $4 LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(kind.name())
+    .bind(detail.to_string())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("look into a device's timeline"))?;
+    Ok(there.is_some())
+}
+
+/// Adds what the ledger did to a device, unless the same stands there: a rebuild comes across it again.
+pub(crate) async fn append_once(
+    mut on: On<'_>,
     device: &str,
     at_ms: u64,
     kind: EventKind,
     detail: &serde_json::Value,
-) -> Result<bool, StoreError> {
-    let On { connection, org } = on;
-    let detail = detail.to_string();
-    let there: Option<i64> = sqlx::query_scalar(
-        "SELECT seq FROM device_events WHERE org = $1 AND device = $2 AND kind = $3 AND detail = $4 LIMIT 1",
-    )
-    .bind(org.clone())
-    .bind(device.to_owned())
-    .bind(kind.name())
-    .bind(detail.clone())
-    .fetch_optional(&mut *connection)
-    .await
-    .map_err(StoreError::of("look into a device's timeline"))?;
-    if there.is_some() {
-        return Ok(false);
+) -> Result<(), StoreError> {
+    if has(on.again(), device, kind, detail).await? {
+        return Ok(());
     }
+    let On { connection, org } = on;
     sqlx::query(
         "INSERT INTO device_events (org, device, seq, at_ms, kind, detail) \
          SELECT $1, $2, COALESCE(MAX(seq), 0) + 1, $3, $4, $5 FROM device_events WHERE org = $1 AND device = $2",
@@ -103,11 +112,11 @@ pub(crate) async fn append_once(
     .bind(device.to_owned())
     .bind(int(at_ms))
     .bind(kind.name())
-    .bind(detail)
+    .bind(detail.to_string())
     .execute(connection)
     .await
     .map_err(StoreError::of("add to a device's timeline"))?;
-    Ok(true)
+    Ok(())
 }
 
 /// Adds an event to the timeline of every device that an order was given to.

@@ -71,11 +71,12 @@ impl Particular {
     }
 }
 
-/// A value as a person reads it. The server wrote it, and none that it writes is deep.
+/// A value as a person reads it: a text that could be taken for something else in quotes. The server wrote it, and none that it writes is
+/// deep.
 fn text(value: &Value) -> String {
     let joined = |texts: Vec<String>| texts.join(", ");
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) if is_plain(text) => text.clone(),
         Value::Array(values) => joined(values.iter().map(text).collect()),
         Value::Object(members) => {
             let members = members.iter().filter(|(_, value)| !value.is_null());
@@ -87,6 +88,12 @@ fn text(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Whether a text is one word, as IDs, digests, kinds and addresses are.
+fn is_plain(text: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "-_.:/@+".contains(c);
+    !text.is_empty() && text.chars().all(plain)
 }
 
 #[cfg(test)]
@@ -113,6 +120,18 @@ mod tests {
                 row("devices", "1", "1"),
                 row("kind", "report", "report"),
                 row("target", "device dev_87", "device dev_87"),
+            ]
+        );
+        assert_eq!(
+            shown(r#"{"names":["a, b","c"],"target":{"group":"x, device dev_9"},"empty":""}"#),
+            [
+                row("empty", r#""""#, r#""""#),
+                row("names", r#""a, b", c"#, r#""a, b", c"#),
+                row(
+                    "target",
+                    r#"group "x, device dev_9""#,
+                    r#"group "x, device dev_9""#
+                ),
             ]
         );
         let long = "カメラ".repeat(9);

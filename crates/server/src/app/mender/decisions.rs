@@ -290,11 +290,18 @@ impl App {
                     AuthSetState::Accepted => (EventKind::Accepted, former(tx, &now).await?),
                     _ => (EventKind::Enrolled, Vec::new()),
                 };
-                let first = timeline::append_once(tx.on(), device, now_ms, kind, &detail).await?;
+                // It was said before, by one of the two ways in which a key comes to stand.
+                let mut said = false;
+                for kind in [EventKind::Accepted, EventKind::Enrolled] {
+                    said |= timeline::has(tx.on(), device, kind, &detail).await?;
+                }
                 // The follower may have come across the key before: then it is there, and this is still what put it there.
                 let stands_here = is_known(tx, &now).await? && is_active(tx, &now).await?;
-                if stands_here && former.is_empty() && !first {
+                if stands_here && former.is_empty() && said {
                     return Ok(Done::nothing(true));
+                }
+                if !said {
+                    timeline::append(tx.on(), device, now_ms, kind, &detail).await?;
                 }
                 if !stands_here {
                     note_key(tx, &now, stands.registered, now_ms).await?;
