@@ -228,6 +228,7 @@ def case(curve):
                                               [12, 4, b"s" * 32]], b"a checkpoint",
                                  [at_ms, heard[0]["signature"]]]])
     asks = cbor([None, floor, [6, b"n" * 32]])
+    where, moved = cbor([None, floor, [7]]), cbor([[], [8, "https://devices.example"]])
     carried = cbor([[], [7, b"r" * 121, bytes(3) + b"\x02" + bytes(4) + b"d" * 32, b"a proof"]])
     new_keys = curve.keys(seeds["next"])
     context = chain + org + bytes([2, curve.suite]) + new_keys.ljust(66, b"\0")
@@ -247,6 +248,7 @@ def case(curve):
         "reply_plaintext": reply,
         "reply": cbor([1, 2, sealed("server", 1, reply)]),
         "fresh_request": asks, "fresh_reply": carried,
+        "where_request": where, "moved_reply": moved,
         "answered": answered, "statement": statement, "at_ms": at_ms, "heard": heard,
         "activate": cbor([2, org, [handles["device"], 1], entry]),
         "supersede": cbor([3, org, [handles["device"], 1], entry]),

@@ -213,6 +213,8 @@ pub struct Server {
     pub org: OrgId,
     /// Where it sends devices that are not its organisation's any more.
     pub hint: Option<&'static str>,
+    /// Whether it is one of before devices asked where their owner's servers are.
+    pub elder: bool,
     /// What it does as to a device's owner.
     pub custody: Custody,
     /// Its sessions.
@@ -237,6 +239,7 @@ impl Server {
             key,
             org,
             hint: None,
+            elder: false,
             custody: Custody::Honest,
             sessions: Sessions::new(Limits::default()),
             door: Door::new([5; 32], 10, 20),
@@ -383,6 +386,9 @@ impl Server {
             }
         };
         let floor = admitted.request().floor;
+        if self.elder && admitted.request().ask == Ask::Where {
+            return Err(Problem::Malformed);
+        }
         if shop.full {
             let answer = problem(SealedProblem::Unavailable);
             return self.reply(shop, now, incoming, answer, Some(floor));
@@ -605,6 +611,8 @@ fn work(
             Made::Proof(shop.ledger.prove(&key))
         }
         Ask::Fresh(_) => unreachable!("it is the server's, not the shop's"),
+        // It is this owner's.
+        Ask::Where => problem(SealedProblem::NotAllowed),
         Ask::Succeed(bytes) => succeed(shop, org, device, admitted, bytes, rng),
         Ask::Key => {
             // Made, sent, and kept nowhere.

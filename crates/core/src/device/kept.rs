@@ -15,8 +15,10 @@ use crate::set::EPOCH_SET_LEN_MAX;
 use crate::suite::{PublicKeys, Purpose, Suite};
 use crate::wire::{Reader, Sink, WireError, Writer};
 
-/// Most server addresses.
+/// Most server addresses that a device is given.
 pub const SERVERS_MAX: usize = 4;
+/// Most that it has: those, and one that a server named for its new owner's.
+pub const ADDRESSES_MAX: usize = SERVERS_MAX + 1;
 
 const VERSION: u8 = 2;
 /// Before devices followed to other owners: without the fields that say so.
@@ -107,7 +109,7 @@ pub struct Kept {
     /// Whose it is.
     pub(super) org: OrgId,
     /// The server key of each address.
-    pub(super) servers: ArrayVec<Server, SERVERS_MAX>,
+    pub(super) servers: ArrayVec<Server, ADDRESSES_MAX>,
     /// The key that counts.
     pub(super) current: Identity,
     /// The key that is to follow.
@@ -139,7 +141,7 @@ pub enum KeptError {
     Value,
     /// What it believes does not hold together.
     Trust,
-    /// No server, or more than four.
+    /// No server, or more than a device has places for.
     Servers,
 }
 
@@ -152,7 +154,7 @@ impl fmt::Display for KeptError {
             Self::Trust => {
                 "the device state's anchor and validator set do not belong together; it is damaged"
             }
-            Self::Servers => "a device has one to four servers",
+            Self::Servers => "a device is given one to four servers, and has at most one more",
         })
     }
 }
@@ -171,7 +173,7 @@ impl Kept {
         + TRUST_LEN_MAX
         + OrgId::LEN
         + 1
-        + SERVERS_MAX * SERVER_LEN
+        + ADDRESSES_MAX * SERVER_LEN
         + 2 * (1 + IDENTITY_LEN)
         + 8
         + 16
@@ -195,7 +197,7 @@ impl Kept {
         if !matches!(purpose, Purpose::Pre | Purpose::Act) {
             return Err(KeptError::Value);
         }
-        if servers.is_empty() || !servers.iter().all(Server::can_agree) {
+        if !(1..=SERVERS_MAX).contains(&servers.len()) || !servers.iter().all(Server::can_agree) {
             return Err(KeptError::Servers);
         }
         Ok(Self {
@@ -275,7 +277,13 @@ impl Kept {
         self.bound != self.org
     }
 
-    /// Makes room for so many addresses, four at most: what serves at new ones has to be asked for.
+    /// Whether the device was given away and knows no server of its owner's at any address.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        (0..self.servers.len()).all(|at| self.is_strange(at))
+    }
+
+    /// Makes room for so many addresses, at most [`ADDRESSES_MAX`]: what serves at new ones has to be asked for.
     pub fn reach(&mut self, addresses: usize) {
         let Some(like) = self.servers.last().copied() else {
             return;

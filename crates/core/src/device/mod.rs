@@ -18,7 +18,7 @@ mod provisioning;
 mod trust;
 
 pub use crate::protocol::URL_LEN_MAX;
-pub use kept::{Identity, Kept, KeptError, KeyRing, SERVERS_MAX, Server, Slot};
+pub use kept::{ADDRESSES_MAX, Identity, Kept, KeptError, KeyRing, SERVERS_MAX, Server, Slot};
 pub use machine::{Device, DeviceError, Input, KeyOrigin, Settings};
 pub use outbox::{Event, Gate, Output, ProvenRelease, SignedReceipt, Staleness, Stop};
 pub use provisioning::{Address, FactoryKey, Provisioning, ProvisioningError, SERIAL_LEN_MAX};

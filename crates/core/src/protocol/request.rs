@@ -20,7 +20,7 @@ pub const PART_LEN_MAX: usize = 2048;
 /// A request: `[link / null, floor, body]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// The tripwire's value; in a session's first message, and there always.
+    /// The tripwire's value; in a session's first message only.
     pub link: Option<Link>,
     /// Where the device stands.
     pub floor: Floor,
@@ -47,6 +47,17 @@ pub enum Ask<'a> {
     Report(ReportPart<'a>),
     /// Carry this nonce to the validators: a freshness receipt for it.
     Fresh(Nonce),
+    /// My record has another owner: where are that one's servers?
+    Where,
+}
+
+impl Ask<'_> {
+    /// Whether a session that began without a value of the tripwire may ask for it: what is answered hands nothing out that only the
+    /// owner's device is to have, and does nothing.
+    #[must_use]
+    pub const fn needs_no_link(&self) -> bool {
+        matches!(self, Self::Prove(_) | Self::Fresh(_) | Self::Where)
+    }
 }
 
 /// A poll.
@@ -214,6 +225,7 @@ impl<'b> FromCbor<'b> for Ask<'b> {
             }),
             (5, 5) => Self::Report(report(d)?),
             (6, 2) => Self::Fresh(Nonce::new(d.array_of()?)),
+            (7, 1) => Self::Where,
             _ => return Err(CborError::OutOfBounds),
         })
     }
@@ -251,6 +263,9 @@ impl ToCbor for Ask<'_> {
             }
             Self::Fresh(nonce) => {
                 e.array(2).u64(6).bytes(nonce);
+            }
+            Self::Where => {
+                e.array(1).u64(7);
             }
         }
     }

@@ -205,11 +205,10 @@ impl Sessions {
             .len();
         plaintext.truncate(len);
         let request: Request<'_> = decode_canonical(&plaintext).map_err(|_| Problem::Malformed)?;
-        // The tripwire's value stands in the first message, and only there. In a session without one there are only proofs
-        // and freshness receipts.
+        // The tripwire's value stands in the first message, and only there. In a session without one there are only proofs,
+        // freshness receipts, and the way to another owner's servers.
         let linked = session.linked || (counter == 1 && request.link.is_some());
-        let shows = matches!(request.ask, Ask::Prove(_) | Ask::Fresh(_));
-        if (request.link.is_some() && counter != 1) || !(linked || shows) {
+        if (request.link.is_some() && counter != 1) || !(linked || request.ask.needs_no_link()) {
             return Err(Problem::Malformed);
         }
         let incoming = Incoming {
@@ -489,7 +488,7 @@ impl Incoming {
         let request: Request<'_> =
             decode_canonical(&self.plaintext).map_err(|_| NotAdmitted::NotAllowed)?;
         let allowed = match (&request.ask, self.purpose) {
-            (Ask::Prove(_) | Ask::Fresh(_) | Ask::Succeed(_), _) => true,
+            (Ask::Prove(_) | Ask::Fresh(_) | Ask::Succeed(_) | Ask::Where, _) => true,
             (Ask::Key, purpose) => purpose == Purpose::Pre,
             (Ask::Poll(_) | Ask::Report(_), purpose) => purpose == Purpose::Act,
         };

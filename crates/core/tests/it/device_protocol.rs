@@ -54,6 +54,8 @@ pub(crate) struct Case {
     reply: Hex,
     fresh_request: Hex,
     fresh_reply: Hex,
+    where_request: Hex,
+    moved_reply: Hex,
     pub(crate) answered: Vec<Receipt>,
     pub(crate) statement: Hex,
     pub(crate) at_ms: u64,
@@ -230,16 +232,26 @@ fn frames_have_bounds_and_one_encoding() {
             }
             assert!(RequestFrame::decode(&[bytes, &[0][..]].concat()).is_err());
         }
-        for reply in [&case.reply_plaintext.0, &case.fresh_reply.0] {
+        for reply in [
+            &case.reply_plaintext.0,
+            &case.fresh_reply.0,
+            &case.moved_reply.0,
+        ] {
             for len in 0..reply.len() {
                 assert!(decode_canonical::<Reply<'_>>(&reply[..len]).is_err());
             }
             let decoded: Reply<'_> = decode_canonical(reply).unwrap();
             assert_eq!(decoded.to_cbor_vec(), *reply);
         }
-        let request: Request<'_> = decode_canonical(&case.fresh_request.0).unwrap();
-        assert_eq!(request.ask, Ask::Fresh(Nonce::new([b'n'; 32])));
-        assert_eq!(request.to_cbor_vec(), case.fresh_request.0);
+        let fresh = Ask::Fresh(Nonce::new([b'n'; 32]));
+        for (bytes, ask) in [
+            (&case.fresh_request.0, fresh),
+            (&case.where_request.0, Ask::Where),
+        ] {
+            let request: Request<'_> = decode_canonical(bytes).unwrap();
+            assert_eq!(request.ask, ask);
+            assert_eq!(request.to_cbor_vec(), *bytes);
+        }
     }
     assert!(RequestFrame::decode(&[0; 4097]).is_err());
     // A problem that asks for more than an hour, counter 0, an unknown kind, another version.

@@ -313,6 +313,8 @@ impl Door {
             }
             Ask::Succeed(transaction) => self.succeed(admitted, known, transaction).await,
             Ask::Key => Said::Key,
+            // It is this organisation's: these are its servers.
+            Ask::Where => refuse(SealedProblem::NotAllowed, 0),
             Ask::Report(part) => report::take(self, &known.device, incoming, admitted, part).await,
         })
     }

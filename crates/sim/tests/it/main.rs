@@ -8,5 +8,6 @@ mod chaos;
 mod freshness;
 mod hostile;
 mod life;
+mod lost;
 mod roles;
 mod transfer;

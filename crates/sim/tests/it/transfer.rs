@@ -19,19 +19,19 @@ use kusabi_sim::unit::{Disk, stored};
 use crate::chaos::{Met, chaos, seeds, settings};
 use crate::freshness::{release, seize};
 
-const MINUTE: u64 = 60_000;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+pub(crate) const DAY: u64 = 24 * HOUR;
 
 /// A fleet whose servers are those of "cameras", and an organisation that takes devices.
-struct Two {
-    fleet: Fleet,
-    gives: Owner,
-    takes: Owner,
+pub(crate) struct Two {
+    pub(crate) fleet: Fleet,
+    pub(crate) gives: Owner,
+    pub(crate) takes: Owner,
 }
 
 impl Two {
-    fn new(seed: u64, suite: Suite, servers: usize) -> Self {
+    pub(crate) fn new(seed: u64, suite: Suite, servers: usize) -> Self {
         let mut fleet = Fleet::new(seed, suite, servers);
         let gives = Owner::founder(&fleet);
         let takes = fleet.admit("newcomer", 3000);
@@ -43,7 +43,7 @@ impl Two {
     }
 
     /// With a device that has its device key and rests; its servers are at the address 0.
-    fn settled() -> (Self, usize) {
+    pub(crate) fn settled() -> (Self, usize) {
         let mut two = Self::new(21, Suite::Curve25519, 1);
         let unit = two.fleet.provision(Settings::default());
         assert!(two.fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
@@ -53,30 +53,30 @@ impl Two {
     }
 
     /// The new owner's server, at an address that the device has beside the others.
-    fn reachable(&mut self, unit: usize) {
+    pub(crate) fn reachable(&mut self, unit: usize) {
         let server = self.fleet.server_of(&self.takes, 600);
         self.fleet.servers.push(server);
         let addresses = self.fleet.servers.len();
         self.fleet.reach(unit, addresses);
     }
 
-    fn transfer(&mut self, unit: usize) {
+    pub(crate) fn transfer(&mut self, unit: usize) {
         let handle = self.fleet.current(unit);
         assert!(self.fleet.transfer(&handle, &self.gives, &self.takes));
     }
 
     /// The device as the old owner's servers number it, and as the new one's do.
-    fn numbers(&mut self, unit: usize) -> [usize; 2] {
+    pub(crate) fn numbers(&mut self, unit: usize) -> [usize; 2] {
         let handle = self.fleet.current(unit);
         [self.gives.org, self.takes.org].map(|org| self.fleet.shop.device(org, &handle))
     }
 
-    fn has_moved(&self, unit: usize) -> bool {
+    pub(crate) fn has_moved(&self, unit: usize) -> bool {
         let moved = Event::Moved { to: self.takes.org };
         self.fleet.events[unit].contains(&moved)
     }
 
-    fn follows(&mut self, unit: usize) {
+    pub(crate) fn follows(&mut self, unit: usize) {
         let takes = &self.takes;
         let follows = |fleet: &Fleet| fleet.is_settled_with(unit, takes);
         assert!(

@@ -115,7 +115,8 @@ impl Device {
         self.event(Event::Problem(problem));
         let greeting = matches!(self.phase, Phase::Greeting { .. });
         match problem {
-            Problem::Unreadable if greeting => self.seek(),
+            // Whoever named this key and cannot read what is made for it is asked no more now.
+            Problem::Unreadable if greeting && self.candidate.is_none() => self.seek(),
             // Two keys, and one of them counts: the other one is tried at once, and then from the beginning.
             Problem::Refused if greeting && self.kept.next.is_some() && !self.as_next => {
                 self.as_next = true;
@@ -184,6 +185,7 @@ impl Device {
                     identity,
                     proven,
                     vouched: false,
+                    asks_where: false,
                     flight: None,
                 });
                 if proven {
@@ -279,7 +281,8 @@ impl Device {
         session.flight = None;
         let first = session.counter == 1;
         let served = !matches!(finding, Finding::Problem(..) | Finding::Moved(_));
-        if served {
+        // Whatever a stranger answers, the device has found nobody to speak to yet.
+        if served && !self.meets_stranger() {
             self.failures = 0;
         }
         // A server on trial moves the tripwire only by what makes it the device's server.
@@ -478,7 +481,11 @@ impl Device {
                 let owned = owned.filter(|found| found.org == self.kept.org);
                 (Finding::Adopt(owned.map(|found| found.server)), checkpoint)
             }
-            Asked::Key | Asked::Report | Asked::Poll { .. } | Asked::Fresh { .. } => {
+            Asked::Key
+            | Asked::Report
+            | Asked::Poll { .. }
+            | Asked::Fresh { .. }
+            | Asked::Where => {
                 return Err(DeviceError::Answer);
             }
         })

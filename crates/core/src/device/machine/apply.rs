@@ -36,6 +36,7 @@ impl Device {
             Finding::Fresh(false) | Finding::ServerEnded => self.server_ended(),
             Finding::ServerProven => self.proven(),
             Finding::Own(own) => self.looked_at(own, rng),
+            Finding::Moved(hint) if asked == Asked::Where => self.told_where(hint, rng),
             Finding::Moved(hint) => self.told_of_owner(hint, asked, first, rng),
             Finding::Successor(successor) => self.succeeded(rng, successor),
             Finding::Release(release) => {

@@ -94,7 +94,8 @@ pub enum Input<'a> {
     Facts(Facts),
     /// Replace the device's key.
     Rotate,
-    /// So many addresses can be reached from now on, four at most; never fewer than before.
+    /// So many addresses can be reached from now on, at most [`ADDRESSES_MAX`](super::ADDRESSES_MAX); never fewer than before. A
+    /// device that knows no server of its owner's tries the last one next: it is what it was told of.
     Reach(usize),
     /// A step of an update is next and needs the ledger's word: the reboot after an installation, the commit after a
     /// self-test.
@@ -226,10 +227,12 @@ pub struct Device {
     doubts: bool,
     /// A server has said so in this session.
     told_moved: bool,
-    /// Where it said that the new owner's is.
+    /// The address of the new owner's that was handed out last, or is to be.
     hint: ArrayString<URL_LEN_MAX>,
-    /// Whether that is to be handed out as soon as the record shows the move.
+    /// Whether it is to be handed out as soon as the record shows the move.
     hint_due: bool,
+    /// How often in this round of its addresses the device has turned to one that it was told of just now.
+    detours: u8,
     /// Whether the next handshake is made as the key that is to follow.
     as_next: bool,
     /// A key is being made in the other slot.
@@ -304,6 +307,8 @@ struct Session {
     proven: bool,
     /// A freshness receipt has come in it.
     vouched: bool,
+    /// The record is another owner's than the server's, which is asked where that one's servers are.
+    asks_where: bool,
     flight: Option<Flight>,
 }
 
@@ -324,6 +329,8 @@ enum Asked {
     Server,
     /// For the proof of the device's own record.
     Own,
+    /// Where the owner's servers are.
+    Where,
     /// To put the succession on the ledger.
     Succeed,
     /// For the proof of the next key's record.
@@ -390,6 +397,7 @@ impl Device {
             told_moved: false,
             hint: ArrayString::new(),
             hint_due: false,
+            detours: 0,
             as_next: false,
             making: false,
             submitted: false,
@@ -489,7 +497,7 @@ impl Device {
             }
             Input::Facts(facts) => self.facts = facts,
             Input::Rotate => self.rotate = Some(self.rotate.unwrap_or_default()),
-            Input::Reach(addresses) => self.reach(addresses),
+            Input::Reach(addresses) => self.reach(addresses, rng),
             Input::Ready { gate, digest } => {
                 let job = Job::Update {
                     gate,

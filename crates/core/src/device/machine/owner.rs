@@ -13,16 +13,29 @@ use crate::device::URL_LEN_MAX;
 use crate::device::outbox::Event;
 use crate::id::OrgId;
 
-/// Wait before a receipt is asked for again where the answer was that the device has another owner.
+/// Wait before a receipt is asked for again where the answer was that the device has another owner; and, once it is told where that
+/// one's servers are, until it can be told that this address is reached.
 const MOVED_MS: u64 = 1_000;
+/// So many owners that it had in between may lead a device on in one round of its addresses.
+const DETOURS_MAX: u8 = 4;
 
 impl Device {
-    /// More addresses can be reached.
-    pub(super) fn reach(&mut self, addresses: usize) {
+    /// Other addresses can be reached. Where the device knows no server of its owner's, it was told of the last one just now, and turns
+    /// there first, soon: so it is led from one owner to the next. But it does so only so often in a round of its addresses, and the waits
+    /// after that are as long as before: who names one address after the other keeps it neither busy nor from those that it has.
+    pub(super) fn reach(&mut self, addresses: usize, rng: &mut impl CryptoRng) {
         let before = self.kept.servers.len();
         self.kept.reach(addresses);
-        if self.kept.servers.len() > before {
+        let now = self.kept.servers.len();
+        if now > before {
             self.persist();
+        }
+        let turns = self.kept.is_lost() && matches!(self.phase, Phase::Idle);
+        if turns && self.detours < DETOURS_MAX {
+            self.detours += 1;
+            self.candidate = None;
+            self.server = addresses.clamp(1, now.max(1)) - 1;
+            self.soon(rng);
         }
     }
 
@@ -34,6 +47,14 @@ impl Device {
         first: bool,
         rng: &mut impl CryptoRng,
     ) {
+        if self.meets_stranger() {
+            // Its word is no reason to doubt anything, and it does not show what it has to.
+            self.fail(rng);
+            if matches!(asked, Asked::Fresh { .. }) {
+                self.receipt_denied(0);
+            }
+            return;
+        }
         let proven = matches!(&self.phase, Phase::Session(session) if session.proven);
         // Handed out when the record shows that it is so: a liar's is forgotten.
         if proven && !hint.is_empty() {
@@ -52,6 +73,15 @@ impl Device {
         }
         if first {
             self.phase = Phase::Idle;
+        }
+    }
+
+    /// A stranger says where the owner's servers may be, or that it does not know. The same as before is nothing new.
+    pub(super) fn told_where(&mut self, hint: ArrayString<URL_LEN_MAX>, rng: &mut impl CryptoRng) {
+        self.fail(rng);
+        if !hint.is_empty() && hint != self.hint {
+            self.hint = hint;
+            self.push(Step::Hint);
         }
     }
 
@@ -75,7 +105,7 @@ impl Device {
             // As long as it is like that, nothing is done that only an owner may want.
             Own::Ended(_) | Own::Other => {
                 self.enrolled = false;
-                self.hint_due = false;
+                self.forget_hint();
                 return self.fail(rng);
             }
         };
@@ -91,6 +121,9 @@ impl Device {
     /// A proof says whose the device is.
     pub(super) fn owned_by(&mut self, owner: OrgId, rng: &mut impl CryptoRng) {
         let moved = owner != self.kept.org;
+        if !moved {
+            self.forget_hint();
+        }
         let hinted = core::mem::take(&mut self.hint_due);
         if moved {
             self.forget_orders();
@@ -99,10 +132,18 @@ impl Device {
             self.persist();
             if hinted {
                 self.push(Step::Hint);
+                self.pause = self.now.plus_ms(MOVED_MS);
             }
         }
         if self.meets_stranger() {
-            self.fail(rng);
+            if self.kept.is_lost()
+                && !hinted
+                && let Phase::Session(session) = &mut self.phase
+            {
+                session.asks_where = true;
+            } else {
+                self.fail(rng);
+            }
         } else if self.is_on_trial() {
             self.adopt_candidate();
             // Spoken to as the owner's in a session of its own, with the tripwire's value.
@@ -111,6 +152,13 @@ impl Device {
             // The servers that it knows are the last owner's: what serves at each address is asked for, the next one first.
             self.phase = Phase::Idle;
             self.turn_to_next_server();
+        }
+    }
+
+    /// What was said of an owner that the record does not show is nothing.
+    fn forget_hint(&mut self) {
+        if core::mem::take(&mut self.hint_due) {
+            self.hint.clear();
         }
     }
 

@@ -140,6 +140,12 @@ impl Device {
         self.turn_to_next_server();
     }
 
+    /// However long the wait is, this once it is over after that of a first failure.
+    pub(super) fn soon(&mut self, rng: &mut impl CryptoRng) {
+        let soon = self.now.plus_ms(jitter(rng, BACKOFF_MS));
+        self.pause = self.pause.min(soon);
+    }
+
     pub(super) fn turn_to_next_server(&mut self) {
         self.candidate = None;
         self.server = (self.server + 1) % self.kept.servers.len().max(1);
@@ -157,6 +163,9 @@ impl Device {
         cookie: Option<Cookie>,
     ) {
         if self.candidate.is_none() && self.kept.is_strange(self.server) {
+            if self.server == 0 {
+                self.detours = 0;
+            }
             return self.seek();
         }
         if self.kept.next.is_none() {
@@ -264,6 +273,9 @@ impl Device {
             return;
         };
         if self.meets_stranger() {
+            if session.asks_where {
+                return self.ask(Asked::Where, &Ask::Where, rng);
+            }
             return self.ask_stranger(rng);
         }
         if !session.proven {

@@ -5,7 +5,8 @@
 //! - that it is so now, by a freshness receipt: its key may have ended since;
 //! - that its organisation is the device's owner. Where it is another one than the device knows, it is asked for the record of the device's own
 //!   key, and for nothing else: it may be all that a device finds whose old owner's servers are gone. The tripwire's values are for owners:
-//!   such a server gets none, and its answers confirm none.
+//!   such a server gets none, and its answers confirm none. If the record names somebody else, and the device knows no server of that
+//!   one's, it is asked where they are: it may be the last owner's.
 
 use rand_core::CryptoRng;
 
@@ -32,8 +33,9 @@ impl Device {
         self.candidate.or(adopted)
     }
 
-    /// Puts whoever serves at the present address on trial, after a wait: one that answers so but cannot be spoken to must not have the
-    /// device turn in circles.
+    /// Puts whoever serves at the present address on trial, soon, and a trial that comes to nothing ends with the wait of a failure. Where
+    /// it is the server that the device knows, there is that wait before it is spoken to again: one that answers so but cannot be
+    /// spoken to must not have the device turn in circles.
     pub(super) fn put_on_trial(&mut self, candidate: Candidate, rng: &mut impl CryptoRng) {
         let at = self.server;
         let is_known = self.kept.servers.get(at) == Some(&candidate.server)
@@ -41,7 +43,10 @@ impl Device {
             && candidate.org == self.kept.org;
         self.fail(rng);
         self.server = at;
-        self.candidate = (!is_known).then_some(candidate);
+        if !is_known {
+            self.candidate = Some(candidate);
+            self.soon(rng);
+        }
     }
 
     /// Whether the session is one with a server on trial.
