@@ -10,11 +10,12 @@ use super::{
     problem, report,
     view::{Seen, is_rejection},
 };
+use crate::store::{StoreError, timeline};
 use arrayvec::ArrayVec;
 use bytes::Bytes;
 use kusabi_api::verify::Done;
 use kusabi_core::{
-    id::{Handle, KusabiId, SessionId},
+    id::{Handle, KusabiId, OrgId, SessionId},
     keystore::Seed,
     protocol::{
         Floor, Steps,
@@ -219,7 +220,12 @@ impl Door {
         let floor = admitted.request().floor;
         let shows = matches!(admitted.request().ask, Ask::Prove(_) | Ask::Fresh(_));
         if !admitted.is_owned() && !shows {
-            let hint = self.successors.get(&record.owner()).cloned();
+            let hint = self.whither(&record.owner(), &known.device).await;
+            let hint = hint.unwrap_or_else(|why| {
+                // It is told that it moved all the same, and asks again where to.
+                tracing::warn!(%why, "to whom a device was given cannot be looked up");
+                None
+            });
             return self.reply(incoming, Some((&seen, floor)), &Said::Moved(hint));
         }
         if let Some(said) = self.spring(incoming, &admitted, &known).await {
@@ -250,6 +256,24 @@ impl Door {
             }
         };
         Outcome::Answer(self.seal(incoming, &seen, floor, &said, steps))
+    }
+
+    /// Where a device that is another organisation's may find that one's servers: where these are, if the operator said so; else where
+    /// those are to whom this organisation gave it, which may know where it went from there.
+    async fn whither(&self, owner: &OrgId, device: &str) -> Result<Option<Arc<str>>, StoreError> {
+        if self.successors.is_empty() {
+            return Ok(None);
+        }
+        if let Some(address) = self.successors.get(owner) {
+            return Ok(Some(Arc::clone(address)));
+        }
+        let mut reader = self
+            .app
+            .store
+            .read("look up to whom a device was given")
+            .await?;
+        let to = timeline::given_to(reader.on(), device).await?;
+        Ok(to.and_then(|to| self.successors.get(&to).cloned()))
     }
 
     /// A session's first message springs the tripwire; what is said when it is not served.

@@ -1,8 +1,13 @@
 //! What happened to devices. What a device makes happen by itself has a bound: of its routine the newest is kept; alarms, answers to
 //! orders, and what owners and the ledger did to it stay.
 
-use super::{On, StoreError, column, int, number, word};
-use kusabi_api::admin::{DeviceEvent, EventKind};
+use super::{On, StoreError, column, int, number, unreadable, word};
+use kusabi_api::{
+    Hex,
+    admin::{DeviceEvent, EventKind},
+};
+use kusabi_core::id::OrgId;
+use serde::Deserialize;
 use sqlx::any::AnyRow;
 
 /// What a device does again and again, and as often as it likes. What it says of itself and reports now stands with the device.
@@ -119,6 +124,31 @@ pub(crate) async fn append_once(
     Ok(())
 }
 
+/// To whom this organisation gave a device last, as the node said whose event it was.
+pub(crate) async fn given_to(on: On<'_>, device: &str) -> Result<Option<OrgId>, StoreError> {
+    let error = StoreError::of("look up to whom a device was given");
+    let detail: Option<String> = sqlx::query_scalar(
+        "SELECT detail FROM device_events WHERE org = $1 AND device = $2 AND kind = $3 ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(device.to_owned())
+    .bind(EventKind::GivenAway.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    let Some(detail) = detail else {
+        return Ok(None);
+    };
+    let given: Given = serde_json::from_str(&detail).map_err(|_| error(unreadable("detail")))?;
+    Ok(Some(OrgId::new(given.to.0)))
+}
+
+/// Of the detail of [`EventKind::GivenAway`].
+#[derive(Deserialize)]
+struct Given {
+    to: Hex<16>,
+}
+
 /// Adds an event to the timeline of every device that an order was given to.
 pub(crate) async fn append_order(
     on: On<'_>,
@@ -169,7 +199,7 @@ pub(crate) async fn list(
             seq: number(row, "seq")?,
             at_ms: number(row, "at_ms")?,
             kind: word(row, "kind", EventKind::from_name)?,
-            detail: serde_json::from_str(&detail).map_err(|_| super::unreadable("detail"))?,
+            detail: serde_json::from_str(&detail).map_err(|_| unreadable("detail"))?,
         })
     };
     rows.iter()

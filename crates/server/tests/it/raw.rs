@@ -41,6 +41,8 @@ pub(crate) enum Told {
     /// A freshness receipt, with its branch.
     Fresh(Vec<u8>, Vec<u8>),
     Pending,
+    /// The record is another owner's, whose servers may be there.
+    Moved(Option<String>),
     Other,
     /// No reply of the session.
     Outside(Vec<u8>),
@@ -158,6 +160,7 @@ impl Raw {
                 receipt, branch, ..
             } => Told::Fresh(receipt.to_vec(), branch.to_vec()),
             Answer::Pending { .. } => Told::Pending,
+            Answer::Moved { hint } => Told::Moved(hint.map(ToOwned::to_owned)),
             _ => Told::Other,
         }
     }

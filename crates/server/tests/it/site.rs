@@ -135,7 +135,12 @@ impl Site {
 
     /// The server's process ends, and another one begins over the same database.
     pub(crate) async fn restart(&mut self) {
-        let next = self.another(How::default()).await;
+        self.restart_as(How::default()).await;
+    }
+
+    /// The same, and the next one runs like this.
+    pub(crate) async fn restart_as(&mut self, how: How) {
+        let next = self.another(how).await;
         std::mem::replace(&mut self.server, next).stop().await;
     }
 
@@ -407,6 +412,8 @@ pub(crate) struct Client {
     pub(crate) installs: Vec<(u64, Digest)>,
     /// Requests that were sent, the last one at the end.
     pub(crate) sent: Vec<Vec<u8>>,
+    /// To which of its addresses that one goes.
+    pub(crate) address: usize,
     /// The answer to the last one.
     pub(crate) answer: Vec<u8>,
 }
@@ -426,6 +433,7 @@ impl Client {
             hints: Vec::new(),
             installs: Vec::new(),
             sent: Vec::new(),
+            address: 0,
             answer: Vec::new(),
         }
     }
@@ -466,7 +474,9 @@ impl Client {
         // Of several requests the last one is waited for.
         self.sent
             .extend(done.sent.iter().map(|sent| sent.request.clone()));
-        Some(done.sent.pop()?.request)
+        let last = done.sent.pop()?;
+        self.address = last.server;
+        Some(last.request)
     }
 
     /// Gives the device an input; the request that it wants to send.

@@ -1,5 +1,7 @@
 //! Devices that come to another organisation, at both servers' doors: real routers and databases, core's own device at the other end.
 
+mod named;
+
 use crate::site::{Client, How, Server, Site, held};
 use axum::http::Method;
 use kusabi_api::{Hex, admin::device_id, ledger::Moved};
