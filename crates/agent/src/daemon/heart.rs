@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
 use kusabi_core::device::{
-    Device, DeviceError, Event, Gate, Input, Kept, Output, SERVERS_MAX, Settings, SignedReceipt,
+    ADDRESSES_MAX, Device, DeviceError, Event, Gate, Input, Kept, Output, Settings, SignedReceipt,
     Staleness,
 };
 use kusabi_core::id::{Digest, KusabiId};
@@ -523,11 +523,11 @@ impl<D: Disk + Clone> Heart<D> {
         let named = self.store.hint().map(ToOwned::to_owned);
         self.store.put_hint(&url)?;
         self.log.info(
-            "an address of the new owner's, as the last one's server says",
+            "an address of the owner's, as another organisation's server says",
             &[("server", &url)],
         );
-        // One at a time; and where all places are taken, it takes the last one's.
-        let full = self.urls.len() >= SERVERS_MAX;
+        // One at a time, the newest, beside all that the device was given.
+        let full = self.urls.len() >= ADDRESSES_MAX;
         if full || (named.is_some() && self.urls.last() == named.as_ref()) {
             self.urls.pop();
         }
@@ -944,8 +944,8 @@ pub(super) const fn word(code: OutcomeCode) -> &'static str {
     }
 }
 
-/// The addresses that are tried: the configuration's, or those of the provisioning file; and one that a server named. Where there are more
-/// than the machine knows of, it is told so.
+/// The addresses that are tried: the configuration's, or those of the provisioning file; and behind them one that a server named. Where
+/// there are more than the machine knows of, it is told so.
 fn urls(config: &Config, profile: &Profile, hint: Option<&str>, kept: &mut Kept) -> Vec<String> {
     let mut given = if config.server.addresses.is_empty() {
         profile.addresses.clone()
@@ -955,7 +955,6 @@ fn urls(config: &Config, profile: &Profile, hint: Option<&str>, kept: &mut Kept)
     if let Some(hint) = hint
         && !given.iter().any(|url| url == hint)
     {
-        given.truncate(SERVERS_MAX - 1);
         given.push(hint.to_owned());
     }
     kept.reach(given.len());

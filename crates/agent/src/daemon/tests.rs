@@ -1,6 +1,7 @@
 //! The daemon's heart and worker on a simulated disk in virtual time: the power is cut before every operation of a whole life.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
@@ -12,6 +13,7 @@ use kusabi_core::inventory::{Inventory, Pattern, RULES_KIND, Rules, SignedInvent
 use kusabi_core::protocol::reply::Task as OrderTask;
 use kusabi_core::protocol::request::OutcomeCode;
 use kusabi_core::suite::Purpose;
+use kusabi_sim::server::Server;
 
 use super::*;
 use crate::config::LogLevel;
@@ -24,6 +26,7 @@ pub(crate) mod world;
 use world::World;
 
 mod chunks;
+mod named;
 
 const CONFIG: &str = r#"
 state = "/state"
@@ -57,6 +60,9 @@ struct Wire {
     /// many of them before the line breaks.
     slow: Mutex<usize>,
     bad: Mutex<Option<usize>>,
+    /// Servers at other addresses, and where requests went.
+    elsewhere: Mutex<BTreeMap<String, Server>>,
+    asked: Mutex<Vec<String>>,
     /// Once this file is gone, the disk has room again.
     room: Mutex<Option<(Sim, PathBuf)>>,
 }
@@ -84,12 +90,21 @@ impl Wire {
 }
 
 impl Net for Wire {
-    fn ask(&self, _: &str, request: &[u8], _: Duration) -> Result<Vec<u8>, NetError> {
+    fn ask(&self, url: &str, request: &[u8], _: Duration) -> Result<Vec<u8>, NetError> {
+        let url = url.strip_suffix("/device/v1").unwrap();
+        self.asked.lock().unwrap().push(url.to_owned());
         if *self.gone.lock().unwrap() {
             return Err(NetError::Unreachable("gone".into()));
         }
         let mut world = self.world.lock().unwrap();
         world.now = world.now.max(self.clock.load(Ordering::SeqCst));
+        let mut elsewhere = self.elsewhere.lock().unwrap();
+        if let Some(server) = elsewhere.get_mut(url) {
+            return Ok(world.answer_by(server, request));
+        }
+        if url.contains("newcomer") {
+            return Err(NetError::Unreachable("there is nobody".into()));
+        }
         Ok(world.answer(request))
     }
 
@@ -233,6 +248,8 @@ impl Bench {
                 slow: Mutex::new(1024),
                 bad: Mutex::default(),
                 gone: Mutex::default(),
+                elsewhere: Mutex::default(),
+                asked: Mutex::default(),
                 clock: AtomicU64::default(),
                 sent: AtomicU64::default(),
                 stops_after: AtomicU64::new(u64::MAX),

@@ -80,12 +80,26 @@ impl World {
 
     /// Answers a request of the protocol.
     pub(crate) fn answer(&mut self, request: &[u8]) -> Vec<u8> {
-        self.now += 5;
-        // A heartbeat each minute.
-        self.shop.ledger.grow_to(self.born + self.now / 60_000);
-        let now = Time::from_ms(self.now);
+        let now = self.passes();
         self.server
             .answer(&mut self.shop, now, request, &mut self.random)
+    }
+
+    /// The same at another server over this ledger.
+    #[allow(
+        dead_code,
+        reason = "not every test crate that takes this file has another server"
+    )]
+    pub(crate) fn answer_by(&mut self, server: &mut Server, request: &[u8]) -> Vec<u8> {
+        let now = self.passes();
+        server.answer(&mut self.shop, now, request, &mut self.random)
+    }
+
+    /// A little time passes; and each minute a heartbeat.
+    fn passes(&mut self) -> Time {
+        self.now += 5;
+        self.shop.ledger.grow_to(self.born + self.now / 60_000);
+        Time::from_ms(self.now)
     }
 
     /// Time passes for the ledger, so that a key that took another's place has rested.
