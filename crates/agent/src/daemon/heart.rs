@@ -4,13 +4,11 @@
 //! [`Heart::wants`]; whoever runs it sends requests and works on tasks as he likes, and says what came of them.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrayvec::{ArrayString, ArrayVec};
 use kusabi_core::device::{
-    ADDRESSES_MAX, Device, DeviceError, Event, Gate, Input, Kept, Output, Settings, SignedReceipt,
-    Staleness,
+    Device, DeviceError, Event, Gate, Input, Output, Settings, SignedReceipt,
 };
 use kusabi_core::id::{Digest, KusabiId};
 use kusabi_core::inventory::InventorySummary;
@@ -18,29 +16,21 @@ use kusabi_core::keystore::Seed;
 use kusabi_core::protocol::Time;
 use kusabi_core::protocol::hello::Enrolment;
 use kusabi_core::protocol::reply::Order;
-use kusabi_core::protocol::reply::SealedProblem;
 use kusabi_core::protocol::request::{Facts, OutcomeCode};
 use rand_core::Rng as _;
 
-use super::inventory::Taken;
 use super::net::NetError;
 use super::random::Random;
-use super::receipts;
 use super::report::{Report, Wanted};
-use super::store::{Held, Profile, Store, StoreError};
+use super::servers::urls;
+use super::store::{Profile, Store, StoreError};
 use super::update::Update;
-use super::worker::{Task, Under, Worked};
+use super::worker::{Task, Worked};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::log::Log;
 use crate::updater::{Phase, Record};
 
-/// The contact file is written at most so often.
-const CONTACT_MS: u64 = 60_000;
-/// Longer than any device runs.
-const NEVER_MS: u64 = u64::MAX / 4;
-/// An inventory that failed is taken again after so long, at the latest.
-const INVENTORY_AGAIN_MS: u64 = 3_600_000;
 /// Longest wait that a busy server can ask for before the machine's own time limit.
 const RETRY_AFTER_S_MAX: u32 = 3600;
 
@@ -125,13 +115,13 @@ pub(crate) struct Heart<D> {
     pub(super) random: Random,
     profile: Profile,
     /// One for each of the machine's servers.
-    urls: Vec<String>,
+    pub(super) urls: Vec<String>,
     pub(super) feeds: VecDeque<Feed>,
     due: VecDeque<Due>,
     wants: Vec<Want>,
     wake: Time,
     /// Index of the address that was used last.
-    server: usize,
+    pub(super) server: usize,
     sending: u64,
     in_flight: bool,
     /// A server asked for patience: only then the request counts as lost.
@@ -145,18 +135,18 @@ pub(crate) struct Heart<D> {
     pub(super) update: Option<Update>,
     /// Orders that wait for the update that is under way.
     pub(super) queue: VecDeque<super::store::UpdateOrder>,
-    tasks: VecDeque<Task>,
+    pub(super) tasks: VecDeque<Task>,
     pub(super) busy: Option<&'static str>,
     /// The inventory that was taken last, of the release that runs.
     pub(super) taken: Option<InventorySummary>,
-    inventory_at: Time,
+    pub(super) inventory_at: Time,
     /// When every file is read.
     full_at: Time,
     pub(super) report: Option<Report>,
     pub(super) wanted: VecDeque<Wanted>,
     /// A poll was asked for because a report needs a session.
     pub(super) calling: bool,
-    contact: Option<Time>,
+    pub(super) contact: Option<Time>,
     pub(super) seen: Seen,
 }
 
@@ -315,11 +305,6 @@ impl<D: Disk + Clone> Heart<D> {
         self.update.is_some() || self.owes()
     }
 
-    /// The addresses.
-    pub(crate) fn addresses(&self) -> &[String] {
-        &self.urls
-    }
-
     pub(super) fn task(&mut self, task: Task) {
         self.tasks.push_back(task);
     }
@@ -336,85 +321,10 @@ impl<D: Disk + Clone> Heart<D> {
         tasks.position(|task| settled || !matches!(task, Task::Inventory { .. }))
     }
 
-    /// Another release runs than the one whose inventory was taken.
-    pub(super) fn inventory_is_old(&mut self) {
-        self.taken = None;
-        let mut ordered = false;
-        for wanted in &mut self.wanted {
-            ordered |= wanted.is_old();
-        }
-        self.take_inventory(ordered);
-    }
-
-    /// The inventory is taken soon, in full if that is asked for; one that waits does for both.
-    pub(super) fn take_inventory(&mut self, full: bool) {
-        let full = full || self.config.inventory_full_every.is_zero();
-        for task in &mut self.tasks {
-            if let Task::Inventory { full: waiting } = task {
-                *waiting |= full;
-                return;
-            }
-        }
-        self.tasks.push_back(Task::Inventory { full });
-    }
-
-    /// A release, with what the device believes now.
-    pub(super) fn under(&self, digest: Digest) -> Under {
-        let mut urls = self.urls.clone();
-        let further = self.update.as_ref().map_or(0, |update| update.further);
-        let at = self.server.saturating_add(further) % urls.len().max(1);
-        urls.rotate_left(at);
-        Under {
-            digest,
-            trust: Box::new(self.device.kept().trust().clone()),
-            org: self.device.kept().org(),
-            urls,
-        }
-    }
-
-    /// Tells what became of an order, soon.
-    pub(super) fn tell(&mut self, order: Order, code: OutcomeCode) {
-        if code != OutcomeCode::Done {
-            self.seen.failed += 1;
-        }
-        if order.id == 0 {
-            return;
-        }
-        self.log.info(
-            "order ended",
-            &[("order", &order.id), ("outcome", &word(code))],
-        );
-        self.feeds.push_back(Feed::Outcome(order, code));
-        self.tell_soon();
-    }
-
-    pub(super) fn tell_soon(&mut self) {
-        self.feeds.push_back(Feed::Poll);
-    }
-
     /// 90 to 110 per cent of a time.
     pub(super) fn jitter(&mut self, ms: u64) -> u64 {
         let tenth = ms / 10;
         ms - tenth + self.random.next_u64() % (2 * tenth + 1)
-    }
-
-    /// Time to the next walk that reads every file: exponentially distributed, so that however long ago the last one was, and however
-    /// often the agent has started since, nobody who watches knows more of the next one.
-    fn full_ms(&mut self) -> u64 {
-        if self.config.inventory_full_every.is_zero() {
-            // Each of them is.
-            return NEVER_MS;
-        }
-        let mean = self.config.inventory_full_every.as_millis() as f64;
-        // In (0, 1]: 53 bits, as many as the number has.
-        let drawn = ((self.random.next_u64() >> 11) + 1) as f64 / (1u64 << 53) as f64;
-        // At most 37 times the mean.
-        (mean * -drawn.ln()) as u64
-    }
-
-    fn inventory_ms(&mut self) -> u64 {
-        let every = self.config.inventory_every.as_millis();
-        self.jitter(u64::try_from(every).unwrap_or(u64::MAX / 4))
     }
 
     fn answered(&mut self, now: Time, answer: Result<Vec<u8>, NetError>) -> Result<(), StoreError> {
@@ -494,53 +404,6 @@ impl<D: Disk + Clone> Heart<D> {
             };
             self.feed(now, feed)?;
         }
-    }
-
-    /// A receipt is for a dispute some day: without it the device goes on.
-    fn keep_receipt(&self, receipt: &SignedReceipt) {
-        let statement = self.report.as_ref().map(Report::statement);
-        let statement =
-            statement.filter(|statement| receipt.statement == Some(Digest::of(&statement[..])));
-        let path = self.config.receipts_file();
-        if let Err(error) = receipts::keep(&self.disk, &path, receipt, statement) {
-            self.log.warn(
-                "a receipt was not kept",
-                &[("file", &path.display()), ("why", &error)],
-            );
-        }
-    }
-
-    /// Where a server of the new owner may be: tried beside the others, also after a restart.
-    fn try_beside(&mut self, url: String) -> Result<(), StoreError> {
-        if self.urls.contains(&url) {
-            return Ok(());
-        }
-        if let Err(why) = super::speaks(&url) {
-            self.log
-                .warn("no address for this device", &[("why", &why)]);
-            return Ok(());
-        }
-        let named = self.store.hint().map(ToOwned::to_owned);
-        self.store.put_hint(&url)?;
-        self.log.info(
-            "an address of the owner's, as another organisation's server says",
-            &[("server", &url)],
-        );
-        // One at a time, the newest, beside all that the device was given.
-        let full = self.urls.len() >= ADDRESSES_MAX;
-        if full || (named.is_some() && self.urls.last() == named.as_ref()) {
-            self.urls.pop();
-        }
-        self.urls.push(url);
-        self.feeds.push_back(Feed::Reach);
-        Ok(())
-    }
-
-    /// What the last owner ordered is nothing to the next one, who is told nothing of it.
-    fn forget_orders(&mut self) -> Result<(), StoreError> {
-        self.feeds.retain(|feed| !matches!(feed, Feed::Outcome(..)));
-        self.forget_reports();
-        self.forget_updates()
     }
 
     fn feed(&mut self, now: Time, feed: Feed) -> Result<(), StoreError> {
@@ -664,167 +527,6 @@ impl<D: Disk + Clone> Heart<D> {
         }
     }
 
-    pub(super) fn url(&self) -> String {
-        self.urls.get(self.server).cloned().unwrap_or_default()
-    }
-
-    /// What an event means for this daemon, and its line in the log.
-    fn heed(&mut self, now: Time, event: Event) -> Result<(), StoreError> {
-        let server = self.url();
-        match event {
-            Event::Connected { .. } => {
-                let floor = self.device.kept().trust().floor();
-                let height = floor.height.get();
-                self.log
-                    .info("connected", &[("server", &server), ("floor", &height)]);
-            }
-            Event::Polled { orders } => {
-                self.seen.polls += 1;
-                self.seen.troubles = 0;
-                self.calling = false;
-                self.log
-                    .debug("polled", &[("server", &server), ("orders", &orders)]);
-                self.note_contact(now, &server);
-            }
-            Event::Succeeded { handle } => {
-                // An order to rotate was done; the machine has noted it.
-                self.tell_soon();
-                self.log
-                    .info("the device key has taken its place", &[("handle", &handle)]);
-            }
-            Event::SuccessorEnded(status) => {
-                let status = format!("{status:?}");
-                self.log.error(
-                    "the next key has ended on the ledger; its owner has to look at this device",
-                    &[("status", &status)],
-                );
-            }
-            Event::SuccessorTaken => self.log.warn(
-                "another key stands under the next key's handle; a new one is made",
-                &[],
-            ),
-            Event::SuccessorAbsent => {
-                self.log
-                    .warn("the ledger does not hold the next key yet", &[]);
-            }
-            Event::Enrolment(status) => {
-                self.seen.enrolment = Some(status);
-                let status = match status {
-                    Enrolment::Waiting => "waiting to be accepted",
-                    Enrolment::Registered => "registered",
-                    Enrolment::Refused => "refused: is the token right and still good?",
-                };
-                let handle = self.device.kept().current().handle;
-                self.log
-                    .info("enrolment", &[("state", &status), ("handle", &handle)]);
-            }
-            Event::Enrolled => {
-                self.seen.enrolled = true;
-                self.store.end_enrolment()?;
-                self.log.info("enrolled", &[]);
-            }
-            Event::ServerAdopted { handle, .. } => {
-                self.tell_soon();
-                self.log.info(
-                    "server key adopted",
-                    &[("server", &server), ("handle", &handle)],
-                );
-            }
-            Event::ServerEnded { .. } => self.log.warn(
-                "the ledger does not hold this server's key any more; another one is asked for",
-                &[("server", &server)],
-            ),
-            Event::Moved { to } => {
-                self.log.warn(
-                    "this device is another organisation's now, says the ledger; it follows",
-                    &[("owner", &to)],
-                );
-                self.forget_orders()?;
-                self.tell_soon();
-            }
-            Event::Present { height } => {
-                self.log.info(
-                    "the server shows the present",
-                    &[("server", &server), ("height", &height)],
-                );
-                self.note_freshness();
-            }
-            Event::Stale(why) => {
-                let why = match why {
-                    Staleness::Standstill => "the ledger has not grown for too long",
-                    _ => "no freshness receipt was to be had",
-                };
-                self.log.warn(
-                    "nothing shows that what the server shows is of now: until then nothing is installed and no server adopted",
-                    &[("server", &server), ("why", &why)],
-                );
-                self.note_freshness();
-            }
-            Event::Fresh => {
-                self.log.info("the present is shown again", &[]);
-                self.note_freshness();
-                self.gate_again(now);
-            }
-            Event::ReportWanted { order, nonce } => {
-                self.want_report(Wanted::ordered(order, nonce));
-                self.take_inventory(true);
-            }
-            Event::ReportReceived { offset } => self.report_received(offset)?,
-            Event::ReportAgain => self.report_again(),
-            Event::ReportStopped => self.report_stopped(),
-            Event::Stopped { digest, gate, why } => self.stopped(now, digest, gate, why)?,
-            Event::Problem(problem) => {
-                self.seen.troubles += 1;
-                let problem = format!("{problem:?}");
-                self.log.warn(
-                    "the server cannot",
-                    &[("server", &server), ("problem", &problem)],
-                );
-            }
-            Event::SealedProblem(problem) => {
-                self.seen.troubles += 1;
-                self.log.warn(
-                    "the server cannot",
-                    &[("server", &server), ("problem", &problem)],
-                );
-                // The ledger's own words would be a server's claim: they stand in its log, where its operator reads them.
-                if problem == SealedProblem::Rejected
-                    && let Some(next) = self.device.kept().next()
-                {
-                    let handle = next.handle;
-                    self.log.warn(
-                        "the next key waits, and the ledger refuses it; the server's log says why",
-                        &[("handle", &handle)],
-                    );
-                }
-                if matches!(
-                    problem,
-                    SealedProblem::Fork | SealedProblem::NotAllowed | SealedProblem::Rejected
-                ) {
-                    // The machine gives up what it asked for then.
-                    self.gate_again(now);
-                }
-            }
-            Event::Unreachable { .. } => {
-                self.seen.troubles += 1;
-                self.log.warn("no answer", &[("server", &server)]);
-            }
-            Event::KeyStore(error) => {
-                self.log
-                    .error("the private key did not do its part", &[("why", &error)]);
-            }
-            Event::KeyMissing(slot) => {
-                let slot = format!("{slot:?}");
-                self.log.error(
-                    "a slot that should hold a key is empty; provision the device again",
-                    &[("slot", &slot)],
-                );
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn worked(&mut self, now: Time, worked: Worked) -> Result<(), StoreError> {
         match worked {
             Worked::Inventory(taken) => {
@@ -843,124 +545,6 @@ impl<D: Disk + Clone> Heart<D> {
             }
         }
     }
-
-    fn inventory_taken(
-        &mut self,
-        now: Time,
-        taken: Result<Option<Taken>, String>,
-    ) -> Result<(), StoreError> {
-        match taken {
-            Ok(Some(Taken {
-                walked,
-                release,
-                rules,
-                full,
-                trouble,
-            })) => {
-                for why in trouble {
-                    self.log.warn("of the inventory", &[("why", &why)]);
-                }
-                let summary = walked.summary;
-                self.log.info(
-                    "inventory taken",
-                    &[
-                        ("components", &summary.count()),
-                        ("read", &walked.read),
-                        ("unchanged", &walked.remembered),
-                        ("full", &full),
-                        ("rules", &rules),
-                        ("digest", &summary.digest()),
-                    ],
-                );
-                self.taken = Some(summary);
-                self.feeds.push_back(Feed::Facts);
-                let held = Held {
-                    inventory: summary.digest(),
-                    release,
-                };
-                if self.store.reported() != Some(held) {
-                    self.want_report(Wanted::taken());
-                }
-                for wanted in &mut self.wanted {
-                    wanted.walk_ends();
-                }
-            }
-            Ok(None) => self.drop_reports(OutcomeCode::Unsupported),
-            Err(why) => {
-                self.log.error("no inventory was taken", &[("why", &why)]);
-                self.taken = None;
-                // What was told holds no longer: servers are told that there is none, and of the next one, even if it is the same.
-                self.store.forget_reported()?;
-                self.feeds.push_back(Feed::Facts);
-                self.tell_soon();
-                self.inventory_at = self.inventory_at.min(now.plus_ms(INVENTORY_AGAIN_MS));
-                self.drop_reports(OutcomeCode::Failed);
-            }
-        }
-        Ok(())
-    }
-
-    /// Its age says when a server was heard last, also to whoever only looks. Nothing relies on it.
-    fn note_contact(&mut self, now: Time, server: &str) {
-        if self
-            .contact
-            .is_some_and(|last| now.since_ms(last) < CONTACT_MS)
-        {
-            return;
-        }
-        self.contact = Some(now);
-        self.note(&self.config.contact_file(), server);
-    }
-
-    /// Whether the device knows the present, and at which height.
-    fn note_freshness(&self) {
-        let height = self.device.kept().trust().floor().height;
-        let text = format!("{} {height}", self.device.freshness().name());
-        self.note(&self.config.freshness_file(), &text);
-    }
-
-    /// Writes a line for whoever only looks.
-    fn note(&self, path: &Path, text: &str) {
-        let written = self
-            .disk
-            .remove(path)
-            .and_then(|()| self.disk.create(path, 0o600))
-            .and_then(|()| self.disk.append(path, text.as_bytes()));
-        if let Err(error) = written {
-            let path = path.display();
-            self.log
-                .debug("not written", &[("path", &path), ("why", &error)]);
-        }
-    }
-}
-
-pub(super) const fn word(code: OutcomeCode) -> &'static str {
-    match code {
-        OutcomeCode::Done => "done",
-        OutcomeCode::Stale => "refused: nothing shows the present",
-        OutcomeCode::Unproven => "refused: not proven",
-        OutcomeCode::Failed => "failed",
-        OutcomeCode::Unsupported => "this device cannot do it",
-    }
-}
-
-/// The addresses that are tried: the configuration's, or those of the provisioning file; and behind them one that a server named. Where
-/// there are more than the machine knows of, it is told so.
-fn urls(config: &Config, profile: &Profile, hint: Option<&str>, kept: &mut Kept) -> Vec<String> {
-    let mut given = if config.server.addresses.is_empty() {
-        profile.addresses.clone()
-    } else {
-        config.server.addresses.clone()
-    };
-    if let Some(hint) = hint
-        && !given.iter().any(|url| url == hint)
-    {
-        given.push(hint.to_owned());
-    }
-    kept.reach(given.len());
-    (0..kept.servers().len())
-        .filter_map(|at| given.get(at).or_else(|| given.last()).cloned())
-        .collect()
 }
 
 fn settings<D: Disk>(config: &Config, profile: &Profile, store: &Store<D>, once: bool) -> Settings {

@@ -14,6 +14,7 @@
 
 mod fetch;
 mod heart;
+mod heed;
 mod http;
 mod inventory;
 mod net;
@@ -22,6 +23,8 @@ mod provision;
 mod random;
 mod receipts;
 mod report;
+mod servers;
+mod stocktake;
 mod stop;
 mod store;
 mod tls;

@@ -438,7 +438,7 @@ impl<D: Disk + Clone> Heart<D> {
         let Some(update) = self.update.take() else {
             return Ok(());
         };
-        let (release, outcome) = (update.digest, super::heart::word(code));
+        let (release, outcome) = (update.digest, super::heed::word(code));
         self.log.info(
             "update ended",
             &[("release", &release), ("outcome", &outcome)],
