@@ -114,8 +114,10 @@ pub(crate) struct Heart<D> {
     pub(super) device: Device,
     pub(super) random: Random,
     profile: Profile,
-    /// One for each of the machine's servers.
+    /// One for each of the machine's servers: those that the device was given, and one that a server named.
     pub(super) urls: Vec<String>,
+    /// How many of them it was given.
+    pub(super) given: usize,
     pub(super) feeds: VecDeque<Feed>,
     due: VecDeque<Due>,
     wants: Vec<Want>,
@@ -166,7 +168,7 @@ impl<D: Disk + Clone> Heart<D> {
         };
         let profile = store.profile()?;
         let settings = settings(&config, &profile, &store, once);
-        let urls = urls(&config, &profile, store.hint(), &mut kept);
+        let (urls, given) = urls(&config, &profile, store.hint(), &mut kept);
         let random = store.random()?;
         let mut heart = Self {
             device: Device::start(settings, kept, now),
@@ -174,7 +176,9 @@ impl<D: Disk + Clone> Heart<D> {
             random,
             profile,
             urls,
-            feeds: VecDeque::from([Feed::Facts]),
+            given,
+            // Which address was named last, the machine does not keep.
+            feeds: VecDeque::from([Feed::Facts, Feed::Reach]),
             due: VecDeque::new(),
             wants: Vec::new(),
             wake: now,
@@ -411,7 +415,10 @@ impl<D: Disk + Clone> Heart<D> {
             Feed::KeyMade => self.give(now, Input::KeyMade)?,
             Feed::Lost => self.give(now, Input::Lost)?,
             Feed::Poll => self.give(now, Input::Poll)?,
-            Feed::Reach => self.give(now, Input::Reach(self.urls.len()))?,
+            Feed::Reach => match self.named() {
+                Some(addresses) => self.give(now, Input::Reach(addresses))?,
+                None => return Ok(()),
+            },
             Feed::Facts => {
                 let release = self.record.running;
                 // Until one is taken, the one that was told last.

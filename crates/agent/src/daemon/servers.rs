@@ -1,6 +1,6 @@
 //! Whom the daemon asks: the addresses that the device was given, and one that a server named.
 
-use kusabi_core::device::{ADDRESSES_MAX, Kept};
+use kusabi_core::device::{Kept, SERVERS_MAX};
 use kusabi_core::id::Digest;
 
 use super::heart::{Feed, Heart};
@@ -39,20 +39,24 @@ impl<D: Disk + Clone> Heart<D> {
                 .warn("no address for this device", &[("why", &why)]);
             return Ok(());
         }
-        let named = self.store.hint().map(ToOwned::to_owned);
         self.store.put_hint(&url)?;
         self.log.info(
             "an address of the owner's, as another organisation's server says",
             &[("server", &url)],
         );
         // One at a time, the newest, beside all that the device was given.
-        let full = self.urls.len() >= ADDRESSES_MAX;
-        if full || (named.is_some() && self.urls.last() == named.as_ref()) {
-            self.urls.pop();
-        }
-        self.urls.push(url);
-        self.feeds.push_back(Feed::Reach);
+        let places = self.urls.len().max(self.given + 1);
+        self.urls.truncate(self.given);
+        self.urls.resize(places, url);
+        // Before a poll that waits: that would begin at the next address.
+        self.feeds.push_front(Feed::Reach);
         Ok(())
+    }
+
+    /// How many addresses there are, where the last one is what a server named.
+    pub(super) fn named(&self) -> Option<usize> {
+        let addresses = self.given + 1;
+        (self.store.hint().is_some() && self.urls.len() >= addresses).then_some(addresses)
     }
 
     pub(super) fn url(&self) -> String {
@@ -61,25 +65,28 @@ impl<D: Disk + Clone> Heart<D> {
 }
 
 /// The addresses that are tried: the configuration's, or those of the provisioning file; and behind them one that a server named. Where
-/// there are more than the machine knows of, it is told so.
+/// there are more than the machine knows of, it is told so. Says how many were given.
 pub(super) fn urls(
     config: &Config,
     profile: &Profile,
     hint: Option<&str>,
     kept: &mut Kept,
-) -> Vec<String> {
-    let mut given = if config.server.addresses.is_empty() {
+) -> (Vec<String>, usize) {
+    let mut urls = if config.server.addresses.is_empty() {
         profile.addresses.clone()
     } else {
         config.server.addresses.clone()
     };
+    urls.truncate(SERVERS_MAX);
+    let given = urls.len();
     if let Some(hint) = hint
-        && !given.iter().any(|url| url == hint)
+        && !urls.iter().any(|url| url == hint)
     {
-        given.push(hint.to_owned());
+        urls.push(hint.to_owned());
     }
-    kept.reach(given.len());
-    (0..kept.servers().len())
-        .filter_map(|at| given.get(at).or_else(|| given.last()).cloned())
-        .collect()
+    kept.reach(urls.len());
+    let urls = (0..kept.servers().len())
+        .filter_map(|at| urls.get(at).or_else(|| urls.last()).cloned())
+        .collect();
+    (urls, given)
 }

@@ -1,10 +1,11 @@
 //! Devices that were given away and know no server of their new owner's: they go on asking those that they know, and take an address
 //! that is named later (spec/device-protocol.md, "Owners").
 
-use kusabi_core::device::Event;
+use kusabi_core::device::{Event, Settings};
 use kusabi_core::protocol::reply::Task;
+use kusabi_core::suite::Suite;
 use kusabi_sim::owner::Owner;
-use kusabi_sim::server::{digest, order};
+use kusabi_sim::server::{Server, digest, order};
 
 use crate::transfer::{DAY, HOUR, MINUTE, Two};
 
@@ -200,6 +201,129 @@ fn who_names_addresses_without_end_neither_keeps_the_device_busy_nor_from_those_
     two.fleet.servers[0] = two.fleet.server_of(&two.takes, 600);
     names(&mut two, DAY);
     assert!(two.fleet.is_settled_with(unit, &two.takes));
+}
+
+/// The old owner's server at the first address names a dead one each time that it is asked; at the second one stands the new owner's.
+#[test]
+fn who_names_dead_addresses_keeps_the_device_from_none_of_those_that_it_was_given() {
+    let mut two = Two::new(23, Suite::Curve25519, 2);
+    let unit = two.fleet.provision(Settings::default());
+    assert!(two.fleet.run_until(HOUR, |fleet| fleet.is_settled(unit)));
+    two.fleet.servers[0].hint = Some(NAMES[0]);
+    // At the address that is named stands somebody who has nothing to do with it.
+    let liar = two.fleet.admit("liar", 3100);
+    let nobody = two.fleet.server_of(&liar, 601);
+    two.fleet.servers.push(nobody);
+    let takes = two.fleet.server_of(&two.takes, 600);
+    let old = std::mem::replace(&mut two.fleet.servers[1], takes);
+    // Until it has been led about for a while, nothing is to be found at the second one either.
+    let takes = std::mem::replace(&mut two.fleet.servers[1], old);
+    two.transfer(unit);
+    let mut told = 0;
+    let mut goes_on = |two: &mut Two, ms: u64| {
+        let end = two.fleet.now().plus_ms(ms);
+        while two.fleet.now() < end && !two.fleet.is_settled_with(unit, &two.takes) {
+            two.fleet.servers[0].hint = Some(NAMES[told % NAMES.len()]);
+            let known = two.fleet.hints[unit].len();
+            let is_told = two
+                .fleet
+                .run_until(HOUR, |fleet| fleet.hints[unit].len() > known);
+            if is_told {
+                told += 1;
+                two.fleet.reach(unit, 3);
+            }
+        }
+        told
+    };
+    assert!(goes_on(&mut two, DAY) > 10);
+    two.fleet.servers[1] = takes;
+    goes_on(&mut two, 6 * HOUR);
+    assert!(
+        two.fleet.is_settled_with(unit, &two.takes),
+        "{:?}",
+        two.fleet.events[unit]
+    );
+}
+
+/// A server key of any organisation, at an address of the old owner's: it puts no address in the place of the true one.
+#[test]
+fn a_stranger_on_the_path_takes_no_name_away() {
+    let (mut two, unit) = Two::lost();
+    two.fleet.servers[0].hint = Some(NEWCOMER);
+    two.is_told(unit, NEWCOMER);
+    // Nobody answers there for a while, as long as the old owner's server is gone and a stranger answers in its place.
+    let liar = two.fleet.admit("liar", 3100);
+    let handle = two.fleet.current(unit);
+    two.fleet.shop.device(liar.org, &handle);
+    let mut stranger = two.fleet.server_of(&liar, 601);
+    stranger.hint = Some(NAMES[0]);
+    two.fleet.servers[0] = stranger;
+    let silent = two.fleet.server_of(&liar, 602);
+    two.fleet.servers.push(silent);
+    two.fleet.reach(unit, 2);
+    two.fleet.run_ms(DAY);
+    assert_eq!(two.fleet.hints[unit], [NEWCOMER]);
+    two.fleet.servers[1] = two.fleet.server_of(&two.takes, 600);
+    two.follows(unit);
+    assert_eq!(two.fleet.hints[unit], [NEWCOMER]);
+}
+
+/// More owners in between than a device turns to at once: it arrives all the same, in the next round.
+#[test]
+fn a_device_that_was_given_on_by_many_arrives() {
+    let (mut two, unit) = Two::lost();
+    let owners: Vec<Owner> = (0..5_u64)
+        .map(|n| {
+            two.fleet.admit(
+                ["one", "two", "three", "four", "five"][n as usize],
+                3100 + 100 * n,
+            )
+        })
+        .collect();
+    let handle = two.fleet.current(unit);
+    for owner in &owners {
+        two.fleet.shop.device(owner.org, &handle);
+    }
+    const HOPS: [&str; 6] = [
+        "https://hop-1.example",
+        "https://hop-2.example",
+        "https://hop-3.example",
+        "https://hop-4.example",
+        "https://hop-5.example",
+        "https://hop-6.example",
+    ];
+    // Each names the next one's address; at the last one stands whose it is.
+    let mut stand: Vec<Option<Server>> = (0..HOPS.len())
+        .map(|at| {
+            let owner = owners.get(at).unwrap_or(&two.takes);
+            let mut server = two.fleet.server_of(owner, 610 + at as u64);
+            server.hint = HOPS.get(at + 1).copied();
+            Some(server)
+        })
+        .collect();
+    two.fleet.servers[0].hint = Some(HOPS[0]);
+    let end = two.fleet.now().plus_ms(2 * DAY);
+    let mut stands = None;
+    while two.fleet.now() < end && !two.fleet.is_settled_with(unit, &two.takes) {
+        let known = two.fleet.hints[unit].len();
+        two.fleet
+            .run_until(HOUR, |fleet| fleet.hints[unit].len() > known);
+        if two.fleet.hints[unit].len() == known {
+            continue;
+        }
+        let last = two.fleet.hints[unit].last().unwrap();
+        let at = HOPS.iter().position(|hop| hop == last).unwrap();
+        if let Some(before) = stands.replace(at) {
+            stand[before] = two.fleet.servers.pop();
+        }
+        two.fleet.servers.push(stand[at].take().unwrap());
+        two.fleet.reach(unit, 2);
+    }
+    assert!(
+        two.fleet.is_settled_with(unit, &two.takes),
+        "{:?}",
+        two.fleet.hints[unit]
+    );
 }
 
 #[test]

@@ -127,8 +127,13 @@ impl Device {
         first: bool,
     ) {
         let told = self.now.plus_ms(u64::from(wait_secs.max(1)) * 1000);
-        if matches!(asked, Asked::Fresh { .. }) && problem != SealedProblem::StaleLink {
+        // A stranger gets no link that could be stale.
+        let is_stale = problem == SealedProblem::StaleLink && !self.meets_stranger();
+        if matches!(asked, Asked::Fresh { .. }) && !is_stale {
             self.receipt_denied(0);
+        }
+        if problem == SealedProblem::StaleLink && !is_stale {
+            return self.fail(rng);
         }
         match problem {
             SealedProblem::StaleLink => {

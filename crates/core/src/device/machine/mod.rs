@@ -231,8 +231,12 @@ pub struct Device {
     hint: ArrayString<URL_LEN_MAX>,
     /// Whether it is to be handed out as soon as the record shows the move.
     hint_due: bool,
+    /// The address that was named last.
+    named: Option<NamedAddress>,
     /// How often in this round of its addresses the device has turned to one that it was told of just now.
     detours: u8,
+    /// Where the round goes on after such a turn.
+    resume: Option<usize>,
     /// Whether the next handshake is made as the key that is to follow.
     as_next: bool,
     /// A key is being made in the other slot.
@@ -310,6 +314,14 @@ struct Session {
     /// The record is another owner's than the server's, which is asked where that one's servers are.
     asks_where: bool,
     flight: Option<Flight>,
+}
+
+/// An address that a server named, in its place among the others.
+#[derive(Clone, Copy)]
+struct NamedAddress {
+    at: usize,
+    /// It was asked since.
+    asked: bool,
 }
 
 /// A request that waits for its answer.
@@ -397,7 +409,9 @@ impl Device {
             told_moved: false,
             hint: ArrayString::new(),
             hint_due: false,
+            named: None,
             detours: 0,
+            resume: None,
             as_next: false,
             making: false,
             submitted: false,

@@ -8,7 +8,8 @@ use arrayvec::ArrayString;
 use rand_core::CryptoRng;
 
 use super::answers::Own;
-use super::{Asked, Device, Job, Phase, Step};
+use super::trial::Candidate;
+use super::{Asked, Device, Job, NamedAddress, Phase, Step};
 use crate::device::URL_LEN_MAX;
 use crate::device::outbox::Event;
 use crate::id::OrgId;
@@ -21,8 +22,9 @@ const DETOURS_MAX: u8 = 4;
 
 impl Device {
     /// Other addresses can be reached. Where the device knows no server of its owner's, it was told of the last one just now, and turns
-    /// there first, soon: so it is led from one owner to the next. But it does so only so often in a round of its addresses, and the waits
-    /// after that are as long as before: who names one address after the other keeps it neither busy nor from those that it has.
+    /// there first, soon: so it is led from one owner to the next. But it does so only so often in a round of its addresses, goes on with
+    /// the round where it was, and the waits after that are as long as before: who names one address after the other keeps it neither
+    /// busy nor from those that it has.
     pub(super) fn reach(&mut self, addresses: usize, rng: &mut impl CryptoRng) {
         let before = self.kept.servers.len();
         self.kept.reach(addresses);
@@ -30,13 +32,29 @@ impl Device {
         if now > before {
             self.persist();
         }
-        let turns = self.kept.is_lost() && matches!(self.phase, Phase::Idle);
-        if turns && self.detours < DETOURS_MAX {
+        if !self.kept.is_lost() {
+            return;
+        }
+        let at = addresses.clamp(1, now.max(1)) - 1;
+        self.named = Some(NamedAddress { at, asked: false });
+        if matches!(self.phase, Phase::Idle) && self.detours < DETOURS_MAX {
             self.detours += 1;
+            // The named one is the last of a round.
+            let next = if self.server == at { 0 } else { self.server };
+            self.resume.get_or_insert(next);
             self.candidate = None;
-            self.server = addresses.clamp(1, now.max(1)) - 1;
+            self.server = at;
             self.soon(rng);
         }
+    }
+
+    /// Whether a stranger is one to ask where the owner's servers are: of the organisation that had the device when its key was made, or
+    /// somebody whom that one named, or where nobody has named anything yet. Whoever else has a server key on this ledger, and sits in
+    /// between, does not put an address in the place of a true one.
+    fn may_name(&self) -> bool {
+        let is_bound = |candidate: Candidate| candidate.org == self.kept.bound;
+        let is_named = |named: NamedAddress| named.at == self.server;
+        self.candidate.is_some_and(is_bound) || self.named.is_none_or(is_named)
     }
 
     /// Somebody says that the device has another owner. The proof of that is asked for in a session of its own.
@@ -76,10 +94,12 @@ impl Device {
         }
     }
 
-    /// A stranger says where the owner's servers may be, or that it does not know. The same as before is nothing new.
+    /// A stranger says where the owner's servers may be, or that it does not know. The same as before is nothing new, and an address that was
+    /// named before is asked before another one takes its place.
     pub(super) fn told_where(&mut self, hint: ArrayString<URL_LEN_MAX>, rng: &mut impl CryptoRng) {
         self.fail(rng);
-        if !hint.is_empty() && hint != self.hint {
+        let waits = self.named.is_some_and(|named| !named.asked);
+        if !hint.is_empty() && hint != self.hint && !waits {
             self.hint = hint;
             self.push(Step::Hint);
         }
@@ -138,6 +158,7 @@ impl Device {
         if self.meets_stranger() {
             if self.kept.is_lost()
                 && !hinted
+                && self.may_name()
                 && let Phase::Session(session) = &mut self.phase
             {
                 session.asks_where = true;

@@ -148,7 +148,8 @@ impl Device {
 
     pub(super) fn turn_to_next_server(&mut self) {
         self.candidate = None;
-        self.server = (self.server + 1) % self.kept.servers.len().max(1);
+        let next = self.resume.take().unwrap_or(self.server + 1);
+        self.server = next % self.kept.servers.len().max(1);
     }
 
     pub(super) fn next_poll(&mut self, secs: u32, rng: &mut impl CryptoRng) {
@@ -165,6 +166,9 @@ impl Device {
         if self.candidate.is_none() && self.kept.is_strange(self.server) {
             if self.server == 0 {
                 self.detours = 0;
+            }
+            if let Some(named) = self.named.as_mut().filter(|named| named.at == self.server) {
+                named.asked = true;
             }
             return self.seek();
         }

@@ -41,8 +41,9 @@ impl Device {
         let is_known = self.kept.servers.get(at) == Some(&candidate.server)
             && !self.kept.is_strange(at)
             && candidate.org == self.kept.org;
+        let resume = self.resume;
         self.fail(rng);
-        self.server = at;
+        (self.server, self.resume) = (at, resume);
         if !is_known {
             self.candidate = Some(candidate);
             self.soon(rng);
