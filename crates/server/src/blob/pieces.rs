@@ -1,4 +1,5 @@
-//! Contents of a directory, on their way out.
+//! Contents of a directory, on their way through this process: over TLS, or to be read here. Otherwise they leave by
+//! [`sendfile`](crate::sendfile).
 //!
 //! The library reads 8 KiB at a time, each on a thread that has to be woken (docs/performance.md has what that costs). Here a piece is
 //! larger, lies in a buffer that is used again, and what the operating system has in memory is read at once (`preadv2` with
