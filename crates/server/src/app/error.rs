@@ -80,6 +80,9 @@ pub enum Error {
     /// A content is not taken or not given.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// What it follows from is another by now; who asks looks again.
+    #[error("what this follows from has changed meanwhile; nothing was done, try again")]
+    Stale,
     /// Nothing of the content lies in the range asked for.
     #[error("the content has {size} bytes, and the range begins beyond them")]
     Range {

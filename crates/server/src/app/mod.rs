@@ -4,6 +4,7 @@ mod act;
 pub(crate) mod alarms;
 mod anchor;
 pub(crate) mod audit;
+pub(crate) mod blobs;
 mod caller;
 mod components;
 mod contents;

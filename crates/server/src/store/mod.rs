@@ -10,6 +10,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod audit;
+pub(crate) mod blobs;
 pub(crate) mod channels;
 pub(crate) mod contents;
 pub(crate) mod devices;
@@ -390,6 +391,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "devices by release",
         include_str!("migrations/0006_devices_by_release.sql"),
     ),
+    (7, "blobs", include_str!("migrations/0007_blobs.sql")),
 ];
 
 fn migrator(engine: Engine) -> Migrator {

@@ -163,17 +163,19 @@ pub(crate) async fn contents(
     to: u64,
 ) -> Result<Vec<(u64, super::contents::Row)>, StoreError> {
     let error = StoreError::of("list the contents of releases");
-    let rows = sqlx::query(
-        "SELECT rc.release_id, c.digest, c.size, c.inventory, c.complete_ms FROM release_contents rc \
+    let sql = format!(
+        "SELECT rc.release_id, {} FROM release_contents rc \
          JOIN contents c ON c.org = rc.org AND c.digest = rc.digest \
          WHERE rc.org = $1 AND rc.release_id >= $2 AND rc.release_id <= $3 ORDER BY rc.release_id, rc.place",
-    )
-    .bind(on.org)
-    .bind(int(from))
-    .bind(int(to))
-    .fetch_all(on.connection)
-    .await
-    .map_err(error)?;
+        super::contents::columns()
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(int(from))
+        .bind(int(to))
+        .fetch_all(on.connection)
+        .await
+        .map_err(error)?;
     let read = |row: &AnyRow| Ok((number(row, "release_id")?, super::contents::read(row)?));
     rows.iter()
         .map(read)

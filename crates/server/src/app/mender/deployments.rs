@@ -14,6 +14,7 @@ use super::{
 use crate::{
     app::{
         App, By, Caller, Error,
+        blobs::Whole,
         rollouts::steps::{self, below_minimum},
         strangers::CROWDED,
     },
@@ -61,15 +62,7 @@ pub(crate) struct Handed {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     download: Download,
-    /// How many bytes it has.
-    pub(crate) size: u64,
-}
-
-impl Fetched {
-    /// What it is named by.
-    pub(crate) fn digest(&self) -> Hex32 {
-        self.download.digest
-    }
+    pub(crate) whole: Whole,
 }
 
 /// Where a client stands with a deployment, by its own word.
@@ -314,7 +307,7 @@ impl App {
                 }
             }
         }
-        if self.content_size(artifact.digest).await? != Some(artifact.size) {
+        if !self.is_whole(&artifact).await? {
             return Ok(Judged::Broken(format!(
                 "the artifact {} is not in the firmware store any more; upload it again",
                 artifact.name
@@ -673,11 +666,11 @@ impl App {
         };
         let download = download.ok_or_else(gone)?;
         within(&self.mender.fetching, &download.holder)?;
-        let Some(size) = self.content_size(download.digest).await? else {
+        let Some(whole) = self.whole(download.digest).await? else {
             tracing::error!(digest = %download.digest, "an artifact that a device fetches is not in the firmware store any more");
             return Err(gone());
         };
-        let fetched = Fetched { download, size };
+        let fetched = Fetched { download, whole };
         match self.mender_may_fetch(&fetched).await? {
             true => Ok(fetched),
             false => Err(gone()),

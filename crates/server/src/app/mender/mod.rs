@@ -24,7 +24,9 @@ pub(in crate::app) mod reading;
 mod rollouts;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
-pub(in crate::app) use artifacts::{is_artifact_of, note, release_fits, row_of_release};
+pub(in crate::app) use artifacts::{
+    are_read, is_artifact_of, note, note_with_release, release_fits, row_of_release,
+};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
 pub(crate) use deployments::{Fetched, Provides, Status};
