@@ -9,7 +9,6 @@ use crate::{
         groups as group_rows, is_id, mender_artifacts as artifacts,
         mender_deployments as deployment_rows,
         mender_rollouts::{self as rows, Member, Shown, Wanted},
-        rollouts as rollout_rows,
     },
 };
 use kusabi_api::{
@@ -83,14 +82,15 @@ impl App {
             start_ms: None,
             deadline_secs: None,
         };
-        // A request that is said again under its key gets its first answer instead.
-        if by.idempotency.is_none() {
-            self.is_new(&create).await?;
-        }
-        let made = self.create_rollout(by, create).await;
+        let made = self.create_new_rollout(by, create).await;
         let made = made.map_err(|why| match why {
             // The page is there; what the body names is not.
             Error::Unknown { .. } => Error::Unfit(why.to_string()),
+            Error::Exists { id, .. } => Error::Exists {
+                what: "a deployment that is under way",
+                by: "name, artifact and devices",
+                id: id.parse().map_or(id, deployment_id),
+            },
             why => why,
         })?;
         Ok(deployment_id(made.id))
@@ -163,22 +163,6 @@ impl App {
                 "artifacts called `{name}` are in several releases, for different types of device ({called}; {other}); make one release of them, or roll each out: kusabi rollout new"
             ))),
         }
-    }
-
-    /// The same is not under way: a repeat would find all of its devices busy.
-    async fn is_new(&self, create: &RolloutCreate) -> Result<(), Error> {
-        let mut reader = self.store.read("look for the same deployment").await?;
-        for id in rollout_rows::open(reader.on(), Some(create.release.0)).await? {
-            let kept = rollout_rows::find(reader.on(), id).await?;
-            if kept.is_some_and(|kept| kept.plan == *create) {
-                return Err(Error::Exists {
-                    what: "a deployment that is under way",
-                    by: "name, artifact and devices",
-                    id: deployment_id(id),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// A part of the deployments, and how many there are.
