@@ -805,6 +805,81 @@ async fn an_artifact_that_is_gone_is_told_to_the_operator_and_no_device_fails_of
 }
 
 #[tokio::test]
+async fn an_order_that_cannot_be_given_out_keeps_no_later_one_waiting() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    let next = Parts::new("app-1.3", b"next").signed(SIGNER);
+    field.world.upload_artifact(&next).await;
+    let made = field.world.wrap(&next, &["board"], 5);
+    field.world.upload(&made).await.json();
+    let order = async |release: Hex32| {
+        let order = json!({
+            "kind": "update", "release": release, "target": { "device": client.id },
+        });
+        let made = field.world.post("/api/v1/orders", order).await.json();
+        made["id"].as_u64().unwrap()
+    };
+    let states = async || {
+        let address = format!("/api/v1/devices/{}/orders", client.id);
+        let orders = field.world.get(&address).await.json();
+        let orders = orders["items"].as_array().unwrap().iter().rev();
+        orders
+            .map(|order| order["state"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let path = |artifact: &[u8]| {
+        let contents = field.world.firmware.path().join("contents");
+        contents.join(of(artifact).to_string())
+    };
+    // The bytes of the first one are gone; the second one waits in vain for nothing.
+    let bytes = std::fs::read(path(&field.artifact)).unwrap();
+    std::fs::remove_file(path(&field.artifact)).unwrap();
+    order(field.release).await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(states().await, ["waiting"]);
+    let second = order(made.digest).await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.3");
+    assert_eq!(states().await, ["unable", "sent"]);
+    let why = field.reason(&client).await;
+    assert!(
+        why.contains("not in the firmware store any more")
+            && why.contains(&format!("order {second}")),
+        "{why}"
+    );
+    client.says(told["id"].as_str().unwrap(), "success").await;
+    // It does not come back when they do.
+    std::fs::write(path(&field.artifact), bytes).unwrap();
+    Client::is_idle(&client.next().await);
+
+    // What cannot be read for ever ends at once, whether or not another one waits.
+    let mut connection = field.world.database.connection().await;
+    for (number, then) in [(0, vec!["unable", "done", "unable"]), (1, vec!["sent"])] {
+        let broken = Parts::new("app-1.4", &[number]).signed(SIGNER);
+        let counter = 6 + u64::from(number);
+        let made = field.world.wrap(&broken, &["board"], counter);
+        field.world.upload(&made).await.json();
+        order(made.digest).await;
+        sqlx::query("UPDATE releases SET signed = $1 WHERE digest = $2")
+            .bind(b"no manifest".to_vec())
+            .bind(made.digest.0.to_vec())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        if number == 1 {
+            order(field.release).await;
+            let told = Client::told(&client.next().await);
+            assert_eq!(told["artifact"]["artifact_name"], "app-1.2");
+            assert_eq!(states().await.last().unwrap(), then[0]);
+        } else {
+            Client::is_idle(&client.next().await);
+            assert_eq!(states().await, then);
+        }
+        assert!(field.reason(&client).await.contains("cannot be read"));
+    }
+}
+
+#[tokio::test]
 async fn an_unsigned_artifact_goes_to_no_stock_client() {
     let world = World::keyed().await;
     let signer = world.signing().await;

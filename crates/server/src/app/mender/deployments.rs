@@ -130,7 +130,7 @@ enum Judged {
     Ends(OrderState, String),
     /// Not now: somebody holds it.
     Held,
-    /// It cannot be given out until somebody repairs what is wrong.
+    /// It cannot be given out until somebody puts right what is wrong. It waits for that, and a later order does not wait for it.
     Broken(String),
 }
 
@@ -159,9 +159,13 @@ impl App {
         if !open.is_empty() {
             within(&self.mender.handing, name)?;
         }
+        let mut broken = Vec::new();
         for order in open {
             let judged = match order.kind {
-                kind if kind.installs() => self.judge(device, provides, &order).await?,
+                kind if kind.installs() => match self.judge(device, provides, &order).await {
+                    Err(Error::Store(why)) if why.is_unreadable() => unreadable(&why),
+                    judged => judged?,
+                },
                 _ => Judged::Ends(
                     OrderState::Unable,
                     format!(
@@ -174,20 +178,29 @@ impl App {
                 Judged::Held => {}
                 Judged::Ends(state, why) => {
                     self.end_order(name, order.id, state, &why).await?;
-                    // One answer is about one deployment, as in Mender; the next one is looked at with the next question.
-                    if order.kind.installs() {
+                    // One answer is about one deployment, as in Mender; the next one is looked at with the next question. What is no
+                    // deployment at all is no answer.
+                    if state != OrderState::Unable {
                         return Ok(None);
                     }
                 }
                 Judged::Broken(why) => {
                     tracing::error!(device = name, order = order.id, %why, "an order cannot be given to a Mender client");
-                    self.alarm_mender(name, order.id, &why).await?;
-                    return Ok(None);
+                    broken.push((order.id, why));
                 }
                 Judged::Give(artifact, about) => {
+                    // Put right later, an earlier one would take the device back to where it was before this one.
+                    for (earlier, why) in broken {
+                        let why = format!("{why}; order {} was given in its place", order.id);
+                        self.end_order(name, earlier, OrderState::Unable, &why)
+                            .await?;
+                    }
                     return self.hand(name, order.id, *artifact, about).await;
                 }
             }
+        }
+        for (order, why) in broken {
+            self.alarm_mender(name, order, &why).await?;
         }
         Ok(None)
     }
@@ -262,9 +275,13 @@ impl App {
             )));
         };
         drop(reader);
-        let signed = SignedManifest::decode(&bytes).map_err(|_| {
-            Error::Unfit(format!("the stored manifest of {release} cannot be read"))
-        })?;
+        let signed = match SignedManifest::decode(&bytes) {
+            Ok(signed) => signed,
+            Err(why) => {
+                let what = format!("the stored manifest of {release}: {why}");
+                return Ok(unreadable(&what));
+            }
+        };
         match self.judge_release(&signed).await? {
             Ok(_) => {}
             Err(why @ ReleaseError::Withdrawn { .. }) => {
@@ -735,6 +752,14 @@ fn device_type_of(provides: &Provides) -> Option<&str> {
 fn unclear(name: &str) -> String {
     format!(
         "the device says that it has {name}, and several artifacts are called so, which cannot be told apart; make a release of an artifact of another name"
+    )
+}
+
+/// An order about which the database holds what nobody can read: no upload puts that right.
+fn unreadable(what: &dyn std::fmt::Display) -> Judged {
+    Judged::Ends(
+        OrderState::Unable,
+        format!("what the server keeps of it cannot be read: {what}"),
     )
 }
 
