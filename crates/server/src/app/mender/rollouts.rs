@@ -6,8 +6,7 @@
 use crate::{
     app::{App, By, Error, groups},
     store::{
-        groups as group_rows, is_id, mender_artifacts as artifacts,
-        mender_deployments as deployment_rows,
+        groups as group_rows, is_id, mender_artifacts as artifacts, mender_orders as order_rows,
         mender_rollouts::{self as rows, Member, Shown, Wanted},
     },
 };
@@ -303,7 +302,7 @@ impl App {
             return Ok(Vec::new());
         };
         let mut reader = self.store.read("look which orders have a log").await?;
-        Ok(deployment_rows::logged(reader.on(), device, oldest).await?)
+        Ok(order_rows::logged(reader.on(), device, oldest).await?)
     }
 
     /// The log that a device's client sent of a deployment, which is named as people name it or as the device does.
@@ -312,7 +311,7 @@ impl App {
     /// There is none; the database.
     pub(crate) async fn deployment_log(&self, id: &str, device: &str) -> Result<String, Error> {
         let Some(rollout) = rollout_of(id) else {
-            return self.mender_log_of_deployment(device, id).await;
+            return self.mender_log_named(device, id).await;
         };
         let order = match is_id(device) {
             true => {

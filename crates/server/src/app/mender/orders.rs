@@ -1,6 +1,6 @@
 //! Orders in the hands of stock Mender clients: handed out, answered, logged, fetched.
 //!
-//! A deployment is an order of kind `update` (or `repair`, which is installed whatever runs) whose release has an artifact for the
+//! Such an order is one of kind `update` (or `repair`, which is installed whatever runs) whose release has an artifact for the
 //! device's type as its payload. A stock client checks the artifact's signature and nothing else, so all that a kusabi device would check
 //! for itself is checked here, each time before an order goes out.
 
@@ -23,8 +23,9 @@ use crate::{
     store::{
         On, StoreError, Tx, devices, doorstep,
         mender_artifacts::{self as artifacts, Row},
-        mender_deployments::{self as rows, Deployment, Download},
-        mender_devices, releases,
+        mender_devices,
+        mender_orders::{self as rows, Download, HandedOrder},
+        releases,
         rollouts::{self as rollout_rows, is_withdrawn},
     },
 };
@@ -65,7 +66,7 @@ pub(crate) struct Fetched {
     pub(crate) whole: Whole,
 }
 
-/// Where a client stands with a deployment, by its own word.
+/// Where a client stands with an order, by its own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Downloading,
@@ -178,8 +179,8 @@ impl App {
                 Judged::Held => {}
                 Judged::Ends(state, why) => {
                     self.end_order(name, order.id, state, &why).await?;
-                    // One answer is about one deployment, as in Mender; the next one is looked at with the next question. What is no
-                    // deployment at all is no answer.
+                    // One answer is about one order, as in Mender; the next one is looked at with the next question. What no client
+                    // could be given is no answer.
                     if state != OrderState::Unable {
                         return Ok(None);
                     }
@@ -442,8 +443,8 @@ impl App {
     ) -> Result<Option<Handed>, Error> {
         let now_ms = self.edge.now_ms();
         let (uri, download) = self.download(artifact.digest, device, order)?;
-        let deployment = Deployment {
-            id: deployment_id(order, device),
+        let handed = HandedOrder {
+            id: order_uuid(order, device),
             device: device.to_owned(),
             order,
             digest: artifact.digest,
@@ -451,8 +452,8 @@ impl App {
             handed_ms: now_ms,
             changed_ms: now_ms,
         };
-        let (id, expires_ms) = (deployment.id.clone(), download.expires_ms);
-        let (deployment, download) = (&deployment, &download);
+        let (id, expires_ms) = (handed.id.clone(), download.expires_ms);
+        let (handed, download) = (&handed, &download);
         let (given, changes) = batch(
             self,
             "give an order to a Mender client",
@@ -479,7 +480,7 @@ impl App {
                         // It was taken back meanwhile.
                         _ => return Ok(false),
                     }
-                    rows::hand(tx.on(), deployment).await?;
+                    rows::hand(tx.on(), handed).await?;
                     rows::open(tx.on(), download, batch.now_ms).await?;
                     Ok(true)
                 })
@@ -544,10 +545,10 @@ impl App {
         Ok(())
     }
 
-    /// Notes what a client says of its deployment. What it said before it may say again.
+    /// Notes what a client says of its order. What it said before it may say again.
     ///
     /// # Errors
-    /// Its device was never given such a deployment; the deployment was taken back ([`Error::Conflict`]: the client gives up); the database.
+    /// Its device was never given such an order; it was taken back ([`Error::Conflict`]: the client gives up); the database.
     pub(crate) async fn mender_status(
         &self,
         device: &MenderDevice,
@@ -564,7 +565,7 @@ impl App {
                     .await?;
                 let found = rows::find(reader.on(), id).await?;
                 drop(reader);
-                match found.filter(|deployment| deployment.device == name) {
+                match found.filter(|handed| handed.device == name) {
                     Some(found) => self.signer_ended(found.digest).await?,
                     None => return Err(unknown(id)),
                 }
@@ -573,8 +574,8 @@ impl App {
         };
         let (stopped, changes) = batch(self, "note what a Mender client says", move |batch, tx| {
             Box::pin(async move {
-                let deployment = given(tx, name, id).await?;
-                hear_status(batch, tx, &deployment, status, unsigned).await
+                let handed = given(tx, name, id).await?;
+                hear_status(batch, tx, &handed, status, unsigned).await
             })
         })
         .await?;
@@ -588,7 +589,7 @@ impl App {
     /// Keeps a client's log.
     ///
     /// # Errors
-    /// Its device was never given such a deployment; the database.
+    /// Its device was never given such an order; the database.
     pub(crate) async fn mender_log(
         &self,
         device: &MenderDevice,
@@ -623,15 +624,11 @@ impl App {
             .ok_or_else(|| no_log(order))
     }
 
-    /// The log that a device's client sent of its deployment.
+    /// The log that a device's client sent of an order, as the client names that.
     ///
     /// # Errors
     /// There is none; the database.
-    pub(crate) async fn mender_log_of_deployment(
-        &self,
-        device: &str,
-        id: &str,
-    ) -> Result<String, Error> {
+    pub(crate) async fn mender_log_named(&self, device: &str, id: &str) -> Result<String, Error> {
         let found = {
             let mut reader = self
                 .store
@@ -639,7 +636,7 @@ impl App {
                 .await?;
             rows::find(reader.on(), id).await?
         };
-        let found = found.filter(|deployment| deployment.device == device);
+        let found = found.filter(|handed| handed.device == device);
         let found = found.ok_or_else(|| unknown(id))?;
         self.mender_log_of(device, found.order).await
     }
@@ -736,7 +733,7 @@ fn within(shares: &Shares, device: &str) -> Result<(), Error> {
 }
 
 /// What a device calls its order.
-pub(crate) fn deployment_id(order: u64, device: &str) -> String {
+pub(super) fn order_uuid(order: u64, device: &str) -> String {
     uuid(&[
         b"kusabi.server.mender-deployment",
         &order.to_be_bytes(),
@@ -803,10 +800,10 @@ fn facts(runs: Option<(Hex32, u64)>, before: u64) -> Facts {
 }
 
 /// What a device was given under this ID.
-async fn given(tx: &mut Tx<'_>, device: &str, id: &str) -> Result<Deployment, Error> {
-    let deployment = rows::find(tx.on(), id).await?;
-    deployment
-        .filter(|deployment| deployment.device == device)
+async fn given(tx: &mut Tx<'_>, device: &str, id: &str) -> Result<HandedOrder, Error> {
+    let handed = rows::find(tx.on(), id).await?;
+    handed
+        .filter(|handed| handed.device == device)
         .ok_or_else(|| unknown(id))
 }
 
@@ -821,11 +818,11 @@ fn unknown(id: &str) -> Error {
 async fn hear_status(
     batch: &mut Batch,
     tx: &mut Tx<'_>,
-    deployment: &Deployment,
+    handed: &HandedOrder,
     status: Status,
     unsigned: bool,
 ) -> Result<Option<String>, Error> {
-    let (device, order) = (&*deployment.device, deployment.order);
+    let (device, order) = (&*handed.device, handed.order);
     let now_ms = batch.now_ms;
     let Some((target, release, state)) = rows::order(tx.on(), device, order).await? else {
         return Ok(Some(String::from("there is no such order any more")));
@@ -848,12 +845,12 @@ async fn hear_status(
             batch.settle(tx, device, order, state, Some(&why)).await?;
             return Ok(Some(why));
         }
-        rows::set_status(tx.on(), &deployment.id, status.name(), now_ms).await?;
+        rows::set_status(tx.on(), &handed.id, status.name(), now_ms).await?;
         return Ok(None);
     };
     // What a device has done it has done, whatever became of its order meanwhile.
     let artifact = match status {
-        Status::AlreadyInstalled => artifacts::find(tx.on(), deployment.digest).await?,
+        Status::AlreadyInstalled => artifacts::find(tx.on(), handed.digest).await?,
         _ => None,
     };
     let (outcome, why) = match artifact {
@@ -877,7 +874,7 @@ async fn hear_status(
         }
         None => (outcome, None),
     };
-    rows::set_status(tx.on(), &deployment.id, status.name(), now_ms).await?;
+    rows::set_status(tx.on(), &handed.id, status.name(), now_ms).await?;
     batch
         .settle(tx, device, order, outcome, why.as_deref())
         .await?;
