@@ -16,12 +16,15 @@ mod asks;
 mod attributes;
 mod contacts;
 mod decisions;
+mod downloads;
 mod identity;
+mod judging;
 mod log;
 mod names;
 mod orders;
 pub(in crate::app) mod reading;
 mod rollouts;
+mod statuses;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
 pub(in crate::app) use artifacts::{
@@ -29,8 +32,10 @@ pub(in crate::app) use artifacts::{
 };
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
-pub(crate) use orders::{Fetched, Provides, Status};
+pub(crate) use downloads::Fetched;
+pub(crate) use orders::Provides;
 pub(crate) use rollouts::{Deploy, Deployed, Whom, deployment_id};
+pub(crate) use statuses::Status;
 
 use super::{App, Error, tokens::hash};
 use crate::{
