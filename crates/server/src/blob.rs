@@ -493,16 +493,11 @@ impl Blobs {
 
     /// Drops what arrived under a name.
     pub(crate) async fn drop_received(&self, claim: &Claim<'_>) -> Result<(), BlobError> {
-        let path = self.incoming.join(claim.name);
-        match tokio::fs::remove_file(&path).await {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => {
-                Err(BlobError::of("remove", &path)(why))
-            }
-            _ => Ok(()),
-        }
+        remove_file(&self.incoming.join(claim.name)).await
     }
 
-    /// Drops the drafts that nobody writes to any more, and says which contents have arrived in part or whole.
+    /// Drops the drafts that nobody writes to any more, and says which contents have arrived in part or whole. A draft that cannot be
+    /// dropped is told to the operator, and looked at the next time.
     pub(crate) async fn arrived(&self) -> Result<Vec<[u8; 32]>, BlobError> {
         let error = BlobError::of("read the directory", &self.incoming);
         let mut entries = tokio::fs::read_dir(&self.incoming).await.map_err(&error)?;
@@ -513,19 +508,32 @@ impl Blobs {
                 continue;
             };
             if name.starts_with(DRAFT) {
-                let written = entry.metadata().await.and_then(|meta| meta.modified());
-                let age = written.map_err(&error)?.elapsed().unwrap_or_default();
-                if age > DRAFT_TIME {
-                    let path = entry.path();
-                    tokio::fs::remove_file(&path)
-                        .await
-                        .map_err(BlobError::of("remove", &path))?;
+                if let Err(why) = self.drop_abandoned(name).await {
+                    tracing::warn!(%why, "a file that nobody writes to was not removed; trying again in an hour");
                 }
             } else if let Ok(digest) = parse_hex(name) {
                 arrived.push(digest);
             }
         }
         Ok(arrived)
+    }
+
+    /// Drops a draft unless somebody is at it: this server, which has claimed its name, or another one, which writes to it.
+    async fn drop_abandoned(&self, name: &str) -> Result<(), BlobError> {
+        // Whole, it may lie here for longer than any pause: a store that is slow takes its time.
+        let Ok(claim) = self.claim(name) else {
+            return Ok(());
+        };
+        let path = self.incoming.join(name);
+        let written = tokio::fs::metadata(&path).await;
+        let written = match written.and_then(|meta| meta.modified()) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            written => written.map_err(BlobError::of("look at", &path))?,
+        };
+        match written.elapsed().unwrap_or_default() > DRAFT_TIME {
+            true => self.drop_received(&claim).await,
+            false => Ok(()),
+        }
     }
 
     /// Drops what arrived of a content, unless it is being sent now.
@@ -580,9 +588,7 @@ impl Blobs {
             return Err(why);
         }
         writer.finish().await?;
-        tokio::fs::remove_file(from)
-            .await
-            .map_err(BlobError::of("remove", from))
+        remove_file(from).await
     }
 }
 
@@ -603,6 +609,16 @@ fn of_disk(path: &Path, source: io::Error) -> object_store::Error {
 async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, BlobError> {
     let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
     answer.map_err(|_| BlobError::Silent)
+}
+
+/// Removes a file; that it is not there is as good.
+async fn remove_file(path: &Path) -> Result<(), BlobError> {
+    match tokio::fs::remove_file(path).await {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => {
+            Err(BlobError::of("remove", path)(why))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn open(path: &Path) -> Result<std::fs::File, BlobError> {
@@ -725,6 +741,32 @@ mod tests {
         assert_eq!(blobs.arrived().await.unwrap(), [[2; 32]]);
         drop(claim);
         assert!(incoming.path().join("another").exists());
+    }
+
+    #[tokio::test]
+    async fn an_old_draft_is_dropped_once_nobody_is_at_it_any_more() {
+        let incoming = tempfile::tempdir().unwrap();
+        let blobs = blobs(InMemory::new(), incoming.path());
+        let [live, dead, young] = ["live", "dead", "young"].map(draft_name);
+        let claim = blobs.claim(&live).unwrap();
+        let (file, path) = blobs.draft(&claim).await.unwrap();
+        let before = std::time::SystemTime::now() - 2 * DRAFT_TIME;
+        file.set_modified(before).unwrap();
+        for (name, written) in [(&dead, Some(before)), (&young, None)] {
+            let file = std::fs::File::create(incoming.path().join(name)).unwrap();
+            if let Some(written) = written {
+                file.set_modified(written).unwrap();
+            }
+        }
+        let is_here = |name: &String| incoming.path().join(name).exists();
+        assert!(blobs.arrived().await.unwrap().is_empty());
+        assert_eq!([&live, &dead, &young].map(is_here), [true, false, true]);
+        drop(claim);
+        assert!(blobs.arrived().await.unwrap().is_empty());
+        assert_eq!([&live, &young].map(is_here), [false, true]);
+        // Gone while it was looked for.
+        blobs.drop_abandoned(&live).await.unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
