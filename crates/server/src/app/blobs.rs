@@ -8,7 +8,7 @@
 
 use super::{App, Error};
 use crate::{
-    blob::{Blob, Claim},
+    blob::{Blob, Blobs, Claim},
     store::{
         Tx,
         blobs::{self as rows, Due},
@@ -29,6 +29,10 @@ const TIDY_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// Rows that are looked at with one question.
 const PART: u16 = 200;
+
+/// So many bytes that could not be removed, and the store is left in peace until the next time: one that is down or silent is down for
+/// all of them.
+const FAILURES_MAX: usize = 10;
 
 /// A whole content that is in the firmware store.
 #[derive(Clone, Copy, Debug)]
@@ -154,12 +158,18 @@ impl App {
     ) -> Result<(), Error> {
         let now_ms = self.edge.now_ms();
         if !retired {
-            self.store
+            return self
+                .store
                 .tx("retire bytes that nobody wants", move |tx| {
-                    Box::pin(async move { retire_unwanted(tx, blob, now_ms).await.map(drop) })
+                    Box::pin(async move {
+                        // The list may be old by now, and somebody be sending them.
+                        if rows::is_due(tx.on(), blob, now_ms).await? {
+                            retire_unwanted(tx, blob, now_ms).await?;
+                        }
+                        Ok(())
+                    })
                 })
-                .await?;
-            return Ok(());
+                .await;
         }
         self.blobs()?.remove(blob).await?;
         let last_ms = since_ms.saturating_add(ON_ITS_WAY_MS);
@@ -171,29 +181,28 @@ impl App {
             .await
     }
 
-    /// Removes what nobody wants and what a server that died left behind, as far as its time has come.
+    /// Removes what nobody wants and what a server that died left behind, as far as its time has come. What disk or store do not remove
+    /// is told to the operator and looked at an hour later; the others do not wait for it.
     ///
     /// # Errors
-    /// Disk, firmware store or database fail; what is left is left to the next time.
+    /// The database fails; what is left is left to the next time.
     pub async fn tidy_firmware(&self) -> Result<(), Error> {
         let Some(blobs) = &self.blobs else {
             return Ok(());
         };
-        for digest in blobs.arrived().await? {
-            let content = {
-                let mut reader = self.store.read("find a content").await?;
-                contents::find(reader.on(), Hex(digest)).await?
-            };
-            // What is complete does not come any more, and what has no name is not taken.
-            let over = match content {
-                Some(row) if row.complete => blobs.size(row.blob()).await? == Some(row.size),
-                Some(_) => false,
-                None => true,
-            };
-            if over {
-                blobs.drop_arrived(digest).await?;
+        let arrived = blobs.arrived().await.unwrap_or_else(|why| {
+            tracing::warn!(%why, "it was not looked for uploads that nobody goes on with; trying again in an hour");
+            Vec::new()
+        });
+        for digest in arrived {
+            match self.drop_if_over(blobs, digest).await {
+                Err(Error::Blob(why)) => {
+                    tracing::warn!(digest = %Hex(digest), %why, "what arrived of a content that is complete or that nothing names was not removed; trying again in an hour");
+                }
+                dropped => dropped?,
             }
         }
+        let mut failures = 0;
         loop {
             let due = {
                 let mut reader = self.store.read("look for bytes that nobody wants").await?;
@@ -203,9 +212,49 @@ impl App {
                 return Ok(());
             }
             for one in due {
-                self.look_at(one).await?;
+                let Err(why) = self.look_at(one).await else {
+                    continue;
+                };
+                let blob = one.blob;
+                tracing::warn!(%blob, %why, "bytes that nobody wants were not removed from the firmware store; trying again in an hour");
+                self.postpone(blob).await?;
+                failures += 1;
+                if failures == FAILURES_MAX {
+                    tracing::warn!(
+                        "{failures} were not removed; the firmware store is asked again in an hour"
+                    );
+                    return Ok(());
+                }
             }
         }
+    }
+
+    /// Bytes that could not be looked at come after all others, an hour from now.
+    async fn postpone(&self, blob: Blob) -> Result<(), Error> {
+        let now_ms = self.edge.now_ms();
+        let due_ms = now_ms.saturating_add(TIDY_TIME.as_millis() as u64);
+        self.store
+            .tx("look at bytes later", move |tx| {
+                Box::pin(async move { Ok(rows::postpone(tx.on(), blob, now_ms, due_ms).await?) })
+            })
+            .await
+    }
+
+    /// Drops what arrived of a content that is complete, for it does not come any more, or that nothing names, for it is not taken.
+    async fn drop_if_over(&self, blobs: &Blobs, digest: [u8; 32]) -> Result<(), Error> {
+        let content = {
+            let mut reader = self.store.read("find a content").await?;
+            contents::find(reader.on(), Hex(digest)).await?
+        };
+        let over = match content {
+            Some(row) if row.complete => blobs.size(row.blob()).await? == Some(row.size),
+            Some(_) => false,
+            None => true,
+        };
+        if over {
+            blobs.drop_arrived(digest).await?;
+        }
+        Ok(())
     }
 
     /// The same at once, and every hour until `stop` turns true.
@@ -213,7 +262,7 @@ impl App {
         loop {
             tokio::select! {
                 tidied = self.tidy_firmware() => if let Err(why) = tidied {
-                    tracing::warn!(%why, "what nobody wants was not all removed from the firmware store; trying again in an hour");
+                    tracing::warn!(%why, "it was not looked at all that nobody wants in the firmware store; trying again in an hour");
                 },
                 () = stopped(&mut stop) => return,
             }

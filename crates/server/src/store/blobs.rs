@@ -108,6 +108,42 @@ pub(crate) async fn set_due(on: On<'_>, blob: Blob, due_ms: Option<u64>) -> Resu
     Ok(())
 }
 
+/// Whether bytes that were announced are to be looked at by now; somebody may have announced them anew.
+pub(crate) async fn is_due(on: On<'_>, blob: Blob, now_ms: u64) -> Result<bool, StoreError> {
+    let due: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM blobs WHERE org = $1 AND digest = $2 AND generation = $3 AND retired = 0 AND due_ms <= $4",
+    )
+    .bind(on.org)
+    .bind(blob.digest.to_vec())
+    .bind(int(blob.generation))
+    .bind(int(now_ms))
+    .fetch_one(on.connection)
+    .await
+    .map_err(StoreError::of("look for bytes that nobody wants"))?;
+    Ok(due != 0)
+}
+
+/// Bytes that are to be looked at by now are looked at then; for those whose time has not come, that stays.
+pub(crate) async fn postpone(
+    on: On<'_>,
+    blob: Blob,
+    now_ms: u64,
+    due_ms: u64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE blobs SET due_ms = $5 WHERE org = $1 AND digest = $2 AND generation = $3 AND due_ms <= $4",
+    )
+    .bind(on.org)
+    .bind(blob.digest.to_vec())
+    .bind(int(blob.generation))
+    .bind(int(now_ms))
+    .bind(int(due_ms))
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("look at bytes later"))?;
+    Ok(())
+}
+
 /// Those that are to be looked at by now, the longest overdue first; at most `count`.
 pub(crate) async fn due(on: On<'_>, now_ms: u64, count: u16) -> Result<Vec<Due>, StoreError> {
     let error = StoreError::of("look for bytes that nobody wants");

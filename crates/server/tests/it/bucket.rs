@@ -6,11 +6,18 @@ use object_store::{
     ObjectStore, ObjectStoreExt as _, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result, UploadPart, memory::InMemory, path::Path,
 };
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 use tokio::sync::watch;
+
+/// Longer than it takes to come to the store.
+const REACHED: Duration = Duration::from_secs(30);
 
 /// What waits in front of it until it is opened.
 #[derive(Debug)]
@@ -42,7 +49,9 @@ impl Gate {
     /// So many have come since it was shut.
     pub(crate) async fn reached(&self, count: usize) {
         let mut came = self.came.subscribe();
-        came.wait_for(|came| *came >= count).await.unwrap();
+        let reached = came.wait_for(|came| *came >= count);
+        let reached = tokio::time::timeout(REACHED, reached).await;
+        reached.expect("nobody comes to the store").unwrap();
     }
 
     async fn pass(&self) {
@@ -63,6 +72,8 @@ struct Inner {
     /// Whether removals are done later, and what is to be removed then.
     late: AtomicBool,
     later: Mutex<Vec<Path>>,
+    /// What is not removed at all.
+    kept: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -103,6 +114,11 @@ impl Bucket {
     /// From now on removals are answered with an error, and done later; or not any more.
     pub(crate) fn removes_late(&self, late: bool) {
         self.0.late.store(late, SeqCst);
+    }
+
+    /// From now on these are not removed, and all others are.
+    pub(crate) fn keeps(&self, names: impl IntoIterator<Item = String>) {
+        *self.0.kept.lock().unwrap() = names.into_iter().collect();
     }
 
     /// Does what it was to do later.
@@ -229,6 +245,9 @@ impl ObjectStore for Bucket {
                     return Err(lost());
                 }
                 bucket.removals().pass().await;
+                if bucket.0.kept.lock().unwrap().contains(location.as_ref()) {
+                    return Err(lost());
+                }
                 bucket.0.objects.delete(&location).await?;
                 Ok(location)
             }

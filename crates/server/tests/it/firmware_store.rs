@@ -15,7 +15,10 @@ use kusabi_core::{
 use kusabi_mender::testing::Parts;
 use serde_json::{Value, json};
 use std::{
-    sync::{Arc, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -24,7 +27,8 @@ const ARTIFACTS: &str = "/api/management/v1/deployments/artifacts";
 /// Longer than anything of a server that is not kept waiting takes.
 const SOON: Duration = Duration::from_secs(4);
 
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+const HOUR_MS: u64 = 60 * 60 * 1000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// A server that knows who signs artifacts, and its store.
 async fn world() -> (World, Bucket) {
@@ -123,22 +127,95 @@ async fn a_store_that_is_slow_keeps_no_other_writer_waiting() {
     let (gone, ()) = tokio::join!(world.delete_artifact(&id), meanwhile);
     assert_eq!(gone, StatusCode::NO_CONTENT);
 
-    bucket.puts().shut();
-    bucket.looks().shut();
     let next = artifact("app-1.1");
+    bucket.puts().shut();
     let meanwhile = async {
         bucket.puts().reached(1).await;
         world.writes("while it is written").await;
         bucket.puts().open();
-        // It need not look at all.
-        let looks = tokio::time::timeout(Duration::from_millis(300), bucket.looks().reached(1));
-        if looks.await.is_ok() {
-            world.writes("while it is looked for").await;
-        }
-        bucket.looks().open();
     };
     tokio::join!(world.upload_artifact(&next), meanwhile);
+
+    // A release of it is made while the store is asked whether it is there.
+    let made = world.wrap(&next, &["board"], 4);
+    world.upload(&made).await.json();
+    bucket.looks().shut();
+    let meanwhile = async {
+        bucket.looks().reached(1).await;
+        world.writes("while it is looked for").await;
+        bucket.looks().open();
+    };
+    let (sent, ()) = tokio::join!(world.send_content(&next), meanwhile);
+    assert_eq!(sent.json()["complete"], true);
     assert!(world.has(&next).await);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_remove_keeps_nothing_else_from_it() {
+    let (world, bucket) = world().await;
+    let both = ["app-1.0", "app-1.1"].map(artifact);
+    let names = both.each_ref().map(|bytes| of(bytes).to_string());
+    for bytes in &both {
+        let id = world.upload_artifact(bytes).await;
+        bucket.removes_late(true);
+        assert_eq!(world.delete_artifact(&id).await, StatusCode::NO_CONTENT);
+        bucket.removes_late(false);
+        // The one that is not removed is due first.
+        world.edge.now_ms.fetch_add(1, SeqCst);
+    }
+    bucket.keeps([names[0].clone()]);
+    // What lies in the way among what is on its way keeps nothing from it either.
+    let stuck = world.firmware.path().join("draft_stuck");
+    std::fs::create_dir(&stuck).unwrap();
+    std::fs::File::open(&stuck)
+        .unwrap()
+        .set_modified(std::time::SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
+    world.tidy(0).await;
+    assert!(stuck.exists());
+    assert_eq!(bucket.names().await, [names[0].clone()]);
+    bucket.keeps([]);
+    world.tidy(HOUR_MS - 1).await;
+    assert_eq!(bucket.names().await, [names[0].clone()]);
+    world.tidy(1).await;
+    assert_eq!(bucket.names().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_sent_again_while_it_is_tidied_stays() {
+    let (world, bucket) = world().await;
+    let [gone, artifact] = ["app-1.0", "app-1.1"].map(artifact);
+    let id = world.upload_artifact(&gone).await;
+    // Due first: it is at this one that the list grows old.
+    bucket.removes_late(true);
+    assert_eq!(world.delete_artifact(&id).await, StatusCode::NO_CONTENT);
+    bucket.removes_late(false);
+    bucket.loses_answers(true);
+    let body = form(&[("artifact", &artifact)]);
+    assert_eq!(error(&world.send_form(body).await).0, 502);
+    bucket.loses_answers(false);
+
+    bucket.removals().shut();
+    bucket.puts().shut();
+    let (tidied, mut sent) = (AtomicBool::new(false), None);
+    let tidy = async {
+        world.tidy(DAY_MS).await;
+        tidied.store(true, SeqCst);
+        // Announced, and not yet acknowledged.
+        bucket.puts().open();
+    };
+    let send = async {
+        bucket.removals().reached(1).await;
+        let comes = async {
+            bucket.puts().reached(1).await;
+            assert!(!tidied.load(SeqCst));
+            bucket.removals().open();
+        };
+        sent = Some(tokio::join!(world.upload_artifact(&artifact), comes));
+    };
+    tokio::join!(tidy, send);
+    assert!(sent.is_some() && world.has(&artifact).await);
+    assert_eq!(bucket.names().await, [of(&artifact).to_string()]);
 }
 
 #[tokio::test]
