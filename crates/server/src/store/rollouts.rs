@@ -173,6 +173,27 @@ pub(crate) async fn open(on: On<'_>, release: Option<[u8; 32]>) -> Result<Vec<u6
         .map_err(error)
 }
 
+/// A rollout that is under way and was asked for in the very same words, as [`insert`] writes them.
+pub(crate) async fn under_way(
+    on: On<'_>,
+    asked: &RolloutCreate,
+) -> Result<Option<u64>, StoreError> {
+    let error = StoreError::of("look for a rollout that is under way");
+    let text = serde_json::to_string(asked).map_err(|why| error(encode(why)))?;
+    let row = sqlx::query(
+        "SELECT id FROM rollouts WHERE org = $1 AND release_digest = $2 AND plan = $3 AND state NOT IN ($4, $5) LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(asked.release.0.to_vec())
+    .bind(text)
+    .bind(RolloutState::Done.name())
+    .bind(RolloutState::Aborted.name())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(error)?;
+    row.map(|row| number(&row, "id")).transpose().map_err(error)
+}
+
 /// Writes where a rollout stands in the place of the version that was read; says whether that was there.
 pub(crate) async fn set(on: On<'_>, kept: &Kept) -> Result<bool, StoreError> {
     let Kept { standing, .. } = kept;

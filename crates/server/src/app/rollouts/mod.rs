@@ -141,7 +141,7 @@ impl App {
         let asked = plan.asked();
         self.act(by, "rollout.create", move |tx, now_ms| {
             Box::pin(async move {
-                if new && let Some(id) = steps::under_way(tx, asked).await? {
+                if new && let Some(id) = rows::under_way(tx.on(), asked).await? {
                     return Err(Error::Exists {
                         what: "a rollout that is under way",
                         by: "name, release and devices",

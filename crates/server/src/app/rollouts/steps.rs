@@ -12,8 +12,8 @@ use crate::{
 use kusabi_api::{
     Hex32,
     admin::{
-        OrderKind, OrderState, RolloutCreate, RolloutDeviceReason as Why, RolloutDeviceState as At,
-        RolloutReason, Target,
+        OrderKind, OrderState, RolloutDeviceReason as Why, RolloutDeviceState as At, RolloutReason,
+        Target,
     },
 };
 use kusabi_core::release::SignedManifest;
@@ -33,20 +33,6 @@ pub(crate) struct About {
     pub(crate) counter: u64,
     /// The types that it is for.
     pub(crate) types: Vec<String>,
-}
-
-/// The rollout that is under way of the very same that is asked for.
-pub(super) async fn under_way(
-    tx: &mut Tx<'_>,
-    asked: &RolloutCreate,
-) -> Result<Option<u64>, Error> {
-    for id in rows::open(tx.on(), Some(asked.release.0)).await? {
-        let kept = rows::find(tx.on(), id).await?;
-        if kept.is_some_and(|kept| kept.plan == *asked) {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
 }
 
 /// What a release says; `None`: its manifest is not here.
