@@ -24,7 +24,7 @@ pub(super) enum Judged {
     Give(Box<Row>, About),
     /// It has come to its end here.
     Ends(OrderState, String),
-    /// Not now: somebody holds it.
+    /// Not now: somebody holds it, or nobody can tell yet what is to be done with it.
     Held,
     /// It cannot be given out until somebody puts right what is wrong. It waits for that, and a later order does not wait for it.
     Broken(String),
@@ -73,8 +73,9 @@ impl App {
         let signed = match SignedManifest::decode(&bytes) {
             Ok(signed) => signed,
             Err(why) => {
-                let what = format!("the stored manifest of {release}: {why}");
-                return Ok(unreadable(&what));
+                // No upload puts that right, and no other version reads it.
+                let why = format!("the stored manifest of {release} cannot be read: {why}");
+                return Ok(Judged::Ends(OrderState::Unable, why));
             }
         };
         match self.judge_release(&signed).await? {
@@ -236,14 +237,6 @@ pub(super) fn device_type_of(provides: &Provides) -> Option<&str> {
 pub(super) fn unclear(name: &str) -> String {
     format!(
         "the device says that it has {name}, and several artifacts are called so, which cannot be told apart; make a release of an artifact of another name"
-    )
-}
-
-/// An order about which the database holds what nobody can read: no upload puts that right.
-pub(super) fn unreadable(what: &dyn std::fmt::Display) -> Judged {
-    Judged::Ends(
-        OrderState::Unable,
-        format!("what the server keeps of it cannot be read: {what}"),
     )
 }
 

@@ -7,7 +7,7 @@
 use super::{
     MenderDevice,
     attributes::learn_type,
-    judging::{About, Judged, device_type_of, unreadable},
+    judging::{About, Judged, device_type_of},
     names::running,
     uuid,
 };
@@ -71,11 +71,16 @@ impl App {
         if !open.is_empty() {
             within(&self.mender.handing, name)?;
         }
-        let mut broken = Vec::new();
+        let (mut broken, mut unread) = (Vec::new(), Vec::new());
         for order in open {
             let judged = match order.kind {
                 kind if kind.installs() => match self.judge(device, provides, &order).await {
-                    Err(Error::Store(why)) if why.is_unreadable() => unreadable(&why),
+                    // A later version of this program may have written it, and reads it: nothing ends of that.
+                    Err(Error::Store(why)) if why.is_unreadable() => {
+                        tracing::error!(device = name, order = order.id, %why, "an order of a Mender client cannot be judged, and waits");
+                        unread.push((order.id, why.to_string()));
+                        Judged::Held
+                    }
                     judged => judged?,
                 },
                 _ => Judged::Ends(
@@ -101,17 +106,11 @@ impl App {
                     broken.push((order.id, why));
                 }
                 Judged::Give(artifact, about) => {
-                    // Put right later, an earlier one would take the device back to where it was before this one.
-                    for (earlier, why) in broken {
-                        let why = format!("{why}; order {} was given in its place", order.id);
-                        self.end_order(name, earlier, OrderState::Unable, &why)
-                            .await?;
-                    }
-                    return self.hand(name, order.id, *artifact, about).await;
+                    return self.hand(name, order.id, *artifact, about, &broken).await;
                 }
             }
         }
-        for (order, why) in broken {
+        for (order, why) in broken.into_iter().chain(unread) {
             self.alarm_mender(name, order, &why).await?;
         }
         Ok(None)
@@ -153,13 +152,15 @@ impl App {
         Ok(())
     }
 
-    /// Gives an order out, if it is the device's still.
+    /// Gives an order out, if it is the device's still. The earlier ones that are broken, each with why, end with that: put right later,
+    /// they would take the device back to where it was before this one.
     async fn hand(
         &self,
         device: &str,
         order: u64,
         artifact: Row,
         about: About,
+        broken: &[(u64, String)],
     ) -> Result<Option<Handed>, Error> {
         let now_ms = self.edge.now_ms();
         let (uri, download) = self.download(artifact.digest, device, order)?;
@@ -202,6 +203,12 @@ impl App {
                     }
                     rows::hand(tx.on(), handed).await?;
                     rows::open(tx.on(), download, batch.now_ms).await?;
+                    for (earlier, why) in broken {
+                        let why = format!("{why}; order {order} was given in its place");
+                        batch
+                            .settle(tx, device, *earlier, OrderState::Unable, Some(&why))
+                            .await?;
+                    }
                     Ok(true)
                 })
             },
