@@ -1,7 +1,7 @@
 //! Contents: what releases and types name, uploaded in parts, handed out in ranges.
 
 use super::{
-    App, By, Error,
+    App, By, Error, TRIES,
     act::Done,
     blobs::{Whole, deleted, want},
     mender,
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use kusabi_api::{Hex, Hex32, admin::Content};
 use serde_json::json;
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 /// The parts of a body as they come.
 pub type Parts = BoxStream<'static, Result<Bytes, axum::Error>>;
@@ -74,7 +74,8 @@ impl App {
     /// # Errors
     /// No release and no type names it; the part begins beyond what is here; too many bytes, others than the digest says, or no inventory
     /// chunk index or Mender artifact where there must be one, or one that has another one's name (what was sent is dropped then); it was
-    /// deleted meanwhile; no room, or too many artifacts are read (what was sent is kept); database or disk fail.
+    /// deleted meanwhile; no room, too many artifacts are read, or release after release comes that names it (what was sent is kept);
+    /// database or disk fail.
     pub async fn receive_content(
         self: &Arc<Self>,
         by: &By,
@@ -83,7 +84,7 @@ impl App {
         parts: Parts,
     ) -> Result<Content, Error> {
         let mut sent = Some((offset, parts));
-        loop {
+        for _ in 0..TRIES {
             let row = self.named(digest).await?;
             let whole = Content {
                 digest,
@@ -127,6 +128,7 @@ impl App {
                 completed => return completed,
             }
         }
+        Err(Error::Stale)
     }
 
     /// Bytes that are in their place, and nobody said so.
@@ -176,12 +178,9 @@ impl App {
                 let Some(row) = contents::find(tx.on(), digest).await? else {
                     return Err(deleted(digest));
                 };
-                let now = releases::naming(tx.on(), digest).await?;
-                if now
-                    .iter()
-                    .map(|(id, _)| id)
-                    .ne(naming.iter().map(|(id, _)| id))
-                {
+                // A release of the same number is of the same manifest for ever: the numbers are enough.
+                let known: BTreeSet<u64> = naming.iter().map(|(id, _)| *id).collect();
+                if releases::with_content(tx.on(), digest).await? != known {
                     return Err(Error::Stale);
                 }
                 let mut news = want(tx, &row, blob, now_ms).await?;

@@ -81,7 +81,10 @@ pub enum Error {
     #[error(transparent)]
     Blob(#[from] BlobError),
     /// What it follows from is another by now; who asks looks again.
-    #[error("what this follows from has changed meanwhile; nothing was done, try again")]
+    #[error(
+        "what this follows from has changed meanwhile, each of the {} times that it was tried; nothing was acknowledged, try again",
+        super::TRIES
+    )]
     Stale,
     /// Nothing of the content lies in the range asked for.
     #[error("the content has {size} bytes, and the range begins beyond them")]

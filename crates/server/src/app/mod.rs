@@ -60,6 +60,9 @@ use tokio::sync::broadcast;
 /// Longest wait for an answer of the ledger.
 const LEDGER_TIME: Duration = Duration::from_secs(10);
 
+/// How often something is tried whose grounds change meanwhile.
+const TRIES: usize = 8;
+
 /// Changed keys that a listener may be behind.
 const CHANGES_MAX: usize = 8192;
 

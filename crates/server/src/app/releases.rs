@@ -1,6 +1,6 @@
 //! Releases: taken in when everything about them is proven, listed, handed to devices.
 
-use super::{App, By, Cut, Error, act::Done, mender};
+use super::{App, By, Cut, Error, TRIES, act::Done, mender};
 use crate::store::{
     contents,
     mender_artifacts::Row as Artifact,
@@ -151,8 +151,8 @@ impl App {
     /// A repeat changes nothing; the same manifest with more signatures takes the place of the one that is here.
     ///
     /// # Errors
-    /// The first of it that is not so; one of its Mender artifacts has the name of another one for the same devices; ledger or database
-    /// fail.
+    /// The first of it that is not so; one of its Mender artifacts has the name of another one for the same devices; they come and go
+    /// faster than they are read ([`Error::Stale`]); ledger or database fail.
     pub async fn upload_release(
         &self,
         by: &By,
@@ -181,13 +181,13 @@ impl App {
             named.extend(pack.filter(is_new));
         }
         let (named, published, signed) = (&named, row.published_at().get(), &signed);
+        let mut tries = 0;
         loop {
             let read = self.read_unnoted(by, bytes).await?;
-            match self
-                .take_release(by, signed, bytes, named, published, &read)
-                .await
-            {
-                Err(Error::Stale) => {}
+            let taken = self.take_release(by, signed, bytes, named, published, &read);
+            tries += 1;
+            match taken.await {
+                Err(Error::Stale) if tries < TRIES => {}
                 taken => break taken?,
             }
         }

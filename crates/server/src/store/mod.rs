@@ -612,6 +612,41 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_an_earlier_version_may_have_written_and_never_said_so_is_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!(
+            "sqlite://{}/server.sqlite?mode=rwc",
+            directory.path().display()
+        );
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let before = migrator(Engine::Sqlite);
+        let before = before.iter().take_while(|one| one.version < 7).cloned();
+        Migrator::with_migrations(before.collect())
+            .run(&mut connection)
+            .await
+            .unwrap();
+        for (digest, complete_ms) in [([1; 32], Some(1)), ([2; 32], None)] {
+            sqlx::query("INSERT INTO contents (org, digest, size, inventory, complete_ms) VALUES ($1, $2, 1, 0, $3)")
+                .bind([1; 16].to_vec())
+                .bind(digest.to_vec())
+                .bind::<Option<i64>>(complete_ms)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        connection.close().await.unwrap();
+        let store = open(&directory).await;
+        let mut reader = store.read("test").await.unwrap();
+        let due = blobs::due(reader.on(), 1, 9).await.unwrap();
+        let due: Vec<_> = due
+            .iter()
+            .map(|due| (due.blob.digest, due.blob.generation, due.retired))
+            .collect();
+        assert_eq!(due, [([2; 32], 0, false)]);
+    }
+
+    #[tokio::test]
     async fn a_full_database_says_so_and_keeps_what_it_has() {
         let directory = tempfile::tempdir().unwrap();
         let store = open(&directory).await;

@@ -307,11 +307,10 @@ impl App {
                 Box::pin(async move {
                     let row = rows::with_id(tx.on(), id).await?;
                     let row = row.ok_or_else(|| unknown(id))?;
-                    if let Some((_, signed)) = releases::naming(tx.on(), row.digest).await?.first()
-                    {
+                    if let Some(signed) = releases::first_naming(tx.on(), row.digest).await? {
                         return Err(Error::Conflict(format!(
                             "the release {} is made of the artifact {}: its orders, open ones among them, need it",
-                            named(signed), row.name
+                            named(&signed), row.name
                         )));
                     }
                     rows::delete(tx.on(), row.digest).await?;

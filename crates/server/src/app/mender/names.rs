@@ -43,8 +43,8 @@ pub(super) async fn fits(mut on: On<'_>, row: &Row) -> Result<(), Error> {
 
 /// Why an artifact is refused beside one that a release is made of, and that therefore stays.
 async fn apart(on: On<'_>, row: &Row, other: &Row) -> Result<Error, Error> {
-    let naming = releases::naming(on, other.digest).await?;
-    let release = naming.first().map(|(_, signed)| named(signed));
+    let naming = releases::first_naming(on, other.digest).await?;
+    let release = naming.map(|signed| named(&signed));
     Ok(Error::Conflict(format!(
         "another artifact, {} of the release {}, is called {} and is for the same devices, which say by this name alone what they \
          have; give this one another name (mender-artifact write --artifact-name)",

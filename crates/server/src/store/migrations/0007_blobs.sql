@@ -14,3 +14,8 @@ CREATE TABLE blobs (
     PRIMARY KEY (org, digest, generation)
 );
 CREATE INDEX blobs_by_time ON blobs (org, due_ms);
+-- What is not complete may have been written, and nobody said so: it is looked at with the first round.
+INSERT INTO blobs (org, digest, generation, retired, since_ms, due_ms)
+    SELECT org, digest, 0, 0, 0, 0 FROM contents WHERE complete_ms IS NULL;
+-- Which releases name a content is asked while others wait to write.
+CREATE INDEX release_contents_by_digest ON release_contents (org, digest, release_id);
