@@ -3,6 +3,9 @@
 //! What arrives lies in a local directory until it is whole and its digest was checked; only then does it get its name. So whatever has
 //! its name is whole, after a crash too. Of a content that is larger than memory no more than a piece is ever in memory.
 //!
+//! Which of them are wanted is what the database says ([`store::blobs`](crate::store::blobs)). A [name](Blob) that was retired is never
+//! used again: a removal that a store does late takes nothing that came since.
+//!
 //! The library's own writer for directories does not wait for the disk, and its reader for them is slow; that is why files are put in
 //! place and [read](pieces) here. Object stores are the library's.
 
@@ -131,6 +134,24 @@ impl BlobError {
     }
 }
 
+/// The bytes of a content under one name: its digest, and how often a content of this digest was retired before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Blob {
+    pub(crate) digest: [u8; 32],
+    pub(crate) generation: u64,
+}
+
+impl std::fmt::Display for Blob {
+    /// Its name in the store; the first one is the digest itself.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", kusabi_api::Hex(self.digest))?;
+        match self.generation {
+            0 => Ok(()),
+            generation => write!(f, ".{generation}"),
+        }
+    }
+}
+
 /// What was found in bytes that arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
@@ -192,6 +213,29 @@ impl Blobs {
         })
     }
 
+    /// Contents in any store that the library speaks to. What is on its way lies in `incoming`.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn over(store: Arc<dyn ObjectStore>, incoming: &Path) -> Result<Self, BlobError> {
+        Self::within(store, Key::default(), incoming)
+    }
+
+    fn within(
+        store: Arc<dyn ObjectStore>,
+        prefix: Key,
+        incoming: &Path,
+    ) -> Result<Self, BlobError> {
+        make_directory(incoming)?;
+        Ok(Self {
+            store,
+            prefix,
+            directory: None,
+            incoming: incoming.to_owned(),
+            busy: Mutex::default(),
+        })
+    }
+
     #[cfg(feature = "s3")]
     fn remote(place: &str, incoming: &Path) -> Result<Self, BlobError> {
         let address = |why: &dyn std::fmt::Display| {
@@ -208,14 +252,7 @@ impl Blobs {
             .map(|(name, value)| (name.to_ascii_lowercase(), value));
         let (store, prefix) =
             object_store::parse_url_opts(&url, settings).map_err(|why| address(&why))?;
-        make_directory(incoming)?;
-        Ok(Self {
-            store: Arc::from(store),
-            prefix,
-            directory: None,
-            incoming: incoming.to_owned(),
-            busy: Mutex::default(),
-        })
+        Self::within(Arc::from(store), prefix, incoming)
     }
 
     #[cfg(not(feature = "s3"))]
@@ -225,10 +262,8 @@ impl Blobs {
         )))
     }
 
-    fn key(&self, digest: &[u8; 32]) -> Key {
-        self.prefix
-            .clone()
-            .join(kusabi_api::Hex(*digest).to_string())
+    fn key(&self, blob: Blob) -> Key {
+        self.prefix.clone().join(blob.to_string())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -246,8 +281,8 @@ impl Blobs {
     }
 
     /// How many bytes a whole content has; `None`: it is not here.
-    pub(crate) async fn size(&self, digest: &[u8; 32]) -> Result<Option<u64>, BlobError> {
-        match in_time(self.store.head(&self.key(digest))).await? {
+    pub(crate) async fn size(&self, blob: Blob) -> Result<Option<u64>, BlobError> {
+        match in_time(self.store.head(&self.key(blob))).await? {
             Ok(meta) => Ok(Some(meta.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(why) => Err(why.into()),
@@ -255,12 +290,8 @@ impl Blobs {
     }
 
     /// Bytes of a whole content, piece by piece; the range is inside of it.
-    pub(crate) async fn read(
-        &self,
-        digest: &[u8; 32],
-        range: Range<u64>,
-    ) -> Result<Pieces, BlobError> {
-        if let Some(path) = self.path(digest) {
+    pub(crate) async fn read(&self, blob: Blob, range: Range<u64>) -> Result<Pieces, BlobError> {
+        if let Some(path) = self.path(blob) {
             let pieces = pieces::of(open(&path).await?, range);
             return Ok(pieces.map_err(move |why| of_disk(&path, why)).boxed());
         }
@@ -268,35 +299,35 @@ impl Blobs {
             range: Some(GetRange::Bounded(range)),
             ..GetOptions::default()
         };
-        let found = in_time(self.store.get_opts(&self.key(digest), options)).await??;
+        let found = in_time(self.store.get_opts(&self.key(blob), options)).await??;
         Ok(found.into_stream())
     }
 
     /// The same for who sends them on: a file leaves by the outlet of the connection, where it has one.
     pub(crate) async fn send(
         &self,
-        digest: &[u8; 32],
+        blob: Blob,
         range: Range<u64>,
         outlet: Option<Outlet>,
     ) -> Result<Pieces, BlobError> {
-        match (self.path(digest), outlet) {
+        match (self.path(blob), outlet) {
             (Some(path), Some(outlet)) => {
                 let file = open(&path).await?;
                 Ok(outlet.stand_ins(file, range).map(Ok).boxed())
             }
-            _ => self.read(digest, range).await,
+            _ => self.read(blob, range).await,
         }
     }
 
     /// Where a whole content lies, if the store is a directory.
-    fn path(&self, digest: &[u8; 32]) -> Option<PathBuf> {
+    fn path(&self, blob: Blob) -> Option<PathBuf> {
         let directory = self.directory.as_ref()?;
-        Some(directory.join(kusabi_api::Hex(*digest).to_string()))
+        Some(directory.join(blob.to_string()))
     }
 
     /// All bytes of a whole content that is known to be small.
-    pub(crate) async fn bytes(&self, digest: &[u8; 32]) -> Result<Option<Bytes>, BlobError> {
-        match in_time(self.store.get(&self.key(digest))).await? {
+    pub(crate) async fn bytes(&self, blob: Blob) -> Result<Option<Bytes>, BlobError> {
+        match in_time(self.store.get(&self.key(blob))).await? {
             Ok(found) => Ok(Some(found.bytes().await?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(why) => Err(why.into()),
@@ -388,9 +419,9 @@ impl Blobs {
         open(&self.incoming.join(claim.name)).await
     }
 
-    /// Removes a whole content; that it is not there is as good.
-    pub(crate) async fn remove(&self, digest: &[u8; 32]) -> Result<(), BlobError> {
-        match in_time(self.store.delete(&self.key(digest))).await? {
+    /// Removes bytes whose name was retired; that they are not there is as good. A store may do it late, whatever it answers.
+    pub(crate) async fn remove(&self, blob: Blob) -> Result<(), BlobError> {
+        match in_time(self.store.delete(&self.key(blob))).await? {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(why) => Err(why.into()),
         }
@@ -462,61 +493,66 @@ impl Blobs {
 
     /// Drops what arrived under a name.
     pub(crate) async fn drop_received(&self, claim: &Claim<'_>) -> Result<(), BlobError> {
-        let path = self.incoming.join(claim.name);
-        match tokio::fs::remove_file(&path).await {
-            Err(why) if why.kind() != io::ErrorKind::NotFound => {
-                Err(BlobError::of("remove", &path)(why))
+        remove_file(&self.incoming.join(claim.name)).await
+    }
+
+    /// Drops the drafts that nobody writes to any more, and says which contents have arrived in part or whole. A draft that cannot be
+    /// dropped is told to the operator, and looked at the next time.
+    pub(crate) async fn arrived(&self) -> Result<Vec<[u8; 32]>, BlobError> {
+        let error = BlobError::of("read the directory", &self.incoming);
+        let mut entries = tokio::fs::read_dir(&self.incoming).await.map_err(&error)?;
+        let mut arrived = Vec::new();
+        while let Some(entry) = entries.next_entry().await.map_err(&error)? {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                continue;
+            };
+            if name.starts_with(DRAFT) {
+                if let Err(why) = self.drop_abandoned(name).await {
+                    tracing::warn!(%why, "a file that nobody writes to was not removed; trying again in an hour");
+                }
+            } else if let Ok(digest) = parse_hex(name) {
+                arrived.push(digest);
             }
-            _ => Ok(()),
+        }
+        Ok(arrived)
+    }
+
+    /// Drops a draft unless somebody is at it: this server, which has claimed its name, or another one, which writes to it.
+    async fn drop_abandoned(&self, name: &str) -> Result<(), BlobError> {
+        // Whole, it may lie here for longer than any pause: a store that is slow takes its time.
+        let Ok(claim) = self.claim(name) else {
+            return Ok(());
+        };
+        let path = self.incoming.join(name);
+        let written = tokio::fs::metadata(&path).await;
+        let written = match written.and_then(|meta| meta.modified()) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(()),
+            written => written.map_err(BlobError::of("look at", &path))?,
+        };
+        match written.elapsed().unwrap_or_default() > DRAFT_TIME {
+            true => self.drop_received(&claim).await,
+            false => Ok(()),
         }
     }
 
-    /// Drops what arrived and is whole in the store as well: a server that died between the two left it in both places.
-    pub(crate) async fn drop_leftovers(&self) -> Result<(), BlobError> {
-        let error = BlobError::of("read the directory", &self.incoming);
-        let mut entries = tokio::fs::read_dir(&self.incoming).await.map_err(&error)?;
-        while let Some(entry) = entries.next_entry().await.map_err(&error)? {
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|name| name.starts_with(DRAFT)) {
-                let written = entry.metadata().await.and_then(|meta| meta.modified());
-                let age = written.map_err(&error)?.elapsed().unwrap_or_default();
-                if age > DRAFT_TIME {
-                    let path = entry.path();
-                    tokio::fs::remove_file(&path)
-                        .await
-                        .map_err(BlobError::of("remove", &path))?;
-                }
-                continue;
-            }
-            let Some((name, digest)) = name
-                .to_str()
-                .and_then(|name| Some((name, parse_hex(name).ok()?)))
-            else {
-                continue;
-            };
-            // What is being sent now is no leftover.
-            let Ok(claim) = self.claim(name) else {
-                continue;
-            };
-            if self.size(&digest).await?.is_some() {
-                self.drop_received(&claim).await?;
-            }
+    /// Drops what arrived of a content, unless it is being sent now.
+    pub(crate) async fn drop_arrived(&self, digest: [u8; 32]) -> Result<(), BlobError> {
+        let name = kusabi_api::Hex(digest).to_string();
+        match self.claim(&name) {
+            Ok(claim) => self.drop_received(&claim).await,
+            Err(_) => Ok(()),
         }
-        Ok(())
     }
 
     /// Gives what arrived under a name the name of its digest, which the caller has checked. It is durable then.
-    pub(crate) async fn place(
-        &self,
-        claim: &Claim<'_>,
-        digest: &[u8; 32],
-    ) -> Result<(), BlobError> {
+    pub(crate) async fn place(&self, claim: &Claim<'_>, blob: Blob) -> Result<(), BlobError> {
         let from = self.incoming.join(claim.name);
         let Some(directory) = &self.directory else {
-            return self.upload(&from, digest).await;
+            return self.upload(&from, blob).await;
         };
         let directory = directory.clone();
-        let to = directory.join(kusabi_api::Hex(*digest).to_string());
+        let to = directory.join(blob.to_string());
         blocking("move", &from, move |from| {
             let error = BlobError::of("move", from);
             std::fs::File::open(from)
@@ -528,11 +564,11 @@ impl Blobs {
         .await
     }
 
-    async fn upload(&self, from: &Path, digest: &[u8; 32]) -> Result<(), BlobError> {
+    async fn upload(&self, from: &Path, blob: Blob) -> Result<(), BlobError> {
         use tokio::io::AsyncReadExt as _;
         let error = BlobError::of("read", from);
         let mut file = tokio::fs::File::open(from).await.map_err(&error)?;
-        let upload = self.store.put_multipart(&self.key(digest)).await?;
+        let upload = self.store.put_multipart(&self.key(blob)).await?;
         let mut writer = WriteMultipart::new(upload);
         let mut buffer = vec![0; READ_BYTES];
         let sent = loop {
@@ -552,9 +588,7 @@ impl Blobs {
             return Err(why);
         }
         writer.finish().await?;
-        tokio::fs::remove_file(from)
-            .await
-            .map_err(BlobError::of("remove", from))
+        remove_file(from).await
     }
 }
 
@@ -575,6 +609,16 @@ fn of_disk(path: &Path, source: io::Error) -> object_store::Error {
 async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, BlobError> {
     let answer = tokio::time::timeout(ANSWER_TIME, answer).await;
     answer.map_err(|_| BlobError::Silent)
+}
+
+/// Removes a file; that it is not there is as good.
+async fn remove_file(path: &Path) -> Result<(), BlobError> {
+    match tokio::fs::remove_file(path).await {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => {
+            Err(BlobError::of("remove", path)(why))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn open(path: &Path) -> Result<std::fs::File, BlobError> {
@@ -616,12 +660,13 @@ mod tests {
 
     /// Contents in this store.
     fn blobs(store: impl ObjectStore, incoming: &Path) -> Blobs {
-        Blobs {
-            store: Arc::new(store),
-            prefix: Key::from("folder"),
-            directory: None,
-            incoming: incoming.to_owned(),
-            busy: Mutex::default(),
+        Blobs::within(Arc::new(store), Key::from("folder"), incoming).unwrap()
+    }
+
+    fn first(digest: [u8; 32]) -> Blob {
+        Blob {
+            digest,
+            generation: 0,
         }
     }
 
@@ -637,15 +682,16 @@ mod tests {
             let received = blobs.receive(&claim, size.into(), 0, pieces).await;
             assert_eq!(received.unwrap(), u64::from(size));
             let found = blobs.inspect(&claim, false).await.unwrap();
-            assert_eq!(blobs.size(&found.digest).await.unwrap(), None);
-            blobs.place(&claim, &found.digest).await.unwrap();
+            let blob = first(found.digest);
+            assert_eq!(blobs.size(blob).await.unwrap(), None);
+            blobs.place(&claim, blob).await.unwrap();
             assert_eq!(blobs.received("name").await.unwrap(), 0);
-            assert_eq!(blobs.size(&found.digest).await.unwrap(), Some(size.into()));
-            let all = blobs.bytes(&found.digest).await.unwrap();
+            assert_eq!(blobs.size(blob).await.unwrap(), Some(size.into()));
+            let all = blobs.bytes(blob).await.unwrap();
             assert!(all.is_some_and(|all| all == bytes), "{size} bytes");
             if size > 0 {
                 let range = u64::from(size) / 3..u64::from(size);
-                let pieces = blobs.read(&found.digest, range).await.unwrap();
+                let pieces = blobs.read(blob, range).await.unwrap();
                 let part: Vec<Bytes> = pieces.try_collect().await.unwrap();
                 assert!(part.concat() == bytes[size as usize / 3..], "{size} bytes");
             }
@@ -653,32 +699,74 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_server_that_died_left_in_both_places_is_dropped() {
+    async fn names_that_were_given_up_are_others_than_those_that_come_after_them() {
         let incoming = tempfile::tempdir().unwrap();
         let blobs = blobs(InMemory::new(), incoming.path());
-        let put = async |digest: [u8; 32], whole: bool| {
-            let name = kusabi_api::Hex(digest).to_string();
-            std::fs::write(incoming.path().join(&name), "bytes").unwrap();
-            if whole {
-                let claim = blobs.claim(&name).unwrap();
-                blobs.place(&claim, &digest).await.unwrap();
-                std::fs::write(incoming.path().join(&name), "bytes").unwrap();
-            }
-            name
+        let put = async |blob: Blob| {
+            let claim = blobs.claim("name").unwrap();
+            std::fs::write(incoming.path().join("name"), "bytes").unwrap();
+            blobs.place(&claim, blob).await.unwrap();
         };
-        put([1; 32], true).await;
-        let arriving = put([2; 32], false).await;
-        let busy = put([3; 32], true).await;
-        std::fs::write(incoming.path().join("another"), "bytes").unwrap();
-        let claim = blobs.claim(&busy).unwrap();
-        blobs.drop_leftovers().await.unwrap();
+        let all = [0, 1, 11].map(|generation| Blob {
+            digest: [1; 32],
+            generation,
+        });
+        for blob in all {
+            put(blob).await;
+        }
+        blobs.remove(all[1]).await.unwrap();
+        blobs.remove(all[1]).await.unwrap();
+        let mut sizes = Vec::new();
+        for blob in all {
+            sizes.push(blobs.size(blob).await.unwrap());
+        }
+        assert_eq!(sizes, [Some(5), None, Some(5)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_now_is_not_dropped() {
+        let incoming = tempfile::tempdir().unwrap();
+        let blobs = blobs(InMemory::new(), incoming.path());
+        let names = [[1; 32], [2; 32]].map(|digest| kusabi_api::Hex(digest).to_string());
+        for name in names.iter().map(String::as_str).chain(["another"]) {
+            std::fs::write(incoming.path().join(name), "bytes").unwrap();
+        }
+        let mut arrived = blobs.arrived().await.unwrap();
+        arrived.sort_unstable();
+        assert_eq!(arrived, [[1; 32], [2; 32]]);
+        let claim = blobs.claim(&names[1]).unwrap();
+        for digest in arrived {
+            blobs.drop_arrived(digest).await.unwrap();
+        }
+        assert_eq!(blobs.arrived().await.unwrap(), [[2; 32]]);
         drop(claim);
-        let mut left: Vec<_> = std::fs::read_dir(incoming.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, [arriving, busy, String::from("another")]);
+        assert!(incoming.path().join("another").exists());
+    }
+
+    #[tokio::test]
+    async fn an_old_draft_is_dropped_once_nobody_is_at_it_any_more() {
+        let incoming = tempfile::tempdir().unwrap();
+        let blobs = blobs(InMemory::new(), incoming.path());
+        let [live, dead, young] = ["live", "dead", "young"].map(draft_name);
+        let claim = blobs.claim(&live).unwrap();
+        let (file, path) = blobs.draft(&claim).await.unwrap();
+        let before = std::time::UNIX_EPOCH;
+        file.set_modified(before).unwrap();
+        for (name, written) in [(&dead, Some(before)), (&young, None)] {
+            let file = std::fs::File::create(incoming.path().join(name)).unwrap();
+            if let Some(written) = written {
+                file.set_modified(written).unwrap();
+            }
+        }
+        let is_here = |name: &String| incoming.path().join(name).exists();
+        assert!(blobs.arrived().await.unwrap().is_empty());
+        assert_eq!([&live, &dead, &young].map(is_here), [true, false, true]);
+        drop(claim);
+        assert!(blobs.arrived().await.unwrap().is_empty());
+        assert_eq!([&live, &young].map(is_here), [false, true]);
+        // Gone while it was looked for.
+        blobs.drop_abandoned(&live).await.unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
@@ -712,11 +800,11 @@ mod tests {
             incoming.path(),
         );
         let began = tokio::time::Instant::now();
-        let size = blobs.size(&[1; 32]).await;
+        let size = blobs.size(first([1; 32])).await;
         assert!(matches!(size, Err(BlobError::Silent)), "{size:?}");
-        let read = blobs.read(&[1; 32], 0..1).await;
+        let read = blobs.read(first([1; 32]), 0..1).await;
         assert!(matches!(read, Err(BlobError::Silent)));
-        let bytes = blobs.bytes(&[1; 32]).await;
+        let bytes = blobs.bytes(first([1; 32])).await;
         assert!(matches!(bytes, Err(BlobError::Silent)), "{bytes:?}");
         assert_eq!(began.elapsed(), 3 * ANSWER_TIME);
     }

@@ -232,8 +232,8 @@ pub async fn start(
     tasks.spawn(async move { anchoring.0.keep_anchored(anchoring.1).await });
     let rolling = (Arc::clone(&app), stop.clone());
     tasks.spawn(async move { rolling.0.keep_rollouts(rolling.1).await });
-    let tidying = Arc::clone(&app);
-    tasks.spawn(async move { tidying.drop_leftovers().await });
+    let tidying = (Arc::clone(&app), stop.clone());
+    tasks.spawn(async move { tidying.0.keep_firmware_tidy(tidying.1).await });
     let door = Door::start(
         Arc::clone(&app),
         greets,

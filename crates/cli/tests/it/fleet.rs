@@ -637,6 +637,9 @@ fn stock_mender_devices() {
         "{}",
         shown.out()
     );
+    for never in ["inventory", "receipt"] {
+        assert!(!shown.out().contains(never), "{}", shown.out());
+    }
     let devices = place.run("device list --json").json();
     assert_eq!(devices["devices"][0]["class"], "mender");
     // The ledger holds its key, and says so with proof.
@@ -668,7 +671,21 @@ fn stock_mender_devices() {
     let sets = sets["devices"][0]["auth_sets"].as_array().unwrap();
     let waits = sets.iter().find(|set| set["state"] == "pending").unwrap();
     let waits = waits["id"].as_str().unwrap();
-    place.run(&format!("mender reject {waits}")).ok();
+    // Of the key that was decided it is said how it stands now; the device is served with its own one still.
+    let refused = place.run(&format!("mender reject {waits}"));
+    let line = |name: &str| {
+        let out = refused.out();
+        let line = out.lines().find(|line| line.trim().starts_with(name));
+        line.unwrap_or_else(|| panic!("no {name} in {out}"))
+            .to_owned()
+    };
+    assert!(line("auth set").ends_with(waits), "{}", refused.out());
+    assert!(line("state").ends_with("rejected"), "{}", refused.out());
+    assert!(
+        line("another key").ends_with("accepted"),
+        "{}",
+        refused.out()
+    );
     let rejected = place.run(&format!("mender reject {id} --json")).json();
     assert_eq!(rejected["state"], "rejected");
     let (status, _) = ask_as_mender(address, &identity, &first);

@@ -1,14 +1,15 @@
 //! Contents: what releases and types name, uploaded in parts, handed out in ranges.
 
 use super::{
-    App, By, Error,
+    App, By, Error, TRIES,
     act::Done,
+    blobs::{Whole, deleted, want},
     mender,
     mender::reading::{self, Refused},
     packs,
 };
 use crate::{
-    blob::{BlobError, Blobs, Claim, Pieces},
+    blob::{Blob, BlobError, Blobs, Claim, Pieces},
     sendfile::Outlet,
     store::{
         contents::{self, Row},
@@ -20,7 +21,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use kusabi_api::{Hex, Hex32, admin::Content};
 use serde_json::json;
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 /// The parts of a body as they come.
 pub type Parts = BoxStream<'static, Result<Bytes, axum::Error>>;
@@ -52,11 +53,11 @@ impl App {
         })
     }
 
-    /// As the store has it, whatever was noted.
+    /// What was noted, as far as the store has it still.
     pub(super) async fn state_of(&self, row: &Row) -> Result<Content, Error> {
         let blobs = self.blobs()?;
-        let complete = blobs.size(&row.digest.0).await? == Some(row.size);
-        let received = match complete {
+        let placed = blobs.size(row.blob()).await? == Some(row.size);
+        let received = match placed {
             true => row.size,
             false => blobs.received(&row.digest.to_string()).await?,
         };
@@ -64,7 +65,7 @@ impl App {
             digest: row.digest,
             size: row.size,
             received,
-            complete,
+            complete: placed && row.complete,
         })
     }
 
@@ -72,8 +73,9 @@ impl App {
     ///
     /// # Errors
     /// No release and no type names it; the part begins beyond what is here; too many bytes, others than the digest says, or no inventory
-    /// chunk index or Mender artifact where there must be one, or one that has another one's name (what was sent is dropped then); no
-    /// room, or too many artifacts are read (what was sent is kept); database or disk fail.
+    /// chunk index or Mender artifact where there must be one, or one that has another one's name (what was sent is dropped then); it was
+    /// deleted meanwhile; no room, too many artifacts are read, or release after release comes that names it (what was sent is kept);
+    /// database or disk fail.
     pub async fn receive_content(
         self: &Arc<Self>,
         by: &By,
@@ -81,72 +83,132 @@ impl App {
         offset: u64,
         parts: Parts,
     ) -> Result<Content, Error> {
-        let row = self.named(digest).await?;
-        let naming = match row.complete {
-            true => Vec::new(),
-            false => self.naming(digest).await?,
-        };
-        let indexed = indexed(&naming, digest);
-        let mut artifact = None;
-        let blobs = self.blobs()?;
-        if blobs.size(&digest.0).await? != Some(row.size) {
-            // A task of its own: a client that goes away must not leave a write behind that another request could meet.
-            let sizes: Vec<u64> = indexed.iter().map(|(_, size)| *size).collect();
-            let must_be = MustBe {
-                indexed: sizes,
-                artifact: mender::is_artifact_of(&naming, digest),
-                by: by.caller.id().to_owned(),
+        let mut sent = Some((offset, parts));
+        for _ in 0..TRIES {
+            let row = self.named(digest).await?;
+            let whole = Content {
+                digest,
+                size: row.size,
+                received: row.size,
+                complete: true,
             };
-            let app = Arc::clone(self);
-            let receiving =
-                tokio::spawn(async move { app.receive(&row, must_be, offset, parts).await });
-            let (received, arrived) = receiving.await??;
-            if received < row.size {
-                return Ok(Content {
-                    digest,
-                    size: row.size,
-                    received,
-                    complete: false,
-                });
+            let placed = self.blobs()?.size(row.blob()).await? == Some(row.size);
+            if placed && row.complete {
+                self.read_unread(by, digest).await?;
+                return Ok(whole);
             }
-            artifact = arrived;
+            let naming = self.naming(digest).await?;
+            let must_be = MustBe::of(&naming, digest, by);
+            let written = match (placed, sent.take()) {
+                // A server died before it could say so, or a release came meanwhile that says more of it.
+                (true, _) => self.find_written(&row, &must_be).await?,
+                (false, Some((offset, parts))) => {
+                    // A task of its own: a client that goes away must not leave a write behind that another request could meet.
+                    let app = Arc::clone(self);
+                    let receiving =
+                        tokio::spawn(
+                            async move { app.receive(&row, must_be, offset, parts).await },
+                        );
+                    match receiving.await?? {
+                        Received::Part(received) => {
+                            return Ok(Content {
+                                received,
+                                complete: false,
+                                ..whole
+                            });
+                        }
+                        Received::All(written) => Some(*written),
+                    }
+                }
+                (false, None) => return Err(deleted(digest)),
+            };
+            let Some(written) = written else { continue };
+            match self.complete(by, whole, &naming, written).await {
+                Err(Error::Stale) => {}
+                completed => return completed,
+            }
         }
-        let complete = Content {
-            digest,
-            size: row.size,
-            received: row.size,
-            complete: true,
+        Err(Error::Stale)
+    }
+
+    /// Bytes that are in their place, and nobody said so.
+    async fn find_written(&self, row: &Row, must_be: &MustBe) -> Result<Option<Written>, Error> {
+        let blobs = self.blobs()?;
+        let blob = self.announce_blob(row.digest).await?;
+        // Announced: from here on nobody removes them unseen.
+        if blobs.size(blob).await? != Some(row.size) {
+            return Ok(None);
+        }
+        let artifact = match must_be.artifact {
+            true => {
+                let whole = Whole {
+                    blob,
+                    size: row.size,
+                };
+                Some(self.read_whole(&must_be.by, whole).await?)
+            }
+            false => None,
         };
-        if row.complete {
-            self.read_unread(by, digest).await?;
-            return Ok(complete);
-        }
+        Ok(Some(Written { blob, artifact }))
+    }
+
+    /// Acknowledges a content whose bytes are in their place, with all that follows from it.
+    ///
+    /// # Errors
+    /// A release came meanwhile, so that more may follow ([`Error::Stale`]); what [`receive_content`](Self::receive_content) says.
+    async fn complete(
+        &self,
+        by: &By,
+        complete: Content,
+        naming: &[(u64, Vec<u8>)],
+        Written { blob, artifact }: Written,
+    ) -> Result<Content, Error> {
+        let Content { digest, size, .. } = complete;
+        let indexed = indexed(naming, digest);
         let pack = match indexed.first() {
-            Some((_, size)) => self.pack_of(digest, row.size, *size).await?,
+            Some((_, payload_size)) => {
+                let whole = Whole { blob, size };
+                self.pack_in(whole, *payload_size).await?
+            }
             None => None,
         };
         let (indexed, pack, artifact) = (&indexed, &pack, &artifact);
-        let content = self.act(by, "content.complete", move |tx, now_ms| {
+        let completed = self.act(by, "content.complete", move |tx, now_ms| {
             Box::pin(async move {
-                contents::complete(tx.on(), digest, now_ms).await?;
+                let Some(row) = contents::find(tx.on(), digest).await? else {
+                    return Err(deleted(digest));
+                };
+                // A release of the same number is of the same manifest for ever: the numbers are enough.
+                let known: BTreeSet<u64> = naming.iter().map(|(id, _)| *id).collect();
+                if releases::with_content(tx.on(), digest).await? != known {
+                    return Err(Error::Stale);
+                }
+                let mut news = want(tx, &row, blob, now_ms).await?;
                 if let Some(pack) = pack {
                     let releases: Vec<u64> = indexed.iter().map(|(id, _)| *id).collect();
                     packs::name(tx, &releases, pack).await?;
                 }
                 if let Some(artifact) = artifact {
-                    mender::note(tx, artifact, now_ms).await?;
+                    news |= mender::note(tx, artifact, now_ms).await?;
                 }
-                let detail = json!({ "size": complete.size });
+                if !news {
+                    return Ok(Done::nothing(complete));
+                }
+                let detail = json!({ "size": size });
                 Ok(Done::changed(complete, digest.to_string(), detail))
             })
         });
-        let content = content.await?;
-        self.read_unread(by, digest).await?;
-        Ok(content)
+        match completed.await {
+            Err(why @ (Error::Exists { .. } | Error::Conflict(_) | Error::Unfit(_))) => {
+                self.discard(blob).await;
+                Err(why)
+            }
+            completed => completed,
+        }
     }
 
-    /// Reads a content as an artifact where a release names it as one and nobody has: because that release came while the content did,
-    /// or the server died between the two.
+    /// Reads a content as an artifact where a release names it as one and nobody has, and looks who signed it, where nobody did who
+    /// counts.
     async fn read_unread(&self, by: &By, digest: Hex32) -> Result<(), Error> {
         if mender::is_artifact_of(&self.naming(digest).await?, digest) {
             self.read_artifact(by, digest).await?;
@@ -160,22 +222,6 @@ impl App {
         Ok(releases::naming(reader.on(), digest).await?)
     }
 
-    /// Drops what a server that died left behind; once, at the start.
-    pub(crate) async fn drop_leftovers(&self) {
-        let Some(blobs) = &self.blobs else { return };
-        if let Err(why) = blobs.drop_leftovers().await {
-            tracing::warn!(%why, "what an upload left behind was not removed; the next start tries again");
-        }
-    }
-
-    /// How many bytes a whole content has; `None`: there is none of this digest. For devices: what they fetch is named by its hash.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub async fn content_size(&self, digest: Hex32) -> Result<Option<u64>, Error> {
-        Ok(self.blobs()?.size(&digest.0).await?)
-    }
-
     /// Bytes of a whole content for who asked for them; the range is inside of it. A file leaves by the connection's outlet, where it has
     /// one.
     ///
@@ -183,11 +229,11 @@ impl App {
     /// The disk fails.
     pub(crate) async fn send_content(
         &self,
-        digest: Hex32,
+        whole: Whole,
         range: Range<u64>,
         outlet: Option<Outlet>,
     ) -> Result<Pieces, Error> {
-        Ok(self.blobs()?.send(&digest.0, range, outlet).await?)
+        Ok(self.blobs()?.send(whole.blob, range, outlet).await?)
     }
 }
 
@@ -210,25 +256,51 @@ struct MustBe {
     by: String,
 }
 
+impl MustBe {
+    fn of(naming: &[(u64, Vec<u8>)], digest: Hex32, by: &By) -> Self {
+        Self {
+            indexed: indexed(naming, digest)
+                .iter()
+                .map(|(_, size)| *size)
+                .collect(),
+            artifact: mender::is_artifact_of(naming, digest),
+            by: by.caller.id().to_owned(),
+        }
+    }
+}
+
+/// Bytes that are in their place, and which artifact they are; to be acknowledged.
+struct Written {
+    blob: Blob,
+    artifact: Option<Artifact>,
+}
+
+/// What came of a content.
+enum Received {
+    /// So many bytes are here, and more are to come.
+    Part(u64),
+    All(Box<Written>),
+}
+
 impl App {
-    /// Receives a part; when it is the last one, checks the whole and gives it its name. Says how much is here, and which artifact it is.
+    /// Receives a part; when it is the last one, checks the whole and gives it its name.
     async fn receive(
         &self,
         row: &Row,
         must_be: MustBe,
         offset: u64,
         parts: Parts,
-    ) -> Result<(u64, Option<Artifact>), Error> {
+    ) -> Result<Received, Error> {
         let (blobs, name) = (self.blobs()?, row.digest.to_string());
         let claim = blobs.claim(&name)?;
         let received = blobs.receive(&claim, row.size, offset, parts).await?;
         if received < row.size {
-            return Ok((received, None));
+            return Ok(Received::Part(received));
         }
         match self.check(&claim, row, must_be).await {
-            Ok(arrived) => {
-                blobs.place(&claim, &row.digest.0).await?;
-                Ok((received, arrived))
+            Ok(artifact) => {
+                let blob = self.place(&claim, row.digest).await?;
+                Ok(Received::All(Box::new(Written { blob, artifact })))
             }
             Err(
                 fault @ (Error::Blob(

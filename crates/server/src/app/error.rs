@@ -80,6 +80,12 @@ pub enum Error {
     /// A content is not taken or not given.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// What it follows from is another by now; who asks looks again.
+    #[error(
+        "what this follows from has changed meanwhile, each of the {} times that it was tried; nothing was acknowledged, try again",
+        super::TRIES
+    )]
+    Stale,
     /// Nothing of the content lies in the range asked for.
     #[error("the content has {size} bytes, and the range begins beyond them")]
     Range {

@@ -4,6 +4,7 @@ mod act;
 pub(crate) mod alarms;
 mod anchor;
 pub(crate) mod audit;
+pub(crate) mod blobs;
 mod caller;
 mod components;
 mod contents;
@@ -58,6 +59,9 @@ use tokio::sync::broadcast;
 
 /// Longest wait for an answer of the ledger.
 const LEDGER_TIME: Duration = Duration::from_secs(10);
+
+/// How often something is tried whose grounds change meanwhile.
+const TRIES: usize = 8;
 
 /// Changed keys that a listener may be behind.
 const CHANGES_MAX: usize = 8192;

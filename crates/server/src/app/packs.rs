@@ -3,7 +3,7 @@
 //! A manifest names an index and not its pack, so a pack may be uploaded once its index is here and says which one. The index is read with
 //! all its bounds before it gets its name; from then on its first bytes say enough.
 
-use super::{App, Error};
+use super::{App, Error, blobs::Whole};
 use crate::{
     blob::BlobError,
     store::{Tx, contents, releases},
@@ -37,24 +37,33 @@ impl App {
         index_size: u64,
         payload_size: u64,
     ) -> Result<Option<contents::Row>, Error> {
-        let blobs = self.blobs()?;
+        match self.whole(index).await? {
+            Some(index) if index.size == index_size => self.pack_in(index, payload_size).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// The same of an index whose bytes are in their place.
+    pub(super) async fn pack_in(
+        &self,
+        index: Whole,
+        payload_size: u64,
+    ) -> Result<Option<contents::Row>, Error> {
         let head_size = CHUNK_INDEX_HEAD_BYTES as u64;
-        if index_size < head_size || blobs.size(&index.0).await? != Some(index_size) {
+        if index.size < head_size {
             return Ok(None);
         }
-        let mut pieces = blobs.read(&index.0, 0..head_size).await?;
+        let mut pieces = self.blobs()?.read(index.blob, 0..head_size).await?;
         let mut bytes = Vec::with_capacity(CHUNK_INDEX_HEAD_BYTES);
         while let Some(piece) = pieces.next().await {
             bytes.extend_from_slice(&piece.map_err(BlobError::from)?);
         }
         let head = bytes.first_chunk();
         let head =
-            head.and_then(|head| ChunkIndexHead::decode(head, index_size, payload_size).ok());
-        Ok(head.map(|head| contents::Row {
-            digest: Hex(head.pack().digest().to_bytes()),
-            size: head.pack().size(),
-            inventory: false,
-            complete: false,
+            head.and_then(|head| ChunkIndexHead::decode(head, index.size, payload_size).ok());
+        Ok(head.map(|head| {
+            let digest = Hex(head.pack().digest().to_bytes());
+            contents::Row::new(digest, head.pack().size(), false)
         }))
     }
 }

@@ -1,8 +1,9 @@
 //! Releases: taken in when everything about them is proven, listed, handed to devices.
 
-use super::{App, By, Cut, Error, act::Done, mender};
+use super::{App, By, Cut, Error, TRIES, act::Done, mender};
 use crate::store::{
     contents,
+    mender_artifacts::Row as Artifact,
     releases::{self, Kept},
 };
 use bytes::Bytes;
@@ -150,8 +151,8 @@ impl App {
     /// A repeat changes nothing; the same manifest with more signatures takes the place of the one that is here.
     ///
     /// # Errors
-    /// The first of it that is not so; one of its Mender artifacts has the name of another one for the same devices; ledger or database
-    /// fail.
+    /// The first of it that is not so; one of its Mender artifacts has the name of another one for the same devices; they come and go
+    /// faster than they are read ([`Error::Stale`]); ledger or database fail.
     pub async fn upload_release(
         &self,
         by: &By,
@@ -179,9 +180,40 @@ impl App {
             let is_new = |pack: &contents::Row| named.iter().all(|row| row.digest != pack.digest);
             named.extend(pack.filter(is_new));
         }
-        let (named, published) = (&named, row.published_at().get());
+        let (named, published, signed) = (&named, row.published_at().get(), &signed);
+        let mut tries = 0;
+        loop {
+            let read = self.read_unnoted(by, bytes).await?;
+            let taken = self.take_release(by, signed, bytes, named, published, &read);
+            tries += 1;
+            match taken.await {
+                Err(Error::Stale) if tries < TRIES => {}
+                taken => break taken?,
+            }
+        }
+        self.read_artifacts_of(by, bytes).await?;
+        self.release(digest).await
+    }
+
+    /// Writes a release that was checked, and what was read of its Mender artifacts.
+    ///
+    /// # Errors
+    /// One of its artifacts came meanwhile ([`Error::Stale`]); what [`upload_release`](Self::upload_release) says.
+    async fn take_release(
+        &self,
+        by: &By,
+        signed: &SignedManifest<'_>,
+        bytes: &[u8],
+        named: &[contents::Row],
+        published: u64,
+        read: &[(Hex32, Option<Artifact>)],
+    ) -> Result<(), Error> {
+        let digest = Hex(signed.manifest().digest().to_bytes());
         self.act(by, "release.upload", move |tx, now_ms| {
             Box::pin(async move {
+                if !mender::are_read(tx, bytes, read).await? {
+                    return Err(Error::Stale);
+                }
                 if let Some(kept) = releases::find(tx.on(), digest).await? {
                     let there = SignedManifest::decode(&kept.signed)
                         .map_err(|why| unreadable(digest, &why))?;
@@ -212,6 +244,9 @@ impl App {
                     }
                     mender::release_fits(tx, bytes).await?;
                 }
+                for artifact in read.iter().filter_map(|(_, artifact)| artifact.as_ref()) {
+                    mender::note_with_release(tx, by, artifact, now_ms).await?;
+                }
                 let detail = json!({
                     "name": signed.manifest().name().as_str(),
                     "version": signed.manifest().version().as_str(),
@@ -221,9 +256,7 @@ impl App {
                 Ok(Done::changed((), digest.to_string(), detail))
             })
         })
-        .await?;
-        self.read_artifacts_of(by, bytes).await?;
-        self.release(digest).await
+        .await
     }
 
     /// A release that devices take, as far as it is the same for all devices.
@@ -338,12 +371,7 @@ fn named(signed: &SignedManifest<'_>) -> Result<Vec<contents::Row>, Error> {
                 )));
             }
             Some(row) => row.inventory |= inventory,
-            None => rows.push(contents::Row {
-                digest,
-                size,
-                inventory,
-                complete: false,
-            }),
+            None => rows.push(contents::Row::new(digest, size, inventory)),
         }
     }
     Ok(rows)

@@ -1,8 +1,8 @@
 //! Types of devices: what one holds as it leaves the factory, and what it should hold under a release.
 
-use super::{App, By, Cut, Error, act::Done, contents::Parts};
+use super::{App, By, Cut, Error, act::Done, blobs::want, contents::Parts};
 use crate::{
-    blob::{BlobError, Blobs, Found},
+    blob::{Blob, Found, draft_name},
     store::{contents, releases, types},
 };
 use bytes::Bytes;
@@ -51,16 +51,19 @@ impl App {
     ///
     /// # Errors
     /// The name is no label; the bytes are no canonical inventory; database or disk fail.
-    pub async fn expect(&self, by: &By, name: &str, parts: Parts) -> Result<DeviceType, Error> {
+    pub async fn expect(
+        self: &Arc<Self>,
+        by: &By,
+        name: &str,
+        parts: Parts,
+    ) -> Result<DeviceType, Error> {
         label("type", name)?;
-        let blobs = Arc::clone(self.blobs()?);
-        let incoming = format!("type-{}", Hex(self.edge.random()?));
-        let receiving = tokio::spawn(async move { receive(&blobs, &incoming, parts).await });
-        let found = match receiving.await {
-            Ok(found) => found?,
-            Err(why) => return Err(why.into()),
-        };
-        self.act(by, "type.expect", move |tx, now_ms| {
+        self.blobs()?;
+        let incoming = draft_name(&self.new_id("type")?);
+        let app = Arc::clone(self);
+        let receiving = tokio::spawn(async move { app.receive_expected(&incoming, parts).await });
+        let (found, blob) = receiving.await??;
+        let recorded = self.act(by, "type.expect", move |tx, now_ms| {
             Box::pin(async move {
                 let recorded = DeviceType {
                     device_type: name.to_owned(),
@@ -70,17 +73,10 @@ impl App {
                     created_ms: now_ms,
                 };
                 let before = types::find(tx.on(), name).await?;
+                let row = contents::Row::new(recorded.expected, recorded.size, true);
+                want(tx, &row, blob, now_ms).await?;
                 if let Some(before) = before.filter(|before| before.expected == recorded.expected) {
                     return Ok(Done::nothing(before));
-                }
-                if contents::find(tx.on(), recorded.expected).await?.is_none() {
-                    let row = contents::Row {
-                        digest: recorded.expected,
-                        size: recorded.size,
-                        inventory: true,
-                        complete: true,
-                    };
-                    contents::insert(tx.on(), &row, Some(now_ms)).await?;
                 }
                 types::put(tx.on(), &recorded).await?;
                 let detail = json!({
@@ -88,8 +84,32 @@ impl App {
                 });
                 Ok(Done::changed(recorded, name, detail))
             })
-        })
-        .await
+        });
+        match recorded.await {
+            Err(why @ (Error::Conflict(_) | Error::Unfit(_))) => {
+                self.discard(blob).await;
+                Err(why)
+            }
+            recorded => recorded,
+        }
+    }
+
+    /// Takes an inventory in; what was found in it, and where its bytes are.
+    async fn receive_expected(&self, name: &str, parts: Parts) -> Result<(Found, Blob), Error> {
+        let blobs = self.blobs()?;
+        let claim = blobs.claim(name)?;
+        let done = async {
+            blobs.receive(&claim, INVENTORY_BYTES_MAX, 0, parts).await?;
+            let found = blobs.inspect(&claim, true).await?;
+            let blob = self.place(&claim, Hex(found.digest)).await?;
+            Ok((found, blob))
+        };
+        let done = done.await;
+        if done.is_err() {
+            // Nothing can go on with it: its name is known to this request only.
+            blobs.drop_received(&claim).await?;
+        }
+        done
     }
 
     /// The inventory that a device of this type should have: under this release, or as it left the factory.
@@ -132,29 +152,13 @@ impl App {
         let Some(digest) = digest else {
             return Ok(Expected::Unsaid);
         };
-        Ok(match self.blobs()?.bytes(&digest.0).await? {
+        Ok(match self.whole_bytes(digest).await? {
             Some(bytes) => Expected::Said(bytes),
             None => Expected::Lost(format!(
                 "the bytes of the expected one, {digest}, are not here"
             )),
         })
     }
-}
-
-async fn receive(blobs: &Blobs, name: &str, parts: Parts) -> Result<Found, BlobError> {
-    let claim = blobs.claim(name)?;
-    let done = async {
-        blobs.receive(&claim, INVENTORY_BYTES_MAX, 0, parts).await?;
-        let found = blobs.inspect(&claim, true).await?;
-        blobs.place(&claim, &found.digest).await?;
-        Ok(found)
-    };
-    let done = done.await;
-    if done.is_err() {
-        // Nothing can go on with it: its name is known to this request only.
-        blobs.drop_received(&claim).await?;
-    }
-    done
 }
 
 pub(crate) fn label<'a>(what: &str, name: &'a str) -> Result<Label<'a>, Error> {

@@ -39,6 +39,10 @@ impl From<Error> for Failure {
                 let problem = Problem::new(Kind::TooManyRequests, error.to_string());
                 return Self(problem.with_retry_after(*wait_secs));
             }
+            Error::Stale => {
+                let problem = Problem::new(Kind::TooManyRequests, error.to_string());
+                return Self(problem.with_retry_after(1));
+            }
             Error::Ledger(VerifyError::Ledger(problem)) => return Self(problem.clone()),
             Error::Ledger(_) => Kind::BadAnswer,
             Error::Store(why) if why.is_busy() => {

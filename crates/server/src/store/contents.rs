@@ -1,8 +1,9 @@
 //! What may be uploaded, and whether it is whole. The bytes themselves lie in the object store ([`blob`](crate::blob)).
 
-use super::{On, StoreError, bytes, int, number, optional_number};
+use super::{On, StoreError, blobs::GENERATION, bytes, int, number, optional_number};
+use crate::blob::Blob;
 use kusabi_api::{Hex, Hex32};
-use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, any::AnyRow};
 
 /// Something that is named by its digest.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +13,34 @@ pub(crate) struct Row {
     /// Whether it must be a canonical inventory.
     pub(crate) inventory: bool,
     pub(crate) complete: bool,
+    /// Which bytes of this digest they are, or would be. What is not in the database yet has none.
+    generation: u64,
+}
+
+impl Row {
+    /// A content that nobody has named before.
+    pub(crate) const fn new(digest: Hex32, size: u64, inventory: bool) -> Self {
+        Self {
+            digest,
+            size,
+            inventory,
+            complete: false,
+            generation: 0,
+        }
+    }
+
+    /// The name of its bytes.
+    pub(crate) const fn blob(&self) -> Blob {
+        Blob {
+            digest: self.digest.0,
+            generation: self.generation,
+        }
+    }
+}
+
+/// What [`read`] reads of `contents c`.
+pub(super) fn columns() -> String {
+    format!("c.digest, c.size, c.inventory, c.complete_ms, {GENERATION}")
 }
 
 pub(super) fn read(row: &AnyRow) -> Result<Row, sqlx::Error> {
@@ -20,20 +49,23 @@ pub(super) fn read(row: &AnyRow) -> Result<Row, sqlx::Error> {
         size: number(row, "size")?,
         inventory: number(row, "inventory")? != 0,
         complete: optional_number(row, "complete_ms")?.is_some(),
+        generation: number(row, "generation")?,
     })
 }
 
 /// One content.
 pub(crate) async fn find(on: On<'_>, digest: Hex32) -> Result<Option<Row>, StoreError> {
     let error = StoreError::of("find a content");
-    let row = sqlx::query(
-        "SELECT digest, size, inventory, complete_ms FROM contents WHERE org = $1 AND digest = $2",
-    )
-    .bind(on.org)
-    .bind(digest.0.to_vec())
-    .fetch_optional(on.connection)
-    .await
-    .map_err(error)?;
+    let sql = format!(
+        "SELECT {} FROM contents c WHERE c.org = $1 AND c.digest = $2",
+        columns()
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(digest.0.to_vec())
+        .fetch_optional(on.connection)
+        .await
+        .map_err(error)?;
     row.as_ref().map(read).transpose().map_err(error)
 }
 

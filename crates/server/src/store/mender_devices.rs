@@ -50,6 +50,27 @@ pub(crate) struct Holder {
 const SET: &str = "s.id, s.device, s.spki, s.handle, s.binding, s.state, s.created_ms, s.asked_ms, \
                    s.decided_ms, s.decided_by";
 
+/// For a question about auth sets `s`: their keys `k` of devices.
+const KEY: &str = "JOIN device_keys k ON k.org = s.org AND k.handle = s.handle";
+
+/// The auth sets whose key was revoked on the ledger, of the organisation and with the digest that follow.
+fn revoked(org: &str, digest: &str) -> String {
+    format!(
+        "SELECT o.id FROM mender_auth_sets o JOIN device_keys r ON r.org = o.org AND r.handle = o.handle \
+         WHERE o.org = {org} AND o.spki_digest = {digest} AND r.status = 'revoked'"
+    )
+}
+
+/// Whether an auth set `s` with its key `k` is served: it is accepted, and the ledger has not ended its key, under whatever identity that
+/// was accepted.
+fn served() -> String {
+    format!(
+        "s.state = '{}' AND k.status = 'active' AND k.ended IS NULL AND NOT EXISTS ({})",
+        AuthSetState::Accepted.name(),
+        revoked("s.org", "s.spki_digest")
+    )
+}
+
 const DEVICE: &str = "id, identity_data, state, created_ms, changed_ms";
 
 /// The ID of the device with this identity.
@@ -265,8 +286,8 @@ pub(crate) async fn set_of(
     row.as_ref().map(read_set).transpose().map_err(error)
 }
 
-/// A device that is served with this key, or is to be, by SHA-256 of its SPKI.
-pub(crate) async fn serving(on: On<'_>, key: [u8; 32]) -> Result<Option<String>, StoreError> {
+/// A device that is let in with this key, by SHA-256 of its SPKI.
+pub(crate) async fn let_in_with(on: On<'_>, key: [u8; 32]) -> Result<Option<String>, StoreError> {
     sqlx::query_scalar(
         "SELECT device FROM mender_auth_sets WHERE org = $1 AND spki_digest = $2 AND state IN ($3, $4) \
          ORDER BY device LIMIT 1",
@@ -474,15 +495,13 @@ pub(crate) async fn forget(
 
 /// Whether a key was revoked on the ledger, under whatever identity it came.
 pub(crate) async fn is_revoked(on: On<'_>, key: [u8; 32]) -> Result<bool, StoreError> {
-    let found: Option<String> = sqlx::query_scalar(
-        "SELECT s.id FROM mender_auth_sets s JOIN device_keys k ON k.org = s.org AND k.handle = s.handle \
-         WHERE s.org = $1 AND s.spki_digest = $2 AND k.status = 'revoked' LIMIT 1",
-    )
-    .bind(on.org)
-    .bind(key.to_vec())
-    .fetch_optional(on.connection)
-    .await
-    .map_err(StoreError::of("ask whether a key was revoked"))?;
+    let sql = format!("{} LIMIT 1", revoked("$1", "$2"));
+    let found: Option<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(key.to_vec())
+        .fetch_optional(on.connection)
+        .await
+        .map_err(StoreError::of("ask whether a key was revoked"))?;
     Ok(found.is_some())
 }
 
@@ -531,23 +550,20 @@ pub(crate) async fn holder(
     now_ms: u64,
 ) -> Result<Option<Holder>, StoreError> {
     let error = StoreError::of("find a Mender device by its token");
-    let row = sqlx::query(
+    let sql = format!(
         "SELECT s.id, k.device, d.type FROM mender_tokens t \
-         JOIN mender_auth_sets s ON s.org = t.org AND s.id = t.auth_set \
-         JOIN device_keys k ON k.org = s.org AND k.handle = s.handle \
+         JOIN mender_auth_sets s ON s.org = t.org AND s.id = t.auth_set {KEY} \
          JOIN devices d ON d.org = k.org AND d.id = k.device \
-         WHERE t.org = $1 AND t.hash = $2 AND t.expires_ms > $3 AND s.state = $4 \
-         AND k.status = 'active' AND k.ended IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM mender_auth_sets o JOIN device_keys r ON r.org = o.org AND r.handle = o.handle \
-         WHERE o.org = s.org AND o.spki_digest = s.spki_digest AND r.status = 'revoked')",
-    )
-    .bind(on.org)
-    .bind(hash.to_vec())
-    .bind(int(now_ms))
-    .bind(AuthSetState::Accepted.name())
-    .fetch_optional(on.connection)
-    .await
-    .map_err(error)?;
+         WHERE t.org = $1 AND t.hash = $2 AND t.expires_ms > $3 AND {}",
+        served()
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(hash.to_vec())
+        .bind(int(now_ms))
+        .fetch_optional(on.connection)
+        .await
+        .map_err(error)?;
     let read = |row: &AnyRow| {
         Ok(Holder {
             device: column(row, "device")?,
@@ -560,20 +576,16 @@ pub(crate) async fn holder(
 
 /// Whether a device is served: one of its sets is accepted, and the ledger has not ended the key of it.
 pub(crate) async fn is_served(on: On<'_>, device: &str) -> Result<bool, StoreError> {
-    let row = sqlx::query(
-        "SELECT s.id FROM mender_auth_sets s \
-         JOIN device_keys k ON k.org = s.org AND k.handle = s.handle \
-         WHERE s.org = $1 AND k.device = $2 AND s.state = $3 \
-         AND k.status = 'active' AND k.ended IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM mender_auth_sets o JOIN device_keys r ON r.org = o.org AND r.handle = o.handle \
-         WHERE o.org = s.org AND o.spki_digest = s.spki_digest AND r.status = 'revoked') LIMIT 1",
-    )
-    .bind(on.org)
-    .bind(device.to_owned())
-    .bind(AuthSetState::Accepted.name())
-    .fetch_optional(on.connection)
-    .await
-    .map_err(StoreError::of("ask whether a Mender device is served"))?;
+    let sql = format!(
+        "SELECT s.id FROM mender_auth_sets s {KEY} WHERE s.org = $1 AND k.device = $2 AND {} LIMIT 1",
+        served()
+    );
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(device.to_owned())
+        .fetch_optional(on.connection)
+        .await
+        .map_err(StoreError::of("ask whether a Mender device is served"))?;
     Ok(row.is_some())
 }
 

@@ -10,6 +10,7 @@
 
 pub(crate) mod alarms;
 pub(crate) mod audit;
+pub(crate) mod blobs;
 pub(crate) mod channels;
 pub(crate) mod contents;
 pub(crate) mod devices;
@@ -20,8 +21,8 @@ pub(crate) mod groups;
 pub(crate) mod idempotency;
 pub(crate) mod inventories;
 pub(crate) mod mender_artifacts;
-pub(crate) mod mender_deployments;
 pub(crate) mod mender_devices;
+pub(crate) mod mender_orders;
 pub(crate) mod mender_rollouts;
 pub(crate) mod orders;
 pub(crate) mod policies;
@@ -390,6 +391,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "devices by release",
         include_str!("migrations/0006_devices_by_release.sql"),
     ),
+    (7, "blobs", include_str!("migrations/0007_blobs.sql")),
 ];
 
 fn migrator(engine: Engine) -> Migrator {
@@ -607,6 +609,41 @@ mod tests {
 
         store.close().await;
         assert!(noted(&open(&directory).await, "kept").await);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_version_may_have_written_and_never_said_so_is_looked_at() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!(
+            "sqlite://{}/server.sqlite?mode=rwc",
+            directory.path().display()
+        );
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let before = migrator(Engine::Sqlite);
+        let before = before.iter().take_while(|one| one.version < 7).cloned();
+        Migrator::with_migrations(before.collect())
+            .run(&mut connection)
+            .await
+            .unwrap();
+        for (digest, complete_ms) in [([1; 32], Some(1)), ([2; 32], None)] {
+            sqlx::query("INSERT INTO contents (org, digest, size, inventory, complete_ms) VALUES ($1, $2, 1, 0, $3)")
+                .bind([1; 16].to_vec())
+                .bind(digest.to_vec())
+                .bind::<Option<i64>>(complete_ms)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        }
+        connection.close().await.unwrap();
+        let store = open(&directory).await;
+        let mut reader = store.read("test").await.unwrap();
+        let due = blobs::due(reader.on(), 1, 9).await.unwrap();
+        let due: Vec<_> = due
+            .iter()
+            .map(|due| (due.blob.digest, due.blob.generation, due.retired))
+            .collect();
+        assert_eq!(due, [([2; 32], 0, false)]);
     }
 
     #[tokio::test]

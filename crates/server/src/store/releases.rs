@@ -163,17 +163,19 @@ pub(crate) async fn contents(
     to: u64,
 ) -> Result<Vec<(u64, super::contents::Row)>, StoreError> {
     let error = StoreError::of("list the contents of releases");
-    let rows = sqlx::query(
-        "SELECT rc.release_id, c.digest, c.size, c.inventory, c.complete_ms FROM release_contents rc \
+    let sql = format!(
+        "SELECT rc.release_id, {} FROM release_contents rc \
          JOIN contents c ON c.org = rc.org AND c.digest = rc.digest \
          WHERE rc.org = $1 AND rc.release_id >= $2 AND rc.release_id <= $3 ORDER BY rc.release_id, rc.place",
-    )
-    .bind(on.org)
-    .bind(int(from))
-    .bind(int(to))
-    .fetch_all(on.connection)
-    .await
-    .map_err(error)?;
+        super::contents::columns()
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(on.org)
+        .bind(int(from))
+        .bind(int(to))
+        .fetch_all(on.connection)
+        .await
+        .map_err(error)?;
     let read = |row: &AnyRow| Ok((number(row, "release_id")?, super::contents::read(row)?));
     rows.iter()
         .map(read)
@@ -181,13 +183,13 @@ pub(crate) async fn contents(
         .map_err(error)
 }
 
-/// The releases that a content belongs to: their numbers and signed manifests.
+/// The releases that a content belongs to: their numbers, ascending, and signed manifests.
 pub(crate) async fn naming(on: On<'_>, digest: Hex<32>) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
     let error = StoreError::of("find the releases of a content");
     let rows = sqlx::query(
         "SELECT DISTINCT r.id, r.signed FROM release_contents rc \
          JOIN releases r ON r.org = rc.org AND r.id = rc.release_id \
-         WHERE rc.org = $1 AND rc.digest = $2",
+         WHERE rc.org = $1 AND rc.digest = $2 ORDER BY r.id",
     )
     .bind(on.org)
     .bind(digest.0.to_vec())
@@ -199,6 +201,22 @@ pub(crate) async fn naming(on: On<'_>, digest: Hex<32>) -> Result<Vec<(u64, Vec<
         .map(read)
         .collect::<Result<_, _>>()
         .map_err(error)
+}
+
+/// The signed manifest of the first release that a content belongs to.
+pub(crate) async fn first_naming(
+    on: On<'_>,
+    digest: Hex<32>,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    sqlx::query_scalar(
+        "SELECT r.signed FROM release_contents rc JOIN releases r ON r.org = rc.org AND r.id = rc.release_id \
+         WHERE rc.org = $1 AND rc.digest = $2 ORDER BY rc.release_id LIMIT 1",
+    )
+    .bind(on.org)
+    .bind(digest.0.to_vec())
+    .fetch_optional(on.connection)
+    .await
+    .map_err(StoreError::of("find the release of a content"))
 }
 
 /// The numbers of the releases that a content belongs to.

@@ -199,6 +199,22 @@ impl Field {
         orders["items"][0]["state"].as_str().unwrap().to_owned()
     }
 
+    /// How far a device is with each of its orders, the oldest first.
+    async fn states(&self, client: &Client) -> Vec<String> {
+        let address = format!("/api/v1/devices/{}/orders", client.id);
+        let orders = self.world.get(&address).await.json();
+        let orders = orders["items"].as_array().unwrap().iter().rev();
+        orders
+            .map(|order| order["state"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Where the bytes of an artifact lie.
+    fn path(&self, artifact: &[u8]) -> std::path::PathBuf {
+        let contents = self.world.firmware.path().join("contents");
+        contents.join(of(artifact).to_string())
+    }
+
     /// Why its newest order ended so.
     async fn reason(&self, client: &Client) -> String {
         let events = self
@@ -802,6 +818,137 @@ async fn an_artifact_that_is_gone_is_told_to_the_operator_and_no_device_fails_of
         .await
         .json();
     assert_eq!(shown["state"], "done");
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_given_out_keeps_no_later_one_waiting() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    let next = Parts::new("app-1.3", b"next").signed(SIGNER);
+    field.world.upload_artifact(&next).await;
+    let made = field.world.wrap(&next, &["board"], 5);
+    field.world.upload(&made).await.json();
+    let order = async |release: Hex32| {
+        let order = json!({
+            "kind": "update", "release": release, "target": { "device": client.id },
+        });
+        let made = field.world.post("/api/v1/orders", order).await.json();
+        made["id"].as_u64().unwrap()
+    };
+    let states = || field.states(&client);
+    // The bytes of the first one are gone; the second one waits in vain for nothing.
+    let path = field.path(&field.artifact);
+    std::fs::remove_file(&path).unwrap();
+    order(field.release).await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(states().await, ["waiting"]);
+    let second = order(made.digest).await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.3");
+    assert_eq!(states().await, ["unable", "sent"]);
+    let why = field.reason(&client).await;
+    assert!(
+        why.contains("not in the firmware store any more")
+            && why.contains(&format!("order {second}")),
+        "{why}"
+    );
+    client.says(told["id"].as_str().unwrap(), "success").await;
+    // It does not come back when they do.
+    std::fs::write(path, &field.artifact).unwrap();
+    Client::is_idle(&client.next().await);
+
+    // Of a manifest that cannot be read one ends at once, whether or not another one waits.
+    let mut connection = field.world.database.connection().await;
+    for (number, then) in [(0, vec!["unable", "done", "unable"]), (1, vec!["sent"])] {
+        let broken = Parts::new("app-1.4", &[number]).signed(SIGNER);
+        let counter = 6 + u64::from(number);
+        let made = field.world.wrap(&broken, &["board"], counter);
+        field.world.upload(&made).await.json();
+        order(made.digest).await;
+        sqlx::query("UPDATE releases SET signed = $1 WHERE digest = $2")
+            .bind(b"no manifest".to_vec())
+            .bind(made.digest.0.to_vec())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        if number == 1 {
+            order(field.release).await;
+            let told = Client::told(&client.next().await);
+            assert_eq!(told["artifact"]["artifact_name"], "app-1.2");
+            assert_eq!(states().await.last().unwrap(), then[0]);
+        } else {
+            Client::is_idle(&client.next().await);
+            assert_eq!(states().await, then);
+        }
+        assert!(field.reason(&client).await.contains("cannot be read"));
+    }
+}
+
+/// An artifact of a later release, which the rollout that is returned gives to a client.
+async fn rolled_out(field: &Field, client: &Client) -> (Vec<u8>, u64) {
+    let next = Parts::new("app-1.3", b"next").signed(SIGNER);
+    field.world.upload_artifact(&next).await;
+    let made = field.world.wrap(&next, &["board"], 6);
+    field.world.upload(&made).await.json();
+    let more = json!({ "release": made.digest, "devices": { "ids": [client.id] } });
+    let rollout = field.rollout(&more).await;
+    assert_eq!(field.states(client).await, ["waiting"]);
+    (next, rollout)
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_given_out_ends_only_with_one_that_was_given_in_its_place() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    let (next, rollout) = rolled_out(&field, &client).await;
+    field.act(rollout, "pause").await;
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.2");
+    field.act(rollout, "resume").await;
+    let path = field.path(&next);
+    std::fs::remove_file(&path).unwrap();
+    // The later one would be given once more, and is below the channel's minimum by now.
+    let world = &field.world;
+    let minimum = json!({ "minimum_counter": 5 });
+    let address = "/api/v1/channels/stable";
+    let set = world.ask(&world.admin, Method::PUT, address, &[], &minimum);
+    assert!(set.await.status.is_success());
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.states(&client).await, ["waiting", "refused-unproven"]);
+    std::fs::write(path, next).unwrap();
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.3");
+}
+
+#[tokio::test]
+async fn an_order_of_a_rollout_that_another_version_wrote_waits_and_keeps_no_later_one_waiting() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    let (_, rollout) = rolled_out(&field, &client).await;
+    let mut connection = field.world.database.connection().await;
+    let mut reason = async |reason: Option<&str>| {
+        sqlx::query("UPDATE rollouts SET reason = $1 WHERE id = $2")
+            .bind(reason.map(String::from))
+            .bind(rollout.cast_signed())
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    };
+    reason(Some("of another version")).await;
+    Client::is_idle(&client.next().await);
+    assert_eq!(field.states(&client).await, ["waiting"]);
+    let alarms = field.world.get("/api/v1/alarms").await.json();
+    let detail = alarms["items"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("cannot be given to the device"), "{detail}");
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.2");
+    assert_eq!(field.states(&client).await, ["waiting", "sent"]);
+    client.says(told["id"].as_str().unwrap(), "success").await;
+    reason(None).await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.3");
 }
 
 #[tokio::test]

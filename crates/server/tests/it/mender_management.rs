@@ -4,7 +4,7 @@ use crate::{
     browser::{Browser, tags},
     mender_artifacts::{SIGNER, error},
     mender_deployments::{Client, DEPLOYMENTS as OF_DEVICES, Field},
-    world::Got,
+    world::{Got, at_once},
 };
 use axum::http::{Method, StatusCode};
 use kusabi_mender::testing::Parts;
@@ -56,6 +56,40 @@ fn counts(statistics: &Value) -> Value {
     let some = all.iter().filter(|(_, count)| **count != 0);
     some.map(|(name, count)| (name.clone(), count.clone()))
         .collect()
+}
+
+#[tokio::test]
+async fn of_equal_deployments_that_are_given_at_the_same_moment_one_is_made() {
+    let field = Field::new().await;
+    let one = field.client(1).await;
+    let body = json!({ "name": "Production", "artifact_name": "app-1.2", "devices": [one.id] });
+    let got = at_once((0..3).map(|_| field.create(&body))).await;
+    let (made_ones, refused): (Vec<_>, Vec<_>) = got
+        .iter()
+        .partition(|got| got.status == StatusCode::CREATED);
+    assert_eq!((made_ones.len(), refused.len()), (1, 2));
+    let id = made(made_ones[0]);
+    for got in refused {
+        let (status, why) = error(got);
+        assert!(status == 409 && why.contains(&id), "{why}");
+    }
+    let all = field.read("").await;
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    // Under a key of its own it is the same one as well; said again under that, it has that answer.
+    for _ in 0..2 {
+        let world = &field.world;
+        let key = [("idempotency-key", "another")];
+        let got = world.ask(&world.operator, Method::POST, DEPLOYMENTS, &key, &body);
+        assert_eq!(error(&got.await).0, 409);
+    }
+    let other = json!({ "name": "Another", "artifact_name": "app-1.2", "devices": [one.id] });
+    let again = || async {
+        let world = &field.world;
+        let key = [("idempotency-key", "again")];
+        let got = world.ask(&world.operator, Method::POST, DEPLOYMENTS, &key, &other);
+        made(&got.await)
+    };
+    assert_eq!(again().await, again().await);
 }
 
 #[tokio::test]

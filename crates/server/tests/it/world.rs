@@ -15,6 +15,7 @@ use kusabi_server::{
     app::{By, Caller},
     serve::ServerKey,
 };
+use object_store::ObjectStore;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use std::sync::{
@@ -72,6 +73,8 @@ pub(crate) struct World {
     pub(crate) admin: String,
     pub(crate) database: Database,
     pub(crate) firmware: tempfile::TempDir,
+    /// What firmware lies in, where it is no directory.
+    pub(crate) store: Option<Arc<dyn ObjectStore>>,
     /// Whether its servers have keys.
     pub(crate) keyed: bool,
 }
@@ -231,8 +234,17 @@ impl World {
         Self::on(Arc::new(Memory::new()), true).await
     }
 
+    /// A server whose firmware lies in this store.
+    pub(crate) async fn over(store: Arc<dyn ObjectStore>) -> Self {
+        Self::of(Arc::new(Memory::new()), false, Some(store)).await
+    }
+
     /// A server with a new database, above this ledger.
     pub(crate) async fn on(ledger: Arc<Memory>, keyed: bool) -> Self {
+        Self::of(ledger, keyed, None).await
+    }
+
+    async fn of(ledger: Arc<Memory>, keyed: bool, store: Option<Arc<dyn ObjectStore>>) -> Self {
         let database = Database::new().await;
         let edge = Arc::new(Told::new());
         if keyed {
@@ -244,7 +256,7 @@ impl World {
         }
         let firmware = tempfile::tempdir().unwrap();
         let app = app(&database, &ledger, &edge).await;
-        let app = equipped(app, firmware.path(), keyed);
+        let app = equipped(app, blobs(firmware.path(), store.as_ref()), keyed);
         let mut tokens = Vec::new();
         for role in [Role::Viewer, Role::Operator, Role::Admin] {
             let create = serde_json::from_value(json!({ "name": role.name(), "role": role }));
@@ -262,6 +274,7 @@ impl World {
             admin,
             database,
             firmware,
+            store,
             keyed,
         }
     }
@@ -269,7 +282,8 @@ impl World {
     /// Another server on the same database: what a restart finds.
     pub(crate) async fn app(&self) -> App {
         let app = app(&self.database, &self.ledger, &self.edge).await;
-        equipped(app, self.firmware.path(), self.keyed)
+        let blobs = blobs(self.firmware.path(), self.store.as_ref());
+        equipped(app, blobs, self.keyed)
     }
 
     /// What a device fetches.
@@ -379,8 +393,14 @@ async fn got(answer: axum::response::Response) -> Got {
     }
 }
 
-fn equipped(app: App, firmware: &std::path::Path, keyed: bool) -> App {
-    let blobs = Blobs::open(firmware.to_str().unwrap(), firmware).unwrap();
+fn blobs(firmware: &std::path::Path, store: Option<&Arc<dyn ObjectStore>>) -> Blobs {
+    match store {
+        None => Blobs::open(firmware.to_str().unwrap(), firmware).unwrap(),
+        Some(store) => Blobs::over(Arc::clone(store), firmware).unwrap(),
+    }
+}
+
+fn equipped(app: App, blobs: Blobs, keyed: bool) -> App {
     let key = |number, purpose| {
         let key = TestKey::new(number, purpose);
         ServerKey {

@@ -1,7 +1,7 @@
 //! `kusabi device show`: one device, with its keys and groups.
 
 use kusabi_api::admin::{
-    DeviceClass, DeviceDetail, DeviceEvent, DeviceState, EventKind, Freshness, Inventory,
+    Device, DeviceClass, DeviceDetail, DeviceEvent, DeviceState, EventKind, Freshness, Inventory,
     OrderState,
 };
 use serde::Serialize;
@@ -64,33 +64,13 @@ impl Answer for Shown {
         if !self.groups.is_empty() {
             page.field("groups", self.groups.join(", "));
         }
-        page.field_if("release", device.firmware.map(|digest| digest.to_string()))
-            .field(
-                "inventory",
-                match device.inventory {
-                    // What another organisation's device holds is not for this server to judge.
-                    _ if device.state == DeviceState::Moved => {
-                        "of another organisation's device: ask there"
-                    }
-                    Inventory::Unknown => "none received yet, or nothing to compare it with",
-                    Inventory::Expected => "as expected",
-                    Inventory::Differs => "differs from the expected one",
-                    other => other.name(),
-                },
-            )
-            .field(
-                "present",
-                match device.freshness {
-                    _ if device.state == DeviceState::Moved => {
-                        "of another organisation's device: ask there"
-                    }
-                    Freshness::Unknown => "no freshness receipt since its start yet",
-                    Freshness::Shown => "shown by a freshness receipt since its start",
-                    Freshness::Stale => "not shown: it installs nothing and adopts no server",
-                    other => other.name(),
-                },
-            )
-            .field("heard", heard(device))
+        page.field_if("release", device.firmware.map(|digest| digest.to_string()));
+        // A stock client signs no inventory and asks for no receipt.
+        if device.class != DeviceClass::Mender {
+            page.field("inventory", inventory(device))
+                .field("present", present(device));
+        }
+        page.field("heard", heard(device))
             .field("known since", instant(device.created_ms));
         for key in &self.detail.keys {
             let words = match key.purpose.as_str() {
@@ -98,10 +78,11 @@ impl Answer for Shown {
                 "act" => "device key",
                 other => other,
             };
-            page.field(
-                words,
-                format!("{}, from block {}", key.handle, grouped(key.registered)),
-            );
+            let ended = key.ended.map_or_else(String::new, |height| {
+                format!(", {} since block {}", key.status, grouped(height))
+            });
+            let from = grouped(key.registered);
+            page.field(words, format!("{}, from block {from}{ended}", key.handle));
         }
         if self.events.is_empty() {
             return;
@@ -124,6 +105,35 @@ impl Answer for Shown {
                 .command(&format!("kusabi device log {} {order}", device.id));
         }
     }
+}
+
+/// How what a device holds compares.
+const fn inventory(device: &Device) -> &'static str {
+    match device.inventory {
+        // What another organisation's device holds is not for this server to judge.
+        _ if is_moved(device) => ELSEWHERE,
+        Inventory::Unknown => "none received yet, or nothing to compare it with",
+        Inventory::Expected => "as expected",
+        Inventory::Differs => "differs from the expected one",
+        other => other.name(),
+    }
+}
+
+/// Whether a device was shown the present.
+const fn present(device: &Device) -> &'static str {
+    match device.freshness {
+        _ if is_moved(device) => ELSEWHERE,
+        Freshness::Unknown => "no freshness receipt since its start yet",
+        Freshness::Shown => "shown by a freshness receipt since its start",
+        Freshness::Stale => "not shown: it installs nothing and adopts no server",
+        other => other.name(),
+    }
+}
+
+const ELSEWHERE: &str = "of another organisation's device: ask there";
+
+const fn is_moved(device: &Device) -> bool {
+    matches!(device.state, DeviceState::Moved)
 }
 
 impl Shown {

@@ -27,6 +27,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         let device = fleet.ask(fleet.client().accept_auth_set(&set, &key))?;
         session.output().say(&Decided {
             word: "Accepted",
+            auth_set: set,
             device,
         })?;
     }

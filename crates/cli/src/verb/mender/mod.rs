@@ -34,25 +34,35 @@ pub(crate) fn run(verb: &Verb, session: &Session) -> Result<Exit> {
     }
 }
 
-/// What became of a device.
+/// What became of a key that a device came with, or will.
 #[derive(Serialize)]
 struct Decided {
     #[serde(skip)]
     word: &'static str,
+    /// The ID of its auth set.
+    auth_set: String,
     #[serde(flatten)]
     device: MenderDevice,
 }
 
 impl Answer for Decided {
     fn page(&self, page: &mut Page) {
-        page.good(self.word, &named(&self.device.identity))
-            .field("ID", &*self.device.id)
-            .field("state", self.device.state.name());
-        for set in &self.device.auth_sets {
-            page.field(
-                set.state.name(),
-                format!("{}, key {}", set.id, set.fingerprint),
-            );
+        let device = &self.device;
+        page.good(self.word, &named(&device.identity));
+        let (decided, others): (Vec<_>, Vec<_>) = device
+            .auth_sets
+            .iter()
+            .partition(|set| set.id == self.auth_set);
+        // The device's own state is that of the best of its keys.
+        for set in decided {
+            page.field("auth set", &*set.id)
+                .field("key", set.fingerprint.to_string())
+                .field("state", set.state.name());
+        }
+        page.field("device", &*device.id);
+        for set in others {
+            let other = format!("{}, key {}: {}", set.id, set.fingerprint, set.state.name());
+            page.field("another key", other);
         }
     }
 }

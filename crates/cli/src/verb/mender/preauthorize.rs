@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kusabi_api::admin::{MenderIdentity, MenderPreauthorize, MenderValue};
+use kusabi_api::admin::{AuthSet, MenderIdentity, MenderPreauthorize, MenderValue};
 use kusabi_mender::DeviceKey;
 
 use super::Decided;
@@ -41,10 +41,13 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
         key: key.to_pem(),
     };
     let fleet = Fleet::open(session)?;
-    let key = idempotency_key(session);
-    let device = fleet.ask(fleet.client().preauthorize(&create, &key))?;
+    let idempotency = idempotency_key(session);
+    let device = fleet.ask(fleet.client().preauthorize(&create, &idempotency))?;
+    let same = |set: &&AuthSet| set.key == create.key;
+    let set = device.auth_sets.iter().find(same);
     session.output().say(&Decided {
         word: "Vouched for",
+        auth_set: set.map(|set| set.id.clone()).unwrap_or_default(),
         device,
     })?;
     Ok(Exit::Ok)

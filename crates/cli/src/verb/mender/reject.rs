@@ -25,6 +25,7 @@ pub(crate) fn run(args: &Args, session: &Session) -> Result<Exit> {
     let device = fleet.ask(fleet.client().reject_auth_set(&set, &key))?;
     session.output().say(&Decided {
         word: "Rejected",
+        auth_set: set,
         device,
     })?;
     Ok(Exit::Ok)

@@ -58,11 +58,18 @@ impl Answer for Published {
             .field("at block", grouped(self.height));
         if let Some(uploaded) = &self.uploaded {
             uploaded.fields(page);
+            let release = self.file.display();
             page.gap()
-                .text("Order it for a device, or for a group:")
+                .text("Order it for one device, or for a group:")
                 .command(&format!(
-                    "kusabi device order update --group GROUP --release {}",
-                    self.file.display()
+                    "kusabi device order update DEVICE --release {release}"
+                ))
+                .command(&format!(
+                    "kusabi device order update --group GROUP --release {release}"
+                ))
+                .text("Roll it out to all that it is for, in phases if you like:")
+                .command(&format!(
+                    "kusabi rollout new NAME --release {release} --all"
                 ));
         }
     }

@@ -121,10 +121,10 @@ impl App {
         content: Hex32,
     ) -> Result<Option<Vec<SbomComponent>>, Error> {
         // A server without a firmware store has none.
-        let Ok(blobs) = self.blobs() else {
+        if self.blobs().is_err() {
             return Ok(None);
-        };
-        let Some(bytes) = blobs.bytes(&content.0).await? else {
+        }
+        let Some(bytes) = self.whole_bytes(content).await? else {
             return Ok(None);
         };
         let query = query.clone();

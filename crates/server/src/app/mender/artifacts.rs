@@ -6,10 +6,15 @@ use super::{
     uuid,
 };
 use crate::{
-    app::{App, By, Error, Parts, act::Done},
-    blob::draft_name,
+    app::{
+        App, By, Error, Parts,
+        act::Done,
+        audit,
+        blobs::{Whole, deleted, retire, want},
+    },
+    blob::{Blob, draft_name},
     store::{
-        Tx, contents,
+        On, Tx, contents,
         mender_artifacts::{self as rows, Facts, File, Payload, Row},
         releases,
     },
@@ -92,13 +97,14 @@ impl App {
             let row = row(&arrived, about.description, by.caller.id());
             // Before it gets its name: most conflicts are found here, and leave nothing.
             self.fits(&row).await?;
-            blobs.place(&claim, &row.digest.0).await?;
-            match self.keep_artifact(by, "artifact.upload", &row).await {
+            let blob = self.place(&claim, row.digest).await?;
+            match self.keep_artifact(by, &row, blob).await {
                 Ok(()) => Ok(row),
-                Err(why) => {
-                    self.remove_unnamed(row.digest).await;
+                Err(why @ (Error::Exists { .. } | Error::Conflict(_) | Error::Unfit(_))) => {
+                    self.discard(blob).await;
                     Err(why)
                 }
+                Err(why) => Err(why),
             }
         }
         .await;
@@ -109,45 +115,13 @@ impl App {
         kept
     }
 
-    /// Notes an artifact whose bytes are in their place.
-    async fn keep_artifact(&self, by: &By, act: &'static str, row: &Row) -> Result<(), Error> {
-        let blobs = self.blobs()?;
-        self.act(by, act, move |tx, now_ms| {
+    /// Acknowledges an artifact whose bytes are in their place.
+    async fn keep_artifact(&self, by: &By, row: &Row, blob: Blob) -> Result<(), Error> {
+        self.act(by, "artifact.upload", move |tx, now_ms| {
             Box::pin(async move {
-                // Bytes are removed in transactions, too: what is there now stays.
-                if blobs.size(&row.digest.0).await? != Some(row.size) {
-                    return Err(Error::Conflict(format!(
-                        "the artifact {} was deleted while it came; upload it again",
-                        row.name
-                    )));
-                }
-                let there = contents::find(tx.on(), row.digest).await?;
-                match there {
-                    None => {
-                        let content = contents::Row {
-                            digest: row.digest,
-                            size: row.size,
-                            inventory: false,
-                            complete: true,
-                        };
-                        contents::insert(tx.on(), &content, Some(now_ms)).await?;
-                    }
-                    Some(there) if there.size != row.size || there.inventory => {
-                        return Err(Error::Unfit(format!(
-                            "a release says that {} has {} bytes{}, and the artifact has {}",
-                            row.digest,
-                            there.size,
-                            if there.inventory {
-                                " and is an inventory"
-                            } else {
-                                ""
-                            },
-                            row.size
-                        )));
-                    }
-                    Some(_) => contents::complete(tx.on(), row.digest, now_ms).await?,
-                }
-                match note(tx, row, now_ms).await? {
+                let content = contents::Row::new(row.digest, row.size, false);
+                let news = want(tx, &content, blob, now_ms).await?;
+                match note(tx, row, now_ms).await? || news {
                     false => Ok(Done::nothing(())),
                     true => {
                         let detail = particulars(row);
@@ -159,25 +133,24 @@ impl App {
         .await
     }
 
-    /// Removes bytes that nothing names. While it looks and removes nobody can name them, for that is a transaction as well, at another
-    /// server over the same database too.
-    async fn remove_unnamed(&self, digest: Hex32) {
-        let removed = async {
-            let blobs = self.blobs()?;
-            self.store
-                .tx("remove a content that nothing names", move |tx| {
-                    Box::pin(async move {
-                        match contents::find(tx.on(), digest).await? {
-                            Some(_) => Ok::<_, Error>(()),
-                            None => Ok(blobs.remove(&digest.0).await?),
-                        }
-                    })
-                })
-                .await
-        };
-        if let Err(why) = removed.await {
-            tracing::warn!(%digest, %why, "an artifact that nothing names is left in the firmware store");
-        }
+    /// Notes what was found in an artifact that is a complete content.
+    async fn note_artifact(&self, by: &By, row: &Row) -> Result<(), Error> {
+        self.act(by, "artifact.note", move |tx, now_ms| {
+            Box::pin(async move {
+                let content = contents::find(tx.on(), row.digest).await?;
+                if !content.is_some_and(|content| content.complete) {
+                    return Err(deleted(row.digest));
+                }
+                match note(tx, row, now_ms).await? {
+                    false => Ok(Done::nothing(())),
+                    true => {
+                        let detail = particulars(row);
+                        Ok(Done::changed((), row.digest.to_string(), detail))
+                    }
+                }
+            })
+        })
+        .await
     }
 
     /// Whether an artifact can stand beside those that are here.
@@ -199,6 +172,38 @@ impl App {
         Ok(())
     }
 
+    /// Those payloads of a release that are artifacts and complete contents, and that nobody has read yet; read now, as far as their
+    /// bytes are there.
+    pub(in crate::app) async fn read_unnoted(
+        &self,
+        by: &By,
+        signed: &[u8],
+    ) -> Result<Vec<(Hex32, Option<Row>)>, Error> {
+        let mut read = Vec::new();
+        for digest in artifacts_of(signed) {
+            let unnoted = {
+                let mut reader = self.store.read("find an artifact").await?;
+                is_unnoted(reader.on(), digest).await?
+            };
+            if !unnoted {
+                continue;
+            }
+            let row = match self.whole(digest).await? {
+                None => None,
+                Some(whole) => match self.read_whole(by.caller.id(), whole).await {
+                    Err(Error::Malformed(why)) => {
+                        return Err(Error::Unfit(format!(
+                            "the release names {digest} as a Mender artifact, and what is here is none: {why}"
+                        )));
+                    }
+                    row => Some(row?),
+                },
+            };
+            read.push((digest, row));
+        }
+        Ok(read)
+    }
+
     /// Reads an artifact whose bytes are here, where it was not read yet, and looks who signed it, where nobody did who counts.
     pub(in crate::app) async fn read_artifact(&self, by: &By, digest: Hex32) -> Result<(), Error> {
         let (content, row) = {
@@ -213,12 +218,27 @@ impl App {
             self.signer_of(by, &row).await?;
             return Ok(());
         }
+        let whole = Whole {
+            blob: content.blob(),
+            size: content.size,
+        };
+        let row = self.read_whole(by.caller.id(), whole).await?;
+        self.note_artifact(by, &row).await
+    }
+
+    /// Reads an artifact whose bytes are in their place; whoever signed it.
+    pub(in crate::app) async fn read_whole(&self, by: &str, whole: Whole) -> Result<Row, Error> {
         let keys = self.artifact_keys().await?;
         let turn = self.reading_turn().await?;
-        let pieces = self.blobs()?.read(&digest.0, 0..content.size).await?;
+        let pieces = self.blobs()?.read(whole.blob, 0..whole.size).await?;
         let arrived = reading::receive(pieces, None, keys, false, turn).await?;
-        let row = row_of_release(&arrived, by.caller.id());
-        self.keep_artifact(by, "artifact.note", &row).await
+        Ok(row_of_release(&arrived, by))
+    }
+
+    /// Whether an artifact's bytes are all there.
+    pub(super) async fn is_whole(&self, row: &Row) -> Result<bool, Error> {
+        let whole = self.whole(row.digest).await?;
+        Ok(whole.is_some_and(|whole| whole.size == row.size))
     }
 
     /// The release key in force that signed an artifact. One whose noted signer does not count is looked at once more: its key may
@@ -233,10 +253,14 @@ impl App {
         if keys.is_empty() {
             return Ok(None);
         }
-        if self.content_size(row.digest).await? != Some(row.size) {
+        let Some(whole) = self
+            .whole(row.digest)
+            .await?
+            .filter(|whole| whole.size == row.size)
+        else {
             return Ok(None);
-        }
-        let pieces = self.blobs()?.read(&row.digest.0, 0..row.size).await?;
+        };
+        let pieces = self.blobs()?.read(whole.blob, 0..whole.size).await?;
         let Ok(signer) = reading::signer(pieces, keys).await? else {
             return Ok(None);
         };
@@ -279,24 +303,24 @@ impl App {
     /// There is no such artifact; a release names it; database or disk fail.
     pub(crate) async fn delete_artifact(&self, by: &By, id: &str) -> Result<(), Error> {
         let digest = self
-            .act(by, "artifact.delete", move |tx, _| {
+            .act(by, "artifact.delete", move |tx, now_ms| {
                 Box::pin(async move {
                     let row = rows::with_id(tx.on(), id).await?;
                     let row = row.ok_or_else(|| unknown(id))?;
-                    if let Some((_, signed)) = releases::naming(tx.on(), row.digest).await?.first()
-                    {
+                    if let Some(signed) = releases::first_naming(tx.on(), row.digest).await? {
                         return Err(Error::Conflict(format!(
                             "the release {} is made of the artifact {}: its orders, open ones among them, need it",
-                            named(signed), row.name
+                            named(&signed), row.name
                         )));
                     }
                     rows::delete(tx.on(), row.digest).await?;
+                    retire(tx, row.digest, now_ms).await?;
                     let detail = json!({ "name": row.name, "id": row.id });
                     Ok(Done::changed(row.digest, row.digest.to_string(), detail))
                 })
             })
             .await?;
-        self.remove_unnamed(digest).await;
+        self.remove_last_retired(digest).await;
         Ok(())
     }
 }
@@ -411,6 +435,43 @@ pub(in crate::app) async fn release_fits(tx: &mut Tx<'_>, signed: &[u8]) -> Resu
         if let Some(row) = rows::find(tx.on(), digest).await? {
             fits(tx.on(), &row).await?;
         }
+    }
+    Ok(())
+}
+
+/// Whether a content is here that nobody has read as an artifact.
+async fn is_unnoted(mut on: On<'_>, digest: Hex32) -> Result<bool, Error> {
+    let content = contents::find(on.again(), digest).await?;
+    let complete = content.is_some_and(|content| content.complete);
+    Ok(complete && rows::find(on, digest).await?.is_none())
+}
+
+/// Whether these are all artifacts of a release that are here and were not noted.
+pub(in crate::app) async fn are_read(
+    tx: &mut Tx<'_>,
+    signed: &[u8],
+    read: &[(Hex32, Option<Row>)],
+) -> Result<bool, Error> {
+    for digest in artifacts_of(signed) {
+        let known = read.iter().any(|(one, _)| *one == digest);
+        if is_unnoted(tx.on(), digest).await? != known {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Writes an artifact's row in the transaction that takes its release in; an entry of its own in the audit log says so.
+pub(in crate::app) async fn note_with_release(
+    tx: &mut Tx<'_>,
+    by: &By,
+    row: &Row,
+    now_ms: u64,
+) -> Result<(), Error> {
+    if note(tx, row, now_ms).await? {
+        let (subject, detail) = (row.digest.to_string(), particulars(row));
+        let actor = by.caller.id();
+        audit::append(tx, now_ms, actor, "artifact.note", &subject, &detail).await?;
     }
     Ok(())
 }

@@ -70,13 +70,13 @@ impl App {
         }
         let read = self.read_request(asks.body).await;
         if let Some(source) = &source {
-            // Who is served has a share of his own at each source, which only those use up who know identity and key of his device. It is
+            // Who is let in has a share of his own at each source, which only those use up who know identity and key of his device. It is
             // taken before the signature is looked at, which costs the most here.
-            let served = match &read {
-                Ok((.., Some(set))) if is_served(set) => Some(&*set.id),
+            let let_in = match &read {
+                Ok((.., Some(set))) if is_let_in(set) => Some(&*set.id),
                 _ => None,
             };
-            let share = self.mender.asking.take(&(source, served));
+            let share = self.mender.asking.take(&(source, let_in));
             share.map_err(|wait| Error::Crowded {
                 wait_secs: secs(wait),
             })?;
@@ -282,8 +282,8 @@ impl App {
     }
 }
 
-/// Whether somebody decided that a set is served.
-const fn is_served(set: &Set) -> bool {
+/// Whether somebody decided that a set is let in.
+const fn is_let_in(set: &Set) -> bool {
     matches!(
         set.state,
         AuthSetState::Accepted | AuthSetState::Preauthorized

@@ -360,7 +360,7 @@ fn revoked() -> Error {
 /// The key is accepted or vouched for under no identity. Whoever vouches for one a second time has mistyped the identity: its device
 /// would never come, and to revoke that one would end the key of the one that does.
 async fn not_elsewhere(tx: &mut Tx<'_>, key: [u8; 32]) -> Result<(), Error> {
-    match mender_devices::serving(tx.on(), key).await? {
+    match mender_devices::let_in_with(tx.on(), key).await? {
         None => Ok(()),
         Some(device) => Err(Error::Unfit(format!(
             "this key is that of {device}, under another identity: name every line that the device's identity script prints, or \

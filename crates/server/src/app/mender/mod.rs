@@ -7,7 +7,7 @@
 //! What a device of this class does not check is checked for it here. A token therefore counts only as long as the database, with each
 //! single call, shows its auth set accepted and its key in force; and before one is given, the ledger is asked to prove that.
 //!
-//! What it is to install are orders like any others ([`deployments`]), of releases whose payloads are Mender artifacts ([`artifacts`],
+//! What it is to install are orders like any others ([`orders`]), of releases whose payloads are Mender artifacts ([`artifacts`],
 //! read by [`reading`]; what an artifact's name says, [`names`]). What its client says of itself is kept ([`attributes`], [`log`]), and
 //! when it was heard ([`contacts`]). Tools for a Mender server see rollouts as deployments ([`rollouts`]).
 
@@ -16,19 +16,26 @@ mod asks;
 mod attributes;
 mod contacts;
 mod decisions;
-mod deployments;
+mod downloads;
 mod identity;
+mod judging;
 mod log;
 mod names;
+mod orders;
 pub(in crate::app) mod reading;
 mod rollouts;
+mod statuses;
 
 pub(crate) use artifacts::{About, DESCRIPTION_BYTES_MAX};
-pub(in crate::app) use artifacts::{is_artifact_of, note, release_fits, row_of_release};
+pub(in crate::app) use artifacts::{
+    are_read, is_artifact_of, note, note_with_release, release_fits, row_of_release,
+};
 pub(crate) use asks::AuthRequest;
 pub(crate) use attributes::Reporting;
-pub(crate) use deployments::{Fetched, Provides, Status};
+pub(crate) use downloads::Fetched;
+pub(crate) use orders::Provides;
 pub(crate) use rollouts::{Deploy, Deployed, Whom, deployment_id};
+pub(crate) use statuses::Status;
 
 use super::{App, Error, tokens::hash};
 use crate::{

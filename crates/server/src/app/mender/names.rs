@@ -10,7 +10,7 @@ use crate::{
     store::{
         On,
         mender_artifacts::{self as rows, Row},
-        mender_deployments, releases,
+        mender_orders, releases,
     },
 };
 use kusabi_api::Hex32;
@@ -43,8 +43,8 @@ pub(super) async fn fits(mut on: On<'_>, row: &Row) -> Result<(), Error> {
 
 /// Why an artifact is refused beside one that a release is made of, and that therefore stays.
 async fn apart(on: On<'_>, row: &Row, other: &Row) -> Result<Error, Error> {
-    let naming = releases::naming(on, other.digest).await?;
-    let release = naming.first().map(|(_, signed)| named(signed));
+    let naming = releases::first_naming(on, other.digest).await?;
+    let release = naming.map(|signed| named(&signed));
     Ok(Error::Conflict(format!(
         "another artifact, {} of the release {}, is called {} and is for the same devices, which say by this name alone what they \
          have; give this one another name (mender-artifact write --artifact-name)",
@@ -84,7 +84,7 @@ pub(super) async fn has(
     if !unclear {
         return Ok(Has::This);
     }
-    let last = mender_deployments::installed(on, device).await?;
+    let last = mender_orders::installed(on, device).await?;
     Ok(match last == Some(artifact.digest) {
         true => Has::This,
         false => Has::Unclear,
@@ -106,7 +106,7 @@ pub(super) async fn running(
         .reduce(|one, other| &one & &other);
     if common.is_some_and(|common| common.is_empty()) {
         // What it installed last by its own word, if that is one of them.
-        let last = mender_deployments::installed(on.again(), device).await?;
+        let last = mender_orders::installed(on.again(), device).await?;
         all.retain(|(row, _)| Some(row.digest) == last);
     }
     let mut newest = None;

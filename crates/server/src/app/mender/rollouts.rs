@@ -6,10 +6,8 @@
 use crate::{
     app::{App, By, Error, groups},
     store::{
-        groups as group_rows, is_id, mender_artifacts as artifacts,
-        mender_deployments as deployment_rows,
+        groups as group_rows, is_id, mender_artifacts as artifacts, mender_orders as order_rows,
         mender_rollouts::{self as rows, Member, Shown, Wanted},
-        rollouts as rollout_rows,
     },
 };
 use kusabi_api::{
@@ -83,14 +81,15 @@ impl App {
             start_ms: None,
             deadline_secs: None,
         };
-        // A request that is said again under its key gets its first answer instead.
-        if by.idempotency.is_none() {
-            self.is_new(&create).await?;
-        }
-        let made = self.create_rollout(by, create).await;
+        let made = self.create_new_rollout(by, create).await;
         let made = made.map_err(|why| match why {
             // The page is there; what the body names is not.
             Error::Unknown { .. } => Error::Unfit(why.to_string()),
+            Error::Exists { id, .. } => Error::Exists {
+                what: "a deployment that is under way",
+                by: "name, artifact and devices",
+                id: id.parse().map_or(id, deployment_id),
+            },
             why => why,
         })?;
         Ok(deployment_id(made.id))
@@ -163,22 +162,6 @@ impl App {
                 "artifacts called `{name}` are in several releases, for different types of device ({called}; {other}); make one release of them, or roll each out: kusabi rollout new"
             ))),
         }
-    }
-
-    /// The same is not under way: a repeat would find all of its devices busy.
-    async fn is_new(&self, create: &RolloutCreate) -> Result<(), Error> {
-        let mut reader = self.store.read("look for the same deployment").await?;
-        for id in rollout_rows::open(reader.on(), Some(create.release.0)).await? {
-            let kept = rollout_rows::find(reader.on(), id).await?;
-            if kept.is_some_and(|kept| kept.plan == *create) {
-                return Err(Error::Exists {
-                    what: "a deployment that is under way",
-                    by: "name, artifact and devices",
-                    id: deployment_id(id),
-                });
-            }
-        }
-        Ok(())
     }
 
     /// A part of the deployments, and how many there are.
@@ -319,7 +302,7 @@ impl App {
             return Ok(Vec::new());
         };
         let mut reader = self.store.read("look which orders have a log").await?;
-        Ok(deployment_rows::logged(reader.on(), device, oldest).await?)
+        Ok(order_rows::logged(reader.on(), device, oldest).await?)
     }
 
     /// The log that a device's client sent of a deployment, which is named as people name it or as the device does.
@@ -328,7 +311,7 @@ impl App {
     /// There is none; the database.
     pub(crate) async fn deployment_log(&self, id: &str, device: &str) -> Result<String, Error> {
         let Some(rollout) = rollout_of(id) else {
-            return self.mender_log_of_deployment(device, id).await;
+            return self.mender_log_named(device, id).await;
         };
         let order = match is_id(device) {
             true => {

@@ -120,11 +120,34 @@ impl App {
     /// What was asked makes no sense; there is no such group; the release is not published, not here as a whole, or below its channel's
     /// minimum; ledger or database fail.
     pub async fn create_rollout(&self, by: &By, create: RolloutCreate) -> Result<Rollout, Error> {
+        self.create(by, create, false).await
+    }
+
+    /// The same where the very same one is not under way, of which a repeat would find all devices busy.
+    ///
+    /// # Errors
+    /// It is ([`Error::Exists`], with its number); what [`create_rollout`](Self::create_rollout) says.
+    pub(super) async fn create_new_rollout(
+        &self,
+        by: &By,
+        create: RolloutCreate,
+    ) -> Result<Rollout, Error> {
+        self.create(by, create, true).await
+    }
+
+    async fn create(&self, by: &By, create: RolloutCreate, new: bool) -> Result<Rollout, Error> {
         let plan = Plan::new(create).map_err(Error::Unfit)?;
         self.check_release(plan.asked().release).await?;
         let asked = plan.asked();
         self.act(by, "rollout.create", move |tx, now_ms| {
             Box::pin(async move {
+                if new && let Some(id) = rows::under_way(tx.on(), asked).await? {
+                    return Err(Error::Exists {
+                        what: "a rollout that is under way",
+                        by: "name, release and devices",
+                        id: id.to_string(),
+                    });
+                }
                 if let Some(group) = &asked.devices.group
                     && !group_rows::exists(tx.on(), group).await?
                 {

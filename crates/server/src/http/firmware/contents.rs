@@ -5,7 +5,7 @@ use super::{
     range::{Wanted, wanted},
 };
 use crate::{
-    app::{App, Error},
+    app::{App, Error, blobs::Whole},
     http::failure::Failure,
     sendfile::Outlet,
 };
@@ -16,7 +16,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
-use kusabi_api::Hex32;
 use std::sync::Arc;
 
 /// The bytes, or the range that is asked for, as they come from the store.
@@ -27,23 +26,23 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Answer {
     let digest = digest(&uri)?;
-    let size = app.content_size(digest).await?;
-    let size = size.ok_or_else(|| nothing("content with the digest", digest))?;
+    let whole = app.whole(digest).await?;
+    let whole = whole.ok_or_else(|| nothing("content with the digest", digest))?;
     // What has this name never changes.
     let kept = "public, max-age=31536000, immutable";
-    send(&app, digest, size, &headers, outlet, kept).await
+    send(&app, whole, &headers, outlet, kept).await
 }
 
 /// The answer with a whole content, or with the range of it that is asked for; never encoded, and always with its length.
 pub(in crate::http) async fn send(
     app: &App,
-    digest: Hex32,
-    size: u64,
+    whole: Whole,
     headers: &HeaderMap,
     outlet: Option<Extension<Outlet>>,
     kept: &'static str,
 ) -> Answer {
-    let etag = format!("\"{digest}\"");
+    let size = whole.size;
+    let etag = format!("\"{}\"", whole.digest());
     let (status, range) = match wanted(headers, size, &etag) {
         Wanted::All => (StatusCode::OK, 0..size),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
@@ -59,7 +58,7 @@ pub(in crate::http) async fn send(
     };
     let (from, to) = (range.start, range.end);
     let pieces = app
-        .send_content(digest, range, outlet.map(|Extension(outlet)| outlet))
+        .send_content(whole, range, outlet.map(|Extension(outlet)| outlet))
         .await?;
     let mut response = Response::new(Body::from_stream(pieces));
     *response.status_mut() = status;

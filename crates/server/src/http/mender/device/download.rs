@@ -30,8 +30,7 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let fetched = app.mender_download(&secret).await?;
-    let (digest, size) = (fetched.digest(), fetched.size);
-    let response = contents::send(&app, digest, size, &headers, outlet, "no-store").await?;
+    let response = contents::send(&app, fetched.whole, &headers, outlet, "no-store").await?;
     Ok(response.map(|body| Body::from_stream(watched(app, fetched, body.into_data_stream()))))
 }
 

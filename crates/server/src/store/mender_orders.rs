@@ -1,4 +1,5 @@
-//! What stock Mender clients were given, what they said of it, and where they fetch it.
+//! What stock Mender clients were given, what they said of it, and where they fetch it. To the clients, and so in the tables, what they
+//! were given is a deployment; here a deployment is a rollout as Mender's tools see it.
 
 use super::{On, StoreError, bytes, column, int, number};
 use kusabi_api::{
@@ -12,7 +13,8 @@ const DOWNLOADS_MAX: i64 = 4;
 
 /// An order in the hands of a stock client.
 #[derive(Clone, Debug)]
-pub(crate) struct Deployment {
+pub(crate) struct HandedOrder {
+    /// As the client names it.
     pub(crate) id: String,
     pub(crate) device: String,
     pub(crate) order: u64,
@@ -25,8 +27,8 @@ pub(crate) struct Deployment {
 
 const COLUMNS: &str = "id, device, order_id, digest, status, handed_ms, changed_ms";
 
-fn read(row: &AnyRow) -> Result<Deployment, sqlx::Error> {
-    Ok(Deployment {
+fn read(row: &AnyRow) -> Result<HandedOrder, sqlx::Error> {
+    Ok(HandedOrder {
         id: column(row, "id")?,
         device: column(row, "device")?,
         order: number(row, "order_id")?,
@@ -38,7 +40,7 @@ fn read(row: &AnyRow) -> Result<Deployment, sqlx::Error> {
 }
 
 /// An order is handed to a stock client; again, where its client asks again.
-pub(crate) async fn hand(on: On<'_>, deployment: &Deployment) -> Result<(), StoreError> {
+pub(crate) async fn hand(on: On<'_>, handed: &HandedOrder) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO mender_deployments \
          (org, id, device, order_id, digest, status, handed_ms, changed_ms) \
@@ -47,13 +49,13 @@ pub(crate) async fn hand(on: On<'_>, deployment: &Deployment) -> Result<(), Stor
          changed_ms = excluded.changed_ms",
     )
     .bind(on.org)
-    .bind(deployment.id.clone())
-    .bind(deployment.device.clone())
-    .bind(int(deployment.order))
-    .bind(deployment.digest.0.to_vec())
-    .bind(deployment.status.clone())
-    .bind(int(deployment.handed_ms))
-    .bind(int(deployment.changed_ms))
+    .bind(handed.id.clone())
+    .bind(handed.device.clone())
+    .bind(int(handed.order))
+    .bind(handed.digest.0.to_vec())
+    .bind(handed.status.clone())
+    .bind(int(handed.handed_ms))
+    .bind(int(handed.changed_ms))
     .execute(on.connection)
     .await
     .map_err(StoreError::of("hand an order to a Mender client"))?;
@@ -61,7 +63,7 @@ pub(crate) async fn hand(on: On<'_>, deployment: &Deployment) -> Result<(), Stor
 }
 
 /// What a client was given under this ID.
-pub(crate) async fn find(on: On<'_>, id: &str) -> Result<Option<Deployment>, StoreError> {
+pub(crate) async fn find(on: On<'_>, id: &str) -> Result<Option<HandedOrder>, StoreError> {
     let error = StoreError::of("find what a Mender client was given");
     // PostgreSQL refuses texts with a NUL.
     if !id
