@@ -513,13 +513,16 @@ impl Blobs {
                 continue;
             };
             if name.starts_with(DRAFT) {
-                let written = entry.metadata().await.and_then(|meta| meta.modified());
-                let age = written.map_err(&error)?.elapsed().unwrap_or_default();
-                if age > DRAFT_TIME {
-                    let path = entry.path();
-                    tokio::fs::remove_file(&path)
-                        .await
-                        .map_err(BlobError::of("remove", &path))?;
+                // What is being written, or is on its way from here to the store, is no leftover.
+                let Ok(claim) = self.claim(name) else {
+                    continue;
+                };
+                let written = match entry.metadata().await.and_then(|meta| meta.modified()) {
+                    Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+                    written => written.map_err(&error)?,
+                };
+                if written.elapsed().unwrap_or_default() > DRAFT_TIME {
+                    self.drop_received(&claim).await?;
                 }
             } else if let Ok(digest) = parse_hex(name) {
                 arrived.push(digest);
@@ -718,6 +721,21 @@ mod tests {
         let mut arrived = blobs.arrived().await.unwrap();
         arrived.sort_unstable();
         assert_eq!(arrived, [[1; 32], [2; 32]]);
+        let drafts = [draft_name("old"), draft_name("sent"), draft_name("new")];
+        let hours = std::time::SystemTime::now() - 2 * DRAFT_TIME;
+        for (draft, old) in drafts.iter().zip([true, true, false]) {
+            let file = std::fs::File::create(incoming.path().join(draft)).unwrap();
+            if old {
+                file.set_modified(hours).unwrap();
+            }
+        }
+        let sent = blobs.claim(&drafts[1]).unwrap();
+        blobs.arrived().await.unwrap();
+        let left = drafts
+            .each_ref()
+            .map(|draft| incoming.path().join(draft).exists());
+        assert_eq!(left, [false, true, true]);
+        drop(sent);
         let claim = blobs.claim(&names[1]).unwrap();
         for digest in arrived {
             blobs.drop_arrived(digest).await.unwrap();

@@ -183,13 +183,13 @@ pub(crate) async fn contents(
         .map_err(error)
 }
 
-/// The releases that a content belongs to: their numbers and signed manifests.
+/// The releases that a content belongs to: their numbers, in order, and signed manifests.
 pub(crate) async fn naming(on: On<'_>, digest: Hex<32>) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
     let error = StoreError::of("find the releases of a content");
     let rows = sqlx::query(
         "SELECT DISTINCT r.id, r.signed FROM release_contents rc \
          JOIN releases r ON r.org = rc.org AND r.id = rc.release_id \
-         WHERE rc.org = $1 AND rc.digest = $2",
+         WHERE rc.org = $1 AND rc.digest = $2 ORDER BY r.id",
     )
     .bind(on.org)
     .bind(digest.0.to_vec())
