@@ -74,8 +74,10 @@ impl App {
                 };
                 let before = types::find(tx.on(), name).await?;
                 let row = contents::Row::new(recorded.expected, recorded.size, true);
-                want(tx, &row, blob, now_ms).await?;
-                if let Some(before) = before.filter(|before| before.expected == recorded.expected) {
+                let news = want(tx, &row, blob, now_ms).await?;
+                if let Some(before) = before.filter(|before| before.expected == recorded.expected)
+                    && !news
+                {
                     return Ok(Done::nothing(before));
                 }
                 types::put(tx.on(), &recorded).await?;
