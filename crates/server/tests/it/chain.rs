@@ -35,6 +35,8 @@ pub(crate) struct Chain {
     pub(crate) slow: AtomicBool,
     /// Whether what is submitted waits, and is in no block.
     pub(crate) waits: AtomicBool,
+    /// What waits so.
+    pub(crate) waiting: Mutex<Vec<Bytes>>,
     /// Whether it says nothing of what its blocks do.
     pub(crate) hides: AtomicBool,
     /// What it makes up: said of the next block.
@@ -63,6 +65,7 @@ impl Chain {
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             waits: AtomicBool::new(false),
+            waiting: Mutex::default(),
             hides: AtomicBool::new(false),
             invents: Mutex::default(),
             heartbeat_ms: AtomicU64::new(600_000),
@@ -105,13 +108,18 @@ impl Chain {
 
     /// A block without transactions.
     pub(crate) fn heartbeat(&self) -> u64 {
+        self.make_up(&[])
+    }
+
+    /// A block of which the node says that these transactions are in it, and the ledger knows nothing of them.
+    pub(crate) fn make_up(&self, transactions: &[Bytes]) -> u64 {
         let height = {
             let mut ledger = self.lock();
             let next = ledger.height().get() + 1;
             ledger.grow_to(next);
             next
         };
-        self.record(height, &[]);
+        self.record(height, transactions);
         height
     }
 
@@ -149,6 +157,7 @@ impl Ledger for Chain {
         let transaction = CoreTransaction::decode(&bytes).unwrap();
         let (id, row) = (transaction.id(), first_row(transaction.action()));
         if self.waits.load(SeqCst) {
+            self.waiting.lock().unwrap().push(bytes);
             return Box::pin(async move { Ok(Submitted::Pending { id }) });
         }
         let done = match self.gone.load(SeqCst) {
