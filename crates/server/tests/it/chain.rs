@@ -39,6 +39,8 @@ pub(crate) struct Chain {
     pub(crate) waiting: Mutex<Vec<Bytes>>,
     /// Whether it says nothing of what its blocks do.
     pub(crate) hides: AtomicBool,
+    /// How often its events were asked for.
+    pub(crate) subscribed: watch::Sender<u64>,
     /// What it makes up: said of the next block.
     pub(crate) invents: Mutex<Vec<Event>>,
     pub(crate) heartbeat_ms: AtomicU64,
@@ -67,6 +69,7 @@ impl Chain {
             waits: AtomicBool::new(false),
             waiting: Mutex::default(),
             hides: AtomicBool::new(false),
+            subscribed: watch::Sender::new(0),
             invents: Mutex::default(),
             heartbeat_ms: AtomicU64::new(600_000),
             lookups: AtomicU64::new(0),
@@ -121,6 +124,18 @@ impl Chain {
         };
         self.record(height, transactions);
         height
+    }
+
+    /// A block that is not there, with these transactions, until the node takes that back.
+    pub(crate) fn run_ahead(&self, transactions: &[Bytes]) {
+        let next = self.lock().height().get() + 1;
+        self.record(next, transactions);
+    }
+
+    pub(crate) fn take_back(&self) {
+        let height = self.lock().height().get();
+        let mut blocks = self.blocks.lock().unwrap();
+        blocks.retain(|(block, _)| block.height <= height);
     }
 
     fn record(&self, height: u64, transactions: &[Bytes]) {
@@ -243,6 +258,7 @@ impl Ledger for Chain {
     }
 
     fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        self.subscribed.send_modify(|count| *count += 1);
         let blocks = Arc::clone(&self.blocks);
         let mut newest = self.newest.subscribe();
         newest.mark_changed();

@@ -11,14 +11,14 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// A server's follower, on its way.
-struct Follower {
-    app: Arc<App>,
+pub(crate) struct Follower {
+    pub(crate) app: Arc<App>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Follower {
-    async fn start(world: &World) -> Self {
+    pub(crate) async fn start(world: &World) -> Self {
         let app = Arc::new(world.app().await);
         let (stop, stopping) = watch::channel(false);
         let following = Arc::clone(&app);
@@ -26,13 +26,13 @@ impl Follower {
         Self { app, stop, task }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap();
     }
 }
 
-fn hex(key: &TestKey) -> Hex32 {
+pub(crate) fn hex(key: &TestKey) -> Hex32 {
     Hex32::from(key.handle.to_bytes())
 }
 
@@ -41,7 +41,7 @@ fn id(key: &TestKey) -> String {
 }
 
 impl World {
-    fn commit(
+    pub(crate) fn commit(
         &self,
         action: impl FnOnce(&kusabi_ledger::testing::World) -> kusabi_core::tx::Transaction,
     ) {
@@ -49,7 +49,7 @@ impl World {
         self.ledger.commit(transaction).unwrap();
     }
 
-    fn activate(&self, pre: &TestKey, act: &TestKey) {
+    pub(crate) fn activate(&self, pre: &TestKey, act: &TestKey) {
         self.commit(|world| {
             let action = Action::Activate {
                 org: world.org,
@@ -60,7 +60,7 @@ impl World {
         });
     }
 
-    fn revoke(&self, key: &TestKey) {
+    pub(crate) fn revoke(&self, key: &TestKey) {
         self.commit(|world| {
             let action = Action::Revoke {
                 org: world.org,
@@ -73,7 +73,7 @@ impl World {
         });
     }
 
-    async fn shown(&self, key: &TestKey) -> Value {
+    pub(crate) async fn shown(&self, key: &TestKey) -> Value {
         self.get(&format!("/api/v1/devices/{}", id(key)))
             .await
             .json()
@@ -81,7 +81,7 @@ impl World {
 }
 
 /// Waits until the follower has come across this key.
-async fn until(
+pub(crate) async fn until(
     changes: &mut tokio::sync::broadcast::Receiver<kusabi_core::id::Handle>,
     key: &TestKey,
 ) {
