@@ -19,8 +19,8 @@ mod said;
 
 use self::{
     change::{At, Change},
-    prove::Shown,
-    said::{Heard, Said},
+    prove::{Kept, Shown},
+    said::{Heard, SAID_MAX, Said},
 };
 use super::{App, Change as Told, Error, rollouts::steps as rollouts};
 use crate::{
@@ -30,20 +30,26 @@ use crate::{
 use futures_util::StreamExt as _;
 use kusabi_api::{
     Hex, Hex32, Kind, Problem,
+    jumps::Jumps,
     ledger::{BlockEvents, Event},
     serve::stopped,
+    verify::Trust,
 };
 use kusabi_core::{
-    id::{Handle, Height},
+    id::{Epoch, Handle, Height},
     tx::Transaction,
 };
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
 use tokio::sync::{broadcast, watch};
 
 /// Most blocks that are looked at at once.
 const BLOCKS_MAX: usize = 64;
 
-/// Keys after which a transaction ends: the database has other writers, who wait. What one block does beyond goes into further ones: done
+/// Keys and releases after which a transaction ends: the database has other writers, who wait. What one block does beyond goes into further ones: done
 /// again after a crash, it changes nothing.
 const KEYS_MAX: usize = 4096;
 
@@ -52,6 +58,14 @@ const SILENT_MAX: u64 = 1024;
 
 /// First and longest pause before the ledger is asked again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+
+/// What one pass over the ledger's events leaves to the next.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    /// Whether anything was written, or more is known of what is to be written.
+    pub(super) progress: bool,
+    kept: Kept,
+}
 
 impl App {
     /// Handles of the organisation's keys that the ledger put, replaced or ended, as the follower comes across them. Who is too slow misses
@@ -64,13 +78,14 @@ impl App {
     /// Follows the ledger until `stop` turns true; when the ledger does not answer, it is asked again.
     pub async fn follow(&self, mut stop: watch::Receiver<bool>) {
         let mut pause = PAUSE.0;
+        let mut pass = Pass::default();
         loop {
-            let mut progress = false;
+            pass.progress = false;
             let ended = tokio::select! {
                 () = stopped(&mut stop) => return,
-                ended = self.follow_until(None, &mut progress) => ended,
+                ended = self.follow_until(None, &mut pass) => ended,
             };
-            if progress {
+            if pass.progress {
                 pause = PAUSE.0;
             }
             match ended {
@@ -89,7 +104,7 @@ impl App {
     pub(super) async fn follow_until(
         &self,
         until: Option<u64>,
-        progress: &mut bool,
+        pass: &mut Pass,
     ) -> Result<(), Error> {
         let mut noted = {
             let mut reader = self.store.read("follow the ledger").await?;
@@ -123,14 +138,16 @@ impl App {
                     whole,
                     changes,
                     fault: unproven,
-                } = self.prove_blocks(&read).await;
+                    gained,
+                } = self.prove_blocks(&read, &mut pass.kept).await;
+                pass.progress |= gained;
                 let read = read.get(..whole).unwrap_or_default();
                 if let Some(last) = read.last() {
                     at = last.place;
                     match self.write_blocks(noted, read, &changes, until).await? {
                         Applied::Noted => {
                             noted = at;
-                            *progress = true;
+                            pass.progress = true;
                         }
                         Applied::Silent => {}
                         // A rebuild began, or another task follows: the place is read anew.
@@ -180,6 +197,9 @@ impl App {
             let from = event.organisation;
             let taken = |&handle| Said::Taken { handle, from };
             said.extend(moved.keys.iter().map(taken));
+            if said.len() > SAID_MAX {
+                return Err(too_much(block.height));
+            }
         }
         let mut transactions = None;
         let ours = |event: &&Event| event.organisation == Some(org);
@@ -196,7 +216,12 @@ impl App {
             }
             let transactions = transactions.as_deref().unwrap_or_default();
             said::read(event, transactions, &mut |one| said.push(one))?;
+            if said.len() > SAID_MAX {
+                return Err(too_much(block.height));
+            }
         }
+        once(&mut said);
+        once(&mut handles);
         let at = At {
             height: block.height,
             time_ms: block.time_ms,
@@ -227,6 +252,7 @@ impl App {
             return Ok(Applied::Silent);
         }
         self.has_come(place.height).await?;
+        self.is_there(place).await?;
         for (part, last) in parts(changes) {
             // The place is noted with the last of it.
             if !self.write(noted, last.then_some(place), part).await? {
@@ -257,6 +283,58 @@ impl App {
         .into())
     }
 
+    /// Sees that there is a block at a place that the ledger has come to. Heights are jumped over by recoveries, which are proven by the way
+    /// through the epochs: from a place that is beside them, each block of an honest node would seem to be one too far.
+    async fn is_there(&self, place: Position) -> Result<(), Error> {
+        let trust = self.ledger.trust();
+        let epoch = trust.anchor().epoch();
+        // The first one begins with no recovery.
+        let skipped = match epoch == Epoch::ZERO {
+            true => Some(0),
+            false => {
+                let height = Height::new(place.height).map_err(|_| beyond(place.height))?;
+                self.jumps(epoch).await?.skipped(height)
+            }
+        };
+        if skipped == Some(place.skipped) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            Kind::BadAnswer,
+            format!(
+                "the ledger node says that recoveries jumped over {} heights up to block {}, and the ledger proves that it is not so",
+                place.skipped, place.height
+            ),
+        )
+        .into())
+    }
+
+    /// Where recoveries jumped, up to an epoch. It is asked for once for each.
+    async fn jumps(&self, epoch: Epoch) -> Result<Jumps, Error> {
+        let known = self.lock_jumps().clone();
+        let mut jumps = match known {
+            Some(jumps) => jumps,
+            None => {
+                let chain = self.ledger.trust().anchor().chain();
+                let genesis = async { Ok(self.ledger.unverified().genesis().await?) };
+                Jumps::new(Trust::found(&chain, &self.ask(genesis).await?)?)
+            }
+        };
+        if jumps.epoch() < epoch {
+            let from = jumps.reached().clone();
+            let (_, steps) = self.ask(self.ledger.way(from, Some(epoch))).await?;
+            for step in &steps {
+                jumps.follow(step)?;
+            }
+            *self.lock_jumps() = Some(jumps.clone());
+        }
+        Ok(jumps)
+    }
+
+    fn lock_jumps(&self) -> MutexGuard<'_, Option<Jumps>> {
+        self.jumps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Writes changes in one transaction, and the place where they are all. False where the database does not stand at `noted`.
     async fn write(
         &self,
@@ -276,10 +354,12 @@ impl App {
                     }
                     let mut devices = Vec::new();
                     let mut told = Vec::new();
+                    let mut withdrawn = HashSet::new();
                     for (at, change) in changes {
                         devices.extend(change.apply(tx, at).await?);
                         if let Change::Release { digest, release } = change
                             && release.withdrawn_at().is_some()
+                            && withdrawn.insert(digest.0)
                         {
                             told.extend(rollouts::withdrawn(tx, now_ms, digest.0).await?);
                         }
@@ -349,7 +429,8 @@ fn portion(blocks: &[BlockEvents]) -> usize {
             .iter()
             .map(|event| {
                 let moved = event.moved.as_ref().map_or(0, |moved| moved.keys.len());
-                event.added.len() + event.ended.len() + moved
+                let digest = usize::from(event.digest.is_some());
+                event.added.len() + event.ended.len() + moved + digest
             })
             .sum::<usize>();
         room
@@ -388,6 +469,20 @@ fn next(at: Position, block: &BlockEvents) -> Result<Position, Error> {
         ),
     )
     .into())
+}
+
+/// Leaves each thing once, where it stands first.
+fn once<T: Clone + Eq + std::hash::Hash>(all: &mut Vec<T>) {
+    let mut seen = HashSet::with_capacity(all.len());
+    all.retain(|one| seen.insert(one.clone()));
+}
+
+fn too_much(height: u64) -> Error {
+    Problem::new(
+        Kind::BadAnswer,
+        format!("the ledger node says more of block {height} than a block can hold"),
+    )
+    .into()
 }
 
 fn beyond(height: u64) -> Error {

@@ -1,8 +1,11 @@
 //! The follower and the rebuild.
 
-use crate::world::World;
+use crate::{
+    chain::Chain,
+    world::{Database, Told, World},
+};
 use axum::http::Method;
-use kusabi_api::{Hex32, Kind};
+use kusabi_api::{Hex32, Kind, Ledger, VerifyingLedger};
 use kusabi_core::{row::Reason, suite::Purpose, tx::Action};
 use kusabi_ledger::testing::TestKey;
 use kusabi_server::App;
@@ -19,7 +22,22 @@ pub(crate) struct Follower {
 
 impl Follower {
     pub(crate) async fn start(world: &World) -> Self {
-        let app = Arc::new(world.app().await);
+        Self::of(Arc::new(world.app().await))
+    }
+
+    /// A server's that has no door and answers nobody.
+    pub(crate) async fn over(chain: &Arc<Chain>, database: &Database) -> Self {
+        let (id, org) = {
+            let ledger = chain.lock();
+            (ledger.world.chain, ledger.world.org)
+        };
+        let ledger: Arc<dyn Ledger> = Arc::<Chain>::clone(chain);
+        let ledger = VerifyingLedger::found(ledger, &id).await.unwrap();
+        let store = database.store(org).await;
+        Self::of(Arc::new(App::new(store, ledger, Arc::new(Told::new()))))
+    }
+
+    fn of(app: Arc<App>) -> Self {
         let (stop, stopping) = watch::channel(false);
         let following = Arc::clone(&app);
         let task = tokio::spawn(async move { following.follow(stopping).await });

@@ -49,6 +49,8 @@ pub(crate) struct Memory {
     /// Whether it refuses to answer them, or is silent.
     pub(crate) refuses: AtomicBool,
     pub(crate) hangs: AtomicBool,
+    /// Whether it refuses each so many-th of them; 0: none.
+    pub(crate) refuses_each: AtomicU64,
     /// Those to which there was no answer.
     pub(crate) unanswered: watch::Sender<u64>,
 }
@@ -88,6 +90,7 @@ impl Memory {
             lies: AtomicBool::new(false),
             refuses: AtomicBool::new(false),
             hangs: AtomicBool::new(false),
+            refuses_each: AtomicU64::new(0),
             unanswered: watch::Sender::new(0),
         };
         // Genesis and the writer's grant.
@@ -106,6 +109,16 @@ impl Memory {
         };
         self.record(height, &[bytes.into()]);
         Ok(height)
+    }
+
+    /// The next block, of one transaction that the node says nothing of.
+    pub(crate) fn hide(&self, transaction: CoreTransaction) {
+        let height = {
+            let mut world = self.world.lock().unwrap();
+            world.submit(transaction).unwrap();
+            world.height.get()
+        };
+        self.record(height, &[]);
     }
 
     /// A block without transactions.
@@ -275,8 +288,10 @@ impl Ledger for Memory {
     }
 
     fn lookup(&self, key: StateKey, _: Height) -> Answer<'_, Bytes> {
-        self.lookups.fetch_add(1, SeqCst);
-        let (refuses, hangs) = (self.refuses.load(SeqCst), self.hangs.load(SeqCst));
+        let number = self.lookups.fetch_add(1, SeqCst);
+        let each = self.refuses_each.load(SeqCst);
+        let refuses = self.refuses.load(SeqCst) || each > 0 && number.is_multiple_of(each);
+        let hangs = self.hangs.load(SeqCst);
         if refuses || hangs {
             self.unanswered.send_modify(|count| *count += 1);
             return match hangs {

@@ -1,24 +1,29 @@
 //! What a node says that the ledger does not hold changes nothing; what cannot be proven yet is asked for again.
 
 use crate::{
+    chain::Chain,
     follow::{Follower, hex, until},
     mender_artifacts::{SIGNER, error, foreign, form},
     mender_deployments::{Client, Field},
-    site::Site,
-    world::{Got, World},
+    world::{Database, Got, World},
 };
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use bytes::Bytes;
-use kusabi_api::{Hex32, Kind, admin::device_id};
+use kusabi_api::{Hex, Hex32, Kind, admin::device_id, ledger::Event};
 use kusabi_core::{
-    id::Handle,
+    id::{Handle, TxId},
+    row::Reason,
     suite::{ForeignAlgorithm, Purpose},
     tx::{Action, Entry, Named, Transaction},
 };
 use kusabi_ledger::testing::TestKey;
 use kusabi_mender::testing::{Parts, spki};
 use serde_json::{Value, json};
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
+use tokio::sync::{broadcast, watch};
 
 /// Number of a key that somebody else has.
 const LIAR: u64 = 900;
@@ -122,8 +127,27 @@ async fn a_node_that_makes_successors_up_replaces_no_key() {
 
     // What was true once is not so again because a node says it again.
     world.revoke(&rotated);
-    world.is_told(&follower, vec![rotation], 804).await;
+    let revocation = world.draft(|world| {
+        let action = Action::Revoke {
+            org: world.org,
+            targets: vec![world.named(&rotated)],
+            reason: Reason::Lost,
+            compromised_since: None,
+            signers: 1,
+        };
+        world.sign(action, &[&world.officer])
+    });
+    world
+        .is_told(&follower, vec![rotation, revocation.clone()], 804)
+        .await;
+    let (before, keys) = (
+        world.timeline(&pre).await,
+        world.shown(&pre).await["keys"].clone(),
+    );
+    world.is_told(&follower, vec![revocation], 805).await;
+    assert_eq!(world.timeline(&pre).await, before);
     let shown = world.shown(&pre).await;
+    assert_eq!(shown["keys"], keys);
     assert_eq!(shown["state"], "revoked");
     assert_eq!(shown["keys"][2]["status"], "revoked");
     follower.end().await;
@@ -337,32 +361,198 @@ async fn a_node_that_is_silent_when_it_should_prove_is_asked_again() {
     follower.end().await;
 }
 
+/// A follower of a chain that is asked by nobody else.
+struct Alone {
+    chain: Arc<Chain>,
+    follower: Follower,
+    changes: broadcast::Receiver<Handle>,
+    subscribed: watch::Receiver<u64>,
+    _database: Database,
+}
+
+impl Alone {
+    async fn new() -> Self {
+        let chain = Arc::new(Chain::new());
+        let database = Database::new().await;
+        let follower = Follower::over(&chain, &database).await;
+        Self {
+            changes: follower.app.ledger_changes(),
+            subscribed: chain.subscribed.subscribe(),
+            chain,
+            follower,
+            _database: database,
+        }
+    }
+
+    /// Waits until it has begun anew after what the node says by then.
+    async fn begins_anew(&mut self) {
+        let before = *self.subscribed.borrow_and_update();
+        let again = self.subscribed.wait_for(|count| *count > before);
+        tokio::time::timeout(Duration::from_secs(20), again)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    /// The keys that it comes across up to this one, which are written then.
+    async fn comes_across(&mut self, last: &TestKey) -> Vec<Handle> {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&last.handle) {
+            let next = tokio::time::timeout(Duration::from_secs(20), self.changes.recv());
+            seen.push(next.await.unwrap().unwrap());
+        }
+        seen
+    }
+}
+
 #[tokio::test]
 async fn a_node_that_runs_ahead_of_the_ledger_hides_nothing_of_an_honest_one() {
-    let site = Site::new().await;
-    site.settled().await;
-    let [lie, truth] = [100, 101].map(|n| TestKey::new(n, Purpose::Pre));
-    let shown = async |key: &TestKey| {
-        let address = format!("/api/v1/devices/{}", device_id(&hex(key)));
-        let got = site.server.ask(Method::GET, &address, &Value::Null).await;
-        got.status == StatusCode::OK
-    };
-    let mut subscribed = site.chain.subscribed.subscribe();
-    let before = *subscribed.borrow_and_update();
-    let register = site.chain.lock().world.register(&[&lie]);
-    site.chain
+    let mut alone = Alone::new().await;
+    let [first, lie, truth] = [100, 101, 102].map(|n| TestKey::new(n, Purpose::Pre));
+    alone.chain.commit(|world| world.register(&[&first]));
+    assert_eq!(alone.comes_across(&first).await, [first.handle]);
+    let register = alone.chain.lock().world.register(&[&lie]);
+    alone
+        .chain
         .run_ahead(&[Bytes::copy_from_slice(register.as_bytes())]);
-    let asked = subscribed.wait_for(|count| *count > before);
-    tokio::time::timeout(Duration::from_secs(20), asked)
-        .await
-        .unwrap()
-        .unwrap();
-    assert!(!shown(&lie).await);
+    alone.begins_anew().await;
     // Another node is asked from now on.
-    site.chain.take_back();
-    site.chain.commit(|world| world.register(&[&truth]));
-    site.server.until(async || shown(&truth).await).await;
-    assert!(!shown(&lie).await);
+    alone.chain.take_back();
+    alone.chain.commit(|world| world.register(&[&truth]));
+    assert_eq!(alone.comes_across(&truth).await, [truth.handle]);
+    alone.follower.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_makes_a_recovery_up_hides_no_block_of_an_honest_one() {
+    let mut alone = Alone::new().await;
+    let [first, lie, hidden, last] = [100, 101, 102, 103].map(|n| TestKey::new(n, Purpose::Pre));
+    alone.chain.commit(|world| world.register(&[&first]));
+    alone.comes_across(&first).await;
+    let register = alone.chain.lock().world.register(&[&lie]);
+    let lies = [Bytes::copy_from_slice(register.as_bytes())];
+    let honest = alone
+        .chain
+        .jump_over(|world| world.register(&[&hidden]), &lies);
+    alone.begins_anew().await;
+    alone.chain.say(honest);
+    assert_eq!(alone.comes_across(&hidden).await, [hidden.handle]);
+    // Blocks after recoveries that there were are taken, and another one is not believed then either.
+    alone.chain.turn_epoch();
+    alone.chain.turn_epoch();
+    let honest = alone
+        .chain
+        .jump_over(|world| world.register(&[&last]), &lies);
+    alone.begins_anew().await;
+    alone.chain.say(honest);
+    assert_eq!(alone.comes_across(&last).await, [last.handle]);
+    alone.follower.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_says_more_of_a_block_than_it_can_hold_is_asked_nothing_about_it() {
+    let mut alone = Alone::new().await;
+    let key = TestKey::new(100, Purpose::Pre);
+    let key_of = |n: u32| Hex([n.to_be_bytes(); 8].concat().try_into().unwrap());
+    let org = alone.chain.lock().world.org;
+    let ends = |keys: std::ops::Range<u32>| Event {
+        index: 0,
+        id: TxId::new([1; 32]),
+        action: "revoke".into(),
+        organisation: Some(Hex(org.to_bytes())),
+        added: Vec::new(),
+        ended: keys.map(key_of).collect(),
+        moved: None,
+        digest: None,
+    };
+    let lies = (0..140).map(|n| ends(1000 * n..1000 * (n + 1)));
+    alone.chain.invents.lock().unwrap().extend(lies);
+    alone.chain.run_ahead(&[]);
+    alone.begins_anew().await;
+    assert_eq!(alone.chain.lookups.load(SeqCst), 0);
+    alone.chain.take_back();
+    alone.chain.commit(|world| world.register(&[&key]));
+    assert_eq!(alone.comes_across(&key).await, [key.handle]);
+    alone.follower.end().await;
+}
+
+#[tokio::test]
+async fn what_a_node_says_a_thousand_times_in_a_block_is_asked_once() {
+    let field = Field::new().await;
+    let world = &field.world;
+    let follower = Follower::start(world).await;
+    world.is_told(&follower, Vec::new(), 800).await;
+    let before = world.ledger.lookups.load(SeqCst);
+    let lie = world.draft(|world| {
+        let action = Action::WithdrawRelease {
+            org: world.org,
+            digest: kusabi_core::id::Digest::new(field.release.0),
+            version: 1,
+        };
+        world.sign(action, &[&TestKey::new(LIAR, Purpose::Art)])
+    });
+    world.is_told(&follower, vec![lie; 1000], 801).await;
+    assert_eq!(world.ledger.lookups.load(SeqCst) - before, 1);
+    follower.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_answers_most_questions_gets_through_a_block_that_asks_many() {
+    let world = World::new().await;
+    let mut keys: Vec<_> = (100..124).map(|n| TestKey::new(n, Purpose::Pre)).collect();
+    // A revocation names its keys in order.
+    keys.sort_by_key(|key| key.handle);
+    world.commit(|world| world.register(&keys.iter().collect::<Vec<_>>()));
+    let follower = Follower::start(&world).await;
+    world.is_told(&follower, Vec::new(), 800).await;
+    world.ledger.refuses_each.store(4, SeqCst);
+    let before = world.ledger.lookups.load(SeqCst);
+    let mut changes = follower.app.ledger_changes();
+    world.commit(|world| {
+        let action = Action::Revoke {
+            org: world.org,
+            targets: keys.iter().map(|key| world.named(key)).collect(),
+            reason: Reason::Lost,
+            compromised_since: None,
+            signers: 1,
+        };
+        world.sign(action, &[&world.officer])
+    });
+    until(&mut changes, &keys[23]).await;
+    // One for each key, and again where there was none: 24, a quarter of them, a quarter of those, and so on.
+    let asked = world.ledger.lookups.load(SeqCst) - before;
+    assert!((25..=35).contains(&asked), "{asked}");
+    for key in &keys {
+        assert_eq!(world.shown(key).await["state"], "revoked");
+    }
+    follower.end().await;
+}
+
+#[tokio::test]
+async fn a_node_that_says_first_how_a_key_ended_and_then_whose_it_is_leaves_no_device_active() {
+    let world = World::new().await;
+    let pre = TestKey::new(100, Purpose::Pre);
+    let [act, rotated] = [200, 201].map(|n| TestKey::new(n, Purpose::Act));
+    world.commit(|world| world.register(&[&pre]));
+    world.activate(&pre, &act);
+    let follower = Follower::start(&world).await;
+    for _ in 0..70 {
+        world.ledger.heartbeat();
+    }
+    let register = world.draft(|world| world.register(&[&rotated]));
+    world.is_told(&follower, vec![register], 800).await;
+    let rotation = world.supersedes(&act, &rotated);
+    world.ledger.hide(rotation.clone());
+    world.revoke(&rotated);
+    world.is_told(&follower, vec![rotation], 801).await;
+    let keys = [
+        stands(&pre, "spent"),
+        stands(&act, "superseded"),
+        stands(&rotated, "revoked"),
+    ];
+    assert_eq!(world.keys(&pre).await, keys);
+    assert_eq!(world.shown(&pre).await["state"], "revoked");
+    follower.end().await;
 }
 
 #[tokio::test]

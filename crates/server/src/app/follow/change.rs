@@ -11,9 +11,11 @@ use kusabi_api::{
 use kusabi_core::{id::Height, row::Release, suite::Purpose};
 use serde_json::json;
 
-/// Status of a key that is another organisation's now, and of one that was taken out of force.
+/// Status of a key that is another organisation's now, and of those that have ended.
 const MOVED: &str = "moved";
-const REVOKED: &str = "revoked";
+pub(super) const SPENT: &str = "spent";
+pub(super) const SUPERSEDED: &str = "superseded";
+pub(super) const REVOKED: &str = "revoked";
 
 /// What the ledger did: of all but a first key it is proven.
 #[derive(Clone, Debug)]
@@ -30,9 +32,11 @@ pub(super) enum Change {
         new: Hex32,
         /// What the new one is for.
         purpose: Purpose,
+        /// How it has ended since, unless in others' hands.
+        end: Option<End>,
     },
     /// A key that was taken out of force.
-    Revoked(Hex32),
+    Revoked { handle: Hex32, end: End },
     /// A key that is another organisation's now.
     GivenAway { handle: Hex32, to: Hex<16> },
     /// A key that came from another organisation.
@@ -55,8 +59,18 @@ pub(super) struct Origin {
     pub(super) handle: Hex32,
     pub(super) purpose: Purpose,
     pub(super) class: DeviceClass,
+    /// How it has ended since.
+    pub(super) end: Option<End>,
     /// The keys that it follows on, the newest first.
     pub(super) before: Vec<Hex32>,
+}
+
+/// The end of a key, as the ledger proves it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) status: &'static str,
+    /// From which height on it does not count.
+    pub(super) height: u64,
 }
 
 /// When it happened, by the node's word.
@@ -91,6 +105,7 @@ impl Change {
                     handle,
                     purpose,
                     class,
+                    end,
                     ref before,
                 } = *key;
                 let state = match purpose {
@@ -104,22 +119,25 @@ impl Change {
                         device = devices::with_key(tx.on(), handle.0).await?;
                     }
                 }
+                let there = devices::key(tx.on(), handle.0).await?;
+                if there.as_ref().is_some_and(|(_, key)| key.status != MOVED) {
+                    // It has been here all the time, as far as is known here: a node may say again what was so once.
+                    return Ok(None);
+                }
                 let device = match device {
                     Some(device) => device,
                     None => known(tx, at, handle, state, class).await?,
                 };
-                match devices::key(tx.on(), handle.0).await? {
-                    Some((_, key)) if key.status == MOVED => {
-                        devices::revive_key(tx.on(), handle.0).await?;
-                        devices::set_state(tx.on(), &device, state).await?;
-                    }
-                    // It has been here all the time, as far as is known here.
-                    Some(_) => {}
+                match there {
+                    Some(_) => devices::revive_key(tx.on(), handle.0).await?,
                     None => {
                         let entry = key_of(handle, purpose.name(), before.first().copied(), height);
                         devices::insert_key(tx.on(), &device, &entry).await?;
-                        devices::set_state(tx.on(), &device, state).await?;
                     }
+                }
+                devices::set_state(tx.on(), &device, state).await?;
+                if let Some(end) = end {
+                    end.note(tx, &device, handle).await?;
                 }
                 let detail = json!({ "handle": handle, "height": height, "from": from });
                 at.say(tx, &device, EventKind::Taken, &detail).await?;
@@ -159,50 +177,59 @@ impl Change {
                 devices::insert_key(tx.on(), &id, &key).await?;
                 Ok(Some(id))
             }
-            Self::Follows { old, new, purpose } => {
+            Self::Follows {
+                old,
+                new,
+                purpose,
+                end,
+            } => {
                 // A key of another kind (an app's) is nothing to this table.
                 let Some((device, before)) = devices::key(tx.on(), old.0).await? else {
                     return Ok(None);
                 };
-                let there = devices::with_key(tx.on(), new.0).await?;
-                let is_done = before.ended.is_some() && there.as_ref() == Some(&device);
+                let there = devices::key(tx.on(), new.0).await?;
+                let is_its = |(of, _): &(String, DeviceKey)| *of == device;
+                let is_done = before.ended.is_some() && there.as_ref().is_some_and(is_its);
                 // A node may say again what was so once. A key that went to others is followed there.
                 if is_done || before.status == MOVED {
                     return Ok(None);
                 }
                 let (status, kind) = match before.purpose == Purpose::Pre.name() {
-                    true => ("spent", EventKind::Activated),
-                    false => ("superseded", EventKind::Rotated),
+                    true => (SPENT, EventKind::Activated),
+                    false => (SUPERSEDED, EventKind::Rotated),
                 };
                 devices::end_key(tx.on(), old.0, status, height).await?;
                 let key = key_of(new, purpose.name(), Some(old), height);
-                match there {
+                match &there {
                     None => devices::insert_key(tx.on(), &device, &key).await?,
                     // A node said before that it was the first key of another.
                     Some(_) => devices::move_key(tx.on(), &device, &key).await?,
                 }
-                devices::set_state(tx.on(), &device, DeviceState::Active).await?;
+                let state = match there {
+                    Some((_, key)) if key.status == MOVED => DeviceState::Moved,
+                    _ => DeviceState::Active,
+                };
+                devices::set_state(tx.on(), &device, state).await?;
+                // It may have ended before it is known here whose it is.
+                if let Some(end) = end {
+                    end.note(tx, &device, new).await?;
+                }
                 at.tell(tx, &device, kind, new).await?;
                 Ok(Some(device))
             }
-            Self::Revoked(handle) => {
+            Self::Revoked { handle, end } => {
                 art_key_ended(tx, handle).await?;
                 let Some((device, before)) = devices::key(tx.on(), handle.0).await? else {
                     return Ok(None);
                 };
-                // Of a key that ended before it is now known that it was compromised: the device has another one.
-                let ended = before.ended.unwrap_or(height);
-                devices::end_key(tx.on(), handle.0, REVOKED, ended).await?;
-                // The block may be done again.
-                let again = before.status == REVOKED && ended == height;
-                // A Mender device may have been given another key before.
-                let keys = devices::keys(tx.on(), &device).await?;
-                let has_another = keys.iter().any(|key| key.ended.is_none());
-                if (before.ended.is_none() || again) && !has_another {
-                    devices::set_state(tx.on(), &device, DeviceState::Revoked).await?;
+                let is_done = before.status == REVOKED && before.ended == Some(end.height);
+                if !is_done {
+                    end.note(tx, &device, handle).await?;
                 }
-                at.tell(tx, &device, EventKind::Revoked, handle).await?;
-                Ok(Some(device))
+                // By the height of its end, which stays: a node may say it again at another one.
+                let detail = json!({ "handle": handle, "height": end.height });
+                at.say(tx, &device, EventKind::Revoked, &detail).await?;
+                Ok((!is_done).then_some(device))
             }
             Self::Release {
                 digest,
@@ -227,6 +254,24 @@ impl Change {
                 Ok(None)
             }
         }
+    }
+}
+
+impl End {
+    /// Notes that a key of a device has ended so: a device whose last key was taken out of force is revoked.
+    async fn note(&self, tx: &mut Tx<'_>, device: &str, handle: Hex32) -> Result<(), Error> {
+        let before = devices::key(tx.on(), handle.0).await?;
+        devices::end_key(tx.on(), handle.0, self.status, self.height).await?;
+        // Of a key that ended before it is now known that it was compromised: the device has another one. A Mender device may have been
+        // given another one before.
+        let ended_before =
+            before.is_some_and(|(_, key)| key.ended.is_some() && key.status != REVOKED);
+        let keys = devices::keys(tx.on(), device).await?;
+        let has_another = keys.iter().any(|key| key.ended.is_none());
+        if self.status == REVOKED && !ended_before && !has_another {
+            devices::set_state(tx.on(), device, DeviceState::Revoked).await?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 //! nothing is left to be done.
 
 use super::{
-    change::{At, Change, Origin},
+    change::{At, Change, End, Origin, REVOKED, SPENT, SUPERSEDED},
     said::{Heard, Said},
 };
 use crate::app::{App, Error, devices::class_of};
@@ -19,6 +19,7 @@ use kusabi_core::{
     row::{Record, Release, Row, RowError, Status},
     suite::{Purpose, Suite},
 };
+use std::collections::HashMap;
 
 /// Most proofs that are asked for at once.
 const PROOFS_MAX: usize = 8;
@@ -37,46 +38,122 @@ pub(super) struct Shown {
     pub(super) changes: Vec<(At, Change)>,
     /// Why not all of them are.
     pub(super) fault: Option<Error>,
+    /// Whether more of that one is known now than before.
+    pub(super) gained: bool,
+}
+
+/// What was found out of one block before a question about it stayed without an answer: only what is missing is asked again.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    height: u64,
+    found: HashMap<Said, Found>,
+}
+
+/// What the ledger proves of something that was said.
+#[derive(Clone, Debug)]
+enum Found {
+    /// It is so.
+    True(Change),
+    /// It was so, and nothing is left of it.
+    Over,
+    /// It is not so.
+    False,
+}
+
+impl From<Option<Change>> for Found {
+    fn from(change: Option<Change>) -> Self {
+        change.map_or(Self::False, Self::True)
+    }
 }
 
 impl App {
-    /// What follows from what blocks say, up to the first of which that cannot be known now.
-    pub(super) async fn prove_blocks(&self, blocks: &[Heard]) -> Shown {
+    /// What follows from what blocks say, up to the first of which that cannot be known now. What is found out of that one is kept.
+    pub(super) async fn prove_blocks(&self, blocks: &[Heard], kept: &mut Kept) -> Shown {
         let mut all: Vec<(usize, At, &Said)> = Vec::new();
         for (block, heard) in blocks.iter().enumerate() {
             all.extend(heard.said.iter().map(|said| (block, heard.at, said)));
         }
-        let mut changes: Vec<(usize, At, Change)> = Vec::new();
-        let mut stopped = None;
-        'all: for some in all.chunks(READY_MAX) {
+        let known = |&(_, at, said): &(usize, At, &Said)| {
+            let there = (at.height == kept.height).then(|| kept.found.get(said));
+            there.flatten().cloned()
+        };
+        let mut found: Vec<Option<Found>> = all.iter().map(known).collect();
+        let missing: Vec<usize> = (0..all.len()).filter(|&n| found[n].is_none()).collect();
+        let mut stopped: Option<(usize, Error)> = None;
+        let mut faults = 0;
+        'all: for some in missing.chunks(READY_MAX) {
             let mut asked = Vec::with_capacity(some.len());
-            for &(_, at, said) in some {
+            for &n in some {
+                let (_, at, said) = all[n];
                 asked.push(self.prove(at, said));
             }
             let proven = stream::iter(asked).buffered(PROOFS_MAX);
             let mut proven = stream::iter(some).zip(proven);
-            while let Some((&(block, at, _), proven)) = proven.next().await {
+            while let Some((&n, proven)) = proven.next().await {
+                let (block, at, _) = all[n];
+                if stopped.as_ref().is_some_and(|(first, _)| block > *first) {
+                    break 'all;
+                }
                 match proven {
-                    Ok(change) => changes.extend(change.map(|change| (block, at, change))),
+                    Ok(one) => found[n] = Some(one),
                     Err(why) => {
-                        tracing::warn!(height = at.height, %why, "what the ledger node says of a block is not proven; it is asked again");
-                        stopped = Some((block, why));
-                        break 'all;
+                        faults += 1;
+                        if stopped.is_none() {
+                            tracing::warn!(height = at.height, %why, "what the ledger node says of a block is not proven; it is asked again");
+                            stopped = Some((block, why));
+                        }
+                        // From a node that gives no answer, no more is waited for than those that were asked at once.
+                        if faults == PROOFS_MAX {
+                            break 'all;
+                        }
                     }
                 }
             }
         }
         let whole = stopped.as_ref().map_or(blocks.len(), |(block, _)| *block);
-        let changes = changes.into_iter().filter(|(block, ..)| *block < whole);
+        let mut changes = Vec::new();
+        let mut next = Kept {
+            height: blocks.get(whole).map_or(0, |block| block.at.height),
+            found: HashMap::new(),
+        };
+        let mut lies: Vec<(usize, At, &Said, usize)> = Vec::new();
+        for (&(block, at, said), found) in all.iter().zip(found) {
+            match found {
+                Some(found) if block == whole => {
+                    next.found.insert(said.clone(), found);
+                }
+                Some(Found::True(change)) if block < whole => changes.push((at, change)),
+                Some(Found::False) if block < whole => match lies.last_mut() {
+                    Some((of, .., count)) if *of == block => *count += 1,
+                    _ => lies.push((block, at, said, 1)),
+                },
+                _ => {}
+            }
+        }
+        // Once for a block: a node may say a hundred thousand things in one.
+        for (_, at, said, count) in lies {
+            tracing::warn!(
+                height = at.height,
+                count,
+                "the ledger node says that {said}, and the ledger proves that it is not so"
+            );
+        }
+        let before = match kept.height == next.height {
+            true => kept.found.len(),
+            false => 0,
+        };
+        let gained = next.found.len() > before;
+        *kept = next;
         Shown {
             whole,
-            changes: changes.map(|(_, at, change)| (at, change)).collect(),
+            changes,
             fault: stopped.map(|(_, why)| why),
+            gained,
         }
     }
 
-    /// What follows from what was said; nothing where the ledger proves that it is not so.
-    async fn prove(&self, at: At, said: &Said) -> Result<Option<Change>, Error> {
+    /// What the ledger proves of what was said.
+    async fn prove(&self, at: At, said: &Said) -> Result<Found, Error> {
         let ours = |record: &Record| record.owner() == self.org();
         let change = match *said {
             // A factory registers a hundred thousand: they are shown, and each is proven where something is to follow from it.
@@ -100,19 +177,21 @@ impl App {
                     old,
                     new,
                     purpose: record.purpose(),
+                    end: ours(&record).then(|| end(&record)).flatten(),
                 })
             }
             Said::Revoked(handle) => {
                 let record = self.record_at(at, handle).await?;
                 let revoked =
                     record.filter(|record| record.status() == Status::Revoked && ours(record));
-                revoked.map(|_| Change::Revoked(handle))
+                let end = revoked.as_ref().and_then(end);
+                end.map(|end| Change::Revoked { handle, end })
             }
             Said::GivenAway { handle, to } => {
                 let moved = self.record_at(at, handle).await?.filter(has_moved);
                 if moved.as_ref().is_some_and(ours) {
                     // It has come back.
-                    return Ok(None);
+                    return Ok(Found::Over);
                 }
                 moved.map(|_| Change::GivenAway { handle, to })
             }
@@ -124,6 +203,7 @@ impl App {
                             handle,
                             purpose: record.purpose(),
                             class: class_of(record.keys().suite()),
+                            end: end(&record),
                             before: self.before(&record).await?,
                         };
                         Some(match ours(&record) {
@@ -147,7 +227,7 @@ impl App {
                 let record = record.filter(|record| signs(record) && ours(record));
                 if record.as_ref().is_some_and(|record| !record.is_active()) {
                     // It has ended since.
-                    return Ok(None);
+                    return Ok(Found::Over);
                 }
                 // The ledger holds a digest of a foreign key.
                 let fits = |record: &Record| match record.keys().suite() {
@@ -169,13 +249,7 @@ impl App {
                 ended.map(|_| Change::OwnKeyEnded { what, handle })
             }
         };
-        if change.is_none() {
-            tracing::warn!(
-                height = at.height,
-                "the ledger node says that {said}, and the ledger proves that it is not so"
-            );
-        }
-        Ok(change)
+        Ok(change.into())
     }
 
     /// The record of a key, as the ledger proves it at the event's height or above; `None` when it proves that there is none.
@@ -233,6 +307,18 @@ impl App {
 
 fn has_moved(record: &Record) -> bool {
     record.moves() > 0
+}
+
+/// How a key has ended, and from which height on.
+fn end(record: &Record) -> Option<End> {
+    let status = match record.status() {
+        Status::Active => return None,
+        Status::Spent => SPENT,
+        Status::Superseded => SUPERSEDED,
+        Status::Revoked => REVOKED,
+    };
+    let height = record.ended()?.get();
+    Some(End { status, height })
 }
 
 /// Whether a key is one that signs releases, or artifacts.

@@ -13,19 +13,23 @@ use kusabi_api::{
 use kusabi_core::{suite::Purpose, tx::Transaction};
 use std::fmt;
 
+/// Most that a block says: each of it takes the block 32 bytes at least, a handle or a digest.
+pub(super) const SAID_MAX: usize = kusabi_api::block::MAX_BLOCK / 32;
+
 /// What a block says.
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) at: At,
     /// The place after it.
     pub(super) place: Position,
+    /// Each thing once.
     pub(super) said: Vec<Said>,
-    /// Keys that others may have to look at anew.
+    /// Keys that others may have to look at anew, each once.
     pub(super) handles: Vec<Hex32>,
 }
 
 /// What an event says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Said {
     /// A first key of a device was registered.
     Registered {
