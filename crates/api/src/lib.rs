@@ -19,6 +19,7 @@ pub mod client;
 pub mod contradiction;
 pub mod effect;
 pub mod hex;
+pub mod jumps;
 pub mod ledger;
 pub mod media;
 pub mod problem;

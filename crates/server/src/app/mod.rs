@@ -91,6 +91,8 @@ pub struct App {
     writer: Option<ServerKey>,
     /// Handles that the followed ledger changed.
     changes: broadcast::Sender<Handle>,
+    /// Where recoveries of the ledger jumped, as far as that was asked for.
+    jumps: std::sync::Mutex<Option<kusabi_api::jumps::Jumps>>,
     presence: Presence,
     pub(crate) strangers: strangers::Strangers,
     /// How often each token opens a session of the console.
@@ -128,6 +130,7 @@ impl App {
             ps: None,
             writer: None,
             changes: broadcast::Sender::new(CHANGES_MAX),
+            jumps: std::sync::Mutex::default(),
             presence: Presence::default(),
             strangers: strangers::Strangers::default(),
             openings: Shares::new(sessions::OPENINGS),

@@ -1,6 +1,6 @@
 //! Rebuild: what the ledger knows is read again from its first block.
 
-use super::{App, By, Error, act::Done};
+use super::{App, By, Error, act::Done, follow::Pass};
 use crate::store::followed;
 use kusabi_api::admin::Rebuilt;
 use serde_json::json;
@@ -29,14 +29,15 @@ impl App {
         })
         .await?;
         let mut attempts = 0;
+        let mut pass = Pass::default();
         loop {
-            let mut progress = false;
-            let ended = self.follow_until(Some(target), &mut progress).await;
+            pass.progress = false;
+            let ended = self.follow_until(Some(target), &mut pass).await;
             let mut reader = self.store.read("look how far the rebuild came").await?;
             if followed::position(reader.on()).await?.height >= target {
                 break;
             }
-            attempts = if progress { 0 } else { attempts + 1 };
+            attempts = if pass.progress { 0 } else { attempts + 1 };
             if attempts == ATTEMPTS_MAX {
                 ended?;
                 return Err(Error::Behind);

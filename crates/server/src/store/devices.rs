@@ -251,6 +251,24 @@ pub(crate) async fn insert_key(
     Ok(())
 }
 
+/// A key that stands here as another device's is this one's.
+pub(crate) async fn move_key(on: On<'_>, device: &str, key: &DeviceKey) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE device_keys SET device = $3, purpose = $4, predecessor = $5, registered = $6 \
+         WHERE org = $1 AND handle = $2",
+    )
+    .bind(on.org)
+    .bind(key.handle.0.to_vec())
+    .bind(device.to_owned())
+    .bind(key.purpose.clone())
+    .bind(key.predecessor.map(|handle| handle.0.to_vec()))
+    .bind(int(key.registered))
+    .execute(on.connection)
+    .await
+    .map_err(StoreError::of("give a key to its device"))?;
+    Ok(())
+}
+
 /// A device's key, and whose it is.
 pub(crate) async fn key(
     on: On<'_>,

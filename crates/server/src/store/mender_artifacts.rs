@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, any::AnyRow};
 use std::collections::BTreeMap;
 
 /// A release key as the ledger was seen to hold it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ArtKey {
     pub(crate) handle: Hex32,
     pub(crate) suite: u8,

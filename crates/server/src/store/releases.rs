@@ -130,21 +130,6 @@ pub(crate) async fn note(
     Ok(())
 }
 
-/// Notes that a release was withdrawn.
-pub(crate) async fn withdraw(on: On<'_>, digest: [u8; 32], at: u64) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE ledger_releases SET withdrawn = $3 \
-         WHERE org = $1 AND digest = $2 AND withdrawn IS NULL",
-    )
-    .bind(on.org)
-    .bind(digest.to_vec())
-    .bind(int(at))
-    .execute(on.connection)
-    .await
-    .map_err(StoreError::of("note a withdrawal"))?;
-    Ok(())
-}
-
 fn read(row: &AnyRow) -> Result<Kept, sqlx::Error> {
     Ok(Kept {
         id: number(row, "id")?,

@@ -35,10 +35,16 @@ pub(crate) struct Chain {
     pub(crate) slow: AtomicBool,
     /// Whether what is submitted waits, and is in no block.
     pub(crate) waits: AtomicBool,
+    /// What waits so.
+    pub(crate) waiting: Mutex<Vec<Bytes>>,
     /// Whether it says nothing of what its blocks do.
     pub(crate) hides: AtomicBool,
+    /// How often its events were asked for.
+    pub(crate) subscribed: watch::Sender<u64>,
     /// What it makes up: said of the next block.
     pub(crate) invents: Mutex<Vec<Event>>,
+    /// Heights that recoveries jumped over.
+    skipped: AtomicU64,
     pub(crate) heartbeat_ms: AtomicU64,
     /// Questions for rows.
     pub(crate) lookups: AtomicU64,
@@ -63,8 +69,11 @@ impl Chain {
             gone: AtomicBool::new(false),
             slow: AtomicBool::new(false),
             waits: AtomicBool::new(false),
+            waiting: Mutex::default(),
             hides: AtomicBool::new(false),
+            subscribed: watch::Sender::new(0),
             invents: Mutex::default(),
+            skipped: AtomicU64::new(0),
             heartbeat_ms: AtomicU64::new(600_000),
             lookups: AtomicU64::new(0),
             stuck: watch::Sender::new(false),
@@ -105,14 +114,77 @@ impl Chain {
 
     /// A block without transactions.
     pub(crate) fn heartbeat(&self) -> u64 {
+        self.make_up(&[])
+    }
+
+    /// A recovery, and the first block after it.
+    pub(crate) fn turn_epoch(&self) -> u64 {
+        let (before, first) = {
+            let mut ledger = self.lock();
+            let before = ledger.height().get();
+            ledger.turn_epoch();
+            (before, ledger.height().get())
+        };
+        self.skipped.fetch_add(first - 1 - before, SeqCst);
+        self.record(first, &[]);
+        first
+    }
+
+    /// A block of which the node says that these transactions are in it, and the ledger knows nothing of them.
+    pub(crate) fn make_up(&self, transactions: &[Bytes]) -> u64 {
         let height = {
             let mut ledger = self.lock();
             let next = ledger.height().get() + 1;
             ledger.grow_to(next);
             next
         };
-        self.record(height, &[]);
+        self.record(height, transactions);
         height
+    }
+
+    /// A block that is not there, with these transactions, until the node takes that back.
+    pub(crate) fn run_ahead(&self, transactions: &[Bytes]) {
+        let next = self.lock().height().get() + 1;
+        self.record(next, transactions);
+    }
+
+    /// A block of the transaction that this makes, and an empty one. The node says that a recovery jumped over the first, and that something
+    /// else is in the second. Gives what an honest one says: to be told with [`Chain::say`].
+    pub(crate) fn jump_over(
+        &self,
+        make: impl FnOnce(&World) -> CoreTransaction,
+        lies: &[Bytes],
+    ) -> (u64, Bytes) {
+        let (height, bytes) = {
+            let mut ledger = self.lock();
+            let transaction = make(&ledger.world);
+            let bytes = Bytes::copy_from_slice(transaction.as_bytes());
+            ledger.submit(transaction).unwrap();
+            let height = ledger.height().get();
+            ledger.grow_to(height + 1);
+            (height, bytes)
+        };
+        self.skipped.fetch_add(1, SeqCst);
+        self.record(height + 1, lies);
+        self.skipped.fetch_sub(1, SeqCst);
+        (height, bytes)
+    }
+
+    /// What an honest node says from there on: a block, and an empty one.
+    pub(crate) fn say(&self, (height, bytes): (u64, Bytes)) {
+        let is_before = |block: &BlockEvents| block.height < height;
+        self.blocks
+            .lock()
+            .unwrap()
+            .retain(|(block, _)| is_before(block));
+        self.record(height, &[bytes]);
+        self.record(height + 1, &[]);
+    }
+
+    pub(crate) fn take_back(&self) {
+        let height = self.lock().height().get();
+        let mut blocks = self.blocks.lock().unwrap();
+        blocks.retain(|(block, _)| block.height <= height);
     }
 
     fn record(&self, height: u64, transactions: &[Bytes]) {
@@ -120,10 +192,11 @@ impl Chain {
             .zip(transactions)
             .filter(|_| !self.hides.load(SeqCst))
             .map(|(index, bytes)| Event::of(index, &CoreTransaction::decode(bytes).unwrap()));
+        let skipped = self.skipped.load(SeqCst);
         let block = BlockEvents {
             height,
             time_ms: 1_750_000_000_000 + height,
-            skipped: 0,
+            skipped,
             events: events
                 .chain(self.invents.lock().unwrap().drain(..))
                 .collect(),
@@ -149,6 +222,7 @@ impl Ledger for Chain {
         let transaction = CoreTransaction::decode(&bytes).unwrap();
         let (id, row) = (transaction.id(), first_row(transaction.action()));
         if self.waits.load(SeqCst) {
+            self.waiting.lock().unwrap().push(bytes);
             return Box::pin(async move { Ok(Submitted::Pending { id }) });
         }
         let done = match self.gone.load(SeqCst) {
@@ -234,6 +308,7 @@ impl Ledger for Chain {
     }
 
     fn events(&self, after: Height) -> Answer<'_, EventStream> {
+        self.subscribed.send_modify(|count| *count += 1);
         let blocks = Arc::clone(&self.blocks);
         let mut newest = self.newest.subscribe();
         newest.mark_changed();

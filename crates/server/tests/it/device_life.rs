@@ -413,7 +413,7 @@ async fn a_device_that_slept_through_epochs_is_led_on() {
     let site = Site::new().await;
     let mut device = site.active().await;
     for _ in 0..20 {
-        site.chain.lock().turn_epoch();
+        site.chain.turn_epoch();
     }
     let height = site.chain.heartbeat();
     site.server.door.reached(height).await;
@@ -446,7 +446,7 @@ async fn a_poll_that_is_held_back_over_the_end_of_an_epoch_disturbs_nobody() {
     let held = held_back(&site, &mut device).await;
     let id = device.id.clone();
     let answered = async {
-        site.chain.lock().turn_epoch();
+        site.chain.turn_epoch();
         let height = site.chain.heartbeat();
         site.server.door.reached(height).await;
         // Something to do ends it.

@@ -1,8 +1,11 @@
 //! The follower and the rebuild.
 
-use crate::world::World;
+use crate::{
+    chain::Chain,
+    world::{Database, Told, World},
+};
 use axum::http::Method;
-use kusabi_api::{Hex32, Kind};
+use kusabi_api::{Hex32, Kind, Ledger, VerifyingLedger};
 use kusabi_core::{row::Reason, suite::Purpose, tx::Action};
 use kusabi_ledger::testing::TestKey;
 use kusabi_server::App;
@@ -11,28 +14,43 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 
 /// A server's follower, on its way.
-struct Follower {
-    app: Arc<App>,
+pub(crate) struct Follower {
+    pub(crate) app: Arc<App>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Follower {
-    async fn start(world: &World) -> Self {
-        let app = Arc::new(world.app().await);
+    pub(crate) async fn start(world: &World) -> Self {
+        Self::of(Arc::new(world.app().await))
+    }
+
+    /// A server's that has no door and answers nobody.
+    pub(crate) async fn over(chain: &Arc<Chain>, database: &Database) -> Self {
+        let (id, org) = {
+            let ledger = chain.lock();
+            (ledger.world.chain, ledger.world.org)
+        };
+        let ledger: Arc<dyn Ledger> = Arc::<Chain>::clone(chain);
+        let ledger = VerifyingLedger::found(ledger, &id).await.unwrap();
+        let store = database.store(org).await;
+        Self::of(Arc::new(App::new(store, ledger, Arc::new(Told::new()))))
+    }
+
+    fn of(app: Arc<App>) -> Self {
         let (stop, stopping) = watch::channel(false);
         let following = Arc::clone(&app);
         let task = tokio::spawn(async move { following.follow(stopping).await });
         Self { app, stop, task }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.send_replace(true);
         self.task.await.unwrap();
     }
 }
 
-fn hex(key: &TestKey) -> Hex32 {
+pub(crate) fn hex(key: &TestKey) -> Hex32 {
     Hex32::from(key.handle.to_bytes())
 }
 
@@ -41,7 +59,7 @@ fn id(key: &TestKey) -> String {
 }
 
 impl World {
-    fn commit(
+    pub(crate) fn commit(
         &self,
         action: impl FnOnce(&kusabi_ledger::testing::World) -> kusabi_core::tx::Transaction,
     ) {
@@ -49,7 +67,7 @@ impl World {
         self.ledger.commit(transaction).unwrap();
     }
 
-    fn activate(&self, pre: &TestKey, act: &TestKey) {
+    pub(crate) fn activate(&self, pre: &TestKey, act: &TestKey) {
         self.commit(|world| {
             let action = Action::Activate {
                 org: world.org,
@@ -60,7 +78,7 @@ impl World {
         });
     }
 
-    fn revoke(&self, key: &TestKey) {
+    pub(crate) fn revoke(&self, key: &TestKey) {
         self.commit(|world| {
             let action = Action::Revoke {
                 org: world.org,
@@ -73,7 +91,7 @@ impl World {
         });
     }
 
-    async fn shown(&self, key: &TestKey) -> Value {
+    pub(crate) async fn shown(&self, key: &TestKey) -> Value {
         self.get(&format!("/api/v1/devices/{}", id(key)))
             .await
             .json()
@@ -81,7 +99,7 @@ impl World {
 }
 
 /// Waits until the follower has come across this key.
-async fn until(
+pub(crate) async fn until(
     changes: &mut tokio::sync::broadcast::Receiver<kusabi_core::id::Handle>,
     key: &TestKey,
 ) {

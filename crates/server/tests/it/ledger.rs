@@ -46,6 +46,13 @@ pub(crate) struct Memory {
     pub(crate) lookups: AtomicU64,
     /// Whether it signs with a key that is not the validator's.
     pub(crate) lies: AtomicBool,
+    /// Whether it refuses to answer them, or is silent.
+    pub(crate) refuses: AtomicBool,
+    pub(crate) hangs: AtomicBool,
+    /// Whether it refuses each so many-th of them; 0: none.
+    pub(crate) refuses_each: AtomicU64,
+    /// Those to which there was no answer.
+    pub(crate) unanswered: watch::Sender<u64>,
 }
 
 const OPS_ROOT: [u8; 32] = [3; 32];
@@ -81,6 +88,10 @@ impl Memory {
             gone: Arc::default(),
             lookups: AtomicU64::new(0),
             lies: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
+            refuses_each: AtomicU64::new(0),
+            unanswered: watch::Sender::new(0),
         };
         // Genesis and the writer's grant.
         ledger.record(1, &[]);
@@ -100,6 +111,16 @@ impl Memory {
         Ok(height)
     }
 
+    /// The next block, of one transaction that the node says nothing of.
+    pub(crate) fn hide(&self, transaction: CoreTransaction) {
+        let height = {
+            let mut world = self.world.lock().unwrap();
+            world.submit(transaction).unwrap();
+            world.height.get()
+        };
+        self.record(height, &[]);
+    }
+
     /// A block without transactions.
     pub(crate) fn heartbeat(&self) {
         let height = {
@@ -108,6 +129,19 @@ impl Memory {
             world.height.get()
         };
         self.record(height, &[]);
+    }
+
+    /// A block of transactions that were never valid: the node says that they are in it, and the ledger knows nothing of them.
+    pub(crate) fn make_up(&self, transactions: &[CoreTransaction]) {
+        let height = {
+            let mut world = self.world.lock().unwrap();
+            world.block(Vec::new()).unwrap();
+            world.height.get()
+        };
+        let bytes = transactions
+            .iter()
+            .map(|transaction| Bytes::copy_from_slice(transaction.as_bytes()));
+        self.record(height, &bytes.collect::<Vec<_>>());
     }
 
     /// Ends streams, or lets them be asked for again.
@@ -254,12 +288,26 @@ impl Ledger for Memory {
     }
 
     fn lookup(&self, key: StateKey, _: Height) -> Answer<'_, Bytes> {
-        self.lookups.fetch_add(1, SeqCst);
+        let number = self.lookups.fetch_add(1, SeqCst);
+        let each = self.refuses_each.load(SeqCst);
+        let refuses = self.refuses.load(SeqCst) || each > 0 && number.is_multiple_of(each);
+        let hangs = self.hangs.load(SeqCst);
+        if refuses || hangs {
+            self.unanswered.send_modify(|count| *count += 1);
+            return match hangs {
+                true => Box::pin(std::future::pending()),
+                false => silent(),
+            };
+        }
         self.answer(|| self.proof(&key))
     }
 
     fn checkpoint(&self, _: Height) -> Answer<'_, Bytes> {
-        silent()
+        self.answer(|| {
+            let world = self.world.lock().unwrap();
+            let key = StateKey::ledger();
+            self.checkpoint_over(&world, &key, &world.state.row(&key).unwrap())
+        })
     }
 
     fn freshness(&self, _: Nonce) -> Answer<'_, Bytes> {

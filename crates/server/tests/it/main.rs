@@ -27,6 +27,7 @@ mod follow;
 mod inventory_verdicts;
 mod ledger;
 mod load;
+mod made_up;
 mod mender_artifacts;
 mod mender_deployments;
 mod mender_devices;

@@ -63,7 +63,7 @@ pub(crate) fn error(got: &Got) -> (u16, String) {
     )
 }
 
-fn foreign(
+pub(crate) fn foreign(
     world: &kusabi_ledger::testing::World,
     algorithm: ForeignAlgorithm,
     spki: &[u8],

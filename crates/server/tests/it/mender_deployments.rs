@@ -91,7 +91,7 @@ impl Client {
         );
     }
 
-    async fn fetch(&self, method: Method, uri: &str, headers: &[(&str, &str)]) -> Got {
+    pub(crate) async fn fetch(&self, method: Method, uri: &str, headers: &[(&str, &str)]) -> Got {
         let address = uri.strip_prefix(URL).unwrap();
         // No token; and it would understand gzip if it got any, and then not know how much comes.
         let mut request = Request::builder()
@@ -108,7 +108,7 @@ impl Client {
 /// A site with a release for stock clients.
 pub(crate) struct Field {
     pub(crate) world: World,
-    signer: Hex32,
+    pub(crate) signer: Hex32,
     pub(crate) artifact: Vec<u8>,
     pub(crate) release: Hex32,
     pub(crate) artifact_id: String,
@@ -181,7 +181,7 @@ impl Field {
         }
     }
 
-    async fn order(&self, client: &Client, kind: &str) -> u64 {
+    pub(crate) async fn order(&self, client: &Client, kind: &str) -> u64 {
         let order =
             json!({ "kind": kind, "release": self.release, "target": { "device": client.id } });
         self.world.post("/api/v1/orders", order).await.json()["id"]
@@ -1082,7 +1082,7 @@ async fn a_deployment_under_way_stops_when_the_key_of_its_artifact_ends() {
     let uri = told["artifact"]["source"]["uri"].as_str().unwrap();
     let fetched = async || client.fetch(Method::GET, uri, &[]).await.status.as_u16();
     client.says(id, "downloading").await;
-    // What a node made up, or a rebuild has not come to yet: the ledger proves that the key counts.
+    // What a rebuild has not come to yet: the ledger proves that the key counts.
     let mut connection = field.world.database.connection().await;
     sqlx::query("DELETE FROM art_keys WHERE handle = $1")
         .bind(field.signer.0.to_vec())

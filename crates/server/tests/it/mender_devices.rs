@@ -608,6 +608,75 @@ async fn a_node_that_makes_a_revocation_up_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_node_that_makes_a_successor_up_ends_no_token() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::p256(1));
+    let token = stock.accepted(server).await;
+    let (id, handle) = (stock.id(server).await, stock.handle(server).await);
+    // A key that is there, and follows on nothing; and one that is not.
+    let other = site.active().await;
+    let none = Handle::new([7; 32]);
+    let before = server.timeline(&id).await;
+    let follows = |action: &'static str, new: Handle| kusabi_api::ledger::Event {
+        index: 0,
+        id: kusabi_core::id::TxId::new([9; 32]),
+        action: action.into(),
+        organisation: Some(kusabi_api::Hex(site.chain.lock().world.org.to_bytes())),
+        added: vec![new.to_bytes().into()],
+        ended: vec![handle.to_bytes().into()],
+        moved: None,
+        digest: None,
+    };
+    let lies = [
+        follows("supersede", other.current()),
+        follows("activate", none),
+        follows("supersede", none),
+    ];
+    let mut changes = server.app.ledger_changes();
+    site.chain.invents.lock().unwrap().extend(lies);
+    site.chain.heartbeat();
+    let told = async { while changes.recv().await.unwrap() != none {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told)
+        .await
+        .unwrap();
+    assert!(is_good(server, &token).await);
+    assert!(stock.token(server).await.is_ok());
+    assert_eq!(server.state(&id).await, "active");
+    assert_eq!(server.timeline(&id).await, before);
+    // What is true is done.
+    site.revoke(handle);
+    server.until(async || !is_good(server, &token).await).await;
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_a_registration_back_and_says_it_was_done_keeps_no_device_out_for_good() {
+    let site = Site::new().await;
+    let server = &site.server;
+    let stock = Stock::new("02:00:00:00:00:01", Signer::p256(1));
+    assert!(stock.token(server).await.is_err());
+    site.chain.waits.store(true, SeqCst);
+    let got = decide(server, "accepted").await;
+    assert_eq!(got.status, StatusCode::NO_CONTENT);
+    let kept = site.chain.waiting.lock().unwrap().clone();
+    assert!(!kept.is_empty());
+    let handle = stock.handle(server).await;
+    let mut changes = server.app.ledger_changes();
+    site.chain.make_up(&kept);
+    let told = async { while changes.recv().await.unwrap() != handle {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), told)
+        .await
+        .unwrap();
+    // It is not final, whatever the node says, and is brought again.
+    let got = stock.ask(server).await;
+    assert_eq!(got.status, StatusCode::SERVICE_UNAVAILABLE);
+    site.chain.waits.store(false, SeqCst);
+    let token = stock.token(server).await.unwrap();
+    assert!(is_good(server, &token).await);
+    assert_eq!(server.state(&stock.id(server).await).await, "active");
+}
+
+#[tokio::test]
 async fn a_key_that_is_not_final_yet_is_no_key_that_was_revoked() {
     let site = Site::new().await;
     let server = &site.server;

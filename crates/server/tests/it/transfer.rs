@@ -412,6 +412,32 @@ async fn a_node_that_makes_transfers_up_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_transfer_that_was_true_once_is_not_told_again_because_a_node_says_so() {
+    let site = Site::new().await;
+    let to = admit(&site);
+    let home = site.chain.lock().world.org;
+    let device = site.active().await;
+    rest(&site).await;
+    let key = device.current();
+    transfer(&site, key, to);
+    let moved = async || stands(&site.server, &device.id, "moved").await;
+    site.server.until(moved).await;
+    let [officer, writer] = [
+        TestKey::new(THEIRS, Purpose::Officer),
+        TestKey::new(WRITER, Purpose::Writer),
+    ];
+    move_key(&site, key, Some(to), None, &[&officer, &writer]);
+    let active = async || stands(&site.server, &device.id, "active").await;
+    site.server.until(active).await;
+    let before = site.server.timeline(&device.id).await;
+    for n in [7, 8] {
+        let last = Handle::new([n; 32]);
+        is_told(&site, vec![made_up(to, home, &[key, last])], last).await;
+    }
+    assert_eq!(site.server.timeline(&device.id).await, before);
+}
+
+#[tokio::test]
 async fn of_keys_that_moved_few_are_asked_for_at_once() {
     let site = Site::new().await;
     let to = admit(&site);

@@ -145,12 +145,7 @@ impl App {
         let in_force = match key {
             Some((_, key)) => key.ended.is_none() && self.is_still_proven(&set).await?,
             // It was accepted when the ledger did not answer.
-            None => match self.see_accepted(&set).await? {
-                Stand::InForce => true,
-                Stand::Ended => false,
-                Stand::NotYet if self.can_register() => return Err(Error::Behind),
-                Stand::NotYet => return Err(UNREGISTERED),
-            },
+            None => self.comes_to_stand(&set).await?,
         };
         drop(place);
         if !in_force {
@@ -165,6 +160,16 @@ impl App {
         self.mint(&set.id).await
     }
 
+    /// Whether the key of an accepted set, which is not on the ledger as far as is known, is in force there now: it is put there.
+    async fn comes_to_stand(&self, set: &Set) -> Result<bool, Error> {
+        match self.see_accepted(set).await? {
+            Stand::InForce => Ok(true),
+            Stand::Ended => Ok(false),
+            Stand::NotYet if self.can_register() => Err(Error::Behind),
+            Stand::NotYet => Err(UNREGISTERED),
+        }
+    }
+
     /// Whether the ledger proves that a key is in force: a node may have left out of its events that it is not, and then its tokens end
     /// with this. Where the ledger does not answer, what was followed of it counts: an update must not fail over that.
     async fn is_still_proven(&self, set: &Set) -> Result<bool, Error> {
@@ -176,9 +181,13 @@ impl App {
                 return Ok(true);
             }
         };
-        let Some(record) = proven.filter(|record| record.owner() == self.org()) else {
-            return Ok(false);
+        let Some(record) = proven else {
+            // A node said that it was registered, which takes no proof.
+            return self.comes_to_stand(set).await;
         };
+        if record.owner() != self.org() {
+            return Ok(false);
+        }
         let Some(ended) = record.ended() else {
             return Ok(true);
         };

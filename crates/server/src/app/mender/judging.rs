@@ -204,8 +204,8 @@ impl App {
         Ok(self.signer_of(&by, row).await?.is_some())
     }
 
-    /// Whether the key that signed an artifact has ended, as the ledger proves it. While a rebuild is under way, or if a node made that
-    /// up, the database does not hold a key that counts; where the ledger does not answer, whoever is under way goes on.
+    /// Whether the key that signed an artifact has ended, as the ledger proves it. While a rebuild is under way the database does not hold
+    /// a key that counts; where the ledger does not answer, whoever is under way goes on.
     pub(super) async fn signer_ended(&self, digest: Hex32) -> Result<bool, Error> {
         let signer = {
             let mut reader = self.store.read("look who signed an artifact").await?;
