@@ -499,25 +499,30 @@ async fn what_a_node_says_a_thousand_times_in_a_block_is_asked_once() {
 #[tokio::test]
 async fn a_node_that_answers_most_questions_gets_through_a_block_that_asks_many() {
     let world = World::new().await;
-    let mut keys: Vec<_> = (100..124).map(|n| TestKey::new(n, Purpose::Pre)).collect();
-    // A revocation names its keys in order.
-    keys.sort_by_key(|key| key.handle);
+    let keys: Vec<_> = (100..124).map(|n| TestKey::new(n, Purpose::Pre)).collect();
     world.commit(|world| world.register(&keys.iter().collect::<Vec<_>>()));
     let follower = Follower::start(&world).await;
     world.is_told(&follower, Vec::new(), 800).await;
     world.ledger.refuses_each.store(4, SeqCst);
     let before = world.ledger.lookups.load(SeqCst);
     let mut changes = follower.app.ledger_changes();
-    world.commit(|world| {
-        let action = Action::Revoke {
-            org: world.org,
-            targets: keys.iter().map(|key| world.named(key)).collect(),
-            reason: Reason::Lost,
-            compromised_since: None,
-            signers: 1,
-        };
-        world.sign(action, &[&world.officer])
-    });
+    // Each is true, and the node says all of them of one block.
+    let mut revocations = Vec::new();
+    for key in &keys {
+        let revocation = world.draft(|world| {
+            let action = Action::Revoke {
+                org: world.org,
+                targets: vec![world.named(key)],
+                reason: Reason::Lost,
+                compromised_since: None,
+                signers: 1,
+            };
+            world.sign(action, &[&world.officer])
+        });
+        world.ledger.hide(revocation.clone());
+        revocations.push(revocation);
+    }
+    world.ledger.make_up(&revocations);
     until(&mut changes, &keys[23]).await;
     // One for each key, and again where there was none: 24, a quarter of them, a quarter of those, and so on.
     let asked = world.ledger.lookups.load(SeqCst) - before;
