@@ -1,4 +1,4 @@
-//! Files that leave by a plain connection without passing through this process.
+//! Files that leave by a plain connection without being copied through this process.
 //!
 //! A body of the HTTP library is bytes in memory, so a file that it sends is copied twice: into a buffer, and out of it. The kernel can
 //! send a file by itself (`sendfile(2)`), but the library has no body for that. So a file's body is made of *stand-ins* here: slices of
@@ -539,7 +539,13 @@ mod tests {
         let half = SIZE / 2;
         file.as_file().set_len(half as u64).unwrap();
         let came = rest(&served(of(&file)).await).await;
-        assert!(came.len() <= half && came == content[..came.len()]);
+        // Of the stand-in in which it ends the kernel may have sent what there was, or nothing.
+        assert!(
+            (STAND_IN_BYTES..=half).contains(&came.len()),
+            "{}",
+            came.len()
+        );
+        assert!(came == content[..came.len()]);
     }
 
     #[tokio::test]

@@ -6,7 +6,8 @@
 //!         ────────────→         →│ (Device) │←──────────────│        │
 //!            answers             └──────────┘  what came    └────────┘
 //! ```
-//! [`heart`] does what the machine asks for, in its order; [`worker`] does what takes long. Both are without threads, so that
+//! [`heart`] does what the machine asks for, in its order ([`heed`]: what orders want; [`stocktake`]: its inventory; [`servers`]: whom it
+//! asks); [`worker`] does what takes long. Both are without threads, so that
 //! the tests run them on a simulated disk and cut the power between any two operations. [`Daemon::run`] puts them on threads.
 //!
 //! Everything that a power cut must not lose is in the key store and in the record of updates before anything relies on it.

@@ -24,8 +24,8 @@ use std::{
 
 const ARTIFACTS: &str = "/api/management/v1/deployments/artifacts";
 
-/// Longer than anything of a server that is not kept waiting takes.
-const SOON: Duration = Duration::from_secs(4);
+/// Longer than anything of a server that is not kept waiting takes, and shorter than a writer waits for its turn.
+const SOON: Duration = Duration::from_secs(8);
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 const DAY_MS: u64 = 24 * HOUR_MS;

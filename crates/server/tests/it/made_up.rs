@@ -506,29 +506,28 @@ async fn a_node_that_answers_most_questions_gets_through_a_block_that_asks_many(
     world.ledger.refuses_each.store(4, SeqCst);
     let before = world.ledger.lookups.load(SeqCst);
     let mut changes = follower.app.ledger_changes();
-    // Each is true, and the node says all of them of one block.
-    let mut revocations = Vec::new();
-    for key in &keys {
-        let revocation = world.draft(|world| {
-            let action = Action::Revoke {
+    // Each is true, and the node says all of them of one block, before which others come that say nothing.
+    let acts: Vec<_> = (200..224).map(|n| TestKey::new(n, Purpose::Act)).collect();
+    let mut activations = Vec::new();
+    for (pre, act) in keys.iter().zip(&acts) {
+        let activation = world.draft(|world| {
+            let action = Action::Activate {
                 org: world.org,
-                targets: vec![world.named(key)],
-                reason: Reason::Lost,
-                compromised_since: None,
-                signers: 1,
+                pre: world.named(pre),
+                act: Box::new(world.entry(act)),
             };
-            world.sign(action, &[&world.officer])
+            world.sign(action, &[pre, act])
         });
-        world.ledger.hide(revocation.clone());
-        revocations.push(revocation);
+        world.ledger.hide(activation.clone());
+        activations.push(activation);
     }
-    world.ledger.make_up(&revocations);
-    until(&mut changes, &keys[23]).await;
+    world.ledger.make_up(&activations);
+    until(&mut changes, &acts[23]).await;
     // One for each key, and again where there was none: 24, a quarter of them, a quarter of those, and so on.
     let asked = world.ledger.lookups.load(SeqCst) - before;
     assert!((25..=35).contains(&asked), "{asked}");
     for key in &keys {
-        assert_eq!(world.shown(key).await["state"], "revoked");
+        assert_eq!(world.shown(key).await["state"], "active");
     }
     follower.end().await;
 }

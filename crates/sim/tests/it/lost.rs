@@ -214,10 +214,8 @@ fn who_names_dead_addresses_keeps_the_device_from_none_of_those_that_it_was_give
     let liar = two.fleet.admit("liar", 3100);
     let nobody = two.fleet.server_of(&liar, 601);
     two.fleet.servers.push(nobody);
+    // Until it has been led about for a while, the old owner's stands at the second one as well.
     let takes = two.fleet.server_of(&two.takes, 600);
-    let old = std::mem::replace(&mut two.fleet.servers[1], takes);
-    // Until it has been led about for a while, nothing is to be found at the second one either.
-    let takes = std::mem::replace(&mut two.fleet.servers[1], old);
     two.transfer(unit);
     let mut told = 0;
     let mut goes_on = |two: &mut Two, ms: u64| {
@@ -258,8 +256,8 @@ fn a_stranger_on_the_path_takes_no_name_away() {
     let mut stranger = two.fleet.server_of(&liar, 601);
     stranger.hint = Some(NAMES[0]);
     two.fleet.servers[0] = stranger;
-    let silent = two.fleet.server_of(&liar, 602);
-    two.fleet.servers.push(silent);
+    let nobody = two.fleet.server_of(&liar, 602);
+    two.fleet.servers.push(nobody);
     two.fleet.reach(unit, 2);
     two.fleet.run_ms(DAY);
     assert_eq!(two.fleet.hints[unit], [NEWCOMER]);

@@ -73,7 +73,7 @@ impl Bench {
         ledger.submit(transfer).unwrap();
     }
 
-    /// Lives until the log says this, or a request goes there.
+    /// Lives until the log says this.
     fn until(&mut self, said: &str) {
         let lines = Arc::clone(&self.lines);
         let from = lines.lock().unwrap().len();

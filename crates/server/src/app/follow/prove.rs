@@ -1,6 +1,7 @@
 //! What follows from a node's word: what the ledger proves of it. The one place where what is followed becomes a [`Change`].
 //!
-//! All but registrations is proven, by one row for each key or release: that row shows whatever was said, or that it is not so. It may
+//! All but registrations is proven, by one row for each key or release (and, of a key that came from another organisation, by those that
+//! it follows on): that row shows whatever was said, or that it is not so. It may
 //! show more, for it is of now: what came and has gone since, or went and has come back, is as it is now, and of the ways in between
 //! nothing is left to be done.
 
@@ -27,7 +28,7 @@ const PROOFS_MAX: usize = 8;
 /// Most questions that are made ready for that at once: each takes memory.
 const READY_MAX: usize = 512;
 
-/// Keys that one follows on, at most, that are looked through for a device that was here before: as many as the door looks through.
+/// Keys that one follows on, at most, that are looked through for a device that was here before.
 const PREDECESSORS_MAX: usize = 64;
 
 /// What follows from blocks.
@@ -99,7 +100,7 @@ impl App {
                     Err(why) => {
                         faults += 1;
                         if stopped.is_none() {
-                            tracing::warn!(height = at.height, %why, "what the ledger node says of a block is not proven; it is asked again");
+                            tracing::debug!(height = at.height, %why, "what the ledger node says of a block is not proven; it is asked again");
                             stopped = Some((block, why));
                         }
                         // From a node that gives no answer, no more is waited for than those that were asked at once.
@@ -142,8 +143,13 @@ impl App {
             true => kept.found.len(),
             false => 0,
         };
-        let gained = next.found.len() > before;
-        *kept = next;
+        let is_stuck = whole < blocks.len();
+        let gained = is_stuck && next.found.len() > before;
+        // Blocks before that one come again with each pass, alone perhaps, and say nothing of what is known of it.
+        let is_past = |last: &Heard| last.at.height >= kept.height;
+        if is_stuck || blocks.last().is_some_and(is_past) {
+            *kept = next;
+        }
         Shown {
             whole,
             changes,
