@@ -461,11 +461,19 @@ pub(crate) async fn open_orders(
     .bind(i64::from(count))
     .fetch_all(on.connection)
     .await
-    .map_err(error)?;
-    rows.iter()
-        .map(open)
-        .collect::<Result<_, _>>()
-        .map_err(error)
+    .map_err(&error)?;
+    let mut orders = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match open(row).map_err(&error) {
+            Ok(order) => orders.push(order),
+            // A later version of this program may have written it, and reads it; the others do not wait for that.
+            Err(why) if why.is_unreadable() => {
+                tracing::error!(device, %why, "an order cannot be read, and waits");
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(orders)
 }
 
 /// Notes how far a device is with an order, if it stands in one of `from`; says whether it did.

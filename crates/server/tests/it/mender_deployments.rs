@@ -955,6 +955,23 @@ async fn an_order_of_a_rollout_that_another_version_wrote_waits_and_keeps_no_lat
 }
 
 #[tokio::test]
+async fn an_order_of_a_kind_that_another_version_wrote_keeps_no_later_one_waiting() {
+    let field = Field::new().await;
+    let client = field.client(1).await;
+    field.order(&client, "update").await;
+    let mut connection = field.world.database.connection().await;
+    let changed = sqlx::query("UPDATE orders SET kind = 'of another version'")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(changed.rows_affected(), 1);
+    Client::is_idle(&client.next().await);
+    field.order(&client, "update").await;
+    let told = Client::told(&client.next().await);
+    assert_eq!(told["artifact"]["artifact_name"], "app-1.2");
+}
+
+#[tokio::test]
 async fn an_unsigned_artifact_goes_to_no_stock_client() {
     let world = World::keyed().await;
     let signer = world.signing().await;

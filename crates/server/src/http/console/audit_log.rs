@@ -50,12 +50,12 @@ pub(super) async fn list(
         .map(|entry| EntryRow {
             seq: entry.seq,
             at: f.clock(entry.at_ms),
-            actor: actor(&f, &people, &entry.actor),
-            actor_id: entry.actor,
-            subject_short: match entry.subject.chars().count() {
-                0..=18 => entry.subject.clone(),
-                _ => entry.subject.chars().take(14).chain(['…']).collect(),
+            actor: match actor(&f, &people, &entry.actor) {
+                id if id == entry.actor => short(&id),
+                name => name,
             },
+            actor_id: entry.actor,
+            subject_short: short(&entry.subject),
             // What begins so is an ID of ours; whether the device is still there, its page says.
             subject_address: entry
                 .subject
@@ -77,4 +77,12 @@ pub(super) async fn list(
         rows,
         f,
     })
+}
+
+/// As much of an ID as tells it from others on a page.
+fn short(id: &str) -> String {
+    match id.chars().count() {
+        0..=18 => id.to_owned(),
+        _ => id.chars().take(14).chain(['…']).collect(),
+    }
 }
